@@ -1,0 +1,50 @@
+"""The command line: ``python -m speechbrain_llsa COMMAND ...``."""
+
+import argparse
+import sys
+
+from speechbrain_llsa.commands import picture, transcribe
+
+COMMANDS = (transcribe, picture)
+"""Each has ``NAME``, ``add_arguments(parser)`` and ``run(arguments)``."""
+
+
+def main(arguments=None):
+    """Runs one command.
+
+    Arguments
+    ---------
+    arguments : list of str, optional
+        What follows the program's name. That of the process by default.
+
+    Returns
+    -------
+    int
+        0, or 2 after bad input, which gets one line on standard error, or 130
+        after an interrupt.
+    """
+    parser = argparse.ArgumentParser(
+        prog="python -m speechbrain_llsa", description=__doc__
+    )
+    subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
+    for command in COMMANDS:
+        summary = command.__doc__.splitlines()[0]
+        subparser = subparsers.add_parser(
+            command.NAME, help=summary, description=command.__doc__
+        )
+        command.add_arguments(subparser)
+        subparser.set_defaults(run=command.run)
+    parsed = parser.parse_args(arguments)
+    try:
+        parsed.run(parsed)
+    except (OSError, TypeError, ValueError) as error:
+        message = " ".join(str(error).split())
+        print(f"{parser.prog}: error: {message}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

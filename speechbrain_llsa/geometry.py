@@ -1,0 +1,335 @@
+"""The integers of a streaming attention, and the latency they stand for.
+
+Nothing here needs more than the standard library, so that a runtime without
+PyTorch can use it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from numbers import Integral
+
+ATTENTIONS = ("aa", "maa", "sa", "llsa")
+"""Acausal, masked acausal, streaming and low-latency streaming attention."""
+
+SAMPLE_RATE = 16000
+"""Samples per second of the waveforms that the front end takes."""
+
+FRAME_SECONDS = 0.02
+"""Seconds from one encoder frame to the next: 320 samples at 16 kHz."""
+
+
+def check_attention(attention):
+    """Raises an error unless ``attention`` names one of the four kinds.
+
+    Arguments
+    ---------
+    attention : str
+        The name to check.
+
+    Returns
+    -------
+    str
+        The name.
+
+    Raises
+    ------
+    ValueError
+        If there is no such attention.
+
+    Example
+    -------
+    >>> check_attention("sa")
+    'sa'
+    """
+    if attention not in ATTENTIONS:
+        raise ValueError(
+            f"attention: got {attention!r}, allowed is one of "
+            f"{', '.join(ATTENTIONS)}"
+        )
+    return attention
+
+
+def check_integer(name, value, minimum):
+    """Raises an error unless a value is an integer that is large enough.
+
+    Arguments
+    ---------
+    name : str
+        What the value is for.
+    value : int
+        The value.
+    minimum : int
+        The least that is allowed.
+
+    Raises
+    ------
+    TypeError
+        If it is not an integer.
+    ValueError
+        If it is too small.
+
+    Example
+    -------
+    >>> check_integer("hop", 4, 1)
+    """
+    if not isinstance(value, Integral) or isinstance(value, bool):
+        raise TypeError(
+            f"{name}: got {value!r} ({type(value).__name__}), allowed is an "
+            f"integer of at least {minimum}"
+        )
+    if value < minimum:
+        raise ValueError(
+            f"{name}: got {value}, allowed is an integer of at least {minimum}"
+        )
+
+
+@dataclass(frozen=True)
+class StreamGeometry:
+    """How far an attention layer sees, and how many frames it commits at once.
+
+    Arguments
+    ---------
+    look_back : int
+        Frames that a query sees behind it (llsa: behind its hop).
+    look_ahead : int
+        Frames that a query sees ahead of it (llsa: ahead of its hop).
+    hop : int
+        Frames that are committed together. Only llsa uses it; a hop larger
+        than 1 trades at most ``hop - 1`` frames of latency for less work.
+
+    Raises
+    ------
+    TypeError
+        If one of them is not an integer.
+    ValueError
+        If one of them is out of range.
+
+    Example
+    -------
+    >>> geometry = StreamGeometry(look_back=64, look_ahead=8)
+    >>> geometry.hop
+    1
+    >>> geometry.stack_look_ahead("llsa", 12), geometry.stack_look_ahead(
+    ...     "sa", 12
+    ... )
+    (8, 96)
+    """
+
+    look_back: int
+    look_ahead: int
+    hop: int = 1
+
+    def __post_init__(self):
+        check_integer("look_back", self.look_back, 0)
+        check_integer("look_ahead", self.look_ahead, 0)
+        check_integer("hop", self.hop, 1)
+
+    def stack_look_ahead(self, attention, num_layers):
+        """Frames that a stack of layers sees ahead of a frame that it commits,
+        not counting the wait for the hop to fill.
+
+        Arguments
+        ---------
+        attention : str
+            One of aa, maa, sa and llsa.
+        num_layers : int
+            Layers of the stack.
+
+        Returns
+        -------
+        int or None
+            Frames; ``None`` where it is the rest of the utterance (aa).
+
+        Example
+        -------
+        >>> StreamGeometry(64, 8).stack_look_ahead("maa", 12)
+        96
+        """
+        check_attention(attention)
+        if attention == "aa":
+            return None
+        if attention == "llsa":
+            return self.look_ahead if num_layers > 0 else 0
+        return num_layers * self.look_ahead
+
+    def hop_wait(self, attention):
+        """Frames that a frame waits, at most, for its hop to fill.
+
+        Arguments
+        ---------
+        attention : str
+            One of aa, maa, sa and llsa.
+
+        Returns
+        -------
+        int
+            Frames; 0 for all attentions but llsa.
+
+        Example
+        -------
+        >>> StreamGeometry(64, 8, hop=4).hop_wait("llsa")
+        3
+        """
+        return self.hop - 1 if check_attention(attention) == "llsa" else 0
+
+
+@dataclass(frozen=True)
+class Latency:
+    """The declared latency of one attention in one model.
+
+    Arguments
+    ---------
+    attention : str
+        One of aa, maa, sa and llsa.
+    look_ahead : int or None
+        Frames of look-ahead of the whole stack; ``None`` for the utterance.
+    hop_wait : int
+        Frames that a frame waits, at most, for its hop to fill.
+    receptive_field_samples : int
+        Samples that the front end needs for its first frame; 0 without one.
+    frame_seconds : float
+        Seconds from one encoder frame to the next.
+
+    Example
+    -------
+    >>> latency = Latency("llsa", 8, 0, 641)
+    >>> latency.look_ahead_seconds
+    0.16
+    >>> round(latency.total_seconds, 3)
+    0.2
+    """
+
+    attention: str
+    look_ahead: int | None
+    hop_wait: int
+    receptive_field_samples: int = 0
+    frame_seconds: float = FRAME_SECONDS
+
+    def _seconds(self, frames):
+        if frames is None:
+            return None
+        return round(frames * self.frame_seconds, 9)
+
+    @property
+    def look_ahead_seconds(self):
+        """Look-ahead in seconds; ``None`` for the utterance."""
+        return self._seconds(self.look_ahead)
+
+    @property
+    def hop_wait_seconds(self):
+        """Longest wait for the hop to fill, in seconds."""
+        return self._seconds(self.hop_wait)
+
+    @property
+    def receptive_field_seconds(self):
+        """Length of the front end's receptive field in seconds."""
+        return self.receptive_field_samples / SAMPLE_RATE
+
+    @property
+    def receptive_field_frames(self):
+        """Length of the front end's receptive field in encoder frames."""
+        return self.receptive_field_seconds / self.frame_seconds
+
+    @property
+    def total_seconds(self):
+        """From the first sample of a frame to the sample that commits it, at
+        most, in seconds; ``None`` for the utterance."""
+        if self.look_ahead is None:
+            return None
+        return (
+            self._seconds(self.look_ahead + self.hop_wait)
+            + self.receptive_field_seconds
+        )
+
+    @property
+    def total_frames(self):
+        """The same in encoder frames; ``None`` for the utterance."""
+        if self.look_ahead is None:
+            return None
+        return self.total_seconds / self.frame_seconds
+
+
+@dataclass(frozen=True)
+class LatencyReport:
+    """The declared latency of a model, next to that of the other attentions
+    at the same geometry and depth.
+
+    Arguments
+    ---------
+    attention : str
+        The attention that the model has.
+    geometry : StreamGeometry
+        Its geometry.
+    num_layers : int
+        Its encoder layers.
+    receptive_field_samples : int
+        Samples that the front end needs for its first frame; 0 without one.
+    frame_seconds : float
+        Seconds from one encoder frame to the next.
+
+    Example
+    -------
+    >>> report = LatencyReport("llsa", StreamGeometry(64, 8), 12)
+    >>> report["llsa"].look_ahead_seconds, report["sa"].look_ahead_seconds
+    (0.16, 1.92)
+    >>> print(report)
+    12 layers, look_back 64, look_ahead 8, hop 1 (frames of 0.02 s)
+    attention     look-ahead       hop wait  receptive field          total
+    aa             utterance     0  0.000 s      0.0  0.000 s      utterance
+    maa          96  1.920 s     0  0.000 s      0.0  0.000 s   96.0  1.920 s
+    sa           96  1.920 s     0  0.000 s      0.0  0.000 s   96.0  1.920 s
+    llsa *        8  0.160 s     0  0.000 s      0.0  0.000 s    8.0  0.160 s
+    """
+
+    attention: str
+    geometry: StreamGeometry
+    num_layers: int
+    receptive_field_samples: int = 0
+    frame_seconds: float = FRAME_SECONDS
+
+    def __post_init__(self):
+        check_attention(self.attention)
+
+    def __getitem__(self, attention):
+        return Latency(
+            attention=check_attention(attention),
+            look_ahead=self.geometry.stack_look_ahead(
+                attention, self.num_layers
+            ),
+            hop_wait=self.geometry.hop_wait(attention),
+            receptive_field_samples=self.receptive_field_samples,
+            frame_seconds=self.frame_seconds,
+        )
+
+    @property
+    def declared_latency(self):
+        """The row of the model's own attention."""
+        return self[self.attention]
+
+    def __str__(self):
+        geometry = self.geometry
+        lines = [
+            f"{self.num_layers} layers, look_back {geometry.look_back}, "
+            f"look_ahead {geometry.look_ahead}, hop {geometry.hop} "
+            f"(frames of {self.frame_seconds} s)",
+            f"{'attention':<10}{'look-ahead':>14}{'hop wait':>15}"
+            f"{'receptive field':>17}{'total':>15}",
+        ]
+        for attention in ATTENTIONS:
+            row = self[attention]
+            mark = " *" if attention == self.attention else ""
+            if row.look_ahead is None:
+                look_ahead, total = f"{'utterance':>14}", f"{'utterance':>15}"
+            else:
+                look_ahead = (
+                    f"{row.look_ahead:>5}{row.look_ahead_seconds:>7.3f} s"
+                )
+                total = f"{row.total_frames:>7.1f}{row.total_seconds:>7.3f} s"
+            lines.append(
+                f"{attention + mark:<10}{look_ahead:>14}"
+                f"{row.hop_wait:>6}{row.hop_wait_seconds:>7.3f} s"
+                f"{row.receptive_field_frames:>9.1f}"
+                f"{row.receptive_field_seconds:>7.3f} s{total:>15}"
+            )
+        return "\n".join(lines)

@@ -1,0 +1,288 @@
+"""Multi-head self-attention, and the two schedules that drive it.
+
+A schedule knows where the frames of a pass lie in time and which state is
+behind them. :class:`FrameSchedule` lays frames out one by one (aa, maa, sa),
+:class:`HopSchedule` hop by hop with provisional frames (llsa). Offline is a
+pass of the whole utterance behind an empty state.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from speechbrain_llsa.nnet.rotary import rotary_angles, rotate
+from speechbrain_llsa.ops.attend import attend_frames, attend_hops
+from speechbrain_llsa.state import LayerState
+from speechbrain_llsa.visibility import hop_tags
+
+
+class StreamingSelfAttention(nn.Module):
+    """The projections of multi-head self-attention. Its parameters are the
+    same for every attention and every schedule.
+
+    Arguments
+    ---------
+    d_model : int
+        Features of a frame.
+    nhead : int
+        Attention heads.
+    dropout : float
+        Probability to drop an attention weight in training.
+
+    Example
+    -------
+    >>> from speechbrain_llsa.geometry import StreamGeometry
+    >>> attention = StreamingSelfAttention(d_model=16, nhead=4)
+    >>> schedule = FrameSchedule("sa", StreamGeometry(8, 2), final=True)
+    >>> x = torch.rand(2, 30, 16)
+    >>> out, residual, state = attention(x, x, schedule, LayerState())
+    >>> out.shape
+    torch.Size([2, 30, 16])
+    """
+
+    def __init__(self, d_model, nhead, dropout=0.0):
+        super().__init__()
+        self.nhead = nhead
+        self.dropout = dropout
+        self.in_proj = nn.Linear(d_model, 3 * d_model)
+        self.out_proj = nn.Linear(d_model, d_model)
+        nn.init.xavier_uniform_(self.in_proj.weight)
+        nn.init.zeros_(self.in_proj.bias)
+        nn.init.zeros_(self.out_proj.bias)
+
+    def forward(self, x, residual, schedule, state):
+        """
+        Arguments
+        ---------
+        x : torch.Tensor
+            Frames to attend with, (batch, frames, features).
+        residual : torch.Tensor
+            What the layer adds the result to, of the same shape.
+        schedule : FrameSchedule or HopSchedule
+            Where the frames lie in time.
+        state : LayerState
+            What lies behind them. It is not changed.
+
+        Returns
+        -------
+        torch.Tensor
+            The frames that need not wait, (batch, frames, features).
+        torch.Tensor
+            The residual of these frames, of the same shape.
+        LayerState
+            The state for what comes next.
+        """
+        # (batch, frames, 3 * features) -> 3 x (batch, heads, frames, head dim)
+        query, key, value = (
+            self.in_proj(x).unflatten(2, (3, self.nhead, -1)).unbind(2)
+        )
+        attended, residual, state = schedule.attend(
+            query.transpose(1, 2),
+            key.transpose(1, 2),
+            value.transpose(1, 2),
+            residual,
+            state,
+            self.dropout if self.training else 0.0,
+        )
+        # (batch, heads, frames, head dim) -> (batch, frames, features)
+        attended = attended.transpose(1, 2).flatten(2)
+        return self.out_proj(attended), residual, state
+
+
+class FrameSchedule:
+    """Frames one by one: aa, maa and sa.
+
+    A query waits in the state of its layer until its look-ahead has come, so
+    that each layer gives its frames ``look_ahead`` frames late.
+
+    Arguments
+    ---------
+    attention : str
+        One of aa, maa and sa.
+    geometry : StreamGeometry
+        Look-back and look-ahead in frames.
+    final : bool
+        Whether the utterance ends with this pass, so that nothing waits.
+    end : torch.Tensor, optional
+        Frames of each row's utterance, (batch,).
+    positions : bool
+        Whether queries and keys are rotated by their positions.
+
+    Example
+    -------
+    >>> from speechbrain_llsa.geometry import StreamGeometry
+    >>> schedule = FrameSchedule("sa", StreamGeometry(8, 2), final=False)
+    >>> x = torch.rand(1, 4, 5, 16)  # (batch, heads, frames, head dimension)
+    >>> residual = torch.rand(1, 5, 64)
+    >>> attended, residual, state = schedule.attend(
+    ...     x, x, x, residual, LayerState()
+    ... )
+    >>> attended.shape, state.query.shape
+    (torch.Size([1, 4, 3, 16]), torch.Size([1, 4, 2, 16]))
+    """
+
+    def __init__(self, attention, geometry, final, end=None, positions=True):
+        self.attention = attention
+        self.geometry = geometry
+        self.final = final
+        self.end = end
+        self.positions = positions
+        self._angles = {}
+
+    def _rotate(self, query, key, first):
+        """The angles are shared by the layers that stand at the same frame."""
+        if not self.positions:
+            return query, key
+        place = (first, query.shape[2])
+        if place not in self._angles:
+            position = torch.arange(
+                first, first + query.shape[2], device=query.device
+            )
+            self._angles[place] = rotary_angles(position, query.shape[3])
+        angles = self._angles[place]
+        return rotate(query, *angles), rotate(key, *angles)
+
+    def attend(self, query, key, value, residual, state, dropout=0.0):
+        """Attends behind a state.
+
+        Arguments
+        ---------
+        query : torch.Tensor
+            New queries, (batch, heads, frames, head dimension).
+        key : torch.Tensor
+            New keys, of the same shape.
+        value : torch.Tensor
+            New values, of the same shape.
+        residual : torch.Tensor
+            What belongs to the queries and waits with them, (batch, frames,
+            features).
+        state : LayerState
+            What lies behind the new frames. It is not changed.
+        dropout : float
+            Probability to drop an attention weight.
+
+        Returns
+        -------
+        torch.Tensor
+            The queries that need not wait, (batch, heads, frames, head
+            dimension).
+        torch.Tensor
+            Their residual, (batch, frames, features).
+        LayerState
+            The state for what comes next.
+        """
+        query, key = self._rotate(query, key, state.received)
+        received = state.received + query.shape[2]
+        if state.key is not None:
+            query = torch.cat([state.query, query], dim=2)
+            key = torch.cat([state.key, key], dim=2)
+            value = torch.cat([state.value, value], dim=2)
+            residual = torch.cat([state.residual, residual], dim=1)
+        first_query = received - query.shape[2]
+        first_key = received - key.shape[2]
+        ready = query.shape[2]
+        if not self.final:
+            ready = max(0, ready - self.geometry.look_ahead)
+        attended = query[:, :, :0]
+        if ready > 0:
+            attended = attend_frames(
+                query[:, :, :ready],
+                key,
+                value,
+                first_query,
+                first_key,
+                self.geometry,
+                self.attention,
+                self.end,
+                dropout,
+            )
+        unseen = first_query + ready - self.geometry.look_back - first_key
+        keep = slice(max(0, unseen), None)
+        state = LayerState(
+            received=received,
+            key=key[:, :, keep],
+            value=value[:, :, keep],
+            query=query[:, :, ready:],
+            residual=residual[:, ready:],
+        )
+        return attended, residual[:, :ready], state
+
+
+class HopSchedule:
+    """Frames hop by hop: llsa.
+
+    Arguments
+    ---------
+    geometry : StreamGeometry
+        Look-back, look-ahead and hop, in frames.
+    first_hop : int
+        Index of the first hop of this pass.
+    hops : int
+        Hops of this pass, at least one.
+    end : torch.Tensor, optional
+        Frames of each row's utterance, (batch,).
+    positions : bool
+        Whether queries and keys are rotated by their positions.
+    device : torch.device, optional
+        Where the frames live.
+
+    Example
+    -------
+    >>> from speechbrain_llsa.geometry import StreamGeometry
+    >>> schedule = HopSchedule(StreamGeometry(8, 2, hop=4), 0, 3)
+    >>> x = torch.rand(1, 4, 3 * (4 + 2), 16)
+    >>> residual = torch.rand(1, 3 * (4 + 2), 64)
+    >>> attended, residual, state = schedule.attend(
+    ...     x, x, x, residual, LayerState()
+    ... )
+    >>> attended.shape, state.key.shape
+    (torch.Size([1, 4, 18, 16]), torch.Size([1, 4, 8, 16]))
+    """
+
+    def __init__(
+        self, geometry, first_hop, hops, end=None, positions=True, device=None
+    ):
+        self.geometry = geometry
+        self.first_hop = first_hop
+        self.hops = hops
+        self.end = end
+        self.positions = positions
+        self.position = hop_tags(first_hop, hops, geometry, device).position
+        self._angles = None
+
+    def attend(self, query, key, value, residual, state, dropout=0.0):
+        """Attends behind a state. Arguments and results are those of
+        :meth:`FrameSchedule.attend`, but that no query waits: the frames lie
+        hop by hop, with the look-ahead that they need among them."""
+        if self.positions:
+            if self._angles is None:
+                self._angles = rotary_angles(self.position, query.shape[3])
+            query = rotate(query, *self._angles)
+            key = rotate(key, *self._angles)
+        attended = attend_hops(
+            query,
+            key,
+            value,
+            state.key,
+            state.value,
+            self.first_hop,
+            self.geometry,
+            self.end,
+            dropout,
+        )
+        state = LayerState(
+            received=state.received + self.hops * self.geometry.hop,
+            key=self._remember(state.key, key),
+            value=self._remember(state.value, value),
+        )
+        return attended, residual, state
+
+    def _remember(self, past, new):
+        """The last ``look_back`` committed frames."""
+        hop, look_back = self.geometry.hop, self.geometry.look_back
+        # (batch, heads, hops * (hop + look_ahead), dimension) -> committed
+        new = new.unflatten(2, (self.hops, -1))[:, :, :, :hop].flatten(2, 3)
+        if past is not None:
+            new = torch.cat([past, new], dim=2)
+        return new[:, :, max(0, new.shape[2] - look_back) :]

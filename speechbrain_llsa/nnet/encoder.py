@@ -1,0 +1,633 @@
+"""The transformer encoder: a drop-in for SpeechBrain's, offline and streaming.
+
+One layer body and one pass over the stack serve training, offline inference
+and streaming.
+"""
+
+from __future__ import annotations
+
+import torch
+from speechbrain.nnet.attention import PositionalwiseFeedForward
+from speechbrain.nnet.normalization import LayerNorm
+from torch import nn
+from torch.nn import functional as F
+
+from speechbrain_llsa.geometry import (
+    FRAME_SECONDS,
+    LatencyReport,
+    StreamGeometry,
+    check_attention,
+    check_integer,
+)
+from speechbrain_llsa.nnet.attention import (
+    FrameSchedule,
+    HopSchedule,
+    StreamingSelfAttention,
+)
+from speechbrain_llsa.state import EncoderState, LayerState
+
+NEVER = torch.iinfo(torch.int64).max
+"""The end of a row that goes on, in frames."""
+
+
+class StreamingTransformerEncoderLayer(nn.Module):
+    """One layer: norm, attention, residual, norm, feed-forward, residual.
+
+    Arguments
+    ---------
+    d_model : int
+        Features of a frame.
+    nhead : int
+        Attention heads.
+    d_ffn : int
+        Hidden size of the feed-forward network.
+    dropout : float
+        Dropout probability.
+    attention_dropout : float
+        Probability to drop an attention weight.
+    activation : type
+        Class of the feed-forward network's activation.
+    normalize_before : bool
+        Whether the norms stand before attention and feed-forward, or after.
+
+    Example
+    -------
+    >>> layer = StreamingTransformerEncoderLayer(d_model=16, nhead=4, d_ffn=32)
+    >>> schedule = FrameSchedule("sa", StreamGeometry(8, 2), final=True)
+    >>> out, state = layer(torch.rand(2, 30, 16), schedule, LayerState())
+    >>> out.shape
+    torch.Size([2, 30, 16])
+    """
+
+    def __init__(
+        self,
+        d_model,
+        nhead,
+        d_ffn,
+        dropout=0.0,
+        attention_dropout=0.0,
+        activation=nn.GELU,
+        normalize_before=True,
+    ):
+        super().__init__()
+        self.self_att = StreamingSelfAttention(
+            d_model, nhead, attention_dropout
+        )
+        self.pos_ffn = PositionalwiseFeedForward(
+            d_ffn=d_ffn,
+            input_size=d_model,
+            dropout=dropout,
+            activation=activation,
+        )
+        self.norm1 = LayerNorm(d_model, eps=1e-6)
+        self.norm2 = LayerNorm(d_model, eps=1e-6)
+        self.dropout1 = nn.Dropout(dropout)
+        self.dropout2 = nn.Dropout(dropout)
+        self.normalize_before = normalize_before
+
+    def forward(self, src, schedule, state):
+        """
+        Arguments
+        ---------
+        src : torch.Tensor
+            Frames, (batch, frames, features).
+        schedule : FrameSchedule or HopSchedule
+            Where the frames lie in time.
+        state : LayerState
+            What lies behind them. It is not changed.
+
+        Returns
+        -------
+        torch.Tensor
+            The frames that need not wait, (batch, frames, features).
+        LayerState
+            The state for what comes next.
+        """
+        attended, src, state = self.self_att(
+            self.norm1(src) if self.normalize_before else src,
+            src,
+            schedule,
+            state,
+        )
+        src = src + self.dropout1(attended)
+        if not self.normalize_before:
+            src = self.norm1(src)
+        out = self.pos_ffn(self.norm2(src) if self.normalize_before else src)
+        out = src + self.dropout2(out)
+        if not self.normalize_before:
+            out = self.norm2(out)
+        return out, state
+
+
+class StreamingTransformerEncoder(nn.Module):
+    """A transformer encoder with one of four attentions, in the place of
+    ``speechbrain.lobes.models.transformer.Transformer.TransformerEncoder``.
+
+    The four share one layout of parameters: weights of one load into another.
+
+    Arguments
+    ---------
+    num_layers : int
+        Encoder layers.
+    nhead : int
+        Attention heads.
+    d_ffn : int
+        Hidden size of the feed-forward networks.
+    d_model : int
+        Features of a frame.
+    attention : str
+        aa (acausal), maa (masked acausal), sa (streaming) or llsa
+        (low-latency streaming).
+    look_back : int
+        Frames that a layer sees behind a frame (llsa: behind its hop).
+    look_ahead : int
+        Frames that a layer sees ahead of a frame (llsa: ahead of its hop).
+    hop : int
+        Frames that llsa commits at once; the others do not use it.
+    positional_encoding : str or None
+        "rope" for rotary positions, ``None`` for no positions.
+    dropout : float
+        Dropout probability.
+    attention_dropout : float, optional
+        Probability to drop an attention weight; as ``dropout`` if not given.
+        0 lets PyTorch take its fused attention in training as well.
+    layerdrop_prob : float
+        Probability to skip a layer in training.
+    activation : type
+        Class of the feed-forward networks' activation.
+    normalize_before : bool
+        Whether the norms stand before attention and feed-forward, or after.
+    output_hidden_states : bool
+        Whether ``forward`` also gives a list of the input and every layer's
+        output.
+
+    Raises
+    ------
+    TypeError
+        If a size is not an integer.
+    ValueError
+        If a size, the attention or another option is not allowed.
+
+    Example
+    -------
+    >>> encoder = StreamingTransformerEncoder(
+    ...     num_layers=2, nhead=4, d_ffn=64, d_model=32, look_back=16
+    ... ).eval()
+    >>> src = torch.rand(8, 60, 32)
+    >>> out, attention_list = encoder(src)
+    >>> out.shape
+    torch.Size([8, 60, 32])
+    >>> context = encoder.make_streaming_context()
+    >>> with torch.no_grad():
+    ...     first, _ = encoder.forward_streaming(src[:, :25], context)
+    ...     second, _ = encoder.forward_streaming(src[:, 25:], context)
+    ...     tail, _ = encoder.flush(context)
+    >>> first.shape, second.shape, tail.shape
+    (torch.Size([8, 17, 32]), torch.Size([8, 35, 32]), torch.Size([8, 8, 32]))
+    >>> streamed = torch.cat([first, second, tail], dim=1)
+    >>> torch.allclose(streamed, out, atol=1e-5)
+    True
+    """
+
+    def __init__(
+        self,
+        num_layers,
+        nhead,
+        d_ffn,
+        d_model,
+        attention="llsa",
+        look_back=64,
+        look_ahead=8,
+        hop=1,
+        positional_encoding="rope",
+        dropout=0.0,
+        attention_dropout=None,
+        layerdrop_prob=0.0,
+        activation=nn.GELU,
+        normalize_before=True,
+        output_hidden_states=False,
+    ):
+        super().__init__()
+        self.attention = check_attention(attention)
+        self.geometry = StreamGeometry(look_back, look_ahead, hop)
+        check_integer("num_layers", num_layers, 1)
+        check_integer("nhead", nhead, 1)
+        check_integer("d_ffn", d_ffn, 1)
+        check_integer("d_model", d_model, 1)
+        if d_model % nhead:
+            raise ValueError(
+                f"d_model: got {d_model}, allowed is a multiple of nhead, "
+                f"which is {nhead}"
+            )
+        if positional_encoding not in ("rope", None):
+            raise ValueError(
+                f"positional_encoding: got {positional_encoding!r}, allowed "
+                "is 'rope' or None"
+            )
+        if positional_encoding == "rope" and d_model // nhead % 2:
+            raise ValueError(
+                f"d_model: got {d_model} with nhead {nhead}, allowed with "
+                "rotary positions is an even number of features for each head"
+            )
+        if not 0.0 <= layerdrop_prob < 1.0:
+            raise ValueError(
+                f"layerdrop_prob: got {layerdrop_prob}, allowed is 0 up to, "
+                "but not, 1"
+            )
+        self.d_model = d_model
+        self.positional_encoding = positional_encoding
+        self.layerdrop_prob = layerdrop_prob
+        self.output_hidden_states = output_hidden_states
+        self.layers = nn.ModuleList(
+            StreamingTransformerEncoderLayer(
+                d_model=d_model,
+                nhead=nhead,
+                d_ffn=d_ffn,
+                dropout=dropout,
+                attention_dropout=(
+                    dropout if attention_dropout is None else attention_dropout
+                ),
+                activation=activation,
+                normalize_before=normalize_before,
+            )
+            for _ in range(num_layers)
+        )
+        self.norm = LayerNorm(d_model, eps=1e-6)
+
+    def forward(
+        self,
+        src,
+        src_mask=None,
+        src_key_padding_mask=None,
+        pos_embs=None,
+        dynchunktrain_config=None,
+    ):
+        """Encodes whole utterances.
+
+        Arguments
+        ---------
+        src : torch.Tensor
+            Frames, (batch, frames, d_model).
+        src_mask : None
+            Of the host's contract. The attention says who sees whom.
+        src_key_padding_mask : torch.Tensor, optional
+            True at padding, which follows the frames of a row, (batch,
+            frames). Each row gives what it gives alone.
+        pos_embs : None
+            Of the host's contract. Positions are rotary.
+        dynchunktrain_config : None
+            Of the host's contract. The geometry stands in its place.
+
+        Returns
+        -------
+        torch.Tensor
+            (batch, frames, d_model).
+        list
+            One entry for each layer, ``None``: the weights of the attention
+            are not kept.
+        list
+            Only with ``output_hidden_states``: the input and each layer's
+            output, (batch, frames, d_model).
+
+        Raises
+        ------
+        ValueError
+            If an argument has another shape, or is not supported.
+        """
+        for name, argument in (
+            ("src_mask", src_mask),
+            ("pos_embs", pos_embs),
+            ("dynchunktrain_config", dynchunktrain_config),
+        ):
+            if argument is not None:
+                raise ValueError(
+                    f"{name}: got {type(argument).__name__}, allowed is None: "
+                    f"who sees whom is up to attention={self.attention!r} and "
+                    "its look_back, look_ahead and hop"
+                )
+        self._check_frames(src)
+        end = None
+        if src_key_padding_mask is not None:
+            end = _lengths(src, src_key_padding_mask)
+            src = src.masked_fill(src_key_padding_mask.bool()[..., None], 0.0)
+        state = self._new_state()
+        state.end = end
+        out, hidden_states, _ = self._advance(
+            src, state, final=True, drop=self.training
+        )
+        attention_list = [None] * len(self.layers)
+        if self.output_hidden_states:
+            return out, attention_list, hidden_states
+        return out, attention_list
+
+    def make_streaming_context(self, config=None):
+        """A fresh state for :meth:`forward_streaming`.
+
+        Arguments
+        ---------
+        config : speechbrain.utils.dynamic_chunk_training.DynChunkTrainConfig
+            Of the host's contract: how much the caller will push. Pushes of
+            any length give the same, so that it has no effect.
+
+        Returns
+        -------
+        EncoderState
+
+        Raises
+        ------
+        ValueError
+            If the attention is aa, which needs the whole utterance.
+        """
+        if self.attention == "aa":
+            raise ValueError(
+                "attention: got 'aa', which sees the whole utterance; allowed "
+                "for streaming is one of maa, sa, llsa"
+            )
+        return self._new_state()
+
+    def forward_streaming(self, src, context, pos_embs=None, end=None):
+        """Encodes the next frames of utterances. This is inference: no
+        gradient flows, and no layer is dropped.
+
+        Arguments
+        ---------
+        src : torch.Tensor
+            Frames, (batch, frames, d_model), any number of them.
+        context : EncoderState
+            What lies behind them. It is brought up to date, unless an error
+            is raised.
+        pos_embs : None
+            Of the host's contract. Positions are rotary.
+        end : torch.Tensor, optional
+            For rows that have ended: frames of the row since the utterance
+            began, int64 (batch,), at most those pushed so far, with these.
+            A negative number for rows that go on. What is pushed past the end
+            of a row is ignored, and what comes back past it has no meaning.
+
+        Returns
+        -------
+        torch.Tensor
+            The frames that are now committed, (batch, frames, d_model),
+            possibly none.
+        list
+            One entry for each layer, ``None``.
+
+        Raises
+        ------
+        ValueError
+            If the frames do not fit the encoder or the context.
+        """
+        if pos_embs is not None:
+            raise ValueError(
+                f"pos_embs: got {type(pos_embs).__name__}, allowed is None: "
+                "positions are rotary"
+            )
+        return self._stream(src, context, end, final=False)
+
+    def flush(self, context):
+        """Ends the utterances and encodes what still waits.
+
+        Arguments
+        ---------
+        context : EncoderState
+            The state, which takes no more frames after this.
+
+        Returns
+        -------
+        torch.Tensor
+            The rest of the frames, exactly what ``forward`` gives there,
+            (batch, frames, d_model).
+        list
+            One entry for each layer, ``None``.
+
+        Raises
+        ------
+        ValueError
+            If the context has been flushed, or is of another encoder.
+        """
+        _check_context(context)
+        src = next(self.parameters()).new_zeros(
+            context.batch_size or 1, 0, self.d_model
+        )
+        return self._stream(src, context, None, final=True)
+
+    def latency_report(
+        self, receptive_field_samples=0, frame_seconds=FRAME_SECONDS
+    ):
+        """The declared latency of this encoder, beside the other attentions.
+
+        Arguments
+        ---------
+        receptive_field_samples : int
+            Receptive field of the front end before the encoder, in samples.
+        frame_seconds : float
+            Seconds from one frame that the encoder is given to the next.
+
+        Returns
+        -------
+        LatencyReport
+
+        Example
+        -------
+        >>> encoder = StreamingTransformerEncoder(
+        ...     num_layers=12, nhead=4, d_ffn=64, d_model=32
+        ... )
+        >>> encoder.latency_report().declared_latency.look_ahead_seconds
+        0.16
+        """
+        return LatencyReport(
+            self.attention,
+            self.geometry,
+            len(self.layers),
+            receptive_field_samples,
+            frame_seconds,
+        )
+
+    def _new_state(self):
+        return EncoderState(
+            signature=self._signature(),
+            layers=[LayerState() for _ in self.layers],
+        )
+
+    def _signature(self):
+        return (
+            self.attention,
+            self.geometry,
+            len(self.layers),
+            self.d_model,
+            self.layers[0].self_att.nhead,
+        )
+
+    def _check_frames(self, src):
+        if not isinstance(src, torch.Tensor) or not src.is_floating_point():
+            kind = getattr(src, "dtype", type(src).__name__)
+            raise TypeError(
+                f"src: got {kind}, allowed is a floating point tensor"
+            )
+        if src.ndim != 3 or src.shape[2] != self.d_model:
+            raise ValueError(
+                f"src: got shape {tuple(src.shape)}, allowed is (batch, "
+                f"frames, {self.d_model})"
+            )
+
+    @torch.no_grad()
+    def _stream(self, src, context, end, final):
+        self._check_frames(src)
+        _check_context(context)
+        if context.signature != self._signature():
+            raise ValueError(
+                f"context: got one of an encoder with {context.signature}, "
+                f"allowed is one of this encoder, with {self._signature()}"
+            )
+        if context.finished:
+            raise ValueError(
+                "context: got one that has been flushed, allowed is one whose "
+                "utterance goes on"
+            )
+        if context.batch_size not in (None, src.shape[0]):
+            raise ValueError(
+                f"src: got {src.shape[0]} rows, allowed is "
+                f"{context.batch_size}, as in the context"
+            )
+        state = context.fork()
+        state.batch_size = src.shape[0]
+        if end is not None:
+            state.end = _ended(end, state, src)
+        state.received += src.shape[1]
+        state.finished = final
+        out, _, state = self._advance(src, state, final)
+        state.committed += out.shape[1]
+        context.become(state)
+        return out, [None] * len(self.layers)
+
+    def _advance(self, src, state, final, drop=False):
+        """Passes frames through the stack: (batch, frames, features) to the
+        committed ones, the hidden states, and the state that follows."""
+        if self.attention == "llsa":
+            return self._advance_hops(src, state, final, drop)
+        schedule = FrameSchedule(
+            self.attention,
+            self.geometry,
+            final,
+            state.end,
+            self.positional_encoding is not None,
+        )
+        if src.shape[1] == 0 and (state.received == 0 or not final):
+            return src, [src] * (len(self.layers) + 1), state
+        out, hidden_states, state.layers = self._run(
+            src, schedule, state.layers, drop
+        )
+        return self.norm(out), hidden_states, state
+
+    def _advance_hops(self, src, state, final, drop):
+        hop, look_ahead = self.geometry.hop, self.geometry.look_ahead
+        frames = src
+        if state.frames is not None:
+            frames = torch.cat([state.frames, src], dim=1)
+        waiting = frames.shape[1]
+        if final:
+            hops = -(-waiting // hop)
+        else:
+            hops = max(0, waiting - look_ahead) // hop
+        if hops == 0:
+            state.frames = frames
+            nothing = frames[:, :0]
+            return nothing, [nothing] * (len(self.layers) + 1), state
+        first_hop = state.committed // hop
+        end = state.end
+        if final:
+            last = state.committed + waiting
+            end = frames.new_full((frames.shape[0],), last, dtype=torch.int64)
+            if state.end is not None:
+                end = end.minimum(state.end)
+        needed = hops * hop + look_ahead
+        window = F.pad(frames[:, :needed], (0, 0, 0, max(0, needed - waiting)))
+        # (batch, hops, features, hop + look_ahead) -> hop by hop
+        window = window.unfold(1, hop + look_ahead, hop).transpose(2, 3)
+        schedule = HopSchedule(
+            self.geometry,
+            first_hop,
+            hops,
+            end,
+            self.positional_encoding is not None,
+            src.device,
+        )
+        out, hidden_states, state.layers = self._run(
+            window.flatten(1, 2), schedule, state.layers, drop
+        )
+        out = self.norm(out)
+        committed = min(hops * hop, waiting)
+        state.frames = frames[:, committed:]
+        provisional = min(look_ahead, waiting - committed)
+        # (batch, hops * (hop + look_ahead), features) -> the newest hop's
+        state.provisional = out.unflatten(1, (hops, -1))[
+            :, -1, hop : hop + provisional
+        ]
+        out, *hidden_states = (
+            # (batch, hops, hop + look_ahead, features) -> committed frames
+            x.unflatten(1, (hops, -1))[:, :, :hop].flatten(1, 2)[:, :committed]
+            for x in (out, *hidden_states)
+        )
+        return out, hidden_states, state
+
+    def _run(self, src, schedule, states, drop):
+        """The stack: its output, the hidden states if they are asked for (the
+        input, then each layer that ran), and the states that follow."""
+        keep = torch.ones(len(self.layers), dtype=torch.bool)
+        if drop and self.layerdrop_prob > 0.0:
+            keep = torch.rand(len(self.layers)) > self.layerdrop_prob
+        hidden_states = [src] if self.output_hidden_states else []
+        new_states = []
+        for layer, state, kept in zip(self.layers, states, keep, strict=True):
+            if kept:
+                src, state = layer(src, schedule, state)
+                if self.output_hidden_states:
+                    hidden_states.append(src)
+            new_states.append(state)
+        return src, hidden_states, new_states
+
+
+def _check_context(context):
+    if not isinstance(context, EncoderState):
+        raise TypeError(
+            f"context: got {type(context).__name__}, allowed is what "
+            "make_streaming_context gives"
+        )
+
+
+def _lengths(src, padding_mask):
+    if padding_mask.shape != src.shape[:2]:
+        raise ValueError(
+            f"src_key_padding_mask: got shape {tuple(padding_mask.shape)}, "
+            f"allowed is (batch, frames), here {tuple(src.shape[:2])}"
+        )
+    padding_mask = padding_mask.bool()
+    if (padding_mask[:, :-1] & ~padding_mask[:, 1:]).any():
+        raise ValueError(
+            "src_key_padding_mask: got frames after padding, allowed is "
+            "padding at the end of a row only"
+        )
+    return (~padding_mask).sum(dim=1)
+
+
+def _ended(end, state, src):
+    """Merges newly known ends into the state's."""
+    if not isinstance(end, torch.Tensor) or end.is_floating_point():
+        kind = getattr(end, "dtype", type(end).__name__)
+        raise TypeError(f"end: got {kind}, allowed is a tensor of integers")
+    if end.shape != (src.shape[0],):
+        raise ValueError(
+            f"end: got shape {tuple(end.shape)}, allowed is (batch,), here "
+            f"({src.shape[0]},)"
+        )
+    end = end.to(device=src.device, dtype=torch.int64)
+    known = torch.full_like(end, NEVER) if state.end is None else state.end
+    fresh = (end >= 0) & (known == NEVER)
+    wrong = (end < state.received) | (end > state.received + src.shape[1])
+    if (fresh & wrong).any():
+        raise ValueError(
+            f"end: got {end[fresh & wrong].tolist()} frames, allowed is an "
+            f"end within this push: {state.received} to "
+            f"{state.received + src.shape[1]} frames"
+        )
+    return torch.where(fresh, end, known)

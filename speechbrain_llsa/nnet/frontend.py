@@ -1,0 +1,314 @@
+"""The convolution front end of wav2vec 2.0, able to stream.
+
+The host's ``W2VLatentExtractor`` turns 16 kHz samples into one latent frame
+every 20 ms with a stack of strided convolutions. Here each convolution also
+remembers the end of its input that later frames still need, so that pushes of
+any length give exactly the frames of the whole waveform and nothing is
+convolved twice.
+"""
+
+from dataclasses import dataclass, replace
+
+import torch
+from speechbrain.lobes.models.wav2vec import W2VLatentExtractor
+from torch.nn import functional
+
+
+@dataclass
+class FrontEndState:
+    """What the front end remembers of one session, or of a batch of sessions
+    that run in step.
+
+    Its tensors are replaced, never written to, so that a fork costs nothing.
+
+    Example
+    -------
+    >>> extractor = StreamingLatentExtractor(out_channels=[4] * 7)
+    >>> state = extractor.make_streaming_context()
+    >>> latents = extractor.forward_streaming(torch.randn(1, 700), state)
+    >>> state.samples, [tensor.shape[1] for tensor in state.carried]
+    (700, [10, 2, 2, 1, 2, 1, 1])
+    """
+
+    carried: tuple[torch.Tensor, ...] | None = None
+    """For each convolution the end of its input that frames to come still
+    need, (batch, fewer than the kernel size, channels): samples for the
+    first, frames of the one before for the others. ``None`` before the first
+    push, which sets the batch size."""
+
+    samples: int = 0
+    """Samples pushed since the utterance began, in each row."""
+
+    def fork(self):
+        """An independent copy, which shares the tensors.
+
+        Returns
+        -------
+        FrontEndState
+        """
+        return replace(self)
+
+    def reset(self):
+        """Forgets everything: the state is as new."""
+        self.carried, self.samples = None, 0
+
+    def nbytes(self):
+        """Bytes that the tensors hold."""
+        return sum(tensor.nbytes for tensor in self.carried or ())
+
+
+class StreamingLatentExtractor(W2VLatentExtractor):
+    """The host's ``W2VLatentExtractor`` with an exact streaming mode.
+
+    Same arguments, weights and offline frames as the host's class without
+    signal normalisation. Frame k depends on the samples
+    [k * stride_samples, k * stride_samples + receptive_field_samples) only.
+
+    Arguments
+    ---------
+    out_channels : list of int
+        Output channels of each convolution.
+    kernel_sizes : list of int
+        Kernel size of each convolution, not below its stride.
+    strides : list of int
+        Stride of each convolution.
+    dropout : float
+        Dropout after each convolution.
+    conv_init : str
+        Initialisation of the convolutions, as in the host.
+
+    Raises
+    ------
+    ValueError
+        If the lists differ in length, or a kernel is below its stride.
+
+    Example
+    -------
+    >>> extractor = StreamingLatentExtractor(out_channels=[4] * 7).eval()
+    >>> waveform = torch.randn(2, 5000)
+    >>> offline = extractor(waveform)
+    >>> offline.shape
+    torch.Size([2, 14, 4])
+    >>> context = extractor.make_streaming_context()
+    >>> pushes = waveform.split(777, dim=1)
+    >>> frames = [extractor.forward_streaming(p, context) for p in pushes]
+    >>> torch.allclose(torch.cat(frames, dim=1), offline, atol=1e-5)
+    True
+    """
+
+    def __init__(
+        self,
+        out_channels=(512,) * 7,
+        kernel_sizes=(11, 3, 3, 3, 3, 3, 3),
+        strides=(5, 2, 2, 2, 2, 2, 2),
+        dropout=0.0,
+        conv_init="kaiming",
+    ):
+        _check_convolutions(out_channels, kernel_sizes, strides)
+        super().__init__(
+            out_channels=list(out_channels),
+            kernel_sizes=list(kernel_sizes),
+            strides=list(strides),
+            dropout=dropout,
+            conv_init=conv_init,
+        )
+        self.out_channels = list(out_channels)
+        self.in_channels = [1, *self.out_channels[:-1]]
+        properties = self.extractor.get_filter_properties()
+        self.receptive_field_samples = properties.window_size
+        self.stride_samples = properties.stride
+
+    def forward(self, x, normalize_signal=False):
+        """Calculates the latent frames of whole waveforms.
+
+        Arguments
+        ---------
+        x : torch.Tensor
+            Waveforms, (batch, samples), floating point.
+        normalize_signal : bool
+            Only False is possible. The host's layer norm over the whole
+            waveform cannot be streamed and depends on the padding.
+
+        Returns
+        -------
+        torch.Tensor
+            Latent frames, (batch, frames, channels); none if the waveforms
+            are shorter than the receptive field.
+
+        Raises
+        ------
+        ValueError
+            If ``normalize_signal`` is True, or x is not two-dimensional.
+        TypeError
+            If x is not a floating point tensor.
+        """
+        if normalize_signal:
+            raise ValueError(
+                "normalize_signal: got True, allowed is False: a layer norm "
+                "over the whole waveform cannot be streamed, and depends on "
+                "the padding"
+            )
+        _check_samples(x)
+        latents, _ = self._extract(x, None)
+        return latents
+
+    def make_streaming_context(self):
+        """A fresh state for :meth:`forward_streaming`.
+
+        Returns
+        -------
+        FrontEndState
+        """
+        return FrontEndState()
+
+    def forward_streaming(self, samples, context):
+        """Calculates the latent frames that the pushed samples complete.
+
+        Arguments
+        ---------
+        samples : torch.Tensor
+            The next samples, (batch, samples), floating point, any number of
+            them.
+        context : FrontEndState
+            What lies behind them. It is brought up to date, unless an error
+            is raised.
+
+        Returns
+        -------
+        torch.Tensor
+            The frames that are now complete, (batch, frames, channels),
+            possibly none.
+
+        Raises
+        ------
+        ValueError
+            If samples are not two-dimensional, or if the state belongs to
+            another batch size or another model.
+        TypeError
+            If samples are not a floating point tensor.
+        """
+        _check_samples(samples)
+        self._check_state(samples, context)
+        latents, left_over = self._extract(samples, context.carried)
+        # A copy of its own, or the whole push would stay in memory.
+        context.carried = tuple(tensor.clone() for tensor in left_over)
+        context.samples += samples.shape[1]
+        return latents
+
+    def get_output_lengths(self, input_lengths):
+        """Calculates how many frames so many samples give.
+
+        Arguments
+        ---------
+        input_lengths : torch.Tensor or int
+            Numbers of samples, any shape.
+
+        Returns
+        -------
+        torch.LongTensor
+            Numbers of frames, same shape; 0 below the receptive field.
+
+        Example
+        -------
+        >>> extractor = StreamingLatentExtractor(out_channels=[4] * 7)
+        >>> extractor.get_output_lengths(torch.tensor([0, 640, 641, 16000]))
+        tensor([ 0,  0,  1, 48])
+        """
+        lengths = torch.as_tensor(input_lengths)
+        for kernel_size, stride in zip(
+            self.kernel_sizes, self.strides, strict=True
+        ):
+            lengths = torch.div(
+                lengths - kernel_size, stride, rounding_mode="floor"
+            )
+            lengths = (lengths + 1).clamp(min=0)
+        return lengths.to(torch.long)
+
+    def _extract(self, samples, carried):
+        """Runs the stack on samples behind what each convolution carried.
+
+        Returns the frames and what each convolution has to carry now.
+        """
+        x = samples.unsqueeze(2)
+        left_over = []
+        for index, block in enumerate(self.extractor.values()):
+            if carried is not None:
+                x = torch.cat([carried[index], x], dim=1)
+            kernel_size, stride = self.kernel_sizes[index], self.strides[index]
+            frames = max((x.shape[1] - kernel_size) // stride + 1, 0)
+            left_over.append(x[:, frames * stride :])
+            if frames:
+                x = _convolve(block.convs, x)
+            else:
+                x = x.new_zeros(x.shape[0], 0, self.out_channels[index])
+        return self.norm(x), left_over
+
+    def _check_state(self, samples, context):
+        """Refuses a state of another batch size or another model."""
+        if context.carried is None:
+            return
+        channels = [tensor.shape[2] for tensor in context.carried]
+        if channels != self.in_channels:
+            raise ValueError(
+                f"context: got one of a front end with channels {channels}, "
+                f"allowed is one of this front end, with {self.in_channels}"
+            )
+        rows = context.carried[0].shape[0]
+        if rows != samples.shape[0]:
+            raise ValueError(
+                f"samples: got {samples.shape[0]} rows, allowed is {rows}, as "
+                "in the context"
+            )
+
+
+def _convolve(block, x):
+    """Runs one block of the host: convolution, norm, activation, dropout.
+
+    The frames stay in the order (batch, frames, channels): the convolution is
+    done as a two-dimensional one of height 1, which spares the copies to and
+    from (batch, channels, frames).
+    """
+    convolution, *rest = block.values()
+    weight = convolution.conv.weight
+    # (batch, frames, channels) -> (batch, channels, 1, frames), a view
+    x = functional.conv2d(
+        x.unsqueeze(1).permute(0, 3, 1, 2),
+        weight.unsqueeze(2).contiguous(memory_format=torch.channels_last),
+        bias=convolution.conv.bias,
+        stride=(1, *convolution.conv.stride),
+    )
+    x = x.permute(0, 2, 3, 1).squeeze(1)
+    for module in rest:
+        x = module(x)
+    return x
+
+
+def _check_convolutions(out_channels, kernel_sizes, strides):
+    """Refuses lists that do not describe a stack which can stream."""
+    lengths = len(out_channels), len(kernel_sizes), len(strides)
+    if len(set(lengths)) != 1 or not lengths[0]:
+        raise ValueError(
+            f"out_channels, kernel_sizes, strides: got {lengths[0]}, "
+            f"{lengths[1]} and {lengths[2]} entries, allowed is one in each "
+            "for each convolution"
+        )
+    for kernel_size, stride in zip(kernel_sizes, strides, strict=True):
+        if not 1 <= stride <= kernel_size:
+            raise ValueError(
+                f"strides: got {stride} for a kernel of {kernel_size}, "
+                "allowed is 1 up to the kernel size"
+            )
+
+
+def _check_samples(samples):
+    """Refuses anything but a batch of floating point waveforms."""
+    if not isinstance(samples, torch.Tensor) or not samples.is_floating_point():
+        kind = getattr(samples, "dtype", type(samples).__name__)
+        raise TypeError(
+            f"samples: got {kind}, allowed is a floating point tensor"
+        )
+    if samples.dim() != 2:
+        raise ValueError(
+            f"samples: got shape {tuple(samples.shape)}, allowed is (batch, "
+            "samples)"
+        )

@@ -1,0 +1,321 @@
+"""The fast paths of attention: dense, banded, and banded by hops.
+
+Every one of them agrees with :mod:`speechbrain_llsa.ops.reference`, and takes
+its mask from :func:`speechbrain_llsa.visibility.visible`.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch.nn import functional as F
+
+from speechbrain_llsa.visibility import (
+    exists,
+    frame_tags,
+    hop_tags,
+    join_tags,
+    same_frame,
+    visible,
+)
+
+BLOCK_FRAMES = 64
+"""Queries that share one window of keys in the banded paths."""
+
+
+def attend_frames(
+    query,
+    key,
+    value,
+    first_query,
+    first_key,
+    geometry,
+    attention,
+    end=None,
+    dropout=0.0,
+):
+    """Attention of frames in a row over frames in a row: aa, maa and sa.
+
+    aa and maa hold a score for every pair of a query and a key. sa computes
+    the band alone, in time and memory that grow linearly with the queries.
+
+    Arguments
+    ---------
+    query : torch.Tensor
+        (batch, heads, queries, head dimension).
+    key : torch.Tensor
+        (batch, heads, keys, head dimension).
+    value : torch.Tensor
+        (batch, heads, keys, head dimension).
+    first_query : int
+        Position of the first query, in frames.
+    first_key : int
+        Position of the first key, in frames.
+    geometry : StreamGeometry
+        Look-back and look-ahead in frames.
+    attention : str
+        One of aa, maa and sa.
+    end : torch.Tensor, optional
+        Frames of each row's utterance, (batch,).
+    dropout : float
+        Probability to drop an attention weight.
+
+    Returns
+    -------
+    torch.Tensor
+        (batch, heads, queries, head dimension).
+
+    Example
+    -------
+    >>> from speechbrain_llsa.geometry import StreamGeometry
+    >>> x = torch.rand(2, 4, 100, 16)
+    >>> geometry = StreamGeometry(look_back=10, look_ahead=2)
+    >>> banded = attend_frames(x, x, x, 0, 0, geometry, "sa")
+    >>> masked = attend_frames(x, x, x, 0, 0, geometry, "maa")
+    >>> torch.allclose(banded, masked, atol=1e-6)
+    True
+    """
+    path = _attend_band if attention == "sa" else _attend_dense
+    return path(
+        query,
+        key,
+        value,
+        first_query,
+        first_key,
+        geometry,
+        attention,
+        end,
+        dropout,
+    )
+
+
+def _attend_dense(
+    query,
+    key,
+    value,
+    first_query,
+    first_key,
+    geometry,
+    attention,
+    end,
+    dropout,
+):
+    mask = None
+    if attention != "aa" or end is not None:
+        query_tags = frame_tags(
+            first_query, query.shape[2], device=query.device
+        ).as_queries()
+        key_tags = frame_tags(
+            first_key, key.shape[2], device=query.device
+        ).as_keys()
+        seen = visible(query_tags, key_tags, geometry, attention)
+        if end is not None:
+            # (batch, 1, 1, keys)
+            seen = seen & exists(key_tags.position, end[:, None, None, None])
+        mask = seen | same_frame(query_tags, key_tags)
+    return F.scaled_dot_product_attention(
+        query, key, value, attn_mask=mask, dropout_p=dropout
+    )
+
+
+def _attend_band(
+    query,
+    key,
+    value,
+    first_query,
+    first_key,
+    geometry,
+    attention,
+    end,
+    dropout,
+):
+    queries, keys = query.shape[2], key.shape[2]
+    look_back = min(geometry.look_back, first_query + queries - first_key)
+    look_ahead = min(geometry.look_ahead, first_key + keys - first_query)
+    block = min(BLOCK_FRAMES, queries)
+    blocks = -(-queries // block)
+    width = look_back + block + look_ahead
+
+    # block b sees the keys from first_window + b * block, width of them
+    first_window = first_query - look_back
+    span = look_back + blocks * block + look_ahead
+    windows = (
+        _windows(_cover(tensor, first_key, first_window, span), width, block)
+        for tensor in (key, value)
+    )
+
+    position = torch.arange(
+        first_window, first_window + span, device=query.device
+    ).unfold(0, width, block)
+    present = (position >= first_key) & (position < first_key + keys)
+    if end is None:
+        present = (present & exists(position))[None]
+    else:
+        # (batch, blocks, width)
+        present = present & exists(position, end[:, None, None])
+    query_tags = frame_tags(first_query, block, device=query.device)
+    key_tags = frame_tags(first_window, width, device=query.device)
+    attended = _attend_blocks(
+        _cover(query, first_query, first_query, blocks * block).unflatten(
+            2, (blocks, block)
+        ),
+        *windows,
+        visible(
+            query_tags.as_queries(), key_tags.as_keys(), geometry, attention
+        ),
+        same_frame(query_tags.as_queries(), key_tags.as_keys()),
+        present,
+        dropout,
+    )
+    return attended[:, :, :queries]
+
+
+def attend_hops(
+    query,
+    key,
+    value,
+    past_key,
+    past_value,
+    first_hop,
+    geometry,
+    end=None,
+    dropout=0.0,
+):
+    """Attention of hops in a row: llsa.
+
+    The frames lie hop by hop, as
+    :func:`speechbrain_llsa.visibility.hop_tags` has them: ``hop`` committed
+    ones, then ``look_ahead`` provisional ones. Hops are taken in groups; a
+    group sees one window of committed frames and its own provisional frames,
+    so that time and memory grow linearly with the hops.
+
+    Arguments
+    ---------
+    query : torch.Tensor
+        (batch, heads, hops * (hop + look_ahead), head dimension).
+    key : torch.Tensor
+        Keys of the same frames, of the same shape.
+    value : torch.Tensor
+        Values of the same frames, of the same shape.
+    past_key : torch.Tensor or None
+        Keys of the committed frames just before the first hop: (batch, heads,
+        frames, head dimension).
+    past_value : torch.Tensor or None
+        Values of the same frames, of the same shape.
+    first_hop : int
+        Index of the first hop.
+    geometry : StreamGeometry
+        Look-back, look-ahead and hop, in frames.
+    end : torch.Tensor, optional
+        Frames of each row's utterance, (batch,).
+    dropout : float
+        Probability to drop an attention weight.
+
+    Returns
+    -------
+    torch.Tensor
+        (batch, heads, hops * (hop + look_ahead), head dimension).
+
+    Example
+    -------
+    >>> from speechbrain_llsa.geometry import StreamGeometry
+    >>> geometry = StreamGeometry(look_back=10, look_ahead=2, hop=4)
+    >>> x = torch.rand(2, 4, 5 * (4 + 2), 16)
+    >>> attend_hops(x, x, x, None, None, 0, geometry).shape
+    torch.Size([2, 4, 30, 16])
+    """
+    slots = geometry.hop + geometry.look_ahead
+    hops = query.shape[2] // slots
+    group = min(max(1, BLOCK_FRAMES // slots), hops)
+    groups = -(-hops // group)
+    past = 0 if past_key is None else past_key.shape[2]
+    look_back = min(geometry.look_back, past + hops * geometry.hop)
+
+    first_frame = first_hop * geometry.hop
+    first_window = first_frame - look_back
+    width = look_back + group * geometry.hop
+    span = look_back + groups * group * geometry.hop
+
+    def grouped_keys(tensor, past_tensor):
+        # (batch, heads, hops, hop + look_ahead, dimension)
+        by_hop = tensor.unflatten(2, (hops, slots))
+        committed = by_hop[:, :, :, : geometry.hop].flatten(2, 3)
+        if past_tensor is not None:
+            committed = torch.cat([past_tensor, committed], dim=2)
+        windows = _windows(
+            _cover(committed, first_frame - past, first_window, span),
+            width,
+            group * geometry.hop,
+        )
+        provisional = by_hop[:, :, :, geometry.hop :]
+        provisional = _cover(provisional, 0, 0, groups * group)
+        # (batch, heads, groups, group * look_ahead, dimension)
+        provisional = provisional.flatten(2, 3).unflatten(2, (groups, -1))
+        return torch.cat([windows, provisional], dim=3)
+
+    device = query.device
+    query_tags = hop_tags(first_hop, group, geometry, device)
+    key_tags = join_tags(
+        frame_tags(first_window, width, geometry.hop, device),
+        query_tags[query_tags.provisional],
+    )
+    shift = torch.arange(groups, device=device) * group * geometry.hop
+    # (groups, keys)
+    position = key_tags.position[None, :] + shift[:, None]
+    present = key_tags.provisional | (position >= first_frame - past)
+    if end is None:
+        present = (present & exists(position))[None]
+    else:
+        # (batch, groups, keys)
+        present = present & exists(position, end[:, None, None])
+    queries = _cover(query, 0, 0, groups * group * slots)
+    attended = _attend_blocks(
+        queries.unflatten(2, (groups, group * slots)),
+        grouped_keys(key, past_key),
+        grouped_keys(value, past_value),
+        visible(query_tags.as_queries(), key_tags.as_keys(), geometry, "llsa"),
+        same_frame(query_tags.as_queries(), key_tags.as_keys()),
+        present,
+        dropout,
+    )
+    return attended[:, :, : query.shape[2]]
+
+
+def _cover(tensor, first, wanted_first, wanted):
+    """Crops and zero-pads axis 2, whose first entry is at position ``first``,
+    to the ``wanted`` positions from ``wanted_first`` on."""
+    front = first - wanted_first
+    tensor = tensor[:, :, max(0, -front) :][:, :, : wanted - max(0, front)]
+    back = wanted - tensor.shape[2] - max(0, front)
+    if front <= 0 and back == 0:
+        return tensor
+    padding = [0, 0] * (tensor.ndim - 3) + [max(0, front), back]
+    return F.pad(tensor, padding)
+
+
+def _windows(tensor, width, step):
+    """(batch, heads, frames, dimension) -> (batch, heads, windows, width,
+    dimension), a view."""
+    return tensor.unfold(2, width, step).transpose(3, 4)
+
+
+def _attend_blocks(query, key, value, rule, same, present, dropout):
+    """One masked attention for each block.
+
+    ``query`` (batch, heads, blocks, queries, dimension), ``key`` and ``value``
+    (batch, heads, blocks, keys, dimension); ``rule`` and ``same`` (queries,
+    keys) hold for every block; ``present`` (batch or 1, blocks, keys).
+    """
+    batch, blocks = query.shape[0], query.shape[2]
+    mask = (rule & present[:, :, None, :]) | same
+    # (batch or 1, blocks, queries, keys) -> (batch * blocks, 1, queries, keys)
+    mask = mask.expand(batch, -1, -1, -1).flatten(0, 1)[:, None]
+    attended = F.scaled_dot_product_attention(
+        *(
+            tensor.transpose(1, 2).flatten(0, 1)
+            for tensor in (query, key, value)
+        ),
+        attn_mask=mask,
+        dropout_p=dropout,
+    )
+    # (batch * blocks, heads, queries, dimension) -> (batch, heads, frames, ...)
+    return attended.unflatten(0, (batch, blocks)).transpose(1, 2).flatten(2, 3)

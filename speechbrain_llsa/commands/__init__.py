@@ -1,0 +1,1 @@
+"""The commands of ``python -m speechbrain_llsa``, one module each."""

@@ -1,0 +1,61 @@
+"""Draws what each attention sees after a stack of layers, to a PNG file."""
+
+from pathlib import Path
+
+from speechbrain_llsa.geometry import LatencyReport, StreamGeometry
+from speechbrain_llsa.picture import draw_dependencies
+
+NAME = "picture"
+
+
+def add_arguments(parser):
+    """Declares the arguments of the command.
+
+    Arguments
+    ---------
+    parser : argparse.ArgumentParser
+        Parser of the command.
+    """
+    parser.add_argument("out", metavar="OUT.png", help="file to write")
+    for name, default, meaning in (
+        ("layers", 6, "layers of the stack"),
+        ("look_back", 6, "frames that a layer sees behind a frame"),
+        ("look_ahead", 2, "frames that a layer sees ahead of a frame"),
+        ("hop", 1, "frames that llsa commits at once"),
+        ("frames", 48, "frames of the utterance"),
+    ):
+        parser.add_argument(
+            f"--{name}",
+            type=int,
+            default=default,
+            metavar="N",
+            help=f"{meaning} (default: {default})",
+        )
+
+
+def run(arguments):
+    """Runs the command.
+
+    Arguments
+    ---------
+    arguments : argparse.Namespace
+        Its arguments.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder of the file does not exist.
+    ValueError
+        If a number is out of range.
+    """
+    out = Path(arguments.out)
+    if out.suffix.lower() != ".png":
+        raise ValueError(
+            f"OUT.png: got {arguments.out!r}, allowed is a name that ends in "
+            ".png"
+        )
+    geometry = StreamGeometry(
+        arguments.look_back, arguments.look_ahead, arguments.hop
+    )
+    draw_dependencies(out, geometry, arguments.layers, arguments.frames)
+    print(LatencyReport("llsa", geometry, arguments.layers))

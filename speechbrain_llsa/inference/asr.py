@@ -1,0 +1,295 @@
+"""Streaming speech recognition: the host's ``StreamingASR``, and sessions."""
+
+from pathlib import Path
+
+import torch
+import torchaudio
+from ruamel.yaml import YAMLError
+from speechbrain.inference.ASR import StreamingASR as HostStreamingASR
+from speechbrain.utils.data_utils import split_path
+from speechbrain.utils.dynamic_chunk_training import DynChunkTrainConfig
+from speechbrain.utils.fetching import fetch
+
+from speechbrain_llsa.geometry import FRAME_SECONDS, SAMPLE_RATE
+from speechbrain_llsa.inference.audio import (
+    audio_info,
+    mono_samples,
+    read_blocks,
+)
+from speechbrain_llsa.inference.resampling import StreamingResampler
+from speechbrain_llsa.inference.session import Session
+from speechbrain_llsa.lobes.decoding import (
+    CTCGreedyState,
+    TextDecoder,
+    ctc_greedy_decode_streaming,
+)
+
+HPARAMS_ERRORS = (YAMLError, KeyError, AttributeError, ImportError, TypeError)
+"""What a damaged hyperparameter file raises in the host."""
+
+CHUNK_SIZE = 16
+"""Frames that are pushed at once where the caller does not say; the text does
+not depend on it."""
+
+
+class StreamingASR(HostStreamingASR):
+    """The host's ``StreamingASR`` with exact ends, sessions, offline
+    transcription for comparison, and defaults that work.
+
+    It loads the folders that ``write_streaming_folder`` writes. Everything of
+    the host's class is there: ``make_streaming_context``,
+    ``transcribe_chunk`` and so on.
+
+    Arguments
+    ---------
+    *args : tuple
+        As for the host's class; made by :meth:`from_hparams`.
+    **kwargs : dict
+        As for the host's class.
+
+    Example
+    -------
+    >>> asr = StreamingASR.from_hparams("results/streaming")  # doctest: +SKIP
+    >>> asr.transcribe_file("speech.flac")  # doctest: +SKIP
+    'HELLO WORLD'
+    >>> session = asr.session()  # doctest: +SKIP
+    >>> session.push(samples, sample_rate=44100)  # doctest: +SKIP
+    Transcript(committed='HELLO ', provisional='WOR')
+    >>> session.finish()  # doctest: +SKIP
+    Transcript(committed='WORLD', provisional='')
+    """
+
+    HPARAMS_NEEDED = [*HostStreamingASR.HPARAMS_NEEDED, "model", "tokenizer"]
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.text_decoder = TextDecoder(self.hparams.tokenizer)
+        labels = len(self.text_decoder.pieces)
+        if labels != self.model.labels:
+            raise ValueError(
+                f"tokenizer: got {labels} labels, allowed is "
+                f"{self.model.labels}, as the head has outputs"
+            )
+
+    @property
+    def model(self):
+        """The ``StreamingCTC`` model."""
+        return self.hparams.model
+
+    @classmethod
+    def from_hparams(cls, source, hparams_file="hyperparams.yaml", **kwargs):
+        """Loads a model.
+
+        Arguments
+        ---------
+        source : str or pathlib.Path
+            A folder as ``write_streaming_folder`` writes it, which is read
+            where it lies: ``savedir`` has no effect then. Or a repository of
+            a model hub, as for the host.
+        hparams_file : str
+            Name of the hyperparameter file in it.
+        **kwargs : dict
+            As for the host's ``from_hparams``, such as
+            ``run_opts={"device": "cuda"}``.
+
+        Returns
+        -------
+        StreamingASR
+
+        Raises
+        ------
+        FileNotFoundError
+            If the folder, or a file in it, does not exist.
+        ValueError
+            If a file in it is damaged, or of another model.
+        """
+        source = str(source)
+        if Path(source).is_dir():
+            kwargs.pop("savedir", None)
+            _check_hparams_file(Path(source, hparams_file))
+        elif source.count("/") != 1 or source[0] in "./~":
+            raise _no_such_model(source)
+        try:
+            return super().from_hparams(source, hparams_file, **kwargs)
+        except HPARAMS_ERRORS as error:
+            raise ValueError(
+                f"source: got {source!r}, whose {hparams_file} is damaged or "
+                f"of another kind of model: {_one_line(error)}"
+            ) from error
+        except OSError as error:
+            if Path(source).is_dir():
+                raise
+            raise _no_such_model(source) from error
+
+    def session(self):
+        """Begins a session: one live stream.
+
+        Returns
+        -------
+        Session
+
+        Raises
+        ------
+        ValueError
+            If the model's attention cannot stream.
+        """
+        return Session(self.model, self.text_decoder)
+
+    @torch.no_grad()
+    def transcribe_batch(self, wavs, wav_lens=None):
+        """Transcribes whole utterances offline.
+
+        Arguments
+        ---------
+        wavs : torch.Tensor
+            Waveforms at 16 kHz, (batch, samples), padded at the end.
+        wav_lens : torch.Tensor, optional
+            Length of each waveform as a part of the longest, (batch,).
+
+        Returns
+        -------
+        list of str
+            The text of each row.
+        """
+        wavs = wavs.to(self.device)
+        if wav_lens is not None:
+            wav_lens = wav_lens.to(self.device)
+        log_probs, lengths = self.model(wavs, wav_lens)
+        rows = ctc_greedy_decode_streaming(log_probs, CTCGreedyState(), lengths)
+        return [self.text_decoder.decode(labels) for labels in rows]
+
+    def forward(self, wavs, wav_lens=None):
+        """The same as :meth:`transcribe_batch`."""
+        return self.transcribe_batch(wavs, wav_lens)
+
+    def transcribe_file_offline(self, path):
+        """Transcribes a whole audio file at once, as a comparison.
+
+        Arguments
+        ---------
+        path : str or pathlib.Path
+            An audio file of any rate, with up to 8 channels.
+
+        Returns
+        -------
+        str
+        """
+        path = self._local_path(path)
+        blocks = [mono_samples(block) for block in read_blocks(path, 60.0)]
+        samples = torch.cat([torch.zeros(0), *blocks])
+        resampler = StreamingResampler(
+            audio_info(path).sample_rate, SAMPLE_RATE
+        )
+        state = resampler.make_streaming_context()
+        signal = [resampler.push(samples, state), resampler.finish(state)]
+        return self.transcribe_batch(torch.cat(signal)[None])[0]
+
+    def transcribe_file(
+        self,
+        path,
+        dynchunktrain_config=None,
+        use_torchaudio_streaming=False,
+        **kwargs,
+    ):
+        """Transcribes an audio file as a stream.
+
+        Arguments
+        ---------
+        path : str or pathlib.Path
+            An audio file of any rate, with up to 8 channels.
+        dynchunktrain_config : DynChunkTrainConfig, optional
+            How many frames are pushed at once; the text does not depend on
+            it. 16 by default.
+        use_torchaudio_streaming : bool
+            Whether the host's reader is used, which needs ``torchaudio.io``.
+        **kwargs : dict
+            As for the host's ``transcribe_file_streaming``.
+
+        Returns
+        -------
+        str
+        """
+        texts = self.transcribe_file_streaming(
+            path, dynchunktrain_config, use_torchaudio_streaming, **kwargs
+        )
+        return "".join(texts)
+
+    def transcribe_file_streaming(
+        self,
+        path,
+        dynchunktrain_config=None,
+        use_torchaudio_streaming=False,
+        **kwargs,
+    ):
+        """Transcribes an audio file as a stream, and gives text as it is
+        committed. The file is not loaded as a whole.
+
+        Arguments
+        ---------
+        path : str or pathlib.Path
+            An audio file of any rate, with up to 8 channels.
+        dynchunktrain_config : DynChunkTrainConfig, optional
+            How many frames are pushed at once; the text does not depend on
+            it. 16 by default.
+        use_torchaudio_streaming : bool
+            Whether the host's reader is used, which needs ``torchaudio.io``.
+        **kwargs : dict
+            As for the host's method.
+
+        Yields
+        ------
+        str
+            What each push adds to the text, possibly nothing.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such file.
+        ValueError
+            If it cannot be read, or ``torchaudio.io`` is wanted and missing.
+        """
+        if dynchunktrain_config is None:
+            dynchunktrain_config = DynChunkTrainConfig(CHUNK_SIZE)
+        if use_torchaudio_streaming:
+            if not hasattr(torchaudio, "io"):
+                raise ValueError(
+                    "use_torchaudio_streaming: got True, allowed with this "
+                    "torchaudio is False: it has no torchaudio.io any more"
+                )
+            yield from super().transcribe_file_streaming(
+                str(path), dynchunktrain_config, True, **kwargs
+            )
+            return
+        path = self._local_path(path, **kwargs)
+        sample_rate = audio_info(path).sample_rate
+        session = self.session()
+        block_seconds = dynchunktrain_config.chunk_size * FRAME_SECONDS
+        for block in read_blocks(path, block_seconds):
+            yield session.push(block, sample_rate).committed
+        yield session.finish().committed
+
+    def _local_path(self, path, savedir=None):
+        """Fetches a file that is not here, as the host does."""
+        source, name = split_path(str(path))
+        if Path(path).is_file() or Path(source).is_dir():
+            return str(path)
+        return str(fetch(name, source=source, savedir=savedir))
+
+
+def _check_hparams_file(path):
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"source: got {str(path.parent)!r}, which holds no {path.name}; "
+            "allowed is a folder as write_streaming_folder writes it"
+        )
+
+
+def _no_such_model(source):
+    return FileNotFoundError(
+        f"source: got {source!r}, allowed is an existing folder as "
+        "write_streaming_folder writes it, or owner/name of a model hub"
+    )
+
+
+def _one_line(error):
+    return " ".join(str(error).split())

@@ -1,0 +1,355 @@
+"""The folder of a streaming model: written, and loaded again.
+
+It holds ``hyperparams.yaml``, which builds everything, the weights, and the
+labels. It can be moved, and loads in the host's own ``StreamingASR``.
+"""
+
+import json
+import pickle
+import shutil
+import tempfile
+from pathlib import Path
+
+import torch
+from sentencepiece import SentencePieceProcessor
+from speechbrain.dataio.encoder import CTCTextEncoder
+from speechbrain.nnet.linear import Linear
+from speechbrain.utils.parameter_transfer import Pretrainer
+
+from speechbrain_llsa.geometry import SAMPLE_RATE
+from speechbrain_llsa.inference.asr import StreamingASR
+from speechbrain_llsa.lobes.decoding import pieces
+from speechbrain_llsa.nnet.encoder import StreamingTransformerEncoder
+
+HPARAMS_FILE = "hyperparams.yaml"
+
+LOAD_ERRORS = (
+    RuntimeError,
+    EOFError,
+    OSError,
+    KeyError,
+    TypeError,
+    ValueError,
+    SyntaxError,
+    pickle.UnpicklingError,
+)
+"""What a damaged file raises in PyTorch, SentencePiece and the host."""
+
+TEMPLATE = """\
+# A streaming CTC model. Load this folder with
+#   speechbrain_llsa.inference.asr.StreamingASR.from_hparams(source=FOLDER)
+# or with SpeechBrain's own speechbrain.inference.ASR.StreamingASR.
+sample_rate: {sample_rate}
+
+extractor: !new:speechbrain_llsa.nnet.frontend.StreamingLatentExtractor
+{extractor}
+encoder: !new:speechbrain_llsa.nnet.encoder.StreamingTransformerEncoder
+{encoder}
+encoder_wrapper: !new:speechbrain_llsa.lobes.wav2vec2.StreamingEncoderWrapper
+{encoder_wrapper}
+    latent_encoder: !ref <encoder>
+
+head: !new:{head_class}
+{head}
+model: !new:speechbrain_llsa.lobes.ctc.StreamingCTC
+    extractor: !ref <extractor>
+    encoder_wrapper: !ref <encoder_wrapper>
+    head: !ref <head>
+
+tokenizer: !new:{tokenizer_class}
+
+# What SpeechBrain's StreamingASR asks for
+fea_streaming_extractor: !new:speechbrain_llsa.inference.host.HostFeatureExtractor
+    extractor: !ref <extractor>
+
+enc: !new:speechbrain_llsa.inference.host.HostEncoder
+    encoder_wrapper: !ref <encoder_wrapper>
+
+proj_enc: !new:speechbrain_llsa.inference.host.HostHead
+    model: !ref <model>
+
+decoding_function: !name:speechbrain_llsa.inference.host.decode_push
+make_decoder_streaming_context: !name:speechbrain_llsa.lobes.decoding.CTCGreedyState
+tokenizer_decode_streaming: !new:speechbrain_llsa.inference.host.HostText
+make_tokenizer_streaming_context: !name:speechbrain_llsa.lobes.decoding.TextState
+
+modules:
+    model: !ref <model>
+    enc: !ref <enc>
+    proj_enc: !ref <proj_enc>
+
+pretrainer: !new:speechbrain_llsa.inference.folder.FolderPretrainer
+    loadables:
+        extractor: !ref <extractor>
+        encoder_wrapper: !ref <encoder_wrapper>
+        head: !ref <head>
+        tokenizer: !ref <tokenizer>
+    file_names:
+        extractor: extractor.ckpt
+        encoder_wrapper: encoder_wrapper.ckpt
+        head: head.ckpt
+        tokenizer: {tokenizer_file}
+"""  # noqa: E501
+
+
+class FolderPretrainer(Pretrainer):
+    """The host's ``Pretrainer`` for one folder that holds all files: named by
+    themselves, loaded completely or not at all.
+
+    Files of a local folder are read where they lie, so that nothing is linked
+    and nothing old is picked up.
+
+    Arguments
+    ---------
+    loadables : dict
+        What is loaded, by name.
+    file_names : dict
+        Name of the file of each, relative to the source.
+    """
+
+    def __init__(self, loadables, file_names):
+        super().__init__(
+            loadables=loadables,
+            custom_hooks=dict.fromkeys(loadables, _load),
+        )
+        self.file_names = dict(file_names)
+
+    def collect_files(self, default_source=None, *args, **kwargs):
+        """Finds the files, and fetches them if the source is far away.
+
+        Arguments
+        ---------
+        default_source : str or pathlib.Path
+            The folder, or a repository of a model hub.
+        *args : tuple
+            As for the host's class.
+        **kwargs : dict
+            As for the host's class.
+
+        Returns
+        -------
+        dict
+            Path of each file, by name.
+
+        Raises
+        ------
+        FileNotFoundError
+            If a file is missing in a local folder.
+        """
+        folder = Path(str(default_source))
+        self.paths.update(
+            (name, f"{default_source}/{file_name}")
+            for name, file_name in self.file_names.items()
+        )
+        if folder.is_dir():
+            self.set_collect_in(None)
+            for file_name in self.file_names.values():
+                if not (folder / file_name).is_file():
+                    raise FileNotFoundError(
+                        f"source: got {str(folder)!r}, which holds no "
+                        f"{file_name}; the model is not complete"
+                    )
+        return super().collect_files(default_source, *args, **kwargs)
+
+
+def _load(loadable, path):
+    """Loads a module or a tokenizer, or says what is wrong with the file."""
+    try:
+        if isinstance(loadable, torch.nn.Module):
+            loadable.load_state_dict(
+                torch.load(path, map_location="cpu", weights_only=True)
+            )
+        else:
+            loadable.load(str(path))
+    except LOAD_ERRORS as error:
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        raise ValueError(
+            f"source: got a damaged {Path(path).name}, or one of another "
+            f"model: {reason}"
+        ) from error
+
+
+def write_streaming_folder(folder, model, tokenizer):
+    """Writes a model so that ``StreamingASR.from_hparams`` loads it.
+
+    The folder is complete or not there at all: it is written beside its place,
+    loaded and compared with the model, and then moved.
+
+    Arguments
+    ---------
+    folder : str or pathlib.Path
+        Where to write. What an earlier call wrote there is replaced.
+    model : StreamingCTC
+        The model. Its head is a ``torch.nn.Linear`` or the host's ``Linear``.
+    tokenizer : CTCTextEncoder or SentencePieceProcessor
+        Its labels, with the blank at 0.
+
+    Returns
+    -------
+    pathlib.Path
+        The folder.
+
+    Raises
+    ------
+    TypeError
+        If head, encoder or tokenizer is of another kind.
+    ValueError
+        If the tokenizer does not fit the head, or the written model does not
+        give what the model gives.
+    FileExistsError
+        If there is something else at the place.
+    """
+    folder = Path(folder)
+    if folder.exists() and not _may_be_replaced(folder):
+        raise FileExistsError(
+            f"folder: got {str(folder)!r}, which holds something else; allowed "
+            "is a new or empty folder, or one that was written before"
+        )
+    content = _hparams(model, tokenizer)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(prefix=".streaming-", dir=folder.parent))
+    try:
+        new, old = scratch / "new", scratch / "old"
+        new.mkdir()
+        (new / HPARAMS_FILE).write_text(content, encoding="utf-8")
+        for name in ("extractor", "encoder_wrapper", "head"):
+            weights = getattr(model, name).state_dict()
+            torch.save(
+                {key: value.cpu() for key, value in weights.items()},
+                new / f"{name}.ckpt",
+            )
+        _save_tokenizer(tokenizer, new)
+        _check_same(model, new)
+        if folder.exists():
+            folder.rename(old)
+        new.rename(folder)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return folder
+
+
+def _may_be_replaced(folder):
+    if not folder.is_dir():
+        return False
+    return (folder / HPARAMS_FILE).is_file() or not any(folder.iterdir())
+
+
+def _hparams(model, tokenizer):
+    """The hyperparameter file, from what the parts of the model say."""
+    extractor, wrapper = model.extractor, model.encoder_wrapper
+    head_class, head = _head(model.head)
+    labels = len(pieces(tokenizer))
+    if labels != model.labels:
+        raise ValueError(
+            f"tokenizer: got {labels} labels, allowed is {model.labels}, as "
+            "the head has outputs"
+        )
+    projector = wrapper.input_projector
+    return TEMPLATE.format(
+        sample_rate=SAMPLE_RATE,
+        extractor=_arguments(
+            out_channels=extractor.out_channels,
+            kernel_sizes=list(extractor.kernel_sizes),
+            strides=list(extractor.strides),
+        ),
+        encoder=_encoder(wrapper.latent_encoder),
+        encoder_wrapper=_arguments(
+            in_dim=projector.in_features, embedding_dim=projector.out_features
+        ).rstrip(),
+        head_class=head_class,
+        head=head,
+        tokenizer_class=_class_name(_tokenizer_class(tokenizer)),
+        tokenizer_file=_tokenizer_file(tokenizer),
+    )
+
+
+def _encoder(encoder):
+    if not isinstance(encoder, StreamingTransformerEncoder):
+        raise TypeError(
+            f"model: got an encoder of {type(encoder).__name__}, allowed is "
+            "StreamingTransformerEncoder"
+        )
+    layer = encoder.layers[0]
+    first, activation, *_ = layer.pos_ffn.ffn
+    arguments = _arguments(
+        num_layers=len(encoder.layers),
+        nhead=layer.self_att.nhead,
+        d_ffn=first.out_features,
+        d_model=encoder.d_model,
+        attention=encoder.attention,
+        look_back=encoder.geometry.look_back,
+        look_ahead=encoder.geometry.look_ahead,
+        hop=encoder.geometry.hop,
+        positional_encoding=encoder.positional_encoding,
+        normalize_before=layer.normalize_before,
+    )
+    return f"{arguments}    activation: !name:{_class_name(type(activation))}\n"
+
+
+def _head(head):
+    """Class and arguments of the head."""
+    if isinstance(head, Linear):
+        inner, names = head.w, ("input_size", "n_neurons")
+    elif isinstance(head, torch.nn.Linear):
+        inner, names = head, ("in_features", "out_features")
+    else:
+        raise TypeError(
+            f"model: got a head of {type(head).__name__}, allowed is "
+            "torch.nn.Linear or speechbrain.nnet.linear.Linear"
+        )
+    sizes = inner.in_features, inner.out_features
+    arguments = dict(zip(names, sizes, strict=True))
+    arguments["bias"] = inner.bias is not None
+    return _class_name(type(head)), _arguments(**arguments)
+
+
+def _arguments(**arguments):
+    return "".join(
+        f"    {name}: {json.dumps(value)}\n"
+        for name, value in arguments.items()
+    )
+
+
+def _class_name(kind):
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _tokenizer_class(tokenizer):
+    if isinstance(tokenizer, SentencePieceProcessor):
+        return SentencePieceProcessor
+    return CTCTextEncoder
+
+
+def _tokenizer_file(tokenizer):
+    if isinstance(tokenizer, SentencePieceProcessor):
+        return "tokenizer.model"
+    return "label_encoder.txt"
+
+
+def _save_tokenizer(tokenizer, folder):
+    path = folder / _tokenizer_file(tokenizer)
+    if isinstance(tokenizer, SentencePieceProcessor):
+        path.write_bytes(tokenizer.serialized_model_proto())
+    else:
+        tokenizer.save(path)
+
+
+@torch.no_grad()
+def _check_same(model, folder):
+    """Loads what was written, and compares what it gives for noise."""
+    written = StreamingASR.from_hparams(folder, run_opts={"device": "cpu"})
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn(1, SAMPLE_RATE, generator=generator) / 10
+    device = next(model.parameters()).device
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    expected, _ = model(noise.to(device))
+    for module, training in modes.items():
+        module.training = training
+    given, _ = written.model(noise)
+    if not torch.allclose(given, expected.cpu(), atol=1e-2):
+        error = (given - expected.cpu()).abs().max().item()
+        raise ValueError(
+            f"model: got one that its arguments do not describe: written and "
+            f"loaded, its log-probabilities differ by up to {error:.3g}"
+        )

@@ -1,0 +1,241 @@
+"""Resampling of audio that arrives push by push.
+
+The same windowed sinc filter as ``torchaudio.transforms.Resample``, which
+the host uses for files, but each sample is given as soon as the samples that
+it depends on are there, and the last ones with :meth:`finish`.
+"""
+
+import math
+from dataclasses import dataclass, replace
+
+import torch
+
+FILTER_ZEROS = 6
+"""Zero crossings of the sinc on each side, as torchaudio's default."""
+
+ROLL_OFF = 0.99
+"""Cut-off in parts of the lower Nyquist frequency, as torchaudio's."""
+
+BLOCK_SAMPLES = 1 << 15
+"""Samples that are calculated at once, to bound the memory."""
+
+
+@dataclass
+class ResamplerState:
+    """What a resampler remembers of one session."""
+
+    kept: torch.Tensor
+    """End of the source that samples to come still need, (samples,). It
+    begins with the silence before the first sample."""
+
+    received: int = 0
+    """Source samples pushed so far."""
+
+    given: int = 0
+    """Target samples given so far."""
+
+    finished: bool = False
+    """Whether the source has ended."""
+
+    def fork(self):
+        """An independent copy, which shares the tensor.
+
+        Returns
+        -------
+        ResamplerState
+        """
+        return replace(self)
+
+
+class StreamingResampler:
+    """Resamples one signal push by push.
+
+    What all pushes give together equals ``torchaudio.transforms.Resample`` of
+    the whole signal, however it is split.
+
+    Arguments
+    ---------
+    source_rate : int
+        Samples per second that come in.
+    target_rate : int
+        Samples per second that go out.
+
+    Raises
+    ------
+    TypeError
+        If a rate is not a whole number.
+    ValueError
+        If a rate is not positive.
+
+    Example
+    -------
+    >>> resampler = StreamingResampler(44100, 16000)
+    >>> state = resampler.make_streaming_context()
+    >>> signal = torch.randn(44100)
+    >>> pushes = [resampler.push(s, state) for s in signal.split(1000)]
+    >>> streamed = torch.cat([*pushes, resampler.finish(state)])
+    >>> import torchaudio
+    >>> whole = torchaudio.transforms.Resample(44100, 16000)(signal)
+    >>> torch.allclose(streamed, whole, atol=1e-6)
+    True
+    """
+
+    def __init__(self, source_rate, target_rate):
+        source_rate = check_rate("source_rate", source_rate)
+        target_rate = check_rate("target_rate", target_rate)
+        divisor = math.gcd(source_rate, target_rate)
+        self.source_rate = source_rate
+        self.target_rate = target_rate
+        self._source = source_rate // divisor
+        self._target = target_rate // divisor
+        self._reach = 0
+        if self._source != self._target:
+            cut_off = min(self._source, self._target) * ROLL_OFF
+            self._reach = math.ceil(FILTER_ZEROS * self._source / cut_off)
+            self._taps = self._make_taps(cut_off)
+
+    def make_streaming_context(self):
+        """A fresh state for :meth:`push`.
+
+        Returns
+        -------
+        ResamplerState
+        """
+        return ResamplerState(kept=torch.zeros(self._reach))
+
+    def push(self, samples, state):
+        """Resamples the next samples.
+
+        Arguments
+        ---------
+        samples : torch.Tensor
+            The next source samples, float32 (samples,), any number of them.
+        state : ResamplerState
+            What lies behind them. It is brought up to date.
+
+        Returns
+        -------
+        torch.Tensor
+            The target samples that are now complete, (samples,).
+
+        Raises
+        ------
+        ValueError
+            If the state has been finished.
+        """
+        _check_open(state)
+        state.received += samples.shape[0]
+        if self._source == self._target:
+            return samples
+        # Target sample j needs source samples up to its centre + reach.
+        reached = state.received - self._reach
+        ready = max(0, -(-reached * self._target // self._source))
+        return self._advance(samples, state, ready)
+
+    def finish(self, state):
+        """Ends the signal, as if silence followed.
+
+        Arguments
+        ---------
+        state : ResamplerState
+            The state, which takes no more samples after this.
+
+        Returns
+        -------
+        torch.Tensor
+            The rest of the target samples, (samples,).
+
+        Raises
+        ------
+        ValueError
+            If the state has been finished.
+        """
+        _check_open(state)
+        state.finished = True
+        if self._source == self._target:
+            return state.kept
+        silence = state.kept.new_zeros(self._reach)
+        total = -(-state.received * self._target // self._source)
+        return self._advance(silence, state, total)
+
+    def _advance(self, samples, state, ready):
+        """Gives the target samples up to index ``ready``."""
+        source = torch.cat([state.kept, samples.to(state.kept)])
+        # Everything is counted from the first sample still kept.
+        first = state.given * self._source // self._target
+        pieces = [source[:0]]
+        for start in range(state.given, ready, BLOCK_SAMPLES):
+            stop = min(start + BLOCK_SAMPLES, ready)
+            target = torch.arange(start, stop, device=source.device)
+            centre = target * self._source // self._target - first
+            windows = source.unfold(0, self._taps.shape[1], 1)[centre]
+            taps = self._taps.to(source)[target % self._target]
+            pieces.append((windows * taps).sum(dim=1))
+        state.given = max(state.given, ready)
+        next_first = state.given * self._source // self._target
+        state.kept = source[next_first - first :].clone()
+        return torch.cat(pieces)
+
+    def _make_taps(self, cut_off):
+        """The filter of each phase: (phases, 2 * reach + 1)."""
+        phase = torch.arange(self._target)
+        # torchaudio rounds this quotient to float32. To agree, so do we.
+        position = (phase / self._target).double()
+        centre = phase * self._source // self._target
+        tap = centre[:, None] + torch.arange(-self._reach, self._reach + 1)
+        time = (tap.double() / self._source - position[:, None]) * cut_off
+        time = time.clamp(-FILTER_ZEROS, FILTER_ZEROS)
+        window = torch.cos(time * math.pi / FILTER_ZEROS / 2) ** 2
+        taps = torch.sinc(time) * window * cut_off / self._source
+        return taps.float()
+
+
+def check_rate(name, rate):
+    """Refuses a sample rate that is not a positive whole number.
+
+    Arguments
+    ---------
+    name : str
+        Name of the argument, for the error.
+    rate : int
+        Samples per second.
+
+    Returns
+    -------
+    int
+        The rate.
+
+    Raises
+    ------
+    TypeError
+        If the rate is not a whole number.
+    ValueError
+        If the rate is not positive.
+
+    Example
+    -------
+    >>> check_rate("sample_rate", 44100.0)
+    44100
+    """
+    try:
+        whole = int(rate)
+    except (TypeError, ValueError, OverflowError):
+        whole = None
+    if whole is None or isinstance(rate, (str, bool)) or whole != rate:
+        raise TypeError(
+            f"{name}: got {rate!r}, allowed is a whole number of samples per "
+            "second"
+        )
+    if whole <= 0:
+        raise ValueError(
+            f"{name}: got {whole}, allowed is at least 1 sample per second"
+        )
+    return whole
+
+
+def _check_open(state):
+    if state.finished:
+        raise ValueError(
+            "state: got one that has been finished, allowed is one whose "
+            "signal goes on"
+        )

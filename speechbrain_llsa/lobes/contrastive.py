@@ -1,0 +1,226 @@
+"""The contrastive task of wav2vec 2.0, for rows of different length.
+
+A masked frame has to be told, by its embedding, from other masked frames of
+the same utterance, by their quantised targets.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch.nn import functional as F
+
+_SAME_TARGET = 1.0 - 1e-5
+"""Cosine similarity from which two targets count as the same."""
+
+
+def stack_rows(frames, counts):
+    """Puts the frames of all rows, which follow each other, into a batch.
+
+    Arguments
+    ---------
+    frames : torch.Tensor
+        The frames of the first row, of the second and so on, (all frames,
+        features): what ``features[mask]`` gives.
+    counts : torch.Tensor
+        Frames of each row, int64 (batch,).
+
+    Returns
+    -------
+    torch.Tensor
+        (batch, most frames of a row, features), zeros after the last of a
+        row.
+
+    Raises
+    ------
+    ValueError
+        If the counts do not add up to the frames.
+
+    Example
+    -------
+    >>> frames = torch.tensor([[1.0], [2.0], [3.0]])
+    >>> stack_rows(frames, torch.tensor([2, 1])).squeeze(2)
+    tensor([[1., 2.],
+            [3., 0.]])
+    """
+    if int(counts.sum()) != len(frames):
+        raise ValueError(
+            f"counts: got {counts.tolist()}, allowed is what adds up to the "
+            f"{len(frames)} frames"
+        )
+    most = int(counts.max()) if len(counts) else 0
+    stacked = frames.new_zeros(len(counts), most, frames.shape[1])
+    stacked[_within(counts, most)] = frames
+    return stacked
+
+
+def sample_negatives(counts, num_negatives, generator=None):
+    """Draws other masked frames of the same row for each masked frame.
+
+    Every other masked frame of the row is as likely as any; the frame itself
+    is never drawn. The same one may be drawn twice.
+
+    Arguments
+    ---------
+    counts : torch.Tensor
+        Masked frames of each row, int64 (batch,).
+    num_negatives : int
+        Draws for each masked frame, at least 1.
+    generator : torch.Generator, optional
+        On the CPU. What they are drawn from.
+
+    Returns
+    -------
+    torch.Tensor
+        Places among the masked frames of the row, int64 (batch, most masked
+        frames of a row, num_negatives), on the device of ``counts``. Where a
+        row has no such frame, or no other one, it is 0 and means nothing.
+
+    Raises
+    ------
+    ValueError
+        If ``num_negatives`` is below 1.
+
+    Example
+    -------
+    >>> generator = torch.Generator().manual_seed(0)
+    >>> sample_negatives(torch.tensor([3, 2]), 4, generator)
+    tensor([[[2, 2, 1, 2],
+             [2, 2, 0, 0],
+             [1, 0, 0, 0]],
+    <BLANKLINE>
+            [[1, 1, 1, 1],
+             [0, 0, 0, 0],
+             [0, 0, 0, 0]]])
+    """
+    if num_negatives < 1:
+        raise ValueError(
+            f"num_negatives: got {num_negatives}, allowed is at least 1"
+        )
+    most = int(counts.max()) if len(counts) else 0
+    uniform = torch.rand(
+        len(counts),
+        most,
+        num_negatives,
+        generator=generator,
+        dtype=torch.float64,
+    ).to(counts.device)
+    others = (counts - 1).clamp(min=0).view(-1, 1, 1)
+    places = (uniform * others).long()
+    own = torch.arange(most, device=counts.device).view(1, -1, 1)
+    places = places + (places >= own)
+    meant = own < counts.view(-1, 1, 1)
+    return places * (meant & (others > 0))
+
+
+@dataclass
+class ContrastiveResult:
+    """What the contrastive task gives for a batch."""
+
+    loss: torch.Tensor
+    """Sum of the cross-entropy over the predicted frames, in nats, ()."""
+
+    predicted: torch.Tensor
+    """Frames with at least one negative that differs from the positive, ()."""
+
+    correct: torch.Tensor
+    """Predicted frames whose positive is nearer than every negative, ()."""
+
+    @property
+    def mean_loss(self):
+        """Loss for each predicted frame, 0 if there is none."""
+        return self.loss / self.predicted.clamp(min=1)
+
+    @property
+    def accuracy(self):
+        """Part of the predicted frames that is correct, 0 if there is none."""
+        return self.correct / self.predicted.clamp(min=1)
+
+
+class MaskedContrastiveLoss:
+    """The contrastive loss of wav2vec 2.0 over rows of different length.
+
+    Gives the numbers of the host's ``ContrastiveLoss``, with three
+    differences, for which it does not use that class:
+
+    - The host wants as many masked frames in each row, and the vectors of all
+      negatives, (negatives, batch, frames, features), in memory. Here rows
+      may differ, and negatives are places in a row, looked up among the
+      similarities of all its frames.
+    - The host leaves out negatives that equal the positive bit by bit, which
+      the straight-through Gumbel codes do not when they are the same code.
+      Here equal means up to rounding.
+    - The host counts a frame as correct when everything is equally near. Here
+      the positive has to be nearer than every negative, and frames without a
+      negative that differs from it do not count.
+
+    Arguments
+    ---------
+    logit_temp : float
+        Cosine similarities are divided by it, above 0.
+
+    Raises
+    ------
+    ValueError
+        If ``logit_temp`` is not above 0.
+
+    Example
+    -------
+    >>> loss = MaskedContrastiveLoss(logit_temp=0.1)
+    >>> targets = torch.eye(4).unsqueeze(0)
+    >>> counts = torch.tensor([4])
+    >>> negatives = sample_negatives(counts, 10)
+    >>> result = loss(targets, targets, negatives, counts)
+    >>> result.accuracy
+    tensor(1.)
+    """
+
+    def __init__(self, logit_temp=0.1):
+        if not logit_temp > 0:
+            raise ValueError(
+                f"logit_temp: got {logit_temp}, allowed is above 0"
+            )
+        self.logit_temp = logit_temp
+
+    def __call__(self, embeddings, targets, negatives, counts):
+        """Compares embeddings with their own target and with others.
+
+        Arguments
+        ---------
+        embeddings : torch.Tensor
+            Of the masked frames, (batch, most masked frames of a row,
+            features).
+        targets : torch.Tensor
+            Of the same frames, of the same shape.
+        negatives : torch.Tensor
+            As :func:`sample_negatives` gives them.
+        counts : torch.Tensor
+            Masked frames of each row, int64 (batch,).
+
+        Returns
+        -------
+        ContrastiveResult
+        """
+        with torch.autocast(embeddings.device.type, enabled=False):
+            embeddings = F.normalize(embeddings.float(), dim=2)
+            targets = F.normalize(targets.float(), dim=2)
+            similar = embeddings @ targets.transpose(1, 2)
+            closeness = targets.detach() @ targets.detach().transpose(1, 2)
+        same = closeness >= _SAME_TARGET
+        positive = similar.diagonal(dim1=1, dim2=2).unsqueeze(2)
+        negative = similar.gather(2, negatives)
+        negative = negative.masked_fill(
+            same.gather(2, negatives), float("-inf")
+        )
+        differs = (negative > float("-inf")).any(dim=2)
+        chosen = differs & _within(counts, targets.shape[1])
+        logits = torch.cat([positive, negative], dim=2)[chosen]
+        logits = logits / self.logit_temp
+        loss = (logits.logsumexp(dim=1) - logits[:, 0]).sum()
+        correct = (logits[:, 1:] < logits[:, :1]).all(dim=1).sum()
+        predicted = chosen.sum()
+        return ContrastiveResult(loss, predicted, correct)
+
+
+def _within(counts, frames):
+    positions = torch.arange(frames, device=counts.device)
+    return positions < counts.unsqueeze(1)

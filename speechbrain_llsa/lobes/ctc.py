@@ -1,0 +1,279 @@
+"""A CTC model: front end, encoder and head, offline and streaming.
+
+Training, offline inference and sessions use this one class.
+"""
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch.nn import functional as F
+
+from speechbrain_llsa.nnet.frontend import FrontEndState
+from speechbrain_llsa.state import EncoderState
+
+
+@dataclass
+class CTCState:
+    """What a CTC model remembers of one session, or of a batch of sessions
+    that run in step."""
+
+    front_end: FrontEndState
+    """Samples and frames that the convolutions still need."""
+
+    encoder: EncoderState
+    """Keys and values, and the frames that are not committed yet."""
+
+    provisional: torch.Tensor | None = None
+    """Log-probabilities of the provisional frames of the newest hop, (batch,
+    up to look_ahead frames, labels), no frames where there are none.
+    ``None`` before the first push."""
+
+    def fork(self):
+        """An independent copy, which shares the tensors.
+
+        Returns
+        -------
+        CTCState
+        """
+        return replace(
+            self, front_end=self.front_end.fork(), encoder=self.encoder.fork()
+        )
+
+
+class StreamingCTC(torch.nn.Module):
+    """Waveforms to log-probabilities of labels, frame by frame.
+
+    Arguments
+    ---------
+    extractor : StreamingLatentExtractor
+        The front end: waveforms to latent frames.
+    encoder_wrapper : StreamingEncoderWrapper
+        The encoder: latent frames to embeddings.
+    head : torch.nn.Module
+        A linear layer: embeddings to one logit for each label.
+
+    Example
+    -------
+    >>> from speechbrain_llsa.lobes.wav2vec2 import StreamingEncoderWrapper
+    >>> from speechbrain_llsa.nnet.encoder import StreamingTransformerEncoder
+    >>> from speechbrain_llsa.nnet.frontend import StreamingLatentExtractor
+    >>> encoder = StreamingTransformerEncoder(
+    ...     num_layers=2, nhead=2, d_ffn=32, d_model=16, look_ahead=4
+    ... )
+    >>> model = StreamingCTC(
+    ...     StreamingLatentExtractor(out_channels=[8] * 7),
+    ...     StreamingEncoderWrapper(8, 16, encoder),
+    ...     torch.nn.Linear(16, 29),
+    ... ).eval()
+    >>> wavs = torch.randn(2, 16000)
+    >>> log_probs, lengths = model(wavs, torch.tensor([1.0, 0.5]))
+    >>> log_probs.shape, lengths
+    (torch.Size([2, 48, 29]), tensor([48, 23]))
+    >>> context = model.make_streaming_context()
+    >>> with torch.no_grad():
+    ...     pushes = [
+    ...         model.forward_streaming(samples, context)
+    ...         for samples in wavs[:1].split(5000, dim=1)
+    ...     ]
+    ...     streamed = torch.cat([*pushes, model.flush(context)], dim=1)
+    >>> torch.allclose(streamed, log_probs[:1], atol=1e-4)
+    True
+    """
+
+    def __init__(self, extractor, encoder_wrapper, head):
+        super().__init__()
+        self.extractor = extractor
+        self.encoder_wrapper = encoder_wrapper
+        self.head = head
+
+    @property
+    def labels(self):
+        """How many labels the head tells apart, the blank included."""
+        features = self.encoder_wrapper.input_projector.out_features
+        weight = next(self.head.parameters())
+        return self.head(weight.new_zeros(1, 0, features)).shape[2]
+
+    def forward(self, wavs, wav_lens=None, masker=None):
+        """Transcribes whole utterances.
+
+        Arguments
+        ---------
+        wavs : torch.Tensor
+            Waveforms, (batch, samples), padded at the end.
+        wav_lens : torch.Tensor, optional
+            Length of each waveform as a part of the longest, (batch,).
+        masker : SpanMasker, optional
+            Says which latent frames the mask embedding replaces, for
+            training.
+
+        Returns
+        -------
+        torch.Tensor
+            Log-probabilities, (batch, frames, labels). Each row gives what it
+            gives alone; its frames past its length have no meaning.
+        torch.Tensor
+            Frames of each row, int64 (batch,); 0 for a waveform shorter than
+            the receptive field.
+
+        Raises
+        ------
+        ValueError
+            If an argument has another shape, or a length is out of range.
+        """
+        latents = self.extractor(wavs)
+        lengths = self.extractor.get_output_lengths(
+            sample_counts(wavs, wav_lens)
+        )
+        frames = torch.arange(latents.shape[1], device=latents.device)
+        results = self.encoder_wrapper(
+            latents,
+            padding_mask=frames >= lengths[:, None],
+            mask=None if masker is None else masker(lengths, len(frames)),
+        )
+        return self.classify(results["embeddings"]), lengths
+
+    def classify(self, embeddings):
+        """Applies the head.
+
+        Arguments
+        ---------
+        embeddings : torch.Tensor
+            Frames of the encoder, (batch, frames, features).
+
+        Returns
+        -------
+        torch.Tensor
+            Log-probabilities, float32 (batch, frames, labels).
+        """
+        return F.log_softmax(self.head(embeddings).float(), dim=-1)
+
+    def make_streaming_context(self):
+        """A fresh state for :meth:`forward_streaming`.
+
+        Returns
+        -------
+        CTCState
+
+        Raises
+        ------
+        ValueError
+            If the encoder's attention cannot stream.
+        """
+        return CTCState(
+            self.extractor.make_streaming_context(),
+            self.encoder_wrapper.make_streaming_context(),
+        )
+
+    def forward_streaming(self, samples, context):
+        """Transcribes the next samples.
+
+        Arguments
+        ---------
+        samples : torch.Tensor
+            The next samples, (batch, samples), any number of them.
+        context : CTCState
+            What lies behind them. It is brought up to date, unless an error
+            is raised.
+
+        Returns
+        -------
+        torch.Tensor
+            Log-probabilities of the frames that are now committed, (batch,
+            frames, labels), possibly none.
+
+        Raises
+        ------
+        ValueError
+            If the samples do not fit the context, or the context another
+            model.
+        """
+        state = context.fork()
+        latents = self.extractor.forward_streaming(samples, state.front_end)
+        embeddings = self.encoder_wrapper.forward_streaming(
+            latents, state.encoder
+        )
+        provisional = state.encoder.provisional
+        if provisional is None:
+            provisional = embeddings[:, :0]
+        log_probs = self.classify(embeddings)
+        context.provisional = self.classify(provisional)
+        context.front_end, context.encoder = state.front_end, state.encoder
+        return log_probs
+
+    def flush(self, context):
+        """Ends the utterances.
+
+        Arguments
+        ---------
+        context : CTCState
+            The state, which takes no more samples after this.
+
+        Returns
+        -------
+        torch.Tensor
+            Log-probabilities of the rest of the frames, exactly what
+            ``forward`` gives there, (batch, frames, labels).
+
+        Raises
+        ------
+        ValueError
+            If the context has been flushed, or is of another model.
+        """
+        state = context.fork()
+        log_probs = self.classify(self.encoder_wrapper.flush(state.encoder))
+        context.provisional = log_probs[:, :0]
+        context.encoder = state.encoder
+        return log_probs
+
+    def latency_report(self):
+        """The declared latency of the model, beside the other attentions.
+
+        Returns
+        -------
+        LatencyReport
+        """
+        return self.encoder_wrapper.latent_encoder.latency_report(
+            self.extractor.receptive_field_samples
+        )
+
+
+def sample_counts(wavs, wav_lens=None):
+    """Samples of each row of a padded batch.
+
+    Arguments
+    ---------
+    wavs : torch.Tensor
+        Waveforms, (batch, samples).
+    wav_lens : torch.Tensor, optional
+        Length of each waveform as a part of the longest, (batch,).
+
+    Returns
+    -------
+    torch.Tensor
+        int64 (batch,).
+
+    Raises
+    ------
+    ValueError
+        If ``wav_lens`` has another shape, or a length is out of range.
+
+    Example
+    -------
+    >>> sample_counts(torch.zeros(2, 1000), torch.tensor([1.0, 0.5]))
+    tensor([1000,  500])
+    """
+    rows, samples = wavs.shape
+    if wav_lens is None:
+        return wavs.new_full((rows,), samples, dtype=torch.int64)
+    if wav_lens.shape != (rows,):
+        raise ValueError(
+            f"wav_lens: got shape {tuple(wav_lens.shape)}, allowed is "
+            f"(batch,), here ({rows},)"
+        )
+    if not ((wav_lens >= 0) & (wav_lens <= 1)).all():
+        raise ValueError(
+            f"wav_lens: got {wav_lens.tolist()}, allowed is 0 to 1, parts of "
+            "the longest waveform"
+        )
+    counts = torch.round(wav_lens.double() * samples)
+    return counts.to(device=wavs.device, dtype=torch.int64)

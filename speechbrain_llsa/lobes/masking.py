@@ -1,0 +1,104 @@
+"""Which frames of an utterance pre-training hides."""
+
+import torch
+
+
+class SpanMasker:
+    """Masks spans of frames, for each utterance by its own length.
+
+    An utterance of n frames gets n * ``mask_prob`` / ``mask_length`` spans,
+    rounded up or down at random so that the mean is right, and at least one.
+    Their beginnings are chosen without repetition, so that spans may overlap:
+    with 0.65 and 10 about half of the frames are masked, as published for
+    wav2vec 2.0. No utterance depends on the others of its batch.
+
+    Utterances that are no longer than ``mask_length`` get shorter spans, of
+    half the utterance. Of two frames or more at least one is masked and at
+    least one is not. Of one frame or none, nothing is masked.
+
+    Arguments
+    ---------
+    mask_prob : float
+        Part of the frames that would be masked if no spans overlapped, above
+        0 and at most 1.
+    mask_length : int
+        Frames of a span, at least 1.
+
+    Raises
+    ------
+    ValueError
+        If an argument is not allowed.
+
+    Example
+    -------
+    >>> masker = SpanMasker(mask_prob=0.5, mask_length=2)
+    >>> generator = torch.Generator().manual_seed(1)
+    >>> masker(torch.tensor([8, 3, 1]), generator=generator).int()
+    tensor([[0, 1, 1, 1, 1, 0, 0, 0],
+            [0, 1, 1, 0, 0, 0, 0, 0],
+            [0, 0, 0, 0, 0, 0, 0, 0]], dtype=torch.int32)
+    """
+
+    def __init__(self, mask_prob=0.65, mask_length=10):
+        if not 0 < mask_prob <= 1:
+            raise ValueError(
+                f"mask_prob: got {mask_prob}, allowed is above 0 and at most 1"
+            )
+        if mask_length < 1 or mask_length != int(mask_length):
+            raise ValueError(
+                f"mask_length: got {mask_length}, allowed is an integer of at "
+                "least 1"
+            )
+        self.mask_prob = float(mask_prob)
+        self.mask_length = int(mask_length)
+
+    def __call__(self, frame_counts, frames=None, generator=None):
+        """Chooses the frames to mask.
+
+        Arguments
+        ---------
+        frame_counts : torch.Tensor
+            Frames of each utterance, (batch,), integers.
+        frames : int, optional
+            Frames of the padded batch; the longest utterance by default.
+        generator : torch.Generator, optional
+            On the CPU. What the choice is drawn from.
+
+        Returns
+        -------
+        torch.Tensor
+            True at masked frames, (batch, frames), on the device of
+            ``frame_counts``.
+
+        Raises
+        ------
+        ValueError
+            If an utterance is longer than the padded batch.
+        """
+        counts = frame_counts.tolist()
+        longest = max(counts, default=0)
+        frames = longest if frames is None else frames
+        if longest > frames:
+            raise ValueError(
+                f"frame_counts: got {longest} frames in a batch of {frames}, "
+                "allowed are at most as many as the batch has"
+            )
+        mask = torch.zeros(len(counts), frames, dtype=torch.bool)
+        for row, count in zip(mask, counts, strict=True):
+            if count >= 2:
+                self._mask_row(row[:count], generator)
+        return mask.to(frame_counts.device)
+
+    def _mask_row(self, row, generator):
+        count = len(row)
+        length = self.mask_length
+        if count <= length:
+            length = count // 2
+        wanted = self.mask_prob * count / length
+        spans = int(wanted + float(torch.rand((), generator=generator)))
+        starts = torch.randperm(count - length + 1, generator=generator)
+        starts = starts[: max(1, spans)]
+        row[starts.unsqueeze(1) + torch.arange(length)] = True
+        if row.all():
+            kept = torch.randint(count, (), generator=generator)
+            row[kept] = False

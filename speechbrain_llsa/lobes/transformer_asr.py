@@ -1,0 +1,325 @@
+"""The host's transformer for ASR, with an encoder that can stream."""
+
+from speechbrain.lobes.models.transformer.TransformerASR import (
+    TransformerASR,
+    TransformerASRStreamingContext,
+)
+from torch import nn
+
+from speechbrain_llsa.nnet.encoder import StreamingTransformerEncoder
+
+
+class StreamingTransformerASR(TransformerASR):
+    """The host's ``TransformerASR`` around a
+    :class:`~speechbrain_llsa.nnet.encoder.StreamingTransformerEncoder`.
+
+    ``encode``, ``forward`` and ``decode`` are the host's, the decoder too.
+    Nothing is added to the input of the encoder, whose positions are rotary.
+
+    Arguments
+    ---------
+    tgt_vocab : int
+        Size of the vocabulary.
+    input_size : int
+        Features of an input frame.
+    d_model : int
+        Features of a frame in the transformer.
+    nhead : int
+        Attention heads.
+    num_encoder_layers : int
+        Encoder layers, at least one.
+    num_decoder_layers : int
+        Decoder layers, possibly none.
+    d_ffn : int
+        Hidden size of the feed-forward networks.
+    dropout : float
+        Dropout probability.
+    activation : type
+        Class of the feed-forward networks' activation.
+    positional_encoding : str or None
+        Positions in the encoder: "rope" or ``None``. The decoder's are
+        sinusoidal, as in the host.
+    normalize_before : bool
+        Whether the norms stand before attention and feed-forward, or after.
+    attention : str
+        The encoder's: aa (acausal), maa (masked acausal), sa (streaming) or
+        llsa (low-latency streaming).
+    look_back : int
+        Frames that an encoder layer sees behind a frame.
+    look_ahead : int
+        Frames that an encoder layer sees ahead of a frame; 0 is causal.
+    hop : int
+        Frames that llsa commits at once; the others do not use it.
+    attention_dropout : float, optional
+        Probability to drop an attention weight of the encoder; as ``dropout``
+        if not given.
+    max_length : int
+        Longest target of the decoder, in tokens.
+    output_hidden_states : bool
+        Whether the encoder also gives the output of every layer.
+    layerdrop_prob : float
+        Probability to skip an encoder layer in training.
+    encoder_module : str
+        Of the host's signature. Only "transformer" is possible.
+    attention_type : None
+        Of the host's signature. ``attention`` stands in its place.
+    causal : bool
+        Of the host's signature. Only False is possible.
+
+    Raises
+    ------
+    ValueError
+        If an argument is not allowed.
+
+    Example
+    -------
+    >>> import torch
+    >>> net = StreamingTransformerASR(
+    ...     tgt_vocab=100,
+    ...     input_size=48,
+    ...     d_model=32,
+    ...     nhead=4,
+    ...     num_encoder_layers=2,
+    ...     num_decoder_layers=1,
+    ...     d_ffn=64,
+    ...     look_ahead=4,
+    ... ).eval()
+    >>> src = torch.rand(2, 30, 48)
+    >>> tgt = torch.randint(1, 100, [2, 7])
+    >>> encoder_out, decoder_out = net(src, tgt)
+    >>> encoder_out.shape, decoder_out.shape
+    (torch.Size([2, 30, 32]), torch.Size([2, 7, 32]))
+    >>> context = net.make_streaming_context()
+    >>> with torch.no_grad():
+    ...     first = net.encode_streaming(src[:, :21], context)
+    ...     second = net.encode_streaming(src[:, 21:], context)
+    ...     tail = net.flush(context)
+    >>> first.shape, second.shape, tail.shape
+    (torch.Size([2, 17, 32]), torch.Size([2, 9, 32]), torch.Size([2, 4, 32]))
+    >>> streamed = torch.cat([first, second, tail], dim=1)
+    >>> torch.allclose(streamed, net.encode(src), atol=1e-5)
+    True
+    """
+
+    def __init__(
+        self,
+        tgt_vocab,
+        input_size,
+        d_model=512,
+        nhead=8,
+        num_encoder_layers=6,
+        num_decoder_layers=6,
+        d_ffn=2048,
+        dropout=0.1,
+        activation=nn.ReLU,
+        positional_encoding="rope",
+        normalize_before=False,
+        attention="llsa",
+        look_back=64,
+        look_ahead=8,
+        hop=1,
+        attention_dropout=None,
+        max_length=2500,
+        output_hidden_states=False,
+        layerdrop_prob=0.0,
+        encoder_module="transformer",
+        attention_type=None,
+        causal=False,
+    ):
+        for name, argument, allowed, reason in (
+            (
+                "encoder_module",
+                encoder_module,
+                "transformer",
+                "the encoder has no convolutions",
+            ),
+            (
+                "attention_type",
+                attention_type,
+                None,
+                "attention says which of aa, maa, sa and llsa it is",
+            ),
+            (
+                "causal",
+                causal,
+                False,
+                "look_ahead=0 makes the encoder causal",
+            ),
+        ):
+            if argument != allowed:
+                raise ValueError(
+                    f"{name}: got {argument!r}, allowed is {allowed!r}: "
+                    f"{reason}"
+                )
+        if num_encoder_layers < 1:
+            raise ValueError(
+                f"num_encoder_layers: got {num_encoder_layers}, allowed is at "
+                "least 1"
+            )
+        if num_decoder_layers < 0:
+            raise ValueError(
+                f"num_decoder_layers: got {num_decoder_layers}, allowed is at "
+                "least 0"
+            )
+        # A name that the host does not know makes it build no encoder, and
+        # its RoPEMHA means: no positions before the encoder, sinusoidal ones
+        # before the decoder.
+        super().__init__(
+            tgt_vocab=tgt_vocab,
+            input_size=input_size,
+            d_model=d_model,
+            nhead=nhead,
+            num_encoder_layers=num_encoder_layers,
+            num_decoder_layers=num_decoder_layers,
+            d_ffn=d_ffn,
+            dropout=dropout,
+            activation=activation,
+            positional_encoding=None,
+            normalize_before=normalize_before,
+            encoder_module="streaming",
+            attention_type="RoPEMHA",
+            max_length=max_length,
+            causal=False,
+            output_hidden_states=output_hidden_states,
+            layerdrop_prob=layerdrop_prob,
+        )
+        if num_decoder_layers == 0:
+            del self.positional_encoding_decoder
+        self.encoder = StreamingTransformerEncoder(
+            num_layers=num_encoder_layers,
+            nhead=nhead,
+            d_ffn=d_ffn,
+            d_model=d_model,
+            attention=attention,
+            look_back=look_back,
+            look_ahead=look_ahead,
+            hop=hop,
+            positional_encoding=positional_encoding,
+            dropout=dropout,
+            attention_dropout=attention_dropout,
+            layerdrop_prob=layerdrop_prob,
+            activation=activation,
+            normalize_before=normalize_before,
+            output_hidden_states=output_hidden_states,
+        )
+        for parameter in self.encoder.parameters():
+            if parameter.dim() > 1:
+                nn.init.xavier_normal_(parameter)
+
+    def encode(self, src, wav_len=None, pad_idx=0, dynchunktrain_config=None):
+        """Encodes whole utterances.
+
+        Arguments
+        ---------
+        src : torch.Tensor
+            Input frames, (batch, frames, input_size), or with the features
+            in two axes.
+        wav_len : torch.Tensor, optional
+            Lengths as a part of the longest, (batch,).
+        pad_idx : int
+            Of the host's signature.
+        dynchunktrain_config : None
+            Of the host's signature. The geometry stands in its place.
+
+        Returns
+        -------
+        torch.Tensor
+            (batch, frames, d_model); with ``output_hidden_states`` a tuple of
+            it and the list of hidden states.
+
+        Raises
+        ------
+        ValueError
+            If a ``dynchunktrain_config`` is given.
+        """
+        if dynchunktrain_config is not None:
+            raise ValueError(
+                f"dynchunktrain_config: got {dynchunktrain_config}, allowed "
+                "is None: look_back, look_ahead and hop say what the encoder "
+                "sees"
+            )
+        return super().encode(src, wav_len, pad_idx)
+
+    def make_streaming_context(
+        self, dynchunktrain_config=None, encoder_kwargs=None
+    ):
+        """A fresh state for :meth:`encode_streaming`.
+
+        Arguments
+        ---------
+        dynchunktrain_config : DynChunkTrainConfig, optional
+            Of the host's signature: how much the caller will push. Pushes of
+            any length give the same, so that it has no effect.
+        encoder_kwargs : dict, optional
+            Of the host's signature: more arguments of the encoder's
+            ``make_streaming_context``.
+
+        Returns
+        -------
+        TransformerASRStreamingContext
+            With the encoder's state as ``encoder_context``.
+
+        Raises
+        ------
+        ValueError
+            If the attention is aa, which needs the whole utterance.
+        """
+        return TransformerASRStreamingContext(
+            dynchunktrain_config=dynchunktrain_config,
+            encoder_context=self.encoder.make_streaming_context(
+                dynchunktrain_config, **(encoder_kwargs or {})
+            ),
+        )
+
+    def encode_streaming(self, src, context, end=None):
+        """Encodes the next frames of utterances.
+
+        Arguments
+        ---------
+        src : torch.Tensor
+            Input frames, (batch, frames, input_size), or with the features
+            in two axes; any number of frames.
+        context : TransformerASRStreamingContext
+            What lies behind them. It is brought up to date, unless an error
+            is raised.
+        end : torch.Tensor, optional
+            Frames of the rows that have ended, int64 (batch,), as for the
+            encoder.
+
+        Returns
+        -------
+        torch.Tensor
+            The frames that are now committed, (batch, frames, d_model),
+            possibly none.
+
+        Raises
+        ------
+        ValueError
+            If the frames do not fit the encoder or the context.
+        """
+        if src.dim() == 4:
+            src = src.flatten(2)
+        return self.encoder.forward_streaming(
+            self.custom_src_module(src), context.encoder_context, end=end
+        )[0]
+
+    def flush(self, context):
+        """Ends the utterances and encodes what still waits.
+
+        Arguments
+        ---------
+        context : TransformerASRStreamingContext
+            The state, which takes no more frames after this.
+
+        Returns
+        -------
+        torch.Tensor
+            The rest of the frames, exactly what ``encode`` gives there,
+            (batch, frames, d_model).
+
+        Raises
+        ------
+        ValueError
+            If the context has been flushed, or is of another encoder.
+        """
+        return self.encoder.flush(context.encoder_context)[0]

@@ -1,0 +1,180 @@
+"""The wav2vec 2.0 encoder around a streaming transformer."""
+
+import torch
+from speechbrain.dataio.dataio import length_to_mask
+from speechbrain.lobes.models.wav2vec import EncoderWrapper
+
+
+class StreamingEncoderWrapper(EncoderWrapper):
+    """The host's ``EncoderWrapper`` around an encoder that can stream.
+
+    Latents are projected, some of them are replaced by a learned embedding,
+    and the encoder follows. No positions are added: the encoder's attention
+    has its own. The state_dict is that of the host's wrapper, so that
+    checkpoints load both ways; the host's table of positions in it
+    (``positional_encoding.pe``) is stored and not used.
+
+    Arguments
+    ---------
+    in_dim : int
+        Features of a latent frame.
+    embedding_dim : int
+        Features of an encoder frame.
+    latent_encoder : torch.nn.Module
+        The encoder, as
+        ``speechbrain_llsa.nnet.encoder.StreamingTransformerEncoder``.
+    dropout_encoder_input : float
+        Dropout probability at the encoder's input.
+
+    Example
+    -------
+    >>> from speechbrain_llsa.nnet.encoder import StreamingTransformerEncoder
+    >>> encoder = StreamingTransformerEncoder(
+    ...     num_layers=2, nhead=4, d_ffn=64, d_model=32, look_ahead=4, hop=2
+    ... )
+    >>> wrapper = StreamingEncoderWrapper(48, 32, encoder).eval()
+    >>> latents = torch.rand(2, 30, 48)
+    >>> embeddings = wrapper(latents)["embeddings"]
+    >>> embeddings.shape
+    torch.Size([2, 30, 32])
+    >>> context = wrapper.make_streaming_context()
+    >>> with torch.no_grad():
+    ...     first = wrapper.forward_streaming(latents[:, :21], context)
+    ...     second = wrapper.forward_streaming(latents[:, 21:], context)
+    ...     tail = wrapper.flush(context)
+    >>> streamed = torch.cat([first, second, tail], dim=1)
+    >>> torch.allclose(streamed, embeddings, atol=1e-5)
+    True
+    """
+
+    def __init__(
+        self,
+        in_dim,
+        embedding_dim,
+        latent_encoder,
+        dropout_encoder_input=0.05,
+    ):
+        super().__init__(
+            in_dim,
+            embedding_dim,
+            latent_encoder,
+            dropout_encoder_input=dropout_encoder_input,
+        )
+
+    def forward(self, latents, wav_lens=None, padding_mask=None, mask=None):
+        """Encodes whole utterances.
+
+        Arguments
+        ---------
+        latents : torch.Tensor
+            Latent frames, (batch, frames, in_dim).
+        wav_lens : torch.Tensor, optional
+            Lengths of the waveforms as a part of the longest, (batch,). The
+            frames that follow from it are rounded; ``padding_mask`` is exact.
+        padding_mask : torch.Tensor, optional
+            True at padding, (batch, frames). Instead of ``wav_lens``.
+        mask : torch.Tensor, optional
+            True at the frames to replace by the mask embedding,
+            (batch, frames).
+
+        Returns
+        -------
+        dict
+            ``embeddings``, (batch, frames, embedding_dim); with a mask also
+            ``num_masked``, how many frames it replaces, and
+            ``ratio_masked``, which part of the frames that are not padding.
+
+        Raises
+        ------
+        ValueError
+            If both ``wav_lens`` and ``padding_mask`` are given, or a mask has
+            another shape than the frames.
+        """
+        frames = latents.shape[:2]
+        if wav_lens is not None and padding_mask is not None:
+            raise ValueError(
+                "padding_mask: got a mask and wav_lens, allowed is one of them"
+            )
+        if wav_lens is not None:
+            frame_counts = torch.round(wav_lens * latents.shape[1])
+            real = length_to_mask(frame_counts, frames[1], dtype=torch.bool)
+            padding_mask = ~real
+        for name, argument in (("padding_mask", padding_mask), ("mask", mask)):
+            if argument is not None and argument.shape != frames:
+                raise ValueError(
+                    f"{name}: got shape {tuple(argument.shape)}, allowed is "
+                    f"(batch, frames), here {tuple(frames)}"
+                )
+
+        results = {}
+        features = self._project(latents)
+        if mask is not None:
+            embedding = self.mask_emb.to(features.dtype)
+            features = torch.where(mask.unsqueeze(2), embedding, features)
+            real_count = mask.numel()
+            if padding_mask is not None:
+                real_count = (~padding_mask).sum()
+            results["num_masked"] = mask.sum()
+            results["ratio_masked"] = results["num_masked"] / real_count
+        results["embeddings"] = self.latent_encoder(
+            features, src_key_padding_mask=padding_mask
+        )[0]
+        return results
+
+    def make_streaming_context(self, config=None):
+        """A fresh state for :meth:`forward_streaming`.
+
+        Arguments
+        ---------
+        config : speechbrain.utils.dynamic_chunk_training.DynChunkTrainConfig
+            Of the host's contract; pushes of any length give the same.
+
+        Returns
+        -------
+        speechbrain_llsa.state.EncoderState
+        """
+        return self.latent_encoder.make_streaming_context(config)
+
+    def forward_streaming(self, latents, context, end=None):
+        """Encodes the next latent frames of utterances.
+
+        Arguments
+        ---------
+        latents : torch.Tensor
+            Latent frames, (batch, frames, in_dim), any number of them.
+        context : speechbrain_llsa.state.EncoderState
+            What lies behind them. It is brought up to date, unless an error
+            is raised; ``context.provisional`` then holds the output for the
+            provisional frames.
+        end : torch.Tensor, optional
+            Frames of the rows that have ended, int64 (batch,), as for the
+            encoder.
+
+        Returns
+        -------
+        torch.Tensor
+            The frames that are now committed, (batch, frames,
+            embedding_dim), possibly none.
+        """
+        return self.latent_encoder.forward_streaming(
+            self._project(latents), context, end=end
+        )[0]
+
+    def flush(self, context):
+        """Ends the utterances and encodes what still waits.
+
+        Arguments
+        ---------
+        context : speechbrain_llsa.state.EncoderState
+            The state, which takes no more frames after this.
+
+        Returns
+        -------
+        torch.Tensor
+            The rest of the frames, exactly what ``forward`` gives there,
+            (batch, frames, embedding_dim).
+        """
+        return self.latent_encoder.flush(context)[0]
+
+    def _project(self, latents):
+        return self.dropout_encoder_input(self.input_projector(latents))

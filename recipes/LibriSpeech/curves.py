@@ -1,0 +1,221 @@
+"""Training curves: a log of one JSON object per line, and a picture of it.
+
+Both recipes write ``curves.jsonl`` while they train and draw it to
+``curves.png`` after each epoch. By hand:
+
+> python curves.py results/pretrain/curves.jsonl curves.png
+"""
+
+import json
+import math
+import sys
+from pathlib import Path
+
+_TITLES = {
+    "loss": "Loss",
+    "diversity_loss": "Diversity loss",
+    "accuracy": "Accuracy",
+    "wer": "Word error rate (%)",
+    "cer": "Character error rate (%)",
+    "code_perplexity": "Code perplexity",
+    "probability_perplexity": "Probability perplexity",
+    "temperature": "Gumbel temperature",
+    "learning_rate": "Learning rate",
+    "gradient_norm": "Gradient norm",
+}
+_COLOURS = {"train": "#4C72B0", "valid": "#DD8452", "test": "#55A868"}
+
+
+class CurveLog:
+    """A file of measured values, one JSON object per line.
+
+    Arguments
+    ---------
+    path : str or pathlib.Path
+        The file; made with its folder when the first value comes.
+
+    Example
+    -------
+    >>> log = CurveLog(getfixture("tmp_path") / "curves.jsonl")
+    >>> log.append("train", 1, loss=4.5, learning_rate=1e-4)
+    >>> log.append("train", 2, loss=4.1, learning_rate=2e-4)
+    >>> log.rewind(1)
+    >>> log.read()
+    [{'split': 'train', 'step': 1, 'loss': 4.5, 'learning_rate': 0.0001}]
+    """
+
+    def __init__(self, path):
+        self.path = Path(path)
+
+    def append(self, split, step, **values):
+        """Adds one line.
+
+        Arguments
+        ---------
+        split : str
+            What was measured on: "train", "valid" or the name of a test set.
+        step : int
+            Optimiser steps done when it was measured.
+        **values : float
+            The measured values by name.
+        """
+        line = json.dumps({"split": split, "step": step, **values})
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with open(self.path, "a", encoding="utf-8") as stream:
+            stream.write(line + "\n")
+
+    def read(self):
+        """Reads all lines; one cut short by a crash is left out.
+
+        Returns
+        -------
+        list of dict
+            The lines, in the order in which they were written.
+        """
+        if not self.path.exists():
+            return []
+        entries = []
+        for line in self.path.read_text(encoding="utf-8").splitlines():
+            try:
+                entries.append(json.loads(line))
+            except json.JSONDecodeError:
+                continue
+        return entries
+
+    def rewind(self, step):
+        """Forgets what came after a step, as training resumes from there.
+
+        Arguments
+        ---------
+        step : int
+            Optimiser steps done in the checkpoint.
+        """
+        if not self.path.exists():
+            return
+        kept = [entry for entry in self.read() if entry["step"] <= step]
+        text = "".join(json.dumps(entry) + "\n" for entry in kept)
+        self.path.write_text(text, encoding="utf-8")
+
+
+def draw_curves(entries, path):
+    """Draws one panel per value, one line per split.
+
+    Arguments
+    ---------
+    entries : list of dict
+        As ``CurveLog.read`` gives them.
+    path : str or pathlib.Path
+        The PNG file to write.
+
+    Returns
+    -------
+    list of str
+        The names of the drawn values, one per panel. Nothing is written if
+        there are none.
+
+    Example
+    -------
+    >>> entries = [
+    ...     {"split": "train", "step": 1, "loss": 4.5},
+    ...     {"split": "train", "step": 2, "loss": 4.1},
+    ...     {"split": "valid", "step": 2, "loss": 4.2, "accuracy": 0.1},
+    ... ]
+    >>> draw_curves(entries, getfixture("tmp_path") / "curves.png")
+    ['loss', 'accuracy']
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    names = _value_names(entries)
+    if not names:
+        return names
+    columns = min(3, len(names))
+    rows = math.ceil(len(names) / columns)
+    figure = Figure(figsize=(4.2 * columns, 3.0 * rows))
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(rows, columns, squeeze=False).flatten()
+    figure.subplots_adjust(
+        left=0.65 / (4.2 * columns),
+        right=1 - 0.15 / (4.2 * columns),
+        bottom=0.5 / (3.0 * rows),
+        top=1 - 0.35 / (3.0 * rows),
+        wspace=0.25,
+        hspace=0.45,
+    )
+    for name, panel in zip(names, panels, strict=False):
+        _draw_panel(panel, name, entries)
+    for panel in panels[len(names) :]:
+        panel.set_axis_off()
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=120)
+    return names
+
+
+def _value_names(entries):
+    measured = {
+        name
+        for entry in entries
+        for name, value in entry.items()
+        if name not in ("split", "step", "epoch") and _is_number(value)
+    }
+    known = [name for name in _TITLES if name in measured]
+    return known + sorted(measured - set(known))
+
+
+def _is_number(value):
+    return (
+        isinstance(value, (int, float))
+        and not isinstance(value, bool)
+        and math.isfinite(value)
+    )
+
+
+def _draw_panel(panel, name, entries):
+    splits = dict.fromkeys(entry["split"] for entry in entries)
+    drawn = 0
+    for split in splits:
+        points = [
+            (entry["step"], entry[name])
+            for entry in entries
+            if entry["split"] == split and _is_number(entry.get(name))
+        ]
+        if not points:
+            continue
+        steps, values = zip(*points, strict=True)
+        panel.plot(
+            steps,
+            values,
+            color=_COLOURS.get(split),
+            label=split,
+            linewidth=1.2,
+            marker="o" if len(points) < 25 else None,
+            markersize=3,
+        )
+        drawn += 1
+    panel.set_title(_TITLES.get(name, name.replace("_", " ")), fontsize=10)
+    panel.set_xlabel("optimiser step", fontsize=8)
+    panel.tick_params(labelsize=8)
+    panel.grid(alpha=0.3)
+    if drawn > 1:
+        panel.legend(fontsize=8)
+
+
+def main(arguments):
+    """Draws a log to a PNG file.
+
+    Arguments
+    ---------
+    arguments : list of str
+        The path of the log, and of the PNG file to write.
+    """
+    if len(arguments) != 2:
+        sys.exit("usage: curves.py CURVES.jsonl CURVES.png")
+    source, target = arguments
+    if not Path(source).exists():
+        sys.exit(f"curves.py: no file {source!r}")
+    print(target, *draw_curves(CurveLog(source).read(), target))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,442 @@
+#!/usr/bin/env python3
+"""CTC fine-tuning of a streaming encoder, or training from scratch.
+
+> python finetune_ctc.py ../../hparams/finetune_small.yaml
+      --data_folder FOLDER --pretrained_folder results/.../pretrained
+
+FOLDER is in LibriSpeech layout; ``pretrained_folder`` is what ``pretrain.py``
+wrote, and null trains from scratch. Any entry of the YAML file can be given on
+the command line. The same command again resumes where the training stopped.
+``output_folder`` then holds the checkpoints (``save/``), the logs, the curves
+(``curves.png``), the error rates offline and streamed (``error_rates.json``
+and an alignment for each split), and ``streaming/``: the model to stream with.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import speechbrain as sb
+import torch
+from error_rates import compare_offline_and_streamed, format_error_rates
+from librispeech_prepare import prepare_librispeech
+from speechbrain.nnet.losses import ctc_loss
+from speechbrain.utils.distributed import (
+    ddp_init_group,
+    if_main_process,
+    run_on_main,
+)
+from speechbrain.utils.logger import get_logger
+from speechbrain.utils.metric_stats import ErrorRateStats
+from training import StreamingBrain
+from training_arguments import load_hparams, parse_arguments
+from training_data import (
+    keep_durations,
+    load_manifests,
+    shortest_duration,
+    train_loader_options,
+    valid_loader_options,
+)
+from units import encode, make_tokenizer
+
+from speechbrain_llsa.inference.asr import StreamingASR
+from speechbrain_llsa.inference.folder import write_streaming_folder
+from speechbrain_llsa.lobes.decoding import (
+    CTCGreedyState,
+    TextDecoder,
+    ctc_greedy_decode_streaming,
+)
+
+logger = get_logger(__name__)
+
+
+class FinetuneBrain(StreamingBrain):
+    """Learns transcripts with the CTC loss.
+
+    Besides what ``StreamingBrain`` reads, it reads ``freeze_extractor``,
+    ``freeze_encoder_steps``, ``augmentation`` and ``masker`` (both for
+    training alone, ``None`` for without), and the attribute ``tokenizer``.
+    """
+
+    tokenizer = None
+
+    def on_fit_batch_start(self, batch, should_step):
+        """Freezes what the step is not to train.
+
+        Arguments
+        ---------
+        batch : speechbrain.dataio.batch.PaddedBatch
+            The batch to come.
+        should_step : bool
+            Whether the optimiser steps after it.
+        """
+        super().on_fit_batch_start(batch, should_step)
+        hparams = self.hparams
+        hparams.extractor.requires_grad_(not hparams.freeze_extractor)
+        hparams.encoder_wrapper.requires_grad_(
+            self.optimizer_step >= hparams.freeze_encoder_steps
+        )
+
+    def compute_forward(self, batch, stage):
+        """Computes log-probabilities of the units.
+
+        Arguments
+        ---------
+        batch : speechbrain.dataio.batch.PaddedBatch
+            With the waveforms ``sig``.
+        stage : speechbrain.Stage
+            What the batch is for.
+
+        Returns
+        -------
+        tuple of torch.Tensor
+            Log-probabilities, (batch, frames, units), and the frames of each
+            row, (batch,).
+        """
+        waveforms, relative_lengths = batch.to(self.device).sig
+        masker = None
+        if stage == sb.Stage.TRAIN:
+            masker = self.hparams.masker
+            if self.hparams.augmentation is not None:
+                waveforms, relative_lengths = self.hparams.augmentation(
+                    waveforms, relative_lengths
+                )
+        return self.modules.model(waveforms, relative_lengths, masker)
+
+    def compute_objectives(self, outputs, batch, stage):
+        """Computes the CTC loss, and the error rates of the validation.
+
+        Arguments
+        ---------
+        outputs : tuple of torch.Tensor
+            What ``compute_forward`` gave.
+        batch : speechbrain.dataio.batch.PaddedBatch
+            With ``tokens``, ``wrd`` and ``id``.
+        stage : speechbrain.Stage
+            What the batch is for.
+
+        Returns
+        -------
+        torch.Tensor
+            CTC loss of an utterance divided by its units, mean over the
+            batch, in nats, ().
+        """
+        log_probs, lengths = outputs
+        tokens, token_lengths = batch.tokens
+        loss = ctc_loss(
+            log_probs,
+            tokens,
+            lengths / log_probs.shape[1],
+            token_lengths,
+            blank_index=0,
+        )
+        self.measure(stage, weight=len(batch.id), loss=loss)
+        if stage == sb.Stage.VALID:
+            rows = ctc_greedy_decode_streaming(
+                log_probs, CTCGreedyState(), lengths
+            )
+            texts = [self.text_decoder.decode(row) for row in rows]
+            self.word_errors.append(
+                batch.id,
+                [text.split() for text in texts],
+                [transcript.split() for transcript in batch.wrd],
+            )
+            self.character_errors.append(
+                batch.id, list(map(list, texts)), list(map(list, batch.wrd))
+            )
+        return loss
+
+    def on_stage_start(self, stage, epoch=None):
+        """Begins the error rates of a validation.
+
+        Arguments
+        ---------
+        stage : speechbrain.Stage
+            What begins.
+        epoch : int or None
+            The number of the epoch.
+        """
+        super().on_stage_start(stage, epoch)
+        if stage == sb.Stage.VALID:
+            self.text_decoder = TextDecoder(self.tokenizer)
+            self.word_errors = ErrorRateStats()
+            self.character_errors = ErrorRateStats()
+
+    def on_stage_end(self, stage, stage_loss, epoch=None):
+        """Logs and saves after the validation.
+
+        Arguments
+        ---------
+        stage : speechbrain.Stage
+            What has ended.
+        stage_loss : float
+            Its average loss.
+        epoch : int or None
+            The number of the epoch.
+        """
+        if stage == sb.Stage.VALID:
+            self.measure(
+                stage,
+                wer=self.word_errors.summarize("error_rate"),
+                cer=self.character_errors.summarize("error_rate"),
+            )
+            self.end_epoch(
+                num_to_keep=self.hparams.checkpoints_to_keep, min_keys=["wer"]
+            )
+
+
+def prepare_datasets(hparams, tokenizer_folder):
+    """Loads the utterances, and the tokenizer for their transcripts.
+
+    Arguments
+    ---------
+    hparams : dict
+        What the YAML file describes.
+    tokenizer_folder : str or pathlib.Path
+        Where the tokenizer is kept.
+
+    Returns
+    -------
+    dict
+        A dataset for "train", one for "valid" and one for each split of
+        ``valid_splits`` and ``test_splits``, by name.
+    CTCTextEncoder or sentencepiece.SentencePieceProcessor
+        The tokenizer.
+    """
+    folder = Path(hparams["manifest_folder"])
+
+    def load(splits):
+        dataset = load_manifests(
+            [folder / f"{split}.csv" for split in splits],
+            hparams["sample_rate"],
+        )
+        spoken = dataset.filtered_sorted(
+            key_test={"wrd": lambda transcript: bool(transcript.strip())}
+        )
+        if len(spoken) < len(dataset):
+            logger.warning(
+                f"Left out {len(dataset) - len(spoken)} of {len(dataset)} "
+                f"utterances of {', '.join(splits)}: no transcript"
+            )
+        if not len(spoken):
+            raise ValueError(
+                f"splits: got {', '.join(splits)} without any transcript, "
+                "allowed are splits with at least one"
+            )
+        return spoken
+
+    evaluated = [*hparams["valid_splits"], *hparams["test_splits"]]
+    datasets = {split: load([split]) for split in evaluated}
+    datasets["valid"] = load(hparams["valid_splits"])
+    train = load(hparams["train_splits"])
+    transcripts = [train.data[identity]["wrd"] for identity in train.data_ids]
+    tokenizer = run_on_all(
+        make_tokenizer,
+        tokenizer_folder,
+        hparams["units"],
+        hparams["output_units"],
+        hparams["characters"],
+        transcripts,
+    )
+    train = keep_durations(
+        train,
+        max(
+            shortest_duration(hparams["extractor"], 1, hparams["sample_rate"]),
+            hparams["avoid_if_shorter_than"],
+        ),
+        hparams["avoid_if_longer_than"],
+    )
+    datasets["train"] = _keep_alignable(train, tokenizer, hparams)
+    for dataset in datasets.values():
+        dataset.add_dynamic_item(
+            lambda transcript: encode(tokenizer, transcript),
+            takes="wrd",
+            provides="tokens",
+        )
+        dataset.set_output_keys(["id", "sig", "wrd", "tokens"])
+    return datasets, tokenizer
+
+
+def run_on_all(function, *arguments):
+    """Calls a function on the main process, which writes, then on the others,
+    which read what it wrote; all of them get its result."""
+    result = None
+
+    def call():
+        nonlocal result
+        result = function(*arguments)
+
+    run_on_main(call)
+    return function(*arguments) if result is None else result
+
+
+def _keep_alignable(dataset, tokenizer, hparams):
+    """Leaves out utterances with fewer frames than CTC needs for their units:
+    one for each unit, and a blank between equal ones."""
+    extractor, sample_rate = hparams["extractor"], hparams["sample_rate"]
+
+    def is_alignable(item):
+        units = encode(tokenizer, item["wrd"])
+        needed = len(units) + int((units[1:] == units[:-1]).sum())
+        samples = torch.tensor(round(item["duration"] * sample_rate))
+        return int(extractor.get_output_lengths(samples)) >= needed
+
+    kept = {
+        identity: item
+        for identity, item in dataset.data.items()
+        if identity in set(dataset.data_ids) and is_alignable(item)
+    }
+    if len(kept) < len(dataset):
+        logger.warning(
+            f"Left out {len(dataset) - len(kept)} of {len(dataset)} "
+            "utterances: too short for their transcripts"
+        )
+    dataset.data_ids = list(kept)
+    return dataset
+
+
+def load_pretrained(hparams):
+    """Loads the weights of ``pretrain.py`` into front end and encoder.
+
+    Arguments
+    ---------
+    hparams : dict
+        With ``pretrained_folder``; ``None`` loads nothing.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder does not hold the weights.
+    ValueError
+        If they do not fit the model.
+    """
+    if hparams["pretrained_folder"] is None:
+        logger.info("pretrained_folder is null: training from scratch")
+        return
+    folder = Path(hparams["pretrained_folder"])
+    for name, module in (
+        ("latent_extractor", hparams["extractor"]),
+        ("latent_encoder", hparams["encoder_wrapper"]),
+    ):
+        path = folder / f"{name}.ckpt"
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"pretrained_folder: got {str(folder)!r}, which holds no "
+                f"{path.name}; allowed is a folder 'pretrained' that "
+                "pretrain.py wrote"
+            )
+        weights = torch.load(path, map_location="cpu", weights_only=True)
+        try:
+            module.load_state_dict(weights)
+        except RuntimeError as error:
+            raise ValueError(
+                f"pretrained_folder: got weights in {path} that do not fit "
+                f"the YAML file's model: {' '.join(str(error).split())[:300]}"
+            ) from error
+    logger.info(f"Loaded the pre-trained weights of {folder}")
+
+
+def evaluate(hparams, tokenizer, datasets):
+    """Writes the model to stream with, and measures it, as it was written,
+    offline and streamed.
+
+    Arguments
+    ---------
+    hparams : dict
+        With the trained ``model``.
+    tokenizer : CTCTextEncoder or sentencepiece.SentencePieceProcessor
+        Its units.
+    datasets : dict
+        By name, with the splits to measure on.
+    """
+    output_folder = Path(hparams["output_folder"])
+    folder = write_streaming_folder(
+        output_folder / "streaming", hparams["model"], tokenizer
+    )
+    asr = StreamingASR.from_hparams(folder)
+    splits = [*hparams["valid_splits"], *hparams["test_splits"]]
+    error_rates = {
+        split: compare_offline_and_streamed(
+            asr,
+            datasets[split],
+            hparams["push_seconds"],
+            output_folder / f"errors_{split}.txt",
+            name=split,
+        )
+        for split in splits
+    }
+    (output_folder / "error_rates.json").write_text(
+        json.dumps(error_rates, indent=2) + "\n", encoding="utf-8"
+    )
+    print(asr.model.latency_report())
+    print(format_error_rates(error_rates))
+    print(f"The model to stream with is in {folder}")
+
+
+def main(arguments):
+    """Runs the recipe.
+
+    Arguments
+    ---------
+    arguments : list of str
+        The command line without the name of the program.
+
+    Returns
+    -------
+    FinetuneBrain
+        After training.
+    """
+    hparams_file, run_options, overrides = parse_arguments(arguments)
+    ddp_init_group(run_options)
+    hparams = load_hparams(hparams_file, overrides)
+    sb.create_experiment_directory(
+        experiment_directory=hparams["output_folder"],
+        hyperparams_to_save=hparams_file,
+        overrides=overrides,
+    )
+    splits = {
+        split: None
+        for key in ("train_splits", "valid_splits", "test_splits")
+        for split in hparams[key]
+    }
+    run_on_main(
+        prepare_librispeech,
+        kwargs={
+            "data_folder": hparams["data_folder"],
+            "save_folder": hparams["manifest_folder"],
+            "splits": list(splits),
+        },
+    )
+    datasets, tokenizer = prepare_datasets(hparams, hparams["save_folder"])
+    load_pretrained(hparams)
+    brain = FinetuneBrain(
+        modules=hparams["modules"],
+        opt_class=hparams["optimizer"],
+        hparams=hparams,
+        run_opts=run_options,
+        checkpointer=hparams["checkpointer"],
+    )
+    brain.tokenizer = tokenizer
+    brain.fit(
+        hparams["epoch_counter"],
+        datasets["train"],
+        datasets["valid"],
+        train_loader_kwargs=train_loader_options(
+            datasets["train"],
+            seed=hparams["seed"],
+            num_workers=hparams["num_workers"],
+            max_batch_length=hparams["seconds_per_batch"],
+            num_buckets=hparams["num_buckets"],
+        ),
+        valid_loader_kwargs=valid_loader_options(
+            hparams["valid_batch_size"], hparams["num_workers"]
+        ),
+    )
+    brain.on_evaluate_start(min_key="wer")
+    if if_main_process():
+        evaluate(hparams, tokenizer, datasets)
+    return brain
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,263 @@
+#!/usr/bin/env python3
+"""Self-supervised pre-training of a streaming encoder, as wav2vec 2.0.
+
+> python pretrain.py ../../hparams/pretrain_small.yaml --data_folder FOLDER
+
+FOLDER is in LibriSpeech layout. Any entry of the YAML file can be given on the
+command line: ``--attention sa`` trains another attention. The same command
+again resumes where the training stopped. ``output_folder`` then holds the
+checkpoints (``save/``), the logs, the curves (``curves.png``) and the weights
+of the best epoch for fine-tuning: ``pretrained/latent_extractor.ckpt`` and
+``pretrained/latent_encoder.ckpt``, as the host's ``Pretrainer`` loads them.
+"""
+
+import sys
+from pathlib import Path
+
+import speechbrain as sb
+from librispeech_prepare import prepare_librispeech
+from speechbrain.utils.distributed import ddp_init_group, run_on_main
+from torch.nn.parallel import DistributedDataParallel
+from training import StreamingBrain, export_parameters
+from training_arguments import load_hparams, parse_arguments
+from training_data import (
+    keep_durations,
+    load_manifests,
+    padding_mask,
+    sample_counts,
+    shortest_duration,
+    train_loader_options,
+    valid_loader_options,
+)
+
+from speechbrain_llsa.lobes.contrastive import sample_negatives, stack_rows
+
+_LEAST_FRAMES = 3
+"""Utterances of fewer frames have nothing to learn from."""
+
+
+class PretrainBrain(StreamingBrain):
+    """Masks latent frames, and finds their quantised targets among others."""
+
+    def on_fit_batch_start(self, batch, should_step):
+        """Sets the temperature of the quantiser, by the step alone.
+
+        Arguments
+        ---------
+        batch : speechbrain.dataio.batch.PaddedBatch
+            The batch to come.
+        should_step : bool
+            Whether the optimiser steps after it.
+        """
+        super().on_fit_batch_start(batch, should_step)
+        target_quantiser = self.modules.target_quantiser
+        if isinstance(target_quantiser, DistributedDataParallel):
+            target_quantiser = target_quantiser.module
+        target_quantiser.quantiser.update_temp(self.optimizer_step)
+
+    def compute_forward(self, batch, stage):
+        """Computes embeddings and targets of the masked frames.
+
+        Arguments
+        ---------
+        batch : speechbrain.dataio.batch.PaddedBatch
+            With the waveforms ``sig``.
+        stage : speechbrain.Stage
+            What the batch is for.
+
+        Returns
+        -------
+        dict
+            ``embeddings`` and ``targets``, (masked frames of all rows,
+            final_dim); ``counts``, masked frames of each row, (batch,);
+            ``ratio_masked``; and the quantiser's values.
+        """
+        waveforms, relative_lengths = batch.to(self.device).sig
+        latents = self.modules.latent_extractor(
+            waveforms, normalize_signal=False
+        )
+        frame_counts = self.hparams.extractor.get_output_lengths(
+            sample_counts(relative_lengths, waveforms.shape[1])
+        )
+        frames = latents.shape[1]
+        mask = self.hparams.masker(frame_counts, frames)
+        encoded = self.modules.latent_encoder(
+            latents, padding_mask=padding_mask(frame_counts, frames), mask=mask
+        )
+        targets, outputs = self.modules.target_quantiser(
+            latents[mask].unsqueeze(0)
+        )
+        outputs["targets"] = targets.squeeze(0)
+        outputs["embeddings"] = self.modules.feat_proj(
+            encoded["embeddings"][mask]
+        )
+        outputs["counts"] = mask.sum(dim=1)
+        outputs["ratio_masked"] = encoded["ratio_masked"]
+        return outputs
+
+    def compute_objectives(self, outputs, batch, stage):
+        """Computes the contrastive and the diversity loss.
+
+        Arguments
+        ---------
+        outputs : dict
+            What ``compute_forward`` gave.
+        batch : speechbrain.dataio.batch.PaddedBatch
+            The batch.
+        stage : speechbrain.Stage
+            What the batch is for.
+
+        Returns
+        -------
+        torch.Tensor
+            Contrastive loss of a predicted frame, in nats, plus the weighted
+            diversity loss, ().
+        """
+        counts = outputs["counts"]
+        result = self.hparams.loss(
+            stack_rows(outputs["embeddings"], counts),
+            stack_rows(outputs["targets"], counts),
+            sample_negatives(counts, self.hparams.num_negatives),
+            counts,
+        )
+        self.measure(
+            stage,
+            weight=result.predicted,
+            loss=result.mean_loss,
+            accuracy=result.accuracy,
+        )
+        self.measure(
+            stage,
+            diversity_loss=outputs["diversity_loss"],
+            code_perplexity=outputs["code_perplex"],
+            probability_perplexity=outputs["prob_perplex"],
+            ratio_masked=outputs["ratio_masked"],
+        )
+        if stage == sb.Stage.TRAIN:
+            self.measure(stage, temperature=outputs["temp"])
+        weight = self.hparams.diversity_loss_weight
+        return result.mean_loss + weight * outputs["diversity_loss"]
+
+    def on_stage_end(self, stage, stage_loss, epoch=None):
+        """Logs and saves after the validation.
+
+        Arguments
+        ---------
+        stage : speechbrain.Stage
+            What has ended.
+        stage_loss : float
+            Its average loss.
+        epoch : int or None
+            The number of the epoch.
+        """
+        if stage == sb.Stage.VALID:
+            self.end_epoch(
+                num_to_keep=self.hparams.checkpoints_to_keep,
+                max_keys=["accuracy"],
+            )
+
+
+def prepare_datasets(hparams):
+    """Loads the utterances to train and to validate with.
+
+    Arguments
+    ---------
+    hparams : dict
+        What the YAML file describes.
+
+    Returns
+    -------
+    tuple of speechbrain.dataio.dataset.DynamicItemDataset
+        For training, for validation.
+    """
+    shortest = shortest_duration(
+        hparams["extractor"], _LEAST_FRAMES, hparams["sample_rate"]
+    )
+    datasets = []
+    for splits, limits in (
+        (
+            "train_splits",
+            {
+                "shortest_seconds": max(
+                    shortest, hparams["avoid_if_shorter_than"]
+                ),
+                "longest_seconds": hparams["avoid_if_longer_than"],
+            },
+        ),
+        ("valid_splits", {"shortest_seconds": shortest}),
+    ):
+        manifests = [
+            Path(hparams["manifest_folder"], f"{split}.csv")
+            for split in hparams[splits]
+        ]
+        dataset = load_manifests(manifests, hparams["sample_rate"])
+        datasets.append(keep_durations(dataset, **limits))
+    return tuple(datasets)
+
+
+def main(arguments):
+    """Runs the recipe.
+
+    Arguments
+    ---------
+    arguments : list of str
+        The command line without the name of the program.
+
+    Returns
+    -------
+    PretrainBrain
+        After training.
+    """
+    hparams_file, run_options, overrides = parse_arguments(arguments)
+    ddp_init_group(run_options)
+    hparams = load_hparams(hparams_file, overrides)
+    sb.create_experiment_directory(
+        experiment_directory=hparams["output_folder"],
+        hyperparams_to_save=hparams_file,
+        overrides=overrides,
+    )
+    run_on_main(
+        prepare_librispeech,
+        kwargs={
+            "data_folder": hparams["data_folder"],
+            "save_folder": hparams["manifest_folder"],
+            "splits": hparams["train_splits"] + hparams["valid_splits"],
+        },
+    )
+    train_data, valid_data = prepare_datasets(hparams)
+    brain = PretrainBrain(
+        modules=hparams["modules"],
+        opt_class=hparams["optimizer"],
+        hparams=hparams,
+        run_opts=run_options,
+        checkpointer=hparams["checkpointer"],
+    )
+    brain.fit(
+        hparams["epoch_counter"],
+        train_data,
+        valid_data,
+        train_loader_kwargs=train_loader_options(
+            train_data,
+            seed=hparams["seed"],
+            num_workers=hparams["num_workers"],
+            max_batch_length=hparams["seconds_per_batch"],
+            num_buckets=hparams["num_buckets"],
+        ),
+        valid_loader_kwargs=valid_loader_options(
+            hparams["valid_batch_size"], hparams["num_workers"]
+        ),
+    )
+    run_on_main(
+        export_parameters,
+        kwargs={
+            "checkpointer": hparams["checkpointer"],
+            "names": ["latent_extractor", "latent_encoder"],
+            "folder": Path(hparams["output_folder"], "pretrained"),
+            "max_key": "accuracy",
+        },
+    )
+    return brain
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

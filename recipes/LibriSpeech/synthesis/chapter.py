@@ -1,0 +1,170 @@
+"""One chapter of the corpus: some utterances of one speaker."""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import torch
+
+from .acoustics import SAMPLE_RATE, record, resample
+from .speakers import Speaker
+from .text import transcript_of
+from .voice import SpeechSynthesizer
+
+_RATE_STEP = 500
+_synthesizer = None
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """What a worker process has to make.
+
+    Arguments
+    ---------
+    folder : str
+        Where the files go: SPLIT/SPEAKER/CHAPTER.
+    speaker : Speaker
+        Who speaks.
+    name : str
+        SPEAKER-CHAPTER, the beginning of all file names.
+    seed : tuple of int
+        Seed of this chapter; utterance `i` draws from (*seed, i).
+    texts : tuple of str
+        What is spoken, one text per utterance.
+    silence : tuple of float
+        Shortest and longest silence before and after, in seconds.
+    noise : tuple of float or None
+        Lowest and highest signal-to-noise ratio of added noise, in dB.
+    word_times : bool
+        Whether to write a file with the times of the words.
+    """
+
+    folder: str
+    speaker: Speaker
+    name: str
+    seed: tuple
+    texts: tuple
+    silence: tuple
+    noise: tuple | None
+    word_times: bool
+
+
+def write_atomically(path, content):
+    """Writes a text file whole or not at all.
+
+    Arguments
+    ---------
+    path : pathlib.Path
+    content : str
+    """
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(content, encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def synthesize_chapter(chapter):
+    """Makes the files of a chapter, unless they are all there already.
+
+    The transcript is written last: a chapter that has it is complete.
+
+    Arguments
+    ---------
+    chapter : Chapter
+
+    Returns
+    -------
+    utterances : int
+        Number of utterances.
+    seconds : float
+        Duration of the audio.
+    kept : bool
+        Whether the files were there already.
+    """
+    global _synthesizer
+    folder = Path(chapter.folder)
+    names = [f"{chapter.name}-{i:04d}" for i in range(len(chapter.texts))]
+    paths = [folder / f"{name}.flac" for name in names]
+    transcripts = "".join(
+        f"{name} {transcript_of(text)}\n"
+        for name, text in zip(names, chapter.texts, strict=True)
+    )
+    transcript_path = folder / f"{chapter.name}.trans.txt"
+    words_path = folder / f"{chapter.name}.words.jsonl"
+    complete = (
+        transcript_path.is_file()
+        and transcript_path.read_text(encoding="utf-8") == transcripts
+        and (words_path.is_file() or not chapter.word_times)
+        and all(path.is_file() for path in paths)
+    )
+    if complete:
+        seconds = sum(soundfile.info(path).duration for path in paths)
+        return len(paths), seconds, True
+
+    if _synthesizer is None:
+        _synthesizer = SpeechSynthesizer()
+    folder.mkdir(parents=True, exist_ok=True)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    seconds = 0.0
+    lines = []
+    try:
+        for index, (path, text) in enumerate(
+            zip(paths, chapter.texts, strict=True)
+        ):
+            samples, words = _make_utterance(chapter, index, text)
+            temporary = path.with_name(path.name + ".tmp")
+            soundfile.write(temporary, samples, SAMPLE_RATE, format="FLAC")
+            os.replace(temporary, path)
+            seconds += len(samples) / SAMPLE_RATE
+            lines.append(json.dumps({"ID": names[index], "words": words}))
+    finally:
+        torch.set_num_threads(threads)
+    if chapter.word_times:
+        write_atomically(words_path, "".join(f"{line}\n" for line in lines))
+    write_atomically(transcript_path, transcripts)
+    return len(paths), seconds, False
+
+
+def _make_utterance(chapter, index, text):
+    """The samples of one utterance and the times of its words."""
+    generator = np.random.default_rng([*chapter.seed, index])
+    speaker = chapter.speaker
+    speech = _synthesizer.say(
+        text,
+        speaker.language,
+        speaker.variant,
+        rate=round(speaker.rate * generator.uniform(0.92, 1.08)),
+        pitch=speaker.pitch + int(generator.integers(-4, 5)),
+        pitch_range=speaker.pitch_range + int(generator.integers(-6, 7)),
+        seed=int(generator.integers(2**31)),
+    )
+    played_rate = speaker.tract * _RATE_STEP
+    before, after = (
+        round(seconds * SAMPLE_RATE)
+        for seconds in generator.uniform(*chapter.silence, 2)
+    )
+    level = generator.uniform(-32.0, -18.0)
+    floor = generator.uniform(-75.0, -58.0)
+    ratio = None if chapter.noise is None else generator.uniform(*chapter.noise)
+    samples = record(
+        resample(speech.samples, played_rate),
+        before,
+        after,
+        level,
+        floor,
+        ratio,
+        generator,
+    )
+    offset = before / SAMPLE_RATE
+    words = [
+        {
+            "word": word.upper(),
+            "start": round(offset + start / played_rate, 4),
+            "end": round(offset + end / played_rate, 4),
+        }
+        for word, start, end in speech.words
+    ]
+    return samples, words

@@ -1,0 +1,284 @@
+"""The command line of the recipes: a YAML file, run options, overrides.
+
+The YAML file is right unless the command line says otherwise. A run option of
+the host (``--max_grad_norm``, ``--precision``, ...) counts only if it was
+typed, and then it also reaches the YAML file, so that what refers to it there
+follows. Every other ``--name value`` overrides the YAML entry of that name,
+which must exist and keep its type. The last of several equal names counts.
+"""
+
+import dataclasses
+import difflib
+import math
+
+import ruamel.yaml
+from hyperpyyaml import load_hyperpyyaml
+from speechbrain.utils.logger import get_logger
+from speechbrain.utils.run_opts import HELP_TEXTS, RunOptions
+
+logger = get_logger(__name__)
+
+_LIST_OPTIONS = ("jit_module_keys", "compile_module_keys")
+_RUN_OPTIONS = (
+    *(HELP_TEXTS.keys() & RunOptions().as_dict().keys()),
+    *_LIST_OPTIONS,
+)
+_FLAGS = {
+    name for name in _RUN_OPTIONS if RunOptions().as_dict()[name] is False
+}
+
+
+def parse_arguments(arguments):
+    """Reads the command line of a recipe.
+
+    Arguments
+    ---------
+    arguments : list of str
+        The command line without the name of the program.
+
+    Returns
+    -------
+    hparams_file : str
+        Path of the YAML file.
+    run_options : speechbrain.utils.run_opts.RunOptions
+        The host's run options; ``overridden_args`` names the typed ones.
+    overrides : dict
+        Values for the YAML file by entry name: what was typed for it, and
+        the typed run options that the YAML file has an entry for.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such YAML file.
+    ValueError
+        If an override has no value or no entry in the YAML file, or a value
+        is not allowed.
+    TypeError
+        If an override is of another type than the YAML file's value.
+
+    Example
+    -------
+    >>> path = getfixture("tmp_path") / "train.yaml"
+    >>> _ = path.write_text("lr: 0.1\\noptimizer_step_limit: 40")
+    >>> _, run_options, overrides = parse_arguments(
+    ...     [str(path), "--lr", "1e-3", "--optimizer_step_limit=7"]
+    ... )
+    >>> overrides["lr"], overrides["optimizer_step_limit"]
+    (0.001, 7)
+    >>> run_options.optimizer_step_limit
+    7
+    """
+    host_arguments, override_texts = _split(arguments)
+    hparams_file, run_options, _ = RunOptions.from_command_line_args(
+        host_arguments
+    )
+    entries = _read_entries(hparams_file)
+    run_options = _check_run_options(run_options)
+    overrides = {
+        name: _read_value(name, text) for name, text in override_texts.items()
+    }
+    _check_overrides(overrides, entries)
+    typed = run_options.overridden_args
+    overrides.update(
+        {name: run_options[name] for name in typed if name in entries}
+    )
+    _one_checkpoint_interval(overrides, entries, typed)
+    return hparams_file, run_options, overrides
+
+
+def load_hparams(hparams_file, overrides):
+    """Builds everything that a YAML file describes.
+
+    Arguments
+    ---------
+    hparams_file : str
+        Path of the YAML file.
+    overrides : dict
+        Values that replace entries of the YAML file.
+
+    Returns
+    -------
+    dict
+        The hyper-parameters and objects by name.
+
+    Example
+    -------
+    >>> path = getfixture("tmp_path") / "train.yaml"
+    >>> _ = path.write_text("lr: 0.1\\ntwice: !ref <lr> * 2")
+    >>> load_hparams(str(path), {"lr": 0.5})
+    {'lr': 0.5, 'twice': 1.0}
+    """
+    with open(hparams_file, encoding="utf-8") as stream:
+        hparams = load_hyperpyyaml(stream, overrides)
+    return dict(hparams)
+
+
+def check_max_grad_norm(max_grad_norm):
+    """Says what a maximum gradient norm means.
+
+    In the host 0 freezes the weights and a negative value climbs the loss.
+    Here both mean what the host's help says of negative values: no clipping.
+
+    Arguments
+    ---------
+    max_grad_norm : float or None
+        The value from the YAML file or the command line.
+
+    Returns
+    -------
+    float or None
+        The norm to clip to; None for no clipping.
+
+    Raises
+    ------
+    TypeError
+        If it is not a number.
+    ValueError
+        If it is NaN.
+
+    Example
+    -------
+    >>> check_max_grad_norm(5), check_max_grad_norm(0.0)
+    (5.0, None)
+    """
+    if max_grad_norm is None:
+        return None
+    if isinstance(max_grad_norm, bool) or not isinstance(
+        max_grad_norm, (int, float)
+    ):
+        raise TypeError(
+            f"max_grad_norm: got {max_grad_norm!r}, allowed is a number"
+        )
+    if math.isnan(max_grad_norm):
+        raise ValueError("max_grad_norm: got NaN, allowed is a number")
+    return float(max_grad_norm) if max_grad_norm > 0 else None
+
+
+def check_optimizer_step_limit(limit):
+    """Turns the limit of optimiser steps into an integer.
+
+    Arguments
+    ---------
+    limit : int, str or None
+        What the YAML file or the command line says.
+
+    Returns
+    -------
+    int or None
+        Optimiser steps of the whole training; None for no limit.
+
+    Raises
+    ------
+    ValueError
+        If it is not an integer of at least 1.
+
+    Example
+    -------
+    >>> check_optimizer_step_limit("400000")
+    400000
+    """
+    if limit is None:
+        return None
+    try:
+        number = int(str(limit))
+    except ValueError:
+        number = 0
+    if number < 1 or isinstance(limit, bool):
+        raise ValueError(
+            f"optimizer_step_limit: got {limit!r}, allowed is an integer of "
+            "at least 1"
+        )
+    return number
+
+
+def _split(arguments):
+    host_arguments, override_texts = [], {}
+    position = 0
+    while position < len(arguments):
+        argument = arguments[position]
+        position += 1
+        name, equals, text = argument.removeprefix("--").partition("=")
+        if not argument.startswith("--") or name == "help":
+            host_arguments.append(argument)
+            continue
+        values = [text] if equals else []
+        many = name in _LIST_OPTIONS
+        while position < len(arguments) and (many or not values):
+            value = arguments[position]
+            if value.startswith("--") or name in _FLAGS:
+                break
+            values.append(value)
+            position += 1
+        if name in _RUN_OPTIONS:
+            host_arguments += [f"--{name}", *values]
+        elif not values:
+            raise ValueError(f"--{name}: got no value, one is needed")
+        else:
+            override_texts[name] = values[0]
+    return host_arguments, override_texts
+
+
+def _read_entries(hparams_file):
+    try:
+        with open(hparams_file, encoding="utf-8") as stream:
+            return ruamel.yaml.YAML().load(stream) or {}
+    except FileNotFoundError:
+        raise FileNotFoundError(
+            f"param_file: got {hparams_file!r}, which does not exist; allowed "
+            "is the path of a YAML file"
+        ) from None
+
+
+def _check_run_options(run_options):
+    changes = {}
+    if "optimizer_step_limit" in run_options.overridden_args:
+        changes["optimizer_step_limit"] = check_optimizer_step_limit(
+            run_options.optimizer_step_limit
+        )
+    if "max_grad_norm" in run_options.overridden_args:
+        check_max_grad_norm(run_options.max_grad_norm)
+    return dataclasses.replace(run_options, **changes)
+
+
+def _read_value(name, text):
+    kind = "rt" if "!" in text else "safe"
+    try:
+        return ruamel.yaml.YAML(typ=kind).load(text)
+    except ruamel.yaml.YAMLError:
+        raise ValueError(
+            f"--{name}: got {text!r}, allowed is a YAML value"
+        ) from None
+
+
+def _check_overrides(overrides, entries):
+    for name, value in overrides.items():
+        if name not in entries:
+            near = difflib.get_close_matches(name, [*entries, *_RUN_OPTIONS])
+            hint = f"; near to it: {', '.join(near)}" if near else ""
+            raise ValueError(
+                f"--{name}: got a name that the YAML file has no entry for, "
+                f"allowed is one of its entries or a run option{hint}"
+            )
+        _check_type(name, value, entries[name])
+
+
+def _check_type(name, value, entry):
+    allowed = {bool: (bool,), int: (int,), float: (int, float)}
+    for kind in (bool, int, float):
+        if not isinstance(entry, kind) or hasattr(entry, "tag_value"):
+            continue
+        same = isinstance(value, allowed[kind])
+        if same and isinstance(value, bool) == (kind is bool):
+            return
+        raise TypeError(
+            f"--{name}: got {value!r}, allowed is {kind.__name__} like the "
+            f"YAML file's {entry}"
+        )
+
+
+def _one_checkpoint_interval(overrides, entries, typed):
+    """The host allows one of the two intervals: the typed one counts."""
+    minutes, steps = "ckpt_interval_minutes", "ckpt_interval_steps"
+    for one, other in ((minutes, steps), (steps, minutes)):
+        if one in typed and other not in typed and other in entries:
+            overrides[other] = 0

@@ -1,0 +1,283 @@
+"""Utterances for training: manifests, waveforms, batches of like length.
+
+Nothing here is random but the order of the batches, which follows the seed
+and the epoch: masks, dropout and augmentation belong into the training step,
+where ``training.StreamingBrain`` seeds them, so that a training that resumes
+goes on as if it had not stopped.
+"""
+
+import torch
+from speechbrain.dataio import audio_io
+from speechbrain.dataio.batch import PaddedBatch
+from speechbrain.dataio.dataset import DynamicItemDataset
+from speechbrain.dataio.sampler import DynamicBatchSampler
+from speechbrain.utils.logger import get_logger
+
+logger = get_logger(__name__)
+
+
+def load_manifests(paths, sample_rate=16000):
+    """Loads manifests into one dataset whose items provide waveforms.
+
+    Arguments
+    ---------
+    paths : list of str
+        CSV files with the columns ID, duration, wav, spk_id and wrd, as
+        ``librispeech_prepare`` writes them.
+    sample_rate : int
+        Samples per second of the waveforms; other files are resampled.
+
+    Returns
+    -------
+    speechbrain.dataio.dataset.DynamicItemDataset
+        Its items have ``id``, the columns, and ``sig``: the waveform, of
+        shape (samples,). Output keys are ``id`` and ``sig``.
+
+    Raises
+    ------
+    ValueError
+        If an utterance is in two manifests, or there is none.
+    """
+    utterances = {}
+    for path in paths:
+        manifest = DynamicItemDataset.from_csv(csv_path=str(path)).data
+        repeated = utterances.keys() & manifest.keys()
+        if repeated:
+            raise ValueError(
+                f"paths: got utterance {min(repeated)!r} in {path} and in "
+                "another manifest, allowed is each utterance once"
+            )
+        utterances.update(manifest)
+    if not utterances:
+        raise ValueError(
+            f"paths: got {list(map(str, paths))} without any utterance, "
+            "allowed are manifests with at least one"
+        )
+    dataset = DynamicItemDataset(utterances)
+    dataset.add_dynamic_item(
+        lambda wav: read_waveform(wav, sample_rate), takes="wav", provides="sig"
+    )
+    dataset.set_output_keys(["id", "sig"])
+    return dataset
+
+
+def read_waveform(path, sample_rate=16000):
+    """Reads a file as one channel at the wanted rate, and nothing more.
+
+    The level is left alone: normalisation over time could not be streamed.
+
+    Arguments
+    ---------
+    path : str
+        An audio file that the host can read.
+    sample_rate : int
+        Samples per second wanted.
+
+    Returns
+    -------
+    torch.Tensor
+        Waveform of shape (samples,), floating point.
+
+    Example
+    -------
+    >>> path = getfixture("tmp_path") / "example.wav"
+    >>> audio_io.save(path, torch.zeros(2, 800), 8000)
+    >>> read_waveform(str(path)).shape
+    torch.Size([1600])
+    """
+    channels, file_rate = audio_io.load(path)
+    waveform = channels.mean(dim=0)
+    if file_rate != sample_rate:
+        import torchaudio.functional
+
+        waveform = torchaudio.functional.resample(
+            waveform, file_rate, sample_rate
+        )
+    return waveform
+
+
+def keep_durations(dataset, shortest_seconds=0.0, longest_seconds=None):
+    """Leaves out utterances that are too short or too long, and says so.
+
+    Arguments
+    ---------
+    dataset : speechbrain.dataio.dataset.DynamicItemDataset
+        The utterances, with ``duration`` in seconds.
+    shortest_seconds : float
+        The shortest duration that stays.
+    longest_seconds : float or None
+        The longest duration that stays; None for any.
+
+    Returns
+    -------
+    speechbrain.dataio.dataset.DynamicItemDataset
+        What stays, in the same order.
+
+    Raises
+    ------
+    ValueError
+        If nothing stays.
+
+    Example
+    -------
+    >>> dataset = DynamicItemDataset(
+    ...     {"a": {"duration": 0.1}, "b": {"duration": 2.0}}
+    ... )
+    >>> len(keep_durations(dataset, shortest_seconds=1.0))
+    1
+    """
+    longest = float("inf") if longest_seconds is None else longest_seconds
+    kept = dataset.filtered_sorted(
+        key_min_value={"duration": shortest_seconds},
+        key_max_value={"duration": longest},
+    )
+    limits = f"shorter than {shortest_seconds:g} s"
+    if longest_seconds is not None:
+        limits += f" or longer than {longest_seconds:g} s"
+    if len(kept) < len(dataset):
+        logger.info(
+            f"Left out {len(dataset) - len(kept)} of {len(dataset)} "
+            f"utterances: {limits}"
+        )
+    if not len(kept):
+        raise ValueError(
+            f"dataset: got only utterances {limits}, allowed is at least one "
+            "that is not"
+        )
+    return kept
+
+
+def shortest_duration(extractor, frames, sample_rate=16000):
+    """Seconds of audio that give a number of encoder frames.
+
+    Arguments
+    ---------
+    extractor : speechbrain_llsa.nnet.frontend.StreamingLatentExtractor
+        The front end.
+    frames : int
+        Frames wanted, at least 1.
+    sample_rate : int
+        Samples per second.
+
+    Returns
+    -------
+    float
+        The shortest duration with so many frames, in seconds.
+
+    Example
+    -------
+    >>> from speechbrain_llsa.nnet.frontend import StreamingLatentExtractor
+    >>> extractor = StreamingLatentExtractor(out_channels=[4] * 7)
+    >>> shortest_duration(extractor, 2)
+    0.0600625
+    """
+    samples = extractor.receptive_field_samples
+    samples += (frames - 1) * extractor.stride_samples
+    return samples / sample_rate
+
+
+def train_loader_options(dataset, seed, num_workers=0, **sampler_options):
+    """Options of a loader of batches of like length, for ``Brain.fit``.
+
+    Arguments
+    ---------
+    dataset : speechbrain.dataio.dataset.DynamicItemDataset
+        The utterances, with ``duration`` in seconds.
+    seed : int
+        Decides the batches and their order, together with the epoch.
+    num_workers : int
+        Processes that read files; 0 reads in the training process.
+    **sampler_options
+        For the host's ``DynamicBatchSampler``: ``max_batch_length`` (seconds
+        of a batch), ``num_buckets`` and others.
+
+    Returns
+    -------
+    dict
+        For ``Brain.fit(train_loader_kwargs=...)``. ``StreamingBrain`` tells
+        the batch sampler and the generator the epoch.
+    """
+    sampler = DynamicBatchSampler(
+        dataset,
+        length_func=lambda item: item["duration"],
+        seed=seed,
+        **sampler_options,
+    )
+    return {
+        "batch_sampler": sampler,
+        "collate_fn": PaddedBatch,
+        "num_workers": num_workers,
+        "pin_memory": torch.cuda.is_available(),
+        "generator": torch.Generator(),
+    }
+
+
+def valid_loader_options(batch_size, num_workers=0):
+    """Options of a loader that gives every utterance once, in order.
+
+    Arguments
+    ---------
+    batch_size : int
+        Utterances of a batch.
+    num_workers : int
+        Processes that read files.
+
+    Returns
+    -------
+    dict
+        For ``Brain.fit(valid_loader_kwargs=...)`` or ``Brain.evaluate``.
+    """
+    return {
+        "batch_size": batch_size,
+        "collate_fn": PaddedBatch,
+        "num_workers": num_workers,
+        "pin_memory": torch.cuda.is_available(),
+    }
+
+
+def sample_counts(relative_lengths, samples):
+    """Samples of each row of a padded batch.
+
+    Arguments
+    ---------
+    relative_lengths : torch.Tensor
+        Lengths as a part of the longest row, shape (N,), 0 to 1.
+    samples : int
+        Samples of the longest row.
+
+    Returns
+    -------
+    torch.Tensor
+        Samples of each row, shape (N,), long; exact up to 4 million samples.
+
+    Example
+    -------
+    >>> sample_counts(torch.tensor([1.0, 0.5]), 641)
+    tensor([641, 320])
+    """
+    return torch.round(relative_lengths.double() * samples).long()
+
+
+def padding_mask(frame_counts, frames):
+    """Marks the frames of a padded batch that are padding.
+
+    Arguments
+    ---------
+    frame_counts : torch.Tensor
+        Frames of each row, shape (N,), long.
+    frames : int
+        Frames of the padded batch.
+
+    Returns
+    -------
+    torch.Tensor
+        True where a frame is padding, shape (N, frames).
+
+    Example
+    -------
+    >>> padding_mask(torch.tensor([3, 1]), 3)
+    tensor([[False, False, False],
+            [False,  True,  True]])
+    """
+    positions = torch.arange(frames, device=frame_counts.device)
+    return positions >= frame_counts.unsqueeze(1)

@@ -1,0 +1,54 @@
+"""What all tests share: the device, the seed, the recipes, a tiny corpus."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+RECIPES = Path(__file__).parents[1] / "recipes" / "LibriSpeech"
+
+
+def pytest_addoption(parser):
+    """Adds --device, as SpeechBrain's own tests have it."""
+    parser.addoption("--device", action="store", default="cpu")
+
+
+def pytest_generate_tests(metafunc):
+    """Gives tests with a `device` argument what --device says."""
+    if "device" in metafunc.fixturenames:
+        metafunc.parametrize("device", [metafunc.config.getoption("device")])
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    torch.manual_seed(1234)
+
+
+@pytest.fixture(scope="session")
+def recipes_path():
+    """The folder of the recipes, importable."""
+    if str(RECIPES) not in sys.path:
+        sys.path.insert(0, str(RECIPES))
+    return RECIPES
+
+
+@pytest.fixture(scope="session")
+def digits_corpus(recipes_path, tmp_path_factory):
+    """A tiny corpus of digit strings in LibriSpeech layout.
+
+    Splits train (2 voices, 12 utterances), valid (1, 2) and test (1, 4),
+    with the times of the words. Not to be written to.
+    """
+    pytest.importorskip("espeakng_loader")
+    from synthesize import synthesize_corpus
+
+    folder = tmp_path_factory.mktemp("corpus") / "digits"
+    synthesize_corpus(
+        folder,
+        {"train": (2, 12), "valid": (1, 2), "test": (1, 4)},
+        seed=1,
+        word_times=True,
+        progress=False,
+    )
+    return folder

@@ -1,0 +1,45 @@
+"""Every YAML file that ships loads, and names public classes alone."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from hyperpyyaml import load_hyperpyyaml
+
+ROOT = Path(__file__).parents[2]
+FILES = sorted((ROOT / "hparams").rglob("*.yaml"))
+
+
+@pytest.mark.parametrize(
+    "path", FILES, ids=lambda path: str(path.relative_to(ROOT))
+)
+def test_loads(path, tmp_path):
+    """The file loads with nothing but folders, and its recoverables cover
+    every module with parameters."""
+    text = path.read_text(encoding="utf-8")
+    placeholders = re.findall(r"^(\w+): !PLACEHOLDER", text, re.MULTILINE)
+    folders = dict.fromkeys(placeholders, str(tmp_path))
+    folders["output_folder"] = str(tmp_path / "out")
+    hparams = load_hyperpyyaml(text, folders)
+    recovered = {
+        id(parameter)
+        for module in hparams["checkpointer"].recoverables.values()
+        if isinstance(module, torch.nn.Module)
+        for parameter in module.parameters()
+    }
+    for name, module in hparams["modules"].items():
+        for parameter in module.parameters():
+            assert id(parameter) in recovered, name
+
+
+@pytest.mark.parametrize(
+    "path", FILES, ids=lambda path: str(path.relative_to(ROOT))
+)
+def test_names_public_classes(path):
+    """No YAML file reaches for a private name of ours."""
+    text = path.read_text(encoding="utf-8")
+    names = re.findall(r"![a-z]+:(speechbrain_llsa[\w.]*)", text)
+    assert names
+    for name in names:
+        assert not any(part.startswith("_") for part in name.split(".")), name

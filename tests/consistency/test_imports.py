@@ -1,0 +1,86 @@
+"""Imports run one way, and the core does not know the host."""
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "speechbrain_llsa"
+
+LAYERS = [
+    "geometry",
+    "visibility",
+    "state",
+    "ops",
+    "picture",
+    "nnet",
+    "lobes",
+    "inference",
+    "commands",
+    "__main__",
+]
+"""A module imports only from its own layer and from those before it."""
+
+WITHOUT_HOST = ("geometry", "visibility", "state", "ops", "picture")
+
+
+def imported_modules(path):
+    """Full names of all modules that a file imports, at any depth."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: a relative import"
+            names.add(node.module)
+            names.update(f"{node.module}.{alias.name}" for alias in node.names)
+    return names
+
+
+def layer(module_parts):
+    return module_parts[0].removesuffix(".py")
+
+
+FILES = sorted(
+    path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py"
+)
+
+
+@pytest.mark.parametrize(
+    "path", FILES, ids=lambda path: str(path.relative_to(PACKAGE))
+)
+def test_imports_run_one_way(path):
+    """A file imports only what stands above it."""
+    own = LAYERS.index(layer(path.relative_to(PACKAGE).parts))
+    for name in imported_modules(path):
+        top, *rest = name.split(".")
+        assert top != "recipes"
+        if top != "speechbrain_llsa":
+            continue
+        assert rest, f"{path} imports the package itself"
+        assert LAYERS.index(rest[0]) <= own, f"{path} imports {name}"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        path
+        for path in FILES
+        if layer(path.relative_to(PACKAGE).parts) in WITHOUT_HOST
+    ],
+    ids=lambda path: str(path.relative_to(PACKAGE)),
+)
+def test_the_core_does_not_know_the_host(path):
+    """Geometry, rule, state and operations do not import speechbrain."""
+    tops = {name.split(".")[0] for name in imported_modules(path)}
+    assert "speechbrain" not in tops
+
+
+def test_geometry_needs_the_standard_library_alone():
+    """So that a runtime without PyTorch can use it."""
+    tops = {
+        name.split(".")[0] for name in imported_modules(PACKAGE / "geometry.py")
+    }
+    assert tops <= set(sys.stdlib_module_names)

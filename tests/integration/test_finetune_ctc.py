@@ -1,0 +1,224 @@
+"""CTC fine-tuning end to end through its command line, at toy size."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from speechbrain.inference.ASR import StreamingASR as HostStreamingASR
+from speechbrain.utils.dynamic_chunk_training import DynChunkTrainConfig
+
+from speechbrain_llsa.inference.asr import StreamingASR
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "recipes" / "LibriSpeech"))
+
+import finetune_ctc  # noqa: E402
+import pretrain  # noqa: E402
+from units import encode, make_tokenizer  # noqa: E402
+
+SMALL = str(ROOT / "hparams" / "finetune_small.yaml")
+MODEL = {
+    "num_layers": 1,
+    "embedding_dim": 16,
+    "nhead": 2,
+    "d_ffn": 32,
+    "extractor_channels": "[8, 8, 8, 8, 8, 8, 8]",
+    "extractor_dim": 8,
+}
+TOY = {
+    **MODEL,
+    "number_of_epochs": 2,
+    "seconds_per_batch": 20,
+    "num_buckets": 1,
+    "log_interval": 1,
+    "warmup": 2,
+}
+
+
+def run(recipe, hparams, corpus, output, **overrides):
+    """Runs a recipe as its command line does."""
+    options = {
+        "data_folder": corpus,
+        "output_folder": output,
+        "device": "cpu",
+        **overrides,
+    }
+    line = [hparams, "--noprogressbar"]
+    for name, value in options.items():
+        line += [f"--{name}", str(value)]
+    return recipe.main(line)
+
+
+def finetune(corpus, output, **overrides):
+    return run(finetune_ctc, SMALL, corpus, output, **{**TOY, **overrides})
+
+
+def curve(output, split, name):
+    lines = (Path(output) / "curves.jsonl").read_text().splitlines()
+    entries = [json.loads(line) for line in lines]
+    return [entry[name] for entry in entries if entry["split"] == split]
+
+
+@pytest.fixture(scope="module")
+def trained(digits_corpus, tmp_path_factory):
+    """A toy training from scratch: its output folder and its Brain."""
+    output = tmp_path_factory.mktemp("finetune")
+    return output, finetune(digits_corpus, output, lr=0.01)
+
+
+def test_offline_and_streamed_side_by_side(trained):
+    """Both error rates of every split, and no text that differs."""
+    output, _ = trained
+    error_rates = json.loads((output / "error_rates.json").read_text())
+    assert set(error_rates) == {"valid", "test"}
+    for result in error_rates.values():
+        assert result["different_texts"] == 0
+        assert result["streamed"]["wer"] == result["offline"]["wer"]
+        assert result["streamed"]["cer"] == result["offline"]["cer"]
+    assert error_rates["test"]["utterances"] == 4
+    assert "WER" in (output / "errors_test.txt").read_text()
+    assert (output / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_everything_trained_is_in_the_streaming_folder(trained):
+    """The head too: the written model gives what the trained one gives."""
+    output, brain = trained
+    asr = StreamingASR.from_hparams(output / "streaming")
+    model = brain.hparams.model.eval()
+    for name, weights in model.state_dict().items():
+        assert asr.model.state_dict()[name].equal(weights), name
+    waveform = torch.randn(1, 16000)
+    with torch.no_grad():
+        expected, _ = model(waveform)
+        actual, _ = asr.model(waveform)
+    assert (expected - actual).abs().max() < 1e-6
+
+
+def test_the_host_streams_the_folder(trained, digits_corpus):
+    """SpeechBrain's own class, unmodified, gives the text of the session."""
+    output, _ = trained
+    folder = str(output / "streaming")
+    path = str(next((digits_corpus / "test").rglob("*.flac")))
+    ours = StreamingASR.from_hparams(folder)
+    host = HostStreamingASR.from_hparams(source=folder)
+    text = host.transcribe_file(
+        path, DynChunkTrainConfig(16), use_torchaudio_streaming=False
+    )
+    assert text == ours.transcribe_file(path)
+    assert text == ours.transcribe_file_offline(path)
+
+
+def test_the_loss_falls(trained):
+    """Two epochs at a high rate lower the training loss."""
+    output, _ = trained
+    losses = curve(output, "train", "loss")
+    assert len(losses) > 2
+    assert losses[-1] < losses[0]
+
+
+def test_resuming_is_going_on(trained, digits_corpus, tmp_path):
+    """Stopped after an epoch and started again: the same losses."""
+    output, _ = trained
+    expected = curve(output, "train", "loss")
+    finetune(digits_corpus, tmp_path, lr=0.01, number_of_epochs=1)
+    assert len(curve(tmp_path, "train", "loss")) < len(expected)
+    finetune(digits_corpus, tmp_path, lr=0.01)
+    assert curve(tmp_path, "train", "loss") == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.slow
+def test_from_pretrained_with_sentencepiece(digits_corpus, tmp_path):
+    """pretrain.py, then fine-tuning of its weights on pieces; the front end
+    is frozen and stays as pre-trained."""
+    run(
+        pretrain,
+        str(ROOT / "hparams" / "pretrain_small.yaml"),
+        digits_corpus,
+        tmp_path / "pretrain",
+        **MODEL,
+        optimizer_step_limit=2,
+        seconds_per_batch=8,
+        num_buckets=2,
+        final_dim=8,
+        num_vars=8,
+        num_negatives=5,
+        warmup=1,
+    )
+    brain = finetune(
+        digits_corpus,
+        tmp_path / "finetune",
+        pretrained_folder=tmp_path / "pretrain" / "pretrained",
+        units="sentencepiece",
+        output_units=24,
+        freeze_extractor=True,
+        freeze_encoder_steps=2,
+        attention="sa",
+    )
+    weights = torch.load(
+        tmp_path / "pretrain" / "pretrained" / "latent_extractor.ckpt",
+        weights_only=True,
+    )
+    for name, value in brain.hparams.extractor.state_dict().items():
+        assert value.equal(weights[name]), name
+    result = json.loads(
+        (tmp_path / "finetune" / "error_rates.json").read_text()
+    )
+    assert result["test"]["different_texts"] == 0
+
+
+@pytest.mark.slow
+def test_acausal_is_measured_offline(digits_corpus, tmp_path):
+    """aa cannot stream, and its report says so."""
+    finetune(digits_corpus, tmp_path, attention="aa", number_of_epochs=1)
+    result = json.loads((tmp_path / "error_rates.json").read_text())["test"]
+    assert result["streamed"] is None
+    assert result["offline"]["wer"] > 0
+
+
+@pytest.mark.parametrize(
+    ("overrides", "error", "words"),
+    [
+        ({"units": "phoneme"}, ValueError, "units: got 'phoneme'"),
+        ({"output_units": 28}, ValueError, "output_units: got 28"),
+        (
+            {"characters": "' ABCDEFGHIJKLM'", "output_units": 15},
+            ValueError,
+            "transcript: got ",
+        ),
+        (
+            {"pretrained_folder": "nowhere"},
+            FileNotFoundError,
+            "pretrained_folder: got 'nowhere'",
+        ),
+        ({"test_splits": "[tset]"}, FileNotFoundError, "tset"),
+        ({"attention": "full"}, ValueError, "attention: got 'full'"),
+    ],
+)
+def test_bad_input_is_named(overrides, error, words, digits_corpus, tmp_path):
+    """One sentence, before any training."""
+    with pytest.raises(error, match=words):
+        finetune(digits_corpus, tmp_path, **overrides)
+    assert not (tmp_path / "curves.jsonl").exists()
+
+
+def test_weights_of_another_size_are_named(digits_corpus, tmp_path):
+    """Pre-trained weights that do not fit are refused by name."""
+    for name in ("latent_extractor", "latent_encoder"):
+        torch.save({"other": torch.zeros(1)}, tmp_path / f"{name}.ckpt")
+    with pytest.raises(ValueError, match="do not fit the YAML file's model"):
+        finetune(digits_corpus, tmp_path, pretrained_folder=tmp_path)
+
+
+def test_characters_and_pieces_have_their_blank_at_0(tmp_path):
+    """Units are encoded without the blank, and the tokenizer is kept."""
+    characters = make_tokenizer(tmp_path / "a", "character", 4, " AB", [])
+    assert encode(characters, "A B").tolist() == [2, 1, 3]
+    words = ["ONE TWO TWO", "TWO ONE ONE", "ONE TWO ONE"]
+    first = make_tokenizer(tmp_path / "b", "sentencepiece", 9, "", words)
+    assert 0 not in encode(first, "ONE TWO").tolist()
+    again = make_tokenizer(tmp_path / "b", "sentencepiece", 9, "", ["X"])
+    assert encode(again, "ONE TWO").equal(encode(first, "ONE TWO"))
+    with pytest.raises(ValueError, match="output_units: got 99 pieces"):
+        make_tokenizer(tmp_path / "c", "sentencepiece", 99, "", words)

@@ -1,0 +1,66 @@
+"""A tiny CTC model with random weights whose text is not trivial."""
+
+import torch
+from speechbrain.dataio.encoder import CTCTextEncoder
+
+from speechbrain_llsa.lobes.ctc import StreamingCTC
+from speechbrain_llsa.lobes.wav2vec2 import StreamingEncoderWrapper
+from speechbrain_llsa.nnet.encoder import StreamingTransformerEncoder
+from speechbrain_llsa.nnet.frontend import StreamingLatentExtractor
+
+CHARACTERS = "ABCDEFG "
+LABELS = len(CHARACTERS) + 1
+
+
+def make_tokenizer():
+    """Characters, with the blank at 0."""
+    tokenizer = CTCTextEncoder()
+    tokenizer.update_from_iterable(CHARACTERS)
+    tokenizer.insert_blank(index=0)
+    return tokenizer
+
+
+def make_model(attention="llsa", labels=LABELS, **geometry):
+    """Two layers of 16 features; all labels are about equally likely."""
+    torch.manual_seed(0)
+    geometry = {"look_back": 12, "look_ahead": 4, "hop": 2, **geometry}
+    encoder = StreamingTransformerEncoder(
+        num_layers=2,
+        nhead=2,
+        d_ffn=32,
+        d_model=16,
+        attention=attention,
+        **geometry,
+    )
+    model = StreamingCTC(
+        StreamingLatentExtractor(out_channels=[8] * 7),
+        StreamingEncoderWrapper(8, 16, encoder),
+        torch.nn.Linear(16, labels),
+    ).eval()
+    with torch.no_grad():
+        latents = model.extractor(make_signal(32000)[None])
+        embeddings = model.encoder_wrapper(latents)["embeddings"][0]
+        rows = torch.nn.functional.normalize(torch.randn(labels, 16)) * 2
+        model.head.weight.copy_(rows / embeddings.std(dim=0))
+        model.head.bias.copy_(-model.head.weight @ embeddings.mean(dim=0))
+    return model
+
+
+def make_signal(samples, seed=0):
+    """Noise whose colour and loudness change every 40 ms, (samples,)."""
+    generator = torch.Generator().manual_seed(seed)
+    noise = torch.randn(samples + 1, generator=generator)
+    steps = samples // 640 + 1
+    colour, loudness = torch.rand(2, steps, generator=generator)
+    colour = colour.repeat_interleave(640)[:samples] * 2 - 1
+    loudness = loudness.repeat_interleave(640)[:samples]
+    return 0.1 * loudness * (noise[1:] + colour * noise[:-1])
+
+
+def split(signal, lengths):
+    """The signal in pushes of the given lengths, and then the rest."""
+    pushes, start = [], 0
+    for length in lengths:
+        pushes.append(signal[..., start : start + length])
+        start = min(start + length, signal.shape[-1])
+    return [*pushes, signal[..., start:]]

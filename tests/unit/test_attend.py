@@ -1,0 +1,126 @@
+"""Every fast path agrees with the reference, outputs and gradients."""
+
+import pytest
+import torch
+
+from speechbrain_llsa.geometry import StreamGeometry
+from speechbrain_llsa.ops import reference
+from speechbrain_llsa.ops.attend import attend_frames, attend_hops
+from speechbrain_llsa.visibility import frame_tags, hop_tags, join_tags
+
+GEOMETRIES = [
+    StreamGeometry(0, 0, 1),
+    StreamGeometry(5, 2, 1),
+    StreamGeometry(5, 2, 3),
+    StreamGeometry(3, 0, 4),
+    StreamGeometry(0, 4, 2),
+    StreamGeometry(20, 9, 5),
+    StreamGeometry(60, 50, 30),
+]
+
+
+@pytest.fixture(autouse=True)
+def short_blocks(monkeypatch):
+    """Several blocks and groups fit into a short utterance."""
+    monkeypatch.setattr("speechbrain_llsa.ops.attend.BLOCK_FRAMES", 16)
+
+
+def tensors(frames, count=3, batch=2):
+    return tuple(
+        torch.randn(
+            batch, 2, frames, 4, dtype=torch.float64, requires_grad=True
+        )
+        for _ in range(count)
+    )
+
+
+def assert_agree(expected, actual, inputs, weight):
+    """The largest difference of outputs and of gradients is rounding."""
+    assert (expected - actual).abs().max() < 1e-12
+    gradients = [
+        torch.autograd.grad((out * weight).sum(), inputs)
+        for out in (expected, actual)
+    ]
+    for first, second in zip(*gradients, strict=True):
+        assert (first - second).abs().max() < 1e-11
+
+
+@pytest.mark.parametrize("ends", [None, (45, 38)])
+@pytest.mark.parametrize("geometry", GEOMETRIES, ids=str)
+@pytest.mark.parametrize("attention", ["aa", "maa", "sa"])
+def test_frames(attention, geometry, ends):
+    """aa, maa and sa over a whole utterance."""
+    query, key, value = inputs = tensors(45)
+    end = None if ends is None else torch.tensor(ends)
+    tags = frame_tags(0, 45)
+    expected = reference.attend(*inputs, tags, tags, geometry, attention, end)
+    actual = attend_frames(query, key, value, 0, 0, geometry, attention, end)
+    assert_agree(expected, actual, inputs, torch.randn_like(expected))
+
+
+@pytest.mark.parametrize("geometry", GEOMETRIES, ids=str)
+@pytest.mark.parametrize("attention", ["maa", "sa"])
+@pytest.mark.parametrize(
+    ("first_query", "queries", "first_key", "keys"),
+    [(30, 1, 0, 40), (30, 35, 25, 45), (7, 3, 0, 10), (90, 5, 80, 16)],
+)
+def test_frames_behind_a_state(
+    attention, geometry, first_query, queries, first_key, keys
+):
+    """maa and sa, where queries and keys begin at different frames."""
+    (query,), (key, value) = tensors(queries, 1), tensors(keys, 2)
+    expected = reference.attend(
+        query,
+        key,
+        value,
+        frame_tags(first_query, queries),
+        frame_tags(first_key, keys),
+        geometry,
+        attention,
+    )
+    actual = attend_frames(
+        query, key, value, first_query, first_key, geometry, attention
+    )
+    assert_agree(
+        expected, actual, (query, key, value), torch.randn_like(expected)
+    )
+
+
+@pytest.mark.parametrize("ends", [(29, 29), (29, 23)])
+@pytest.mark.parametrize("geometry", GEOMETRIES, ids=str)
+def test_hops(geometry, ends):
+    """llsa over a whole utterance that does not fill its last hop."""
+    hops = -(-29 // geometry.hop)
+    tags = hop_tags(0, hops, geometry)
+    query, key, value = inputs = tensors(len(tags.position))
+    end = torch.tensor(ends)
+    expected = reference.attend(*inputs, tags, tags, geometry, "llsa", end)
+    actual = attend_hops(query, key, value, None, None, 0, geometry, end)
+    assert_agree(expected, actual, inputs, torch.randn_like(expected))
+
+
+@pytest.mark.parametrize("past", [1, 25])
+@pytest.mark.parametrize("hops", [1, 7])
+@pytest.mark.parametrize("geometry", GEOMETRIES, ids=str)
+def test_hops_behind_a_state(geometry, hops, past):
+    """llsa in the middle of an utterance, behind cached keys."""
+    first_hop = -(-past // geometry.hop)
+    new_tags = hop_tags(first_hop, hops, geometry)
+    past_first = first_hop * geometry.hop - past
+    past_tags = frame_tags(past_first, past, geometry.hop)
+    query, key, value = tensors(len(new_tags.position))
+    past_key, past_value = tensors(past, 2)
+    expected = reference.attend(
+        query,
+        torch.cat([past_key, key], dim=2),
+        torch.cat([past_value, value], dim=2),
+        new_tags,
+        join_tags(past_tags, new_tags),
+        geometry,
+        "llsa",
+    )
+    actual = attend_hops(
+        query, key, value, past_key, past_value, first_hop, geometry
+    )
+    inputs = (query, key, value)
+    assert_agree(expected, actual, inputs, torch.randn_like(expected))

@@ -35,6 +35,7 @@ from speechbrain.utils.distributed import (
     get_rank,
     if_main_process,
     is_distributed_initialized,
+    run_on_main,
 )
 from speechbrain.utils.logger import get_logger
 from training_arguments import check_max_grad_norm, check_optimizer_step_limit
@@ -465,8 +466,14 @@ class StreamingBrain(sb.Brain):
         checkpoint = self.checkpointer.save_checkpoint(
             meta=meta, end_of_epoch=end_of_epoch
         )
-        if checkpoint is not None:
-            (checkpoint.path / _COMPLETE).touch()
+        # by one rank: each would list the folder at another moment, and those
+        # that find other checkpoints to delete wait for each other for ever
+        run_on_main(
+            self._complete_checkpoint, args=[checkpoint, ckpt_predicate, keep]
+        )
+
+    def _complete_checkpoint(self, checkpoint, ckpt_predicate, keep):
+        (checkpoint.path / _COMPLETE).touch()
         self.checkpointer.delete_checkpoints(
             **keep,
             importance_keys=[ckpt_recency],

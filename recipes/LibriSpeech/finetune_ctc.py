@@ -19,23 +19,16 @@ from pathlib import Path
 import speechbrain as sb
 import torch
 from error_rates import compare_offline_and_streamed, format_error_rates
-from librispeech_prepare import prepare_librispeech
+from recipe import begin_recipe, train
 from speechbrain.nnet.losses import ctc_loss
-from speechbrain.utils.distributed import (
-    ddp_init_group,
-    if_main_process,
-    run_on_main,
-)
+from speechbrain.utils.distributed import if_main_process, run_on_main
 from speechbrain.utils.logger import get_logger
 from speechbrain.utils.metric_stats import ErrorRateStats
 from training import StreamingBrain
-from training_arguments import load_hparams, parse_arguments
 from training_data import (
     keep_durations,
     load_manifests,
     shortest_duration,
-    train_loader_options,
-    valid_loader_options,
 )
 from units import encode, make_tokenizer
 
@@ -386,26 +379,8 @@ def main(arguments):
     FinetuneBrain
         After training.
     """
-    hparams_file, run_options, overrides = parse_arguments(arguments)
-    ddp_init_group(run_options)
-    hparams = load_hparams(hparams_file, overrides)
-    sb.create_experiment_directory(
-        experiment_directory=hparams["output_folder"],
-        hyperparams_to_save=hparams_file,
-        overrides=overrides,
-    )
-    splits = {
-        split: None
-        for key in ("train_splits", "valid_splits", "test_splits")
-        for split in hparams[key]
-    }
-    run_on_main(
-        prepare_librispeech,
-        kwargs={
-            "data_folder": hparams["data_folder"],
-            "save_folder": hparams["manifest_folder"],
-            "splits": list(splits),
-        },
+    hparams, run_options = begin_recipe(
+        arguments, ["train_splits", "valid_splits", "test_splits"]
     )
     datasets, tokenizer = prepare_datasets(hparams, hparams["save_folder"])
     load_pretrained(hparams)
@@ -417,21 +392,7 @@ def main(arguments):
         checkpointer=hparams["checkpointer"],
     )
     brain.tokenizer = tokenizer
-    brain.fit(
-        hparams["epoch_counter"],
-        datasets["train"],
-        datasets["valid"],
-        train_loader_kwargs=train_loader_options(
-            datasets["train"],
-            seed=hparams["seed"],
-            num_workers=hparams["num_workers"],
-            max_batch_length=hparams["seconds_per_batch"],
-            num_buckets=hparams["num_buckets"],
-        ),
-        valid_loader_kwargs=valid_loader_options(
-            hparams["valid_batch_size"], hparams["num_workers"]
-        ),
-    )
+    train(brain, hparams, datasets["train"], datasets["valid"])
     brain.on_evaluate_start(min_key="wer")
     if if_main_process():
         evaluate(hparams, tokenizer, datasets)

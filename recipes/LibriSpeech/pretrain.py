@@ -15,22 +15,18 @@ import sys
 from pathlib import Path
 
 import speechbrain as sb
-from librispeech_prepare import prepare_librispeech
-from speechbrain.utils.distributed import ddp_init_group, run_on_main
+from recipe import begin_recipe, train
+from speechbrain.utils.distributed import run_on_main
 from torch.nn.parallel import DistributedDataParallel
 from training import StreamingBrain, export_parameters
-from training_arguments import load_hparams, parse_arguments
 from training_data import (
     keep_durations,
     load_manifests,
-    padding_mask,
-    sample_counts,
     shortest_duration,
-    train_loader_options,
-    valid_loader_options,
 )
 
 from speechbrain_llsa.lobes.contrastive import sample_negatives, stack_rows
+from speechbrain_llsa.lobes.padding import padding_mask, sample_counts
 
 _LEAST_FRAMES = 3
 """Utterances of fewer frames have nothing to learn from."""
@@ -77,7 +73,7 @@ class PretrainBrain(StreamingBrain):
             waveforms, normalize_signal=False
         )
         frame_counts = self.hparams.extractor.get_output_lengths(
-            sample_counts(relative_lengths, waveforms.shape[1])
+            sample_counts(waveforms, relative_lengths)
         )
         frames = latents.shape[1]
         mask = self.hparams.masker(frame_counts, frames)
@@ -208,21 +204,8 @@ def main(arguments):
     PretrainBrain
         After training.
     """
-    hparams_file, run_options, overrides = parse_arguments(arguments)
-    ddp_init_group(run_options)
-    hparams = load_hparams(hparams_file, overrides)
-    sb.create_experiment_directory(
-        experiment_directory=hparams["output_folder"],
-        hyperparams_to_save=hparams_file,
-        overrides=overrides,
-    )
-    run_on_main(
-        prepare_librispeech,
-        kwargs={
-            "data_folder": hparams["data_folder"],
-            "save_folder": hparams["manifest_folder"],
-            "splits": hparams["train_splits"] + hparams["valid_splits"],
-        },
+    hparams, run_options = begin_recipe(
+        arguments, ["train_splits", "valid_splits"]
     )
     train_data, valid_data = prepare_datasets(hparams)
     brain = PretrainBrain(
@@ -232,21 +215,7 @@ def main(arguments):
         run_opts=run_options,
         checkpointer=hparams["checkpointer"],
     )
-    brain.fit(
-        hparams["epoch_counter"],
-        train_data,
-        valid_data,
-        train_loader_kwargs=train_loader_options(
-            train_data,
-            seed=hparams["seed"],
-            num_workers=hparams["num_workers"],
-            max_batch_length=hparams["seconds_per_batch"],
-            num_buckets=hparams["num_buckets"],
-        ),
-        valid_loader_kwargs=valid_loader_options(
-            hparams["valid_batch_size"], hparams["num_workers"]
-        ),
-    )
+    train(brain, hparams, train_data, valid_data)
     run_on_main(
         export_parameters,
         kwargs={

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch.nn import functional as F
 
+from speechbrain_llsa.lobes.padding import padding_mask, sample_counts
 from speechbrain_llsa.nnet.frontend import FrontEndState
 from speechbrain_llsa.state import EncoderState
 
@@ -124,11 +125,11 @@ class StreamingCTC(torch.nn.Module):
         lengths = self.extractor.get_output_lengths(
             sample_counts(wavs, wav_lens)
         )
-        frames = torch.arange(latents.shape[1], device=latents.device)
+        frames = latents.shape[1]
         results = self.encoder_wrapper(
             latents,
-            padding_mask=frames >= lengths[:, None],
-            mask=None if masker is None else masker(lengths, len(frames)),
+            padding_mask=padding_mask(lengths, frames),
+            mask=None if masker is None else masker(lengths, frames),
         )
         return self.classify(results["embeddings"]), lengths
 
@@ -235,45 +236,3 @@ class StreamingCTC(torch.nn.Module):
         return self.encoder_wrapper.latent_encoder.latency_report(
             self.extractor.receptive_field_samples
         )
-
-
-def sample_counts(wavs, wav_lens=None):
-    """Samples of each row of a padded batch.
-
-    Arguments
-    ---------
-    wavs : torch.Tensor
-        Waveforms, (batch, samples).
-    wav_lens : torch.Tensor, optional
-        Length of each waveform as a part of the longest, (batch,).
-
-    Returns
-    -------
-    torch.Tensor
-        int64 (batch,).
-
-    Raises
-    ------
-    ValueError
-        If ``wav_lens`` has another shape, or a length is out of range.
-
-    Example
-    -------
-    >>> sample_counts(torch.zeros(2, 1000), torch.tensor([1.0, 0.5]))
-    tensor([1000,  500])
-    """
-    rows, samples = wavs.shape
-    if wav_lens is None:
-        return wavs.new_full((rows,), samples, dtype=torch.int64)
-    if wav_lens.shape != (rows,):
-        raise ValueError(
-            f"wav_lens: got shape {tuple(wav_lens.shape)}, allowed is "
-            f"(batch,), here ({rows},)"
-        )
-    if not ((wav_lens >= 0) & (wav_lens <= 1)).all():
-        raise ValueError(
-            f"wav_lens: got {wav_lens.tolist()}, allowed is 0 to 1, parts of "
-            "the longest waveform"
-        )
-    counts = torch.round(wav_lens.double() * samples)
-    return counts.to(device=wavs.device, dtype=torch.int64)

@@ -24,8 +24,6 @@ from training_arguments import (  # noqa: E402
 from training_data import (  # noqa: E402
     keep_durations,
     load_manifests,
-    padding_mask,
-    sample_counts,
     train_loader_options,
 )
 
@@ -178,19 +176,6 @@ def test_bad_step_limits_are_refused(value):
     """Only integers from 1 on, also as text, and None."""
     with pytest.raises(ValueError, match="optimizer_step_limit: got"):
         check_optimizer_step_limit(value)
-
-
-def test_sample_counts_are_exact():
-    """Relative lengths in float32 give back the samples they came from."""
-    counts = torch.arange(1, 4_000_000, 997)
-    relative = counts.float() / 4_000_000
-    assert torch.equal(sample_counts(relative, 4_000_000), counts)
-
-
-def test_padding_mask_has_the_frames_of_the_batch():
-    """Also where no row fills the batch."""
-    mask = padding_mask(torch.tensor([2, 0]), 3)
-    assert mask.tolist() == [[False, False, True], [True, True, True]]
 
 
 def write_manifest(path, names, folder):

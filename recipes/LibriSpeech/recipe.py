@@ -1,0 +1,76 @@
+"""How a recipe begins and trains: the same in all of them."""
+
+import speechbrain as sb
+from librispeech_prepare import prepare_librispeech
+from speechbrain.utils.distributed import ddp_init_group, run_on_main
+from training_arguments import load_hparams, parse_arguments
+from training_data import train_loader_options, valid_loader_options
+
+
+def begin_recipe(arguments, split_entries):
+    """Reads the command line and the YAML file, makes the output folder and
+    the manifests.
+
+    Arguments
+    ---------
+    arguments : list of str
+        The command line without the name of the program.
+    split_entries : list of str
+        The entries of the YAML file that name splits to prepare.
+
+    Returns
+    -------
+    hparams : dict
+        What the YAML file describes.
+    run_options : speechbrain.utils.run_opts.RunOptions
+        The host's run options.
+    """
+    hparams_file, run_options, overrides = parse_arguments(arguments)
+    ddp_init_group(run_options)
+    hparams = load_hparams(hparams_file, overrides)
+    sb.create_experiment_directory(
+        experiment_directory=hparams["output_folder"],
+        hyperparams_to_save=hparams_file,
+        overrides=overrides,
+    )
+    splits = [split for entry in split_entries for split in hparams[entry]]
+    run_on_main(
+        prepare_librispeech,
+        kwargs={
+            "data_folder": hparams["data_folder"],
+            "save_folder": hparams["manifest_folder"],
+            "splits": list(dict.fromkeys(splits)),
+        },
+    )
+    return hparams, run_options
+
+
+def train(brain, hparams, train_data, valid_data):
+    """Trains as the YAML file says.
+
+    Arguments
+    ---------
+    brain : training.StreamingBrain
+        What trains.
+    hparams : dict
+        What the YAML file describes.
+    train_data : speechbrain.dataio.dataset.DynamicItemDataset
+        Utterances to train with.
+    valid_data : speechbrain.dataio.dataset.DynamicItemDataset
+        Utterances to validate with.
+    """
+    brain.fit(
+        hparams["epoch_counter"],
+        train_data,
+        valid_data,
+        train_loader_kwargs=train_loader_options(
+            train_data,
+            seed=hparams["seed"],
+            num_workers=hparams["num_workers"],
+            max_batch_length=hparams["seconds_per_batch"],
+            num_buckets=hparams["num_buckets"],
+        ),
+        valid_loader_kwargs=valid_loader_options(
+            hparams["valid_batch_size"], hparams["num_workers"]
+        ),
+    )

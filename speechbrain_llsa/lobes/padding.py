@@ -1,0 +1,70 @@
+"""What is padding in a batch of waveforms, and in its frames."""
+
+import torch
+
+
+def sample_counts(wavs, wav_lens=None):
+    """Samples of each row of a padded batch.
+
+    Arguments
+    ---------
+    wavs : torch.Tensor
+        Waveforms, (batch, samples).
+    wav_lens : torch.Tensor, optional
+        Length of each waveform as a part of the longest, (batch,).
+
+    Returns
+    -------
+    torch.Tensor
+        int64 (batch,).
+
+    Raises
+    ------
+    ValueError
+        If ``wav_lens`` has another shape, or a length is out of range.
+
+    Example
+    -------
+    >>> sample_counts(torch.zeros(2, 1000), torch.tensor([1.0, 0.5]))
+    tensor([1000,  500])
+    """
+    rows, samples = wavs.shape
+    if wav_lens is None:
+        return wavs.new_full((rows,), samples, dtype=torch.int64)
+    if wav_lens.shape != (rows,):
+        raise ValueError(
+            f"wav_lens: got shape {tuple(wav_lens.shape)}, allowed is "
+            f"(batch,), here ({rows},)"
+        )
+    if not ((wav_lens >= 0) & (wav_lens <= 1)).all():
+        raise ValueError(
+            f"wav_lens: got {wav_lens.tolist()}, allowed is 0 to 1, parts of "
+            "the longest waveform"
+        )
+    counts = torch.round(wav_lens.double() * samples)
+    return counts.to(device=wavs.device, dtype=torch.int64)
+
+
+def padding_mask(frame_counts, frames):
+    """Marks the frames of a padded batch that are padding.
+
+    Arguments
+    ---------
+    frame_counts : torch.Tensor
+        Frames of each row, shape (N,), long.
+    frames : int
+        Frames of the padded batch.
+
+    Returns
+    -------
+    torch.Tensor
+        True where a frame is padding, shape (N, frames).
+
+    Example
+    -------
+    >>> padding_mask(torch.tensor([3, 1]), 3)
+    tensor([[False, False, False],
+            [False,  True,  True]])
+    """
+    positions = torch.arange(frames, device=frame_counts.device)
+    return positions >= frame_counts.unsqueeze(1)

@@ -1,1 +1,6 @@
+"""Streaming ASR: sessions, and what plugs into the host's interface."""
 
+from speechbrain_llsa.inference.asr import StreamingASR
+from speechbrain_llsa.inference.session import Session, Transcript
+
+__all__ = ["Session", "StreamingASR", "Transcript"]

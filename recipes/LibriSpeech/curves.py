@@ -20,6 +20,7 @@ _TITLES = {
     "code_perplexity": "Code perplexity",
     "probability_perplexity": "Probability perplexity",
     "temperature": "Gumbel temperature",
+    "ratio_masked": "Ratio of masked frames",
     "learning_rate": "Learning rate",
     "gradient_norm": "Gradient norm",
 }

@@ -69,6 +69,7 @@ def train(brain, hparams, train_data, valid_data):
             num_workers=hparams["num_workers"],
             max_batch_length=hparams["seconds_per_batch"],
             num_buckets=hparams["num_buckets"],
+            sorted_epochs=hparams["sorted_epochs"],
         ),
         valid_loader_kwargs=valid_loader_options(
             hparams["valid_batch_size"], hparams["num_workers"]

@@ -176,6 +176,30 @@ def shortest_duration(extractor, frames, sample_rate=16000):
     return samples / sample_rate
 
 
+class ShortFirstBatchSampler(DynamicBatchSampler):
+    """The host's batches of like length, the short ones first in the first
+    epochs: a model finds alignments of short utterances, then of longer ones.
+
+    SortaGrad, of Amodei et al., "Deep Speech 2", arXiv 1512.02595, section
+    3.2. Arguments are those of ``DynamicBatchSampler``, and:
+
+    Arguments
+    ---------
+    sorted_epochs : int
+        Epochs, counted from 1, whose batches go from short to long. Those
+        after them have a random order.
+    """
+
+    def __init__(self, *args, sorted_epochs=0, **kwargs):
+        self.sorted_epochs = sorted_epochs
+        super().__init__(*args, **kwargs)
+
+    def _permute_batches(self):
+        is_sorted = 1 <= self._epoch <= self.sorted_epochs
+        self._batch_ordering = "ascending" if is_sorted else "random"
+        super()._permute_batches()
+
+
 def train_loader_options(dataset, seed, num_workers=0, **sampler_options):
     """Options of a loader of batches of like length, for ``Brain.fit``.
 
@@ -188,8 +212,8 @@ def train_loader_options(dataset, seed, num_workers=0, **sampler_options):
     num_workers : int
         Processes that read files; 0 reads in the training process.
     **sampler_options
-        For the host's ``DynamicBatchSampler``: ``max_batch_length`` (seconds
-        of a batch), ``num_buckets`` and others.
+        For ``ShortFirstBatchSampler``: ``max_batch_length`` (seconds of a
+        batch), ``num_buckets``, ``sorted_epochs`` and others.
 
     Returns
     -------
@@ -197,7 +221,7 @@ def train_loader_options(dataset, seed, num_workers=0, **sampler_options):
         For ``Brain.fit(train_loader_kwargs=...)``. ``StreamingBrain`` tells
         the batch sampler and the generator the epoch.
     """
-    sampler = DynamicBatchSampler(
+    sampler = ShortFirstBatchSampler(
         dataset,
         length_func=lambda item: item["duration"],
         seed=seed,

@@ -14,13 +14,13 @@ class SpanMasker:
 
     Utterances that are no longer than ``mask_length`` get shorter spans, of
     half the utterance. Of two frames or more at least one is masked and at
-    least one is not. Of one frame or none, nothing is masked.
+    least one is not. Of one frame or none, nothing is masked, nor with a
+    ``mask_prob`` of 0.
 
     Arguments
     ---------
     mask_prob : float
-        Part of the frames that would be masked if no spans overlapped, above
-        0 and at most 1.
+        Part of the frames that would be masked if no spans overlapped, 0 to 1.
     mask_length : int
         Frames of a span, at least 1.
 
@@ -40,10 +40,8 @@ class SpanMasker:
     """
 
     def __init__(self, mask_prob=0.65, mask_length=10):
-        if not 0 < mask_prob <= 1:
-            raise ValueError(
-                f"mask_prob: got {mask_prob}, allowed is above 0 and at most 1"
-            )
+        if not 0 <= mask_prob <= 1:
+            raise ValueError(f"mask_prob: got {mask_prob}, allowed is 0 to 1")
         if mask_length < 1 or mask_length != int(mask_length):
             raise ValueError(
                 f"mask_length: got {mask_length}, allowed is an integer of at "
@@ -85,7 +83,7 @@ class SpanMasker:
             )
         mask = torch.zeros(len(counts), frames, dtype=torch.bool)
         for row, count in zip(mask, counts, strict=True):
-            if count >= 2:
+            if count >= 2 and self.mask_prob > 0:
                 self._mask_row(row[:count], generator)
         return mask.to(frame_counts.device)
 

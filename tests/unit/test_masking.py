@@ -83,10 +83,15 @@ def test_seeded():
     assert not torch.equal(first, masker(counts, generator=generator(4)))
 
 
+def test_a_probability_of_zero_masks_nothing():
+    """So that a YAML file can do without masks."""
+    assert not SpanMasker(mask_prob=0.0)(torch.tensor([50, 2])).any()
+
+
 @pytest.mark.parametrize(
     ("arguments", "name"),
     [
-        ({"mask_prob": 0.0}, "mask_prob"),
+        ({"mask_prob": -0.1}, "mask_prob"),
         ({"mask_prob": 1.5}, "mask_prob"),
         ({"mask_prob": float("nan")}, "mask_prob"),
         ({"mask_length": 0}, "mask_length"),

@@ -232,6 +232,24 @@ def test_batches_differ_from_epoch_to_epoch_and_are_seeded():
     assert batches(1, 1) != batches(2, 1)
 
 
+def test_first_epochs_go_from_short_to_long():
+    """In sorted epochs batches are in order of length; later they are not."""
+    lengths = [1.0 + 0.01 * number for number in range(60)]
+    dataset = make_dataset(lengths)
+    sampler = train_loader_options(
+        dataset, seed=1, max_batch_length=10, num_buckets=3, sorted_epochs=2
+    )["batch_sampler"]
+
+    def longest_of_batches(epoch):
+        sampler.set_epoch(epoch)
+        return [max(lengths[row] for row in batch) for batch in sampler]
+
+    assert longest_of_batches(1) == sorted(longest_of_batches(1))
+    assert longest_of_batches(2) == sorted(longest_of_batches(2))
+    assert longest_of_batches(3) != sorted(longest_of_batches(3))
+    assert set(longest_of_batches(3)) <= set(lengths)
+
+
 def test_seed_step_decides_all_three_generators():
     """Python, NumPy and PyTorch follow the numbers, and only them."""
     import random

@@ -6,6 +6,8 @@ import torch
 from speechbrain.utils.metric_stats import ErrorRateStats
 from tqdm import tqdm
 
+from speechbrain_llsa.geometry import SAMPLE_RATE
+
 
 class ErrorRates:
     """Counts word and character errors, with the host's ``ErrorRateStats``.
@@ -48,7 +50,7 @@ class ErrorRates:
         return self.characters.summarize("error_rate")
 
 
-def stream_waveform(asr, waveform, push_seconds, sample_rate=16000):
+def stream_waveform(asr, waveform, push_seconds, sample_rate=SAMPLE_RATE):
     """Transcribes a waveform through a session.
 
     Arguments
@@ -108,8 +110,8 @@ def compare_offline_and_streamed(
     rates = {mode: ErrorRates() for mode in modes}
     spent = dict.fromkeys(modes, 0.0)
     audio_seconds, different = 0.0, 0
-    for item in tqdm(dataset, desc=name, dynamic_ncols=True):
-        audio_seconds += len(item["sig"]) / 16000
+    for item in tqdm(dataset, desc=name, dynamic_ncols=True, disable=None):
+        audio_seconds += len(item["sig"]) / SAMPLE_RATE
         texts = set()
         for mode, transcribe in modes.items():
             begin = time.perf_counter()

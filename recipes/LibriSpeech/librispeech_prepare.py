@@ -365,7 +365,7 @@ def _rows_of(
                 total=len(audio),
                 desc=split,
                 unit="file",
-                disable=not progress,
+                disable=None if progress else True,
             )
         )
     rows, seen = [], set()

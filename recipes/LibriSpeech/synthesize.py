@@ -156,7 +156,10 @@ def synthesize_corpus(
     minutes = {}
     total = sum(len(chapter.texts) for _, chapter in chapters)
     with tqdm(
-        total=total, unit="utt", desc="synthesis", disable=not progress
+        total=total,
+        unit="utt",
+        desc="synthesis",
+        disable=None if progress else True,
     ) as bar:
         for split, chapter, result in _run(chapters, workers):
             utterances, seconds, kept = result

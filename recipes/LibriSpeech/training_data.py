@@ -13,10 +13,12 @@ from speechbrain.dataio.dataset import DynamicItemDataset
 from speechbrain.dataio.sampler import DynamicBatchSampler
 from speechbrain.utils.logger import get_logger
 
+from speechbrain_llsa.geometry import SAMPLE_RATE
+
 logger = get_logger(__name__)
 
 
-def load_manifests(paths, sample_rate=16000):
+def load_manifests(paths, sample_rate=SAMPLE_RATE):
     """Loads manifests into one dataset whose items provide waveforms.
 
     Arguments
@@ -61,7 +63,7 @@ def load_manifests(paths, sample_rate=16000):
     return dataset
 
 
-def read_waveform(path, sample_rate=16000):
+def read_waveform(path, sample_rate=SAMPLE_RATE):
     """Reads a file as one channel at the wanted rate, and nothing more.
 
     The level is left alone: normalisation over time could not be streamed.
@@ -147,7 +149,7 @@ def keep_durations(dataset, shortest_seconds=0.0, longest_seconds=None):
     return kept
 
 
-def shortest_duration(extractor, frames, sample_rate=16000):
+def shortest_duration(extractor, frames, sample_rate=SAMPLE_RATE):
     """Seconds of audio that give a number of encoder frames.
 
     Arguments

@@ -42,11 +42,13 @@ picture: install
 
 demo: install
 	$(BIN)/python $(RECIPES)/synthesize.py $(DEMO)/digits --workers 2 \
-		--split train:voices=80:utterances=4000 \
+		--digits 1 8 \
+		--split train:voices=80:utterances=8000 \
 		--split valid:voices=4:utterances=40 \
 		--split test:voices=4:utterances=100
 	$(BIN)/python $(RECIPES)/pretrain.py hparams/pretrain_small.yaml \
-		--data_folder $(DEMO)/digits --output_folder $(DEMO)/pretrain
+		--data_folder $(DEMO)/digits --output_folder $(DEMO)/pretrain \
+		--optimizer_step_limit 500
 	$(BIN)/python $(RECIPES)/finetune_ctc.py hparams/finetune_small.yaml \
 		--data_folder $(DEMO)/digits --output_folder $(DEMO)/finetune \
 		--pretrained_folder $(DEMO)/pretrain/pretrained

@@ -43,15 +43,16 @@ picture: install
 demo: install
 	$(BIN)/python $(RECIPES)/synthesize.py $(DEMO)/digits --workers 2 \
 		--digits 1 8 \
-		--split train:voices=80:utterances=8000 \
-		--split valid:voices=4:utterances=40 \
-		--split test:voices=4:utterances=100
+		--split train:voices=320:utterances=8000 \
+		--split valid:voices=12:utterances=120 \
+		--split test:voices=12:utterances=120
 	$(BIN)/python $(RECIPES)/pretrain.py hparams/pretrain_small.yaml \
 		--data_folder $(DEMO)/digits --output_folder $(DEMO)/pretrain \
 		--optimizer_step_limit 500
 	$(BIN)/python $(RECIPES)/finetune_ctc.py hparams/finetune_small.yaml \
 		--data_folder $(DEMO)/digits --output_folder $(DEMO)/finetune \
-		--pretrained_folder $(DEMO)/pretrain/pretrained
+		--pretrained_folder $(DEMO)/pretrain/pretrained \
+		--units sentencepiece --output_units 28
 	$(BIN)/python -m speechbrain_llsa transcribe \
 		--model $(DEMO)/finetune/streaming \
 		$$(find $(DEMO)/digits/test -name '*.flac' | sort | head -n 1)

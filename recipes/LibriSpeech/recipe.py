@@ -1,5 +1,7 @@
 """How a recipe begins and trains: the same in all of them."""
 
+import sys
+
 import speechbrain as sb
 from librispeech_prepare import prepare_librispeech
 from speechbrain.utils.distributed import ddp_init_group, run_on_main
@@ -46,7 +48,8 @@ def begin_recipe(arguments, split_entries):
 
 
 def train(brain, hparams, train_data, valid_data):
-    """Trains as the YAML file says.
+    """Trains as the YAML file says. Progress bars show on a terminal alone,
+    unless ``--noprogressbar`` forbids them there.
 
     Arguments
     ---------
@@ -63,6 +66,7 @@ def train(brain, hparams, train_data, valid_data):
         hparams["epoch_counter"],
         train_data,
         valid_data,
+        progressbar=None if sys.stderr.isatty() else False,
         train_loader_kwargs=train_loader_options(
             train_data,
             seed=hparams["seed"],

@@ -107,7 +107,7 @@ class StreamingEncoderWrapper(EncoderWrapper):
                 )
 
         results = {}
-        features = self._project(latents)
+        features = self.project(latents)
         if mask is not None:
             embedding = self.mask_emb.to(features.dtype)
             features = torch.where(mask.unsqueeze(2), embedding, features)
@@ -157,7 +157,7 @@ class StreamingEncoderWrapper(EncoderWrapper):
             embedding_dim), possibly none.
         """
         return self.latent_encoder.forward_streaming(
-            self._project(latents), context, end=end
+            self.project(latents), context, end=end
         )[0]
 
     def flush(self, context):
@@ -176,5 +176,17 @@ class StreamingEncoderWrapper(EncoderWrapper):
         """
         return self.latent_encoder.flush(context)[0]
 
-    def _project(self, latents):
+    def project(self, latents):
+        """Makes latent frames the encoder's input.
+
+        Arguments
+        ---------
+        latents : torch.Tensor
+            Latent frames, (batch, frames, in_dim).
+
+        Returns
+        -------
+        torch.Tensor
+            (batch, frames, embedding_dim).
+        """
         return self.dropout_encoder_input(self.input_projector(latents))

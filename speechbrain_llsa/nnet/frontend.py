@@ -195,6 +195,51 @@ class StreamingLatentExtractor(W2VLatentExtractor):
         context.samples += samples.shape[1]
         return latents
 
+    def initial_carried(self, batch):
+        """What the convolutions carry before the first :meth:`step`.
+
+        Arguments
+        ---------
+        batch : int
+            Rows.
+
+        Returns
+        -------
+        list of torch.Tensor
+            For each convolution zeros, (batch, kernel size - stride,
+            channels).
+        """
+        weight = next(self.parameters())
+        return [
+            weight.new_zeros(batch, kernel_size - stride, channels)
+            for kernel_size, stride, channels in zip(
+                self.kernel_sizes, self.strides, self.in_channels, strict=True
+            )
+        ]
+
+    def step(self, samples, carried):
+        """Calculates frames in a step of fixed shapes.
+
+        Unlike :meth:`forward_streaming` a stream does not wait for its first
+        frame: it begins with frames that reach before the utterance, and have
+        no meaning (:class:`speechbrain_llsa.geometry.StepClock`).
+
+        Arguments
+        ---------
+        samples : torch.Tensor
+            The next samples, (batch, a multiple of ``stride_samples``).
+        carried : list of torch.Tensor
+            What the step before gave, or :meth:`initial_carried`.
+
+        Returns
+        -------
+        torch.Tensor
+            (batch, samples / ``stride_samples``, channels).
+        list of torch.Tensor
+            What the next step needs.
+        """
+        return self._extract(samples, carried)
+
     def get_output_lengths(self, input_lengths):
         """Calculates how many frames so many samples give.
 

@@ -15,7 +15,8 @@ def rotary_angles(position, head_dim, base=10000.0):
     Arguments
     ---------
     position : torch.Tensor
-        Positions in frames, (frames,).
+        Positions in frames, (frames,), or (batch, frames) where rows stand at
+        different ones.
     head_dim : int
         Features of one attention head, even.
     base : float
@@ -24,7 +25,8 @@ def rotary_angles(position, head_dim, base=10000.0):
     Returns
     -------
     torch.Tensor
-        Cosines, float32 (frames, head_dim / 2).
+        Cosines, float32 (frames, head_dim / 2), or (batch, 1, frames,
+        head_dim / 2).
     torch.Tensor
         Sines, of the same shape.
 
@@ -36,7 +38,9 @@ def rotary_angles(position, head_dim, base=10000.0):
     """
     pair = torch.arange(0, head_dim, 2, device=position.device).double()
     frequency = base ** (-pair / head_dim)
-    angle = position.double()[:, None] * frequency[None, :]
+    if position.ndim == 2:
+        position = position[:, None]
+    angle = position.double()[..., None] * frequency
     return angle.cos().float(), angle.sin().float()
 
 
@@ -50,9 +54,9 @@ def rotate(x, cosine, sine):
     x : torch.Tensor
         Queries or keys, (batch, heads, frames, head dimension).
     cosine : torch.Tensor
-        (frames, head dimension / 2).
+        As :func:`rotary_angles` gives them.
     sine : torch.Tensor
-        (frames, head dimension / 2).
+        Of the same shape.
 
     Returns
     -------

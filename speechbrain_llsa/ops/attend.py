@@ -88,6 +88,60 @@ def attend_frames(
     )
 
 
+def attend_tagged(
+    query, key, value, query_tags, key_tags, first, geometry, attention, end
+):
+    """Attention of a few frames over a few, whose rows stand at different
+    places of their utterances: one step of fixed shapes, for many streams.
+
+    Arguments
+    ---------
+    query : torch.Tensor
+        (batch, heads, queries, head dimension).
+    key : torch.Tensor
+        (batch, heads, keys, head dimension).
+    value : torch.Tensor
+        (batch, heads, keys, head dimension).
+    query_tags : FrameTags
+        Tags of the queries, relative to ``first``, each field (queries,).
+    key_tags : FrameTags
+        Tags of the keys, relative to ``first``, each field (keys,).
+    first : torch.Tensor
+        The position that the tags are relative to, for each row, in frames,
+        int64 (batch,); for llsa where a hop begins.
+    geometry : StreamGeometry
+        Look-back, look-ahead and hop, in frames.
+    attention : str
+        One of maa, sa and llsa.
+    end : torch.Tensor
+        Frames of each row's utterance, int64 (batch,).
+
+    Returns
+    -------
+    torch.Tensor
+        (batch, heads, queries, head dimension).
+
+    Example
+    -------
+    >>> from speechbrain_llsa.geometry import StreamGeometry
+    >>> x = torch.rand(2, 4, 5, 16)
+    >>> tags, first = frame_tags(0, 5), torch.tensor([0, 70])
+    >>> end = torch.tensor([3, 100])
+    >>> geometry = StreamGeometry(look_back=2, look_ahead=1)
+    >>> attend_tagged(x, x, x, tags, tags, first, geometry, "sa", end).shape
+    torch.Size([2, 4, 5, 16])
+    """
+    query_tags, key_tags = query_tags.as_queries(), key_tags.as_keys()
+    rule = visible(query_tags, key_tags, geometry, attention)
+    same = same_frame(query_tags, key_tags)
+    # (batch, 1, 1, keys)
+    position = first[:, None, None, None] + key_tags.position
+    present = exists(position, end[:, None, None, None])
+    return F.scaled_dot_product_attention(
+        query, key, value, attn_mask=(rule & present) | same
+    )
+
+
 def _attend_dense(
     query,
     key,

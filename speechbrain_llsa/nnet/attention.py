@@ -129,6 +129,7 @@ class FrameSchedule:
         self.end = end
         self.positions = positions
         self._angles = {}
+        self._masks = {}
 
     def _rotate(self, query, key, first):
         """The angles are shared by the layers that stand at the same frame."""
@@ -196,6 +197,7 @@ class FrameSchedule:
                 self.attention,
                 self.end,
                 dropout,
+                self._masks,
             )
         unseen = first_query + ready - self.geometry.look_back - first_key
         keep = slice(max(0, unseen), None)
@@ -250,6 +252,7 @@ class HopSchedule:
         self.positions = positions
         self.position = hop_tags(first_hop, hops, geometry, device).position
         self._angles = None
+        self._masks = {}
 
     def attend(self, query, key, value, residual, state, dropout=0.0):
         """Attends behind a state. Arguments and results are those of
@@ -270,6 +273,7 @@ class HopSchedule:
             self.geometry,
             self.end,
             dropout,
+            self._masks,
         )
         state = LayerState(
             received=state.received + self.hops * self.geometry.hop,

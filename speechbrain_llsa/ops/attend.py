@@ -32,11 +32,13 @@ def attend_frames(
     attention,
     end=None,
     dropout=0.0,
+    masks=None,
 ):
     """Attention of frames in a row over frames in a row: aa, maa and sa.
 
     aa and maa hold a score for every pair of a query and a key. sa computes
-    the band alone, in time and memory that grow linearly with the queries.
+    the band alone, in time and memory that grow linearly with the queries;
+    few queries are one block of the band, for which the pairs are the same.
 
     Arguments
     ---------
@@ -58,6 +60,10 @@ def attend_frames(
         Frames of each row's utterance, (batch,).
     dropout : float
         Probability to drop an attention weight.
+    masks : dict, optional
+        Keeps the masks, which do not depend on the content: layers that share
+        it, and pass the same ``geometry``, ``attention`` and ``end``, make
+        them once.
 
     Returns
     -------
@@ -74,7 +80,8 @@ def attend_frames(
     >>> torch.allclose(banded, masked, atol=1e-6)
     True
     """
-    path = _attend_band if attention == "sa" else _attend_dense
+    banded = attention == "sa" and query.shape[2] > BLOCK_FRAMES
+    path = _attend_band if banded else _attend_dense
     return path(
         query,
         key,
@@ -85,6 +92,7 @@ def attend_frames(
         attention,
         end,
         dropout,
+        {} if masks is None else masks,
     )
 
 
@@ -152,23 +160,33 @@ def _attend_dense(
     attention,
     end,
     dropout,
+    masks,
 ):
     mask = None
     if attention != "aa" or end is not None:
-        query_tags = frame_tags(
-            first_query, query.shape[2], device=query.device
-        ).as_queries()
-        key_tags = frame_tags(
-            first_key, key.shape[2], device=query.device
-        ).as_keys()
-        seen = visible(query_tags, key_tags, geometry, attention)
-        if end is not None:
-            # (batch, 1, 1, keys)
-            seen = seen & exists(key_tags.position, end[:, None, None, None])
-        mask = seen | same_frame(query_tags, key_tags)
+        place = (first_query, query.shape[2], first_key, key.shape[2])
+        if place not in masks:
+            masks[place] = _tagged_mask(
+                frame_tags(first_query, query.shape[2], 1, query.device),
+                frame_tags(first_key, key.shape[2], 1, query.device),
+                geometry,
+                attention,
+                end,
+            )
+        mask = masks[place]
     return F.scaled_dot_product_attention(
         query, key, value, attn_mask=mask, dropout_p=dropout
     )
+
+
+def _tagged_mask(query_tags, key_tags, geometry, attention, end):
+    """(batch or 1, 1, queries, keys), from tags at their own positions."""
+    query_tags, key_tags = query_tags.as_queries(), key_tags.as_keys()
+    present = exists(
+        key_tags.position, None if end is None else end[:, None, None, None]
+    )
+    seen = visible(query_tags, key_tags, geometry, attention) & present
+    return seen | same_frame(query_tags, key_tags)
 
 
 def _attend_band(
@@ -181,6 +199,7 @@ def _attend_band(
     attention,
     end,
     dropout,
+    masks,
 ):
     queries, keys = query.shape[2], key.shape[2]
     look_back = min(geometry.look_back, first_query + queries - first_key)
@@ -188,6 +207,7 @@ def _attend_band(
     block = min(BLOCK_FRAMES, queries)
     blocks = -(-queries // block)
     width = look_back + block + look_ahead
+    place = (first_query, queries, first_key, keys)
 
     # block b sees the keys from first_window + b * block, width of them
     first_window = first_query - look_back
@@ -197,27 +217,25 @@ def _attend_band(
         for tensor in (key, value)
     )
 
-    position = torch.arange(
-        first_window, first_window + span, device=query.device
-    ).unfold(0, width, block)
-    present = (position >= first_key) & (position < first_key + keys)
-    if end is None:
-        present = (present & exists(position))[None]
-    else:
-        # (batch, blocks, width)
-        present = present & exists(position, end[:, None, None])
-    query_tags = frame_tags(first_query, block, device=query.device)
-    key_tags = frame_tags(first_window, width, device=query.device)
+    if place not in masks:
+        position = torch.arange(
+            first_window, first_window + span, device=query.device
+        ).unfold(0, width, block)
+        masks[place] = _block_mask(
+            frame_tags(first_query, block, device=query.device),
+            frame_tags(first_window, width, device=query.device),
+            position,
+            (position >= first_key) & (position < first_key + keys),
+            geometry,
+            attention,
+            end,
+        )
     attended = _attend_blocks(
         _cover(query, first_query, first_query, blocks * block).unflatten(
             2, (blocks, block)
         ),
         *windows,
-        visible(
-            query_tags.as_queries(), key_tags.as_keys(), geometry, attention
-        ),
-        same_frame(query_tags.as_queries(), key_tags.as_keys()),
-        present,
+        masks[place],
         dropout,
     )
     return attended[:, :, :queries]
@@ -233,6 +251,7 @@ def attend_hops(
     geometry,
     end=None,
     dropout=0.0,
+    masks=None,
 ):
     """Attention of hops in a row: llsa.
 
@@ -263,6 +282,8 @@ def attend_hops(
         Frames of each row's utterance, (batch,).
     dropout : float
         Probability to drop an attention weight.
+    masks : dict, optional
+        Keeps the masks, as for :func:`attend_frames`.
 
     Returns
     -------
@@ -277,11 +298,25 @@ def attend_hops(
     >>> attend_hops(x, x, x, None, None, 0, geometry).shape
     torch.Size([2, 4, 30, 16])
     """
+    masks = {} if masks is None else masks
     slots = geometry.hop + geometry.look_ahead
     hops = query.shape[2] // slots
     group = min(max(1, BLOCK_FRAMES // slots), hops)
     groups = -(-hops // group)
     past = 0 if past_key is None else past_key.shape[2]
+    if groups == 1:
+        return _attend_one_group(
+            query,
+            key,
+            value,
+            past_key,
+            past_value,
+            first_hop,
+            geometry,
+            end,
+            dropout,
+            masks,
+        )
     look_back = min(geometry.look_back, past + hops * geometry.hop)
 
     first_frame = first_hop * geometry.hop
@@ -306,32 +341,69 @@ def attend_hops(
         provisional = provisional.flatten(2, 3).unflatten(2, (groups, -1))
         return torch.cat([windows, provisional], dim=3)
 
-    device = query.device
-    query_tags = hop_tags(first_hop, group, geometry, device)
-    key_tags = join_tags(
-        frame_tags(first_window, width, geometry.hop, device),
-        query_tags[query_tags.provisional],
-    )
-    shift = torch.arange(groups, device=device) * group * geometry.hop
-    # (groups, keys)
-    position = key_tags.position[None, :] + shift[:, None]
-    present = key_tags.provisional | (position >= first_frame - past)
-    if end is None:
-        present = (present & exists(position))[None]
-    else:
-        # (batch, groups, keys)
-        present = present & exists(position, end[:, None, None])
+    place = (first_hop, hops, past)
+    if place not in masks:
+        query_tags = hop_tags(first_hop, group, geometry, query.device)
+        key_tags = join_tags(
+            frame_tags(first_window, width, geometry.hop, query.device),
+            query_tags[query_tags.provisional],
+        )
+        shift = torch.arange(groups, device=query.device)
+        # (groups, keys)
+        position = (
+            key_tags.position[None, :] + shift[:, None] * group * geometry.hop
+        )
+        masks[place] = _block_mask(
+            query_tags,
+            key_tags,
+            position,
+            key_tags.provisional | (position >= first_frame - past),
+            geometry,
+            "llsa",
+            end,
+        )
     queries = _cover(query, 0, 0, groups * group * slots)
     attended = _attend_blocks(
         queries.unflatten(2, (groups, group * slots)),
         grouped_keys(key, past_key),
         grouped_keys(value, past_value),
-        visible(query_tags.as_queries(), key_tags.as_keys(), geometry, "llsa"),
-        same_frame(query_tags.as_queries(), key_tags.as_keys()),
-        present,
+        masks[place],
         dropout,
     )
     return attended[:, :, : query.shape[2]]
+
+
+def _attend_one_group(
+    query,
+    key,
+    value,
+    past_key,
+    past_value,
+    first_hop,
+    geometry,
+    end,
+    dropout,
+    masks,
+):
+    """A few hops, as a stream pushes them: all of them see one window, which
+    is every key there is."""
+    past = 0
+    if past_key is not None:
+        past = past_key.shape[2]
+        key = torch.cat([past_key, key], dim=2)
+        value = torch.cat([past_value, value], dim=2)
+    hops = query.shape[2] // (geometry.hop + geometry.look_ahead)
+    place = (first_hop, hops, past)
+    if place not in masks:
+        tags = hop_tags(first_hop, hops, geometry, query.device)
+        first_key = first_hop * geometry.hop - past
+        past_tags = frame_tags(first_key, past, geometry.hop, query.device)
+        masks[place] = _tagged_mask(
+            tags, join_tags(past_tags, tags), geometry, "llsa", end
+        )
+    return F.scaled_dot_product_attention(
+        query, key, value, attn_mask=masks[place], dropout_p=dropout
+    )
 
 
 def _cover(tensor, first, wanted_first, wanted):
@@ -352,23 +424,39 @@ def _windows(tensor, width, step):
     return tensor.unfold(2, width, step).transpose(3, 4)
 
 
-def _attend_blocks(query, key, value, rule, same, present, dropout):
+def _block_mask(
+    query_tags, key_tags, position, present, geometry, attention, end
+):
+    """The mask of all blocks, (batch or 1, blocks, 1, queries, keys).
+
+    The tags are those of the first block; the others see each other alike.
+    ``position`` (blocks, keys) are those of the keys of each block, and
+    ``present`` (blocks, keys) says which keys were given at all.
+    """
+    query_tags, key_tags = query_tags.as_queries(), key_tags.as_keys()
+    rule = visible(query_tags, key_tags, geometry, attention)
+    same = same_frame(query_tags, key_tags)
+    # (batch or 1, blocks, keys)
+    present = present & exists(
+        position[None], None if end is None else end[:, None, None]
+    )
+    return ((rule & present[:, :, None, :]) | same)[:, :, None]
+
+
+def _attend_blocks(query, key, value, mask, dropout):
     """One masked attention for each block.
 
     ``query`` (batch, heads, blocks, queries, dimension), ``key`` and ``value``
-    (batch, heads, blocks, keys, dimension); ``rule`` and ``same`` (queries,
-    keys) hold for every block; ``present`` (batch or 1, blocks, keys).
+    (batch, heads, blocks, keys, dimension); ``mask`` (batch or 1, blocks, 1,
+    queries, keys).
     """
     batch, blocks = query.shape[0], query.shape[2]
-    mask = (rule & present[:, :, None, :]) | same
-    # (batch or 1, blocks, queries, keys) -> (batch * blocks, 1, queries, keys)
-    mask = mask.expand(batch, -1, -1, -1).flatten(0, 1)[:, None]
     attended = F.scaled_dot_product_attention(
         *(
             tensor.transpose(1, 2).flatten(0, 1)
             for tensor in (query, key, value)
         ),
-        attn_mask=mask,
+        attn_mask=mask.expand(batch, -1, -1, -1, -1).flatten(0, 1),
         dropout_p=dropout,
     )
     # (batch * blocks, heads, queries, dimension) -> (batch, heads, frames, ...)

@@ -12,6 +12,7 @@ import torch
 from torch.nn.attention import flex_attention as torch_flex
 
 from speechbrain_llsa.geometry import StreamGeometry
+from speechbrain_llsa.nnet.encoder import StreamingTransformerEncoder
 from speechbrain_llsa.ops import attend, flex, reference
 from speechbrain_llsa.visibility import (
     frame_tags,
@@ -141,6 +142,39 @@ def test_dispatch(eager, monkeypatch, attention):
         actual = attend.attend_frames(*inputs, 0, 0, geometry, "sa", end)
     assert called[0][1:] == (True, 0.0)
     assert (expected - actual).abs().max() < 1e-12
+
+
+@pytest.mark.parametrize("gradient_checkpointing", [False, True])
+@pytest.mark.parametrize("attention", ["sa", "llsa"])
+def test_encoder(eager, monkeypatch, attention, gradient_checkpointing):
+    """A training step of an encoder with padding gives what it gives without
+    flex, outputs at frames that exist and all gradients."""
+    encoder = StreamingTransformerEncoder(
+        num_layers=2,
+        nhead=2,
+        d_ffn=24,
+        d_model=32,
+        attention=attention,
+        look_back=8,
+        look_ahead=3,
+        hop=2,
+        gradient_checkpointing=gradient_checkpointing,
+    )
+    src = torch.randn(2, 41, 32)
+    padding_mask = torch.arange(41) >= torch.tensor([[41], [13]])
+    results = []
+    for goes in (False, True):
+        monkeypatch.setattr(
+            attend, "_goes_to_flex", lambda *args, goes=goes: goes
+        )
+        out, _ = encoder(src, src_key_padding_mask=padding_mask)
+        out = out[~padding_mask]
+        gradients = torch.autograd.grad(
+            out.square().sum(), list(encoder.parameters())
+        )
+        results.append([out, *gradients])
+    for one, other in zip(*results, strict=True):
+        assert (one - other).abs().max() < 1e-5 * one.abs().max().clamp(min=1)
 
 
 def test_dispatch_rule():

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from torch._dynamo.backends.debugging import aot_eager
 from torch.nn.attention import flex_attention as torch_flex
 
 from speechbrain_llsa.geometry import StreamGeometry
@@ -236,25 +237,33 @@ def test_compiled_agrees(monkeypatch, attention):
 @pytest.mark.parametrize("attention", ["sa", "llsa"])
 def test_traced_once_for_all_lengths(monkeypatch, attention):
     """Other lengths, ends and batch sizes do not compile again, the graph is
-    whole, and it agrees."""
+    whole, and it agrees, outputs and gradients."""
     graphs = []
 
     def count(module, example_inputs):
         graphs.append(module)
-        return module.forward
+        return aot_eager(module, example_inputs)
 
     torch._dynamo.reset()
     kernel = torch.compile(
         torch_flex.flex_attention, dynamic=True, fullgraph=True, backend=count
     )
     monkeypatch.setattr(flex, "_kernel", lambda: kernel)
+    monkeypatch.setattr(torch_flex, "_validate_device", lambda *tensors: None)
     geometry = StreamGeometry(20, 9, 5)
     # none of the first sizes equals another: PyTorch would take them for one
-    sizes = [(5, 900), (3, 45), (4, 300), (7, 1000)]
+    sizes = [(5, 900), (3, 45), (4, 300), (7, 500)]
     for inputs, end in batches(attention, geometry, sizes):
+        inputs.requires_grad_()
         expected = attend_band(inputs, geometry, attention, end)
         actual = attend_flex(inputs, geometry, attention, end)
         assert (expected - actual).abs().max() < 1e-5
+        weight = torch.randn_like(expected)
+        first, second = (
+            torch.autograd.grad((out * weight).sum(), inputs)[0]
+            for out in (expected, actual)
+        )
+        assert (first - second).abs().max() < 1e-4
     assert len(graphs) == 1
 
 

@@ -1,4 +1,5 @@
-"""The fast paths of attention: dense, banded, and banded by hops.
+"""The fast paths of attention: dense, banded, and banded by hops; on CUDA the
+banded ones are FlexAttention in training.
 
 Every one of them agrees with :mod:`speechbrain_llsa.ops.reference`, and takes
 its mask from :func:`speechbrain_llsa.visibility.visible`.
@@ -9,6 +10,7 @@ from __future__ import annotations
 import torch
 from torch.nn import functional as F
 
+from speechbrain_llsa.ops import flex
 from speechbrain_llsa.visibility import (
     exists,
     frame_tags,
@@ -20,6 +22,24 @@ from speechbrain_llsa.visibility import (
 
 BLOCK_FRAMES = 64
 """Queries that share one window of keys in the banded paths."""
+
+
+def _goes_to_flex(query, whole, dropout):
+    """Whether sa and llsa go through :mod:`speechbrain_llsa.ops.flex`: whole
+    utterances on CUDA, in training, without dropout of attention weights,
+    which FlexAttention does not have.
+
+    Without gradients the paths here need little memory too, and a stream must
+    not wait for a compiler.
+    """
+    return (
+        query.is_cuda
+        and whole
+        and torch.is_grad_enabled()
+        and dropout == 0.0
+        and query.dtype != torch.float64
+        and query.shape[3] >= flex.LEAST_HEAD_DIM
+    )
 
 
 def attend_frames(
@@ -80,6 +100,9 @@ def attend_frames(
     >>> torch.allclose(banded, masked, atol=1e-6)
     True
     """
+    whole = first_query == first_key == 0 and query.shape[2] == key.shape[2]
+    if attention == "sa" and _goes_to_flex(query, whole, dropout):
+        return flex.attend_frames(query, key, value, geometry, attention, end)
     banded = attention == "sa" and query.shape[2] > BLOCK_FRAMES
     path = _attend_band if banded else _attend_dense
     return path(
@@ -298,6 +321,9 @@ def attend_hops(
     >>> attend_hops(x, x, x, None, None, 0, geometry).shape
     torch.Size([2, 4, 30, 16])
     """
+    whole = first_hop == 0 and past_key is None
+    if _goes_to_flex(query, whole, dropout):
+        return flex.attend_hops(query, key, value, geometry, end)
     masks = {} if masks is None else masks
     slots = geometry.hop + geometry.look_ahead
     hops = query.shape[2] // slots

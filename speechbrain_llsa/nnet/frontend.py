@@ -309,23 +309,61 @@ class StreamingLatentExtractor(W2VLatentExtractor):
 def _convolve(block, x):
     """Runs one block of the host: convolution, norm, activation, dropout.
 
-    The frames stay in the order (batch, frames, channels): the convolution is
-    done as a two-dimensional one of height 1, which spares the copies to and
-    from (batch, channels, frames).
+    The frames stay in the order (batch, frames, channels), which spares the
+    copies to and from (batch, channels, frames).
     """
     convolution, *rest = block.values()
-    weight = convolution.conv.weight
-    # (batch, frames, channels) -> (batch, channels, 1, frames), a view
-    x = functional.conv2d(
-        x.unsqueeze(1).permute(0, 3, 1, 2),
-        weight.unsqueeze(2).contiguous(memory_format=torch.channels_last),
-        bias=convolution.conv.bias,
-        stride=(1, *convolution.conv.stride),
-    )
-    x = x.permute(0, 2, 3, 1).squeeze(1)
+    if x.device.type == "cpu":
+        x = _convolve_by_products(convolution.conv, x)
+    else:
+        x = _convolve_by_backend(convolution.conv, x)
     for module in rest:
         x = module(x)
     return x
+
+
+def _convolve_by_backend(conv, x):
+    """A convolution as a two-dimensional one of height 1."""
+    # (batch, frames, channels) -> (batch, channels, 1, frames), a view
+    x = functional.conv2d(
+        x.unsqueeze(1).permute(0, 3, 1, 2),
+        conv.weight.unsqueeze(2).contiguous(memory_format=torch.channels_last),
+        bias=conv.bias,
+        stride=(1, *conv.stride),
+    )
+    return x.permute(0, 2, 3, 1).squeeze(1)
+
+
+def _convolve_by_products(conv, x):
+    """A convolution as a sum of matrix products, none of which copies x.
+
+    On the CPU the backend prepares a convolution for every new shape anew,
+    which for the shapes of training, each of them new, took longer than to
+    convolve. Matrix products are as fast as what it then runs.
+    """
+    (taps,), (stride,) = conv.kernel_size, conv.stride
+    rows, _, channels = x.shape
+    frames = (x.shape[1] - taps) // stride + 1
+    # (out, in, taps) -> (taps * in, out)
+    weight = conv.weight.transpose(1, 2).flatten(1).t()
+    result, tap = conv.bias, 0
+    while tap < taps:
+        # as many taps as lie behind each other for all frames: their stride
+        width = stride if taps - tap >= stride else 1
+        if width == stride:
+            piece = x[:, tap : tap + frames * stride]
+            # (batch, frames * stride, in) -> (batch, frames, stride * in)
+            piece = piece.unflatten(1, (frames, stride)).flatten(2)
+        else:
+            piece = x[:, tap : tap + (frames - 1) * stride + 1 : stride]
+        matrix = weight[tap * channels : (tap + width) * channels]
+        matrix = matrix.expand(rows, -1, -1)
+        if result is None:
+            result = torch.bmm(piece, matrix)
+        else:
+            result = torch.baddbmm(result, piece, matrix)
+        tap += width
+    return result
 
 
 def _check_convolutions(out_channels, kernel_sizes, strides):

@@ -34,6 +34,8 @@ from units import encode, make_tokenizer
 
 from speechbrain_llsa.inference.asr import StreamingASR
 from speechbrain_llsa.inference.folder import write_streaming_folder
+from speechbrain_llsa.inference.reason import reason
+from speechbrain_llsa.inference.weights import load_weights
 from speechbrain_llsa.lobes.decoding import (
     CTCGreedyState,
     TextDecoder,
@@ -318,13 +320,12 @@ def load_pretrained(hparams):
                 f"{path.name}; allowed is a folder 'pretrained' that "
                 "pretrain.py wrote"
             )
-        weights = torch.load(path, map_location="cpu", weights_only=True)
         try:
-            module.load_state_dict(weights)
-        except RuntimeError as error:
+            module.load_state_dict(load_weights(path))
+        except (RuntimeError, ValueError) as error:
             raise ValueError(
                 f"pretrained_folder: got weights in {path} that do not fit "
-                f"the YAML file's model: {' '.join(str(error).split())[:300]}"
+                f"the YAML file's model: {reason(error)}"
             ) from error
     logger.info(f"Loaded the pre-trained weights of {folder}")
 
@@ -346,7 +347,7 @@ def evaluate(hparams, tokenizer, datasets):
     folder = write_streaming_folder(
         output_folder / "streaming", hparams["model"], tokenizer
     )
-    asr = StreamingASR.from_hparams(folder)
+    asr = StreamingASR.from_hparams(folder, trust=True)
     splits = [*hparams["valid_splits"], *hparams["test_splits"]]
     error_rates = {
         split: compare_offline_and_streamed(

@@ -1,5 +1,6 @@
 """Streaming speech recognition: the host's ``StreamingASR``, and sessions."""
 
+import os
 from pathlib import Path
 
 import torch
@@ -16,6 +17,8 @@ from speechbrain_llsa.inference.audio import (
     mono_samples,
     read_blocks,
 )
+from speechbrain_llsa.inference.loading import load_hparams
+from speechbrain_llsa.inference.reason import reason
 from speechbrain_llsa.inference.resampling import StreamingResampler
 from speechbrain_llsa.inference.session import Session
 from speechbrain_llsa.lobes.decoding import (
@@ -24,7 +27,15 @@ from speechbrain_llsa.lobes.decoding import (
     ctc_greedy_decode_streaming,
 )
 
-HPARAMS_ERRORS = (YAMLError, KeyError, AttributeError, ImportError, TypeError)
+HPARAMS_ERRORS = (
+    YAMLError,
+    LookupError,
+    AttributeError,
+    ImportError,
+    TypeError,
+    ValueError,
+    ArithmeticError,
+)
 """What a damaged hyperparameter file raises in the host."""
 
 CHUNK_SIZE = 16
@@ -77,7 +88,15 @@ class StreamingASR(HostStreamingASR):
         return self.hparams.model
 
     @classmethod
-    def from_hparams(cls, source, hparams_file="hyperparams.yaml", **kwargs):
+    def from_hparams(
+        cls,
+        source,
+        hparams_file="hyperparams.yaml",
+        trust=False,
+        run_opts=None,
+        freeze_params=True,
+        **kwargs,
+    ):
         """Loads a model.
 
         Arguments
@@ -88,33 +107,49 @@ class StreamingASR(HostStreamingASR):
             a model hub, as for the host.
         hparams_file : str
             Name of the hyperparameter file in it.
+        trust : bool
+            Whether the hyperparameter file may build any class and call any
+            function, as it may in the host. Without it, a file is refused
+            unless it describes a model in the way that
+            ``write_streaming_folder`` does.
+        run_opts : dict, optional
+            As for the host, such as ``{"device": "cuda"}``.
+        freeze_params : bool
+            Whether the parameters are frozen, as for the host.
         **kwargs : dict
-            As for the host's ``from_hparams``, such as
-            ``run_opts={"device": "cuda"}``.
+            As for the host's ``from_hparams``, such as ``overrides``; without
+            trust these are a dict of plain values.
 
         Returns
         -------
         StreamingASR
+            ``None`` with ``download_only``, as in the host.
 
         Raises
         ------
         FileNotFoundError
             If the folder, or a file in it, does not exist.
+        TypeError
+            If an argument is of another type.
         ValueError
-            If a file in it is damaged, or of another model.
+            If a file in it is damaged, of another model, or not to be built
+            without trust.
         """
-        source = str(source)
+        if not isinstance(trust, bool):
+            raise TypeError(f"trust: got {trust!r}, allowed is True or False")
+        source = _checked_source(source, hparams_file)
         if Path(source).is_dir():
             kwargs.pop("savedir", None)
-            _check_hparams_file(Path(source, hparams_file))
-        elif source.count("/") != 1 or source[0] in "./~":
-            raise _no_such_model(source)
         try:
-            return super().from_hparams(source, hparams_file, **kwargs)
+            hparams = load_hparams(source, hparams_file, trust, **kwargs)
+            if kwargs.get("download_only"):
+                return None
+            return cls(hparams["modules"], hparams, run_opts, freeze_params)
         except HPARAMS_ERRORS as error:
             raise ValueError(
-                f"source: got {source!r}, whose {hparams_file} is damaged or "
-                f"of another kind of model: {_one_line(error)}"
+                f"source: got {source!r}, whose {hparams_file} or a file that "
+                "it names is damaged, of another kind of model, or not "
+                f"allowed: {reason(error)}"
             ) from error
         except OSError as error:
             if Path(source).is_dir():
@@ -276,12 +311,23 @@ class StreamingASR(HostStreamingASR):
         return str(fetch(name, source=source, savedir=savedir))
 
 
-def _check_hparams_file(path):
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"source: got {str(path.parent)!r}, which holds no {path.name}; "
-            "allowed is a folder as write_streaming_folder writes it"
+def _checked_source(source, hparams_file):
+    """The source as a text, unless nothing can be there."""
+    if not isinstance(source, (str, os.PathLike)):
+        raise TypeError(
+            f"source: got {type(source).__name__}, allowed is the path of a "
+            "folder, or owner/name of a model hub"
         )
+    source = str(source)
+    if Path(source).is_dir():
+        if not Path(source, hparams_file).is_file():
+            raise FileNotFoundError(
+                f"source: got {source!r}, which holds no {hparams_file}; "
+                "allowed is a folder as write_streaming_folder writes it"
+            )
+    elif source.count("/") != 1 or source[0] in "./~":
+        raise _no_such_model(source)
+    return source
 
 
 def _no_such_model(source):
@@ -289,7 +335,3 @@ def _no_such_model(source):
         f"source: got {source!r}, allowed is an existing folder as "
         "write_streaming_folder writes it, or owner/name of a model hub"
     )
-
-
-def _one_line(error):
-    return " ".join(str(error).split())

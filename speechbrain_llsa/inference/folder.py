@@ -5,7 +5,6 @@ labels. It can be moved, and loads in the host's own ``StreamingASR``.
 """
 
 import json
-import pickle
 import shutil
 import tempfile
 from pathlib import Path
@@ -18,22 +17,13 @@ from speechbrain.utils.parameter_transfer import Pretrainer
 
 from speechbrain_llsa.geometry import SAMPLE_RATE
 from speechbrain_llsa.inference.asr import StreamingASR
+from speechbrain_llsa.inference.labels import load_tokenizer
+from speechbrain_llsa.inference.reason import reason
+from speechbrain_llsa.inference.weights import load_weights
 from speechbrain_llsa.lobes.decoding import pieces
 from speechbrain_llsa.nnet.encoder import StreamingTransformerEncoder
 
 HPARAMS_FILE = "hyperparams.yaml"
-
-LOAD_ERRORS = (
-    RuntimeError,
-    EOFError,
-    OSError,
-    KeyError,
-    TypeError,
-    ValueError,
-    SyntaxError,
-    pickle.UnpicklingError,
-)
-"""What a damaged file raises in PyTorch, SentencePiece and the host."""
 
 TEMPLATE = """\
 # A streaming CTC model. Load this folder with
@@ -154,18 +144,16 @@ class FolderPretrainer(Pretrainer):
 
 def _load(loadable, path):
     """Loads a module or a tokenizer, or says what is wrong with the file."""
+    if not isinstance(loadable, torch.nn.Module):
+        load_tokenizer(loadable, path)
+        return
+    weights = load_weights(path)
     try:
-        if isinstance(loadable, torch.nn.Module):
-            loadable.load_state_dict(
-                torch.load(path, map_location="cpu", weights_only=True)
-            )
-        else:
-            loadable.load(str(path))
-    except LOAD_ERRORS as error:
-        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        loadable.load_state_dict(weights)
+    except (RuntimeError, TypeError) as error:
         raise ValueError(
             f"source: got a damaged {Path(path).name}, or one of another "
-            f"model: {reason}"
+            f"model: {reason(error)}"
         ) from error
 
 
@@ -337,7 +325,9 @@ def _save_tokenizer(tokenizer, folder):
 @torch.no_grad()
 def _check_same(model, folder):
     """Loads what was written, and compares what it gives for noise."""
-    written = StreamingASR.from_hparams(folder, run_opts={"device": "cpu"})
+    written = StreamingASR.from_hparams(
+        folder, trust=True, run_opts={"device": "cpu"}
+    )
     generator = torch.Generator().manual_seed(0)
     noise = torch.randn(1, SAMPLE_RATE, generator=generator) / 10
     device = next(model.parameters()).device

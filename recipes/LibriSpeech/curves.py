@@ -11,6 +11,8 @@ import math
 import sys
 from pathlib import Path
 
+from speechbrain_llsa.commands.parser import OneLineParser
+
 _TITLES = {
     "loss": "Loss",
     "diversity_loss": "Diversity loss",
@@ -210,11 +212,12 @@ def main(arguments):
     arguments : list of str
         The path of the log, and of the PNG file to write.
     """
-    if len(arguments) != 2:
-        sys.exit("usage: curves.py CURVES.jsonl CURVES.png")
-    source, target = arguments
-    if not Path(source).exists():
-        sys.exit(f"curves.py: no file {source!r}")
+    parser = OneLineParser(description=main.__doc__.splitlines()[0])
+    parser.add_argument("source", metavar="CURVES.jsonl")
+    parser.add_argument("target", metavar="CURVES.png")
+    source, target = vars(parser.parse_args(arguments)).values()
+    if not Path(source).is_file():
+        parser.error(f"CURVES.jsonl: got {source!r}, allowed is a file")
     print(target, *draw_curves(CurveLog(source).read(), target))
 
 

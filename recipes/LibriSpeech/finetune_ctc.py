@@ -19,7 +19,7 @@ from pathlib import Path
 import speechbrain as sb
 import torch
 from error_rates import compare_offline_and_streamed, format_error_rates
-from recipe import begin_recipe, train
+from recipe import begin_recipe, exit_on_bad_input, train
 from speechbrain.nnet.losses import ctc_loss
 from speechbrain.utils.distributed import if_main_process, run_on_main
 from speechbrain.utils.logger import get_logger
@@ -367,8 +367,8 @@ def evaluate(hparams, tokenizer, datasets):
     print(f"The model to stream with is in {folder}")
 
 
-def main(arguments):
-    """Runs the recipe.
+def prepare(arguments):
+    """Does what comes before training, where bad input shows.
 
     Arguments
     ---------
@@ -378,7 +378,9 @@ def main(arguments):
     Returns
     -------
     FinetuneBrain
-        After training.
+        Before training.
+    dict
+        The datasets by name, as :func:`prepare_datasets` gives them.
     """
     hparams, run_options = begin_recipe(
         arguments, ["train_splits", "valid_splits", "test_splits"]
@@ -393,12 +395,47 @@ def main(arguments):
         checkpointer=hparams["checkpointer"],
     )
     brain.tokenizer = tokenizer
+    return brain, datasets
+
+
+def run(brain, datasets):
+    """Trains, writes the model to stream with, and measures it.
+
+    Arguments
+    ---------
+    brain : FinetuneBrain
+        Before training.
+    datasets : dict
+        By name.
+
+    Returns
+    -------
+    FinetuneBrain
+        After training.
+    """
+    hparams = vars(brain.hparams)
     train(brain, hparams, datasets["train"], datasets["valid"])
     brain.on_evaluate_start(min_key="wer")
     if if_main_process():
-        evaluate(hparams, tokenizer, datasets)
+        evaluate(hparams, brain.tokenizer, datasets)
     return brain
 
 
+def main(arguments):
+    """Runs the recipe.
+
+    Arguments
+    ---------
+    arguments : list of str
+        The command line without the name of the program.
+
+    Returns
+    -------
+    FinetuneBrain
+        After training.
+    """
+    return run(*prepare(arguments))
+
+
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    run(*exit_on_bad_input(prepare, sys.argv[1:]))

@@ -68,7 +68,8 @@ class CurveLog:
             stream.write(line + "\n")
 
     def read(self):
-        """Reads all lines; one cut short by a crash is left out.
+        """Reads all lines; one cut short by a crash, or of something else,
+        is left out.
 
         Returns
         -------
@@ -80,9 +81,11 @@ class CurveLog:
         entries = []
         for line in self.path.read_text(encoding="utf-8").splitlines():
             try:
-                entries.append(json.loads(line))
+                entry = json.loads(line)
             except json.JSONDecodeError:
                 continue
+            if isinstance(entry, dict) and {"split", "step"} <= entry.keys():
+                entries.append(entry)
         return entries
 
     def rewind(self, step):
@@ -218,7 +221,15 @@ def main(arguments):
     source, target = vars(parser.parse_args(arguments)).values()
     if not Path(source).is_file():
         parser.error(f"CURVES.jsonl: got {source!r}, allowed is a file")
-    print(target, *draw_curves(CurveLog(source).read(), target))
+    if not target.lower().endswith(".png"):
+        parser.error(f"CURVES.png: got {target!r}, allowed is a PNG file")
+    try:
+        names = draw_curves(CurveLog(source).read(), target)
+    except (OSError, ValueError) as error:
+        parser.error(error)
+    if not names:
+        parser.error(f"CURVES.jsonl: got {source!r}, which holds no values")
+    print(target, *names)
 
 
 if __name__ == "__main__":

@@ -233,7 +233,7 @@ def _parse_host_arguments(arguments):
 def _read_entries(hparams_file):
     try:
         with open(hparams_file, encoding="utf-8") as stream:
-            return ruamel.yaml.YAML().load(stream) or {}
+            entries = ruamel.yaml.YAML().load(stream) or {}
     except FileNotFoundError:
         raise FileNotFoundError(
             f"param_file: got {hparams_file!r}, which does not exist; allowed "
@@ -244,6 +244,12 @@ def _read_entries(hparams_file):
             f"param_file: got {hparams_file!r}, allowed is the path of a YAML "
             f"file: {error}"
         ) from error
+    if not isinstance(entries, dict):
+        raise ValueError(
+            f"param_file: got {hparams_file!r}, allowed is a YAML file of "
+            "entries with names"
+        )
+    return entries
 
 
 def _check_run_options(run_options):

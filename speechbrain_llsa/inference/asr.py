@@ -1,5 +1,6 @@
 """Streaming speech recognition: the host's ``StreamingASR``, and sessions."""
 
+import inspect
 import os
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from speechbrain.utils.data_utils import split_path
 from speechbrain.utils.dynamic_chunk_training import DynChunkTrainConfig
 from speechbrain.utils.fetching import fetch
 
-from speechbrain_llsa.geometry import FRAME_SECONDS, SAMPLE_RATE
+from speechbrain_llsa.geometry import FRAME_SECONDS, SAMPLE_RATE, check_type
 from speechbrain_llsa.inference.audio import (
     audio_info,
     mono_samples,
@@ -37,6 +38,9 @@ HPARAMS_ERRORS = (
     ArithmeticError,
 )
 """What a damaged hyperparameter file raises in the host."""
+
+OPTIONS = tuple(inspect.signature(load_hparams).parameters)[3:]
+"""Names of the arguments that only loading needs."""
 
 CHUNK_SIZE = 16
 """Frames that are pushed at once where the caller does not say; the text does
@@ -135,6 +139,12 @@ class StreamingASR(HostStreamingASR):
             If a file in it is damaged, of another model, or not to be built
             without trust.
         """
+        unknown = kwargs.keys() - OPTIONS
+        if unknown:
+            raise TypeError(
+                f"from_hparams: got the argument {min(unknown)!r}, allowed "
+                f"are those of the host: {', '.join(OPTIONS)}"
+            )
         if not isinstance(trust, bool):
             raise TypeError(f"trust: got {trust!r}, allowed is True or False")
         source = _checked_source(source, hparams_file)
@@ -185,9 +195,18 @@ class StreamingASR(HostStreamingASR):
         -------
         list of str
             The text of each row.
+
+        Raises
+        ------
+        TypeError
+            If an argument is of another type.
+        ValueError
+            If an argument has another shape, or samples are not finite.
         """
+        _check_wavs(wavs)
         wavs = wavs.to(self.device)
         if wav_lens is not None:
+            check_type("wav_lens", wav_lens, torch.Tensor)
             wav_lens = wav_lens.to(self.device)
         log_probs, lengths = self.model(wavs, wav_lens)
         rows = ctc_greedy_decode_streaming(log_probs, CTCGreedyState(), lengths)
@@ -285,6 +304,9 @@ class StreamingASR(HostStreamingASR):
         """
         if dynchunktrain_config is None:
             dynchunktrain_config = DynChunkTrainConfig(CHUNK_SIZE)
+        check_type(
+            "dynchunktrain_config", dynchunktrain_config, DynChunkTrainConfig
+        )
         if use_torchaudio_streaming:
             if not hasattr(torchaudio, "io"):
                 raise ValueError(
@@ -305,19 +327,28 @@ class StreamingASR(HostStreamingASR):
 
     def _local_path(self, path, savedir=None):
         """Fetches a file that is not here, as the host does."""
+        check_type("path", path, (str, os.PathLike))
         source, name = split_path(str(path))
         if Path(path).is_file() or Path(source).is_dir():
             return str(path)
         return str(fetch(name, source=source, savedir=savedir))
 
 
+def _check_wavs(wavs):
+    check_type("wavs", wavs, torch.Tensor)
+    if wavs.ndim != 2:
+        raise ValueError(
+            f"wavs: got shape {tuple(wavs.shape)}, allowed is (batch, samples)"
+        )
+    if not torch.isfinite(wavs).all():
+        raise ValueError(
+            "wavs: got NaN or infinite numbers, allowed is finite ones"
+        )
+
+
 def _checked_source(source, hparams_file):
     """The source as a text, unless nothing can be there."""
-    if not isinstance(source, (str, os.PathLike)):
-        raise TypeError(
-            f"source: got {type(source).__name__}, allowed is the path of a "
-            "folder, or owner/name of a model hub"
-        )
+    check_type("source", source, (str, os.PathLike))
     source = str(source)
     if Path(source).is_dir():
         if not Path(source, hparams_file).is_file():

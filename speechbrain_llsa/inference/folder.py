@@ -15,11 +15,12 @@ from speechbrain.dataio.encoder import CTCTextEncoder
 from speechbrain.nnet.linear import Linear
 from speechbrain.utils.parameter_transfer import Pretrainer
 
-from speechbrain_llsa.geometry import SAMPLE_RATE
+from speechbrain_llsa.geometry import SAMPLE_RATE, check_type
 from speechbrain_llsa.inference.asr import StreamingASR
 from speechbrain_llsa.inference.labels import load_tokenizer
 from speechbrain_llsa.inference.reason import reason
 from speechbrain_llsa.inference.weights import load_weights
+from speechbrain_llsa.lobes.ctc import StreamingCTC
 from speechbrain_llsa.lobes.decoding import pieces
 from speechbrain_llsa.nnet.encoder import StreamingTransformerEncoder
 
@@ -94,10 +95,30 @@ class FolderPretrainer(Pretrainer):
     loadables : dict
         What is loaded, by name.
     file_names : dict
-        Name of the file of each, relative to the source.
+        Name of the file of each, in the source.
+
+    Raises
+    ------
+    TypeError
+        If an argument is not a dict.
+    ValueError
+        If the names differ, or a file is not right in the source.
     """
 
     def __init__(self, loadables, file_names):
+        check_type("loadables", loadables, dict)
+        check_type("file_names", file_names, dict)
+        if loadables.keys() != file_names.keys():
+            raise ValueError(
+                f"file_names: got files of {', '.join(map(str, file_names))}, "
+                f"allowed is one of each of {', '.join(map(str, loadables))}"
+            )
+        for name in file_names.values():
+            if not isinstance(name, str) or Path(name).name != name:
+                raise ValueError(
+                    f"file_names: got {name!r}, allowed is the name of a file "
+                    "right in the source"
+                )
         super().__init__(
             loadables=loadables,
             custom_hooks=dict.fromkeys(loadables, _load),
@@ -180,7 +201,7 @@ def write_streaming_folder(folder, model, tokenizer):
     Raises
     ------
     TypeError
-        If head, encoder or tokenizer is of another kind.
+        If model, head, encoder or tokenizer is of another kind.
     ValueError
         If the tokenizer does not fit the head, or the written model does not
         give what the model gives.
@@ -193,6 +214,7 @@ def write_streaming_folder(folder, model, tokenizer):
             f"folder: got {str(folder)!r}, which holds something else; allowed "
             "is a new or empty folder, or one that was written before"
         )
+    check_type("model", model, StreamingCTC)
     content = _hparams(model, tokenizer)
     folder.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=".streaming-", dir=folder.parent))

@@ -22,17 +22,23 @@ def load_tokenizer(tokenizer, path):
 
     Raises
     ------
+    FileNotFoundError
+        If there is no such file.
     ValueError
         If the file is damaged, or of another kind.
     """
     path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"path: got {str(path)!r}, allowed is an existing file of labels"
+        )
     try:
         if path.stat().st_size > LARGEST_FILE_BYTES:
             raise ValueError(f"it has more than {LARGEST_FILE_BYTES} bytes")
         if not isinstance(tokenizer, SentencePieceProcessor):
             _check_lines(path)
         tokenizer.load(str(path))
-    except (FileNotFoundError, MemoryError):
+    except MemoryError:
         raise
     except Exception as error:  # readers of damaged bytes raise anything
         raise ValueError(

@@ -255,10 +255,19 @@ class TextDecoder:
         -------
         str
             To be appended to the text so far.
+
+        Raises
+        ------
+        ValueError
+            If there is no such label.
         """
         text = ""
         for label in labels:
             table = self.pieces if state.started else self.first_pieces
+            if not 0 <= label < len(table):
+                raise ValueError(
+                    f"labels: got {label}, allowed is 0 to {len(table) - 1}"
+                )
             piece = table[label]
             text += piece
             state.started = state.started or bool(piece)

@@ -68,9 +68,10 @@ HARMFUL = {
     "version": ("%YAML 1.1\n---\na: 1", "a directive"),
     "tag of a key": ("? !new:os.system [ls]\n: 1", "odd name of an entry"),
     "list as a key": ("? [1, 2]\n: 1", "odd name of an entry"),
+    # a tag once HyperPyYAML has been used in the process, before that a text
     "code in brackets": (
         "a: (!!python/object/apply:os.system [ls])",
-        "the text '",
+        "line 1: got the t",
     ),
     "code in brackets and quotes": (
         'a: "(!!python/object/apply:os.system [ls])"',

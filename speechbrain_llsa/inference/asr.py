@@ -96,6 +96,7 @@ class StreamingASR(HostStreamingASR):
         cls,
         source,
         hparams_file="hyperparams.yaml",
+        *,
         trust=False,
         run_opts=None,
         freeze_params=True,

@@ -14,6 +14,7 @@ import re
 import resource
 import signal
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -131,6 +132,7 @@ if __name__ == "__main__":
     names, seed_text, inputs_text, folder_name = sys.argv[1:]
     torch.set_num_threads(1)
     logging.disable()
+    tempfile.tempdir = folder_name
     _quiet_lazy_modules()
     for name in names.split(","):
         place = Path(folder_name, name)

@@ -680,4 +680,4 @@ def test_the_table_has_every_public_name():
     source = Path(__file__).read_text(encoding="utf-8")
     for name in speechbrain_llsa.__all__:
         if name not in ("__version__", "Transcript"):
-            assert re.search(rf"\b{name}\b", source), name
+            assert len(re.findall(rf"\b{name}\b", source)) > 1, name

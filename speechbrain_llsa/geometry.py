@@ -6,8 +6,9 @@ PyTorch can use it.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from numbers import Integral
+from numbers import Integral, Real
 
 ATTENTIONS = ("aa", "maa", "sa", "llsa")
 """Acausal, masked acausal, streaming and low-latency streaming attention."""
@@ -81,6 +82,72 @@ def check_integer(name, value, minimum):
     if value < minimum:
         raise ValueError(
             f"{name}: got {value}, allowed is an integer of at least {minimum}"
+        )
+
+
+def check_number(name, value, minimum, maximum=math.inf):
+    """Raises an error unless a value is a number of a range.
+
+    Arguments
+    ---------
+    name : str
+        What the value is for.
+    value : float
+        The value.
+    minimum : float
+        The least that is allowed.
+    maximum : float
+        The most that is allowed.
+
+    Raises
+    ------
+    TypeError
+        If it is not a number.
+    ValueError
+        If it is out of range, or NaN.
+
+    Example
+    -------
+    >>> check_number("dropout", 0.1, 0, 1)
+    """
+    allowed = f"a number of at least {minimum}"
+    if maximum < math.inf:
+        allowed = f"a number from {minimum} to {maximum}"
+    if not isinstance(value, Real) or isinstance(value, bool):
+        raise TypeError(
+            f"{name}: got {value!r} ({type(value).__name__}), allowed is "
+            f"{allowed}"
+        )
+    if not minimum <= value <= maximum:
+        raise ValueError(f"{name}: got {value}, allowed is {allowed}")
+
+
+def check_type(name, value, kind):
+    """Raises an error unless a value is of a type.
+
+    Arguments
+    ---------
+    name : str
+        What the value is for.
+    value : object
+        The value.
+    kind : type or tuple of type
+        The type, or several.
+
+    Raises
+    ------
+    TypeError
+        If it is of another type.
+
+    Example
+    -------
+    >>> check_type("attention", "sa", str)
+    """
+    if not isinstance(value, kind):
+        kinds = kind if isinstance(kind, tuple) else (kind,)
+        names = " or ".join(each.__name__ for each in kinds)
+        raise TypeError(
+            f"{name}: got {type(value).__name__}, allowed is {names}"
         )
 
 
@@ -290,6 +357,8 @@ class LatencyReport:
 
     def __post_init__(self):
         check_attention(self.attention)
+        check_type("geometry", self.geometry, StreamGeometry)
+        check_integer("num_layers", self.num_layers, 0)
 
     def __getitem__(self, attention):
         return Latency(

@@ -37,6 +37,11 @@ def add_arguments(parser):
         help="a streaming/ folder, as fine-tuning writes it",
     )
     parser.add_argument(
+        "--trust",
+        action="store_true",
+        help="let the model's YAML file run any code, as SpeechBrain does",
+    )
+    parser.add_argument(
         "--json",
         action="store_true",
         help="print one line of JSON for each file, when it ends",
@@ -64,7 +69,7 @@ def run(arguments):
             "as fine-tuning writes it"
         )
     infos = {path: audio_info(path) for path in arguments.files}
-    asr = StreamingASR.from_hparams(arguments.model)
+    asr = StreamingASR.from_hparams(arguments.model, trust=arguments.trust)
     latency = asr.model.latency_report().declared_latency
     for path in arguments.files:
         info = infos[path]

@@ -7,11 +7,16 @@ import numpy as np
 import soundfile
 import torch
 
+from speechbrain_llsa.inference.resampling import check_rate
+
 MAX_CHANNELS = 8
 """More than this many columns are taken for samples in the wrong place."""
 
 INTEGER_SCALES = {torch.int16: 1 << 15, torch.int32: 1 << 31}
 """Full scale of the integer formats, which becomes 1.0."""
+
+BLOCK_SAMPLES = 1 << 20
+"""Samples that are read at once, at most, whatever a header declares."""
 
 FORMATS = (torch.float32, torch.float64, *INTEGER_SCALES)
 
@@ -117,7 +122,8 @@ def read_blocks(path, block_seconds):
     path : str or pathlib.Path
         The file.
     block_seconds : float
-        Length of a piece; the last one may be shorter.
+        Length of a piece. The last one may be shorter, and none has more
+        than 2 ** 20 samples.
 
     Yields
     ------
@@ -139,7 +145,8 @@ def read_blocks(path, block_seconds):
     [(800, 2), (200, 2)]
     """
     with _open(path) as file:
-        block_samples = max(1, round(block_seconds * file.samplerate))
+        block_samples = round(block_seconds * file.samplerate)
+        block_samples = min(max(1, block_samples), BLOCK_SAMPLES)
         while True:
             try:
                 block = file.read(
@@ -158,9 +165,19 @@ def _open(path):
             f"path: got {str(path)!r}, allowed is an existing audio file"
         )
     try:
-        return soundfile.SoundFile(path)
-    except soundfile.SoundFileError as error:
+        file = soundfile.SoundFile(path)
+    except (soundfile.SoundFileError, TypeError, ValueError) as error:
         raise _unreadable(path, error) from error
+    try:
+        if file.channels > MAX_CHANNELS:
+            raise ValueError(
+                f"channels: got {file.channels}, allowed is 1 to {MAX_CHANNELS}"
+            )
+        check_rate("sample_rate", file.samplerate)
+    except ValueError as error:
+        file.close()
+        raise ValueError(f"path: got {str(path)!r} with {error}") from error
+    return file
 
 
 def _unreadable(path, error):

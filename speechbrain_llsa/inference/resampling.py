@@ -16,8 +16,16 @@ FILTER_ZEROS = 6
 ROLL_OFF = 0.99
 """Cut-off in parts of the lower Nyquist frequency, as torchaudio's."""
 
+LOWEST_RATE = 1000
+HIGHEST_RATE = 768_000
+"""Samples per second that signals come in; what lies beyond is no speech, or
+a damaged header, and would ask for hours of work or gigabytes."""
+
 BLOCK_SAMPLES = 1 << 15
 """Samples that are calculated at once, to bound the memory."""
+
+BLOCK_PHASES = 1 << 10
+"""Phases whose filters are calculated at once, to bound the memory."""
 
 
 @dataclass
@@ -65,7 +73,7 @@ class StreamingResampler:
     TypeError
         If a rate is not a whole number.
     ValueError
-        If a rate is not positive.
+        If a rate is not 1000 to 768000.
 
     Example
     -------
@@ -178,7 +186,10 @@ class StreamingResampler:
 
     def _make_taps(self, cut_off):
         """The filter of each phase: (phases, 2 * reach + 1)."""
-        phase = torch.arange(self._target)
+        phases = torch.arange(self._target).split(BLOCK_PHASES)
+        return torch.cat([self._phase_taps(p, cut_off) for p in phases])
+
+    def _phase_taps(self, phase, cut_off):
         # torchaudio rounds this quotient to float32. To agree, so do we.
         position = (phase / self._target).double()
         centre = phase * self._source // self._target
@@ -191,7 +202,7 @@ class StreamingResampler:
 
 
 def check_rate(name, rate):
-    """Refuses a sample rate that is not a positive whole number.
+    """Refuses a sample rate that is not a whole number of 1000 to 768000.
 
     Arguments
     ---------
@@ -210,7 +221,7 @@ def check_rate(name, rate):
     TypeError
         If the rate is not a whole number.
     ValueError
-        If the rate is not positive.
+        If the rate is out of range.
 
     Example
     -------
@@ -226,9 +237,10 @@ def check_rate(name, rate):
             f"{name}: got {rate!r}, allowed is a whole number of samples per "
             "second"
         )
-    if whole <= 0:
+    if not LOWEST_RATE <= whole <= HIGHEST_RATE:
         raise ValueError(
-            f"{name}: got {whole}, allowed is at least 1 sample per second"
+            f"{name}: got {whole}, allowed is {LOWEST_RATE} to {HIGHEST_RATE} "
+            "samples per second"
         )
     return whole
 

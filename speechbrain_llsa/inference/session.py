@@ -94,6 +94,8 @@ class Session:
 
     Raises
     ------
+    TypeError
+        If an argument is something else.
     ValueError
         If the model's attention cannot stream.
 
@@ -124,6 +126,15 @@ class Session:
     """
 
     def __init__(self, model, text_decoder):
+        for name, part, needed in (
+            ("model", model, "make_streaming_context"),
+            ("text_decoder", text_decoder, "decode_streaming"),
+        ):
+            if not hasattr(part, needed):
+                raise TypeError(
+                    f"{name}: got {type(part).__name__}, allowed is what has "
+                    f"{needed}"
+                )
         self._model = model
         self._text_decoder = text_decoder
         self._state = SessionState(model.make_streaming_context())

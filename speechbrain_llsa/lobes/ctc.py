@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch.nn import functional as F
 
+from speechbrain_llsa.geometry import check_type
 from speechbrain_llsa.lobes.padding import padding_mask, sample_counts
 from speechbrain_llsa.nnet.frontend import FrontEndState
 from speechbrain_llsa.state import EncoderState
@@ -53,6 +54,11 @@ class StreamingCTC(torch.nn.Module):
     head : torch.nn.Module
         A linear layer: embeddings to one logit for each label.
 
+    Raises
+    ------
+    TypeError
+        If one of them is not a module.
+
     Example
     -------
     >>> from speechbrain_llsa.lobes.wav2vec2 import StreamingEncoderWrapper
@@ -83,6 +89,12 @@ class StreamingCTC(torch.nn.Module):
 
     def __init__(self, extractor, encoder_wrapper, head):
         super().__init__()
+        for name, module in (
+            ("extractor", extractor),
+            ("encoder_wrapper", encoder_wrapper),
+            ("head", head),
+        ):
+            check_type(name, module, torch.nn.Module)
         self.extractor = extractor
         self.encoder_wrapper = encoder_wrapper
         self.head = head
@@ -188,6 +200,7 @@ class StreamingCTC(torch.nn.Module):
             If the samples do not fit the context, or the context another
             model.
         """
+        check_type("context", context, CTCState)
         state = context.fork()
         latents = self.extractor.forward_streaming(samples, state.front_end)
         embeddings = self.encoder_wrapper.forward_streaming(
@@ -220,6 +233,7 @@ class StreamingCTC(torch.nn.Module):
         ValueError
             If the context has been flushed, or is of another model.
         """
+        check_type("context", context, CTCState)
         state = context.fork()
         log_probs = self.classify(self.encoder_wrapper.flush(state.encoder))
         context.provisional = log_probs[:, :0]

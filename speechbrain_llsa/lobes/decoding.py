@@ -127,7 +127,13 @@ def pieces(tokenizer):
     """
     if isinstance(tokenizer, CTCTextEncoder):
         blank = getattr(tokenizer, "blank_label", None)
-        labels = (tokenizer.ind2lab[i] for i in range(len(tokenizer.ind2lab)))
+        table = tokenizer.ind2lab
+        if table.keys() != set(range(len(table))):
+            raise ValueError(
+                f"tokenizer: got labels with gaps between their numbers, "
+                f"allowed are 0 to {len(table) - 1}"
+            )
+        labels = (table[index] for index in range(len(table)))
         return ["" if label == blank else str(label) for label in labels]
     if isinstance(tokenizer, SentencePieceProcessor):
         return [
@@ -141,6 +147,16 @@ def pieces(tokenizer):
 
 
 def _sentencepiece_text(tokenizer, label):
+    try:
+        return _piece_text(tokenizer, label)
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"tokenizer: got a SentencePiece model whose piece {label} is not "
+            f"text, allowed are pieces in UTF-8: {error}"
+        ) from error
+
+
+def _piece_text(tokenizer, label):
     if tokenizer.is_byte(label):
         raise ValueError(
             "tokenizer: got a SentencePiece model with byte_fallback, allowed "
@@ -239,10 +255,19 @@ class TextDecoder:
         -------
         str
             To be appended to the text so far.
+
+        Raises
+        ------
+        ValueError
+            If there is no such label.
         """
         text = ""
         for label in labels:
             table = self.pieces if state.started else self.first_pieces
+            if not 0 <= label < len(table):
+                raise ValueError(
+                    f"labels: got {label}, allowed is 0 to {len(table) - 1}"
+                )
             piece = table[label]
             text += piece
             state.started = state.started or bool(piece)

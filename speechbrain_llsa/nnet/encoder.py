@@ -19,6 +19,8 @@ from speechbrain_llsa.geometry import (
     StreamGeometry,
     check_attention,
     check_integer,
+    check_number,
+    check_type,
 )
 from speechbrain_llsa.nnet.attention import (
     FrameSchedule,
@@ -234,6 +236,15 @@ class StreamingTransformerEncoder(nn.Module):
             raise ValueError(
                 f"d_model: got {d_model} with nhead {nhead}, allowed with "
                 "rotary positions is an even number of features for each head"
+            )
+        check_number("dropout", dropout, 0, 1)
+        if attention_dropout is not None:
+            check_number("attention_dropout", attention_dropout, 0, 1)
+        check_number("layerdrop_prob", layerdrop_prob, 0)
+        if not callable(activation):
+            raise TypeError(
+                f"activation: got {activation!r}, allowed is the class of an "
+                "activation"
             )
         if not 0.0 <= layerdrop_prob < 1.0:
             raise ValueError(
@@ -622,6 +633,7 @@ def _check_context(context):
 
 
 def _lengths(src, padding_mask):
+    check_type("src_key_padding_mask", padding_mask, torch.Tensor)
     if padding_mask.shape != src.shape[:2]:
         raise ValueError(
             f"src_key_padding_mask: got shape {tuple(padding_mask.shape)}, "

@@ -13,6 +13,8 @@ import torch
 from speechbrain.lobes.models.wav2vec import W2VLatentExtractor
 from torch.nn import functional
 
+from speechbrain_llsa.geometry import check_integer, check_number, check_type
+
 
 @dataclass
 class FrontEndState:
@@ -79,8 +81,11 @@ class StreamingLatentExtractor(W2VLatentExtractor):
 
     Raises
     ------
+    TypeError
+        If an argument is not a list of integers.
     ValueError
-        If the lists differ in length, or a kernel is below its stride.
+        If the lists differ in length, a number is out of range, or a kernel
+        is below its stride.
 
     Example
     -------
@@ -105,6 +110,7 @@ class StreamingLatentExtractor(W2VLatentExtractor):
         conv_init="kaiming",
     ):
         _check_convolutions(out_channels, kernel_sizes, strides)
+        check_number("dropout", dropout, 0, 1)
         super().__init__(
             out_channels=list(out_channels),
             kernel_sizes=list(kernel_sizes),
@@ -290,6 +296,7 @@ class StreamingLatentExtractor(W2VLatentExtractor):
 
     def _check_state(self, samples, context):
         """Refuses a state of another batch size or another model."""
+        check_type("context", context, FrontEndState)
         if context.carried is None:
             return
         channels = [tensor.shape[2] for tensor in context.carried]
@@ -368,6 +375,17 @@ def _convolve_by_products(conv, x):
 
 def _check_convolutions(out_channels, kernel_sizes, strides):
     """Refuses lists that do not describe a stack which can stream."""
+    for name, values in (
+        ("out_channels", out_channels),
+        ("kernel_sizes", kernel_sizes),
+        ("strides", strides),
+    ):
+        if not isinstance(values, (list, tuple)):
+            raise TypeError(
+                f"{name}: got {values!r}, allowed is a list of integers"
+            )
+        for value in values:
+            check_integer(name, value, 1)
     lengths = len(out_channels), len(kernel_sizes), len(strides)
     if len(set(lengths)) != 1 or not lengths[0]:
         raise ValueError(

@@ -2,10 +2,10 @@
 
 import sys
 
-from speechbrain_llsa.commands import picture, transcribe
+from speechbrain_llsa.commands import export, picture, transcribe
 from speechbrain_llsa.commands.parser import OneLineParser
 
-COMMANDS = (transcribe, picture)
+COMMANDS = (transcribe, export, picture)
 """Each has ``NAME``, ``add_arguments(parser)`` and ``run(arguments)``."""
 
 

@@ -4,6 +4,7 @@ import inspect
 import os
 from pathlib import Path
 
+import numpy as np
 import torch
 import torchaudio
 from ruamel.yaml import YAMLError
@@ -15,12 +16,12 @@ from speechbrain.utils.fetching import fetch
 from speechbrain_llsa.geometry import FRAME_SECONDS, SAMPLE_RATE, check_type
 from speechbrain_llsa.inference.audio import (
     audio_info,
-    mono_samples,
     read_blocks,
 )
 from speechbrain_llsa.inference.loading import load_hparams
 from speechbrain_llsa.inference.reason import reason
 from speechbrain_llsa.inference.resampling import StreamingResampler
+from speechbrain_llsa.inference.samples import mono_samples
 from speechbrain_llsa.inference.session import Session
 from speechbrain_llsa.lobes.decoding import (
     CTCGreedyState,
@@ -231,13 +232,14 @@ class StreamingASR(HostStreamingASR):
         """
         path = self._local_path(path)
         blocks = [mono_samples(block) for block in read_blocks(path, 60.0)]
-        samples = torch.cat([torch.zeros(0), *blocks])
+        samples = np.concatenate([np.zeros(0, np.float32), *blocks])
         resampler = StreamingResampler(
             audio_info(path).sample_rate, SAMPLE_RATE
         )
         state = resampler.make_streaming_context()
         signal = [resampler.push(samples, state), resampler.finish(state)]
-        return self.transcribe_batch(torch.cat(signal)[None])[0]
+        signal = torch.from_numpy(np.concatenate(signal))
+        return self.transcribe_batch(signal[None])[0]
 
     def transcribe_file(
         self,

@@ -1,48 +1,32 @@
-"""A session: one live stream of audio, and its text."""
+"""A session: one live stream of audio, and its text.
+
+Needs NumPy alone: what a model is made of is up to the model.
+"""
 
 from dataclasses import dataclass, field, replace
-
-import torch
+from typing import Any
 
 from speechbrain_llsa.geometry import SAMPLE_RATE
-from speechbrain_llsa.inference.audio import mono_samples
 from speechbrain_llsa.inference.resampling import (
     ResamplerState,
     StreamingResampler,
     check_rate,
 )
-from speechbrain_llsa.lobes.ctc import CTCState
-from speechbrain_llsa.lobes.decoding import (
+from speechbrain_llsa.inference.samples import mono_samples
+from speechbrain_llsa.inference.transcript import Transcript
+from speechbrain_llsa.lobes.text import (
     CTCGreedyState,
     TextState,
     ctc_greedy_decode_streaming,
 )
 
 
-@dataclass(frozen=True)
-class Transcript:
-    """What one call to a session says.
-
-    Example
-    -------
-    >>> Transcript(committed="HELLO ", provisional="WOR")
-    Transcript(committed='HELLO ', provisional='WOR')
-    """
-
-    committed: str
-    """Text that this call adds, and that will not change."""
-
-    provisional: str = ""
-    """What the frames ahead of the committed ones say now, to be shown behind
-    all committed text. It replaces that of the call before."""
-
-
 @dataclass
 class SessionState:
     """What a session remembers. The waveform is not kept."""
 
-    model: CTCState
-    """Front end and encoder."""
+    model: Any
+    """What the model remembers of front end and encoder; it has ``fork()``."""
 
     labels: CTCGreedyState = field(default_factory=CTCGreedyState)
     """Greedy decoding."""
@@ -87,9 +71,9 @@ class Session:
 
     Arguments
     ---------
-    model : StreamingCTC
+    model : StreamingCTC or OnnxCTC
         The model, in evaluation mode.
-    text_decoder : TextDecoder
+    text_decoder : PieceDecoder
         Turns its labels into text.
 
     Raises
@@ -101,6 +85,7 @@ class Session:
 
     Example
     -------
+    >>> import torch
     >>> from speechbrain.dataio.encoder import CTCTextEncoder
     >>> from speechbrain_llsa.lobes.ctc import StreamingCTC
     >>> from speechbrain_llsa.lobes.decoding import TextDecoder
@@ -206,26 +191,20 @@ class Session:
             )
         return self._state.fork()
 
-    @torch.no_grad()
     def _advance(self, state, samples):
-        model = self._model
-        device = next(model.parameters()).device
-        log_probs = model.forward_streaming(
-            samples.to(device)[None], state.model
+        log_probs, ahead = self._model.stream(
+            samples, state.model, state.finished
         )
-        if state.finished:
-            tail = model.flush(state.model)
-            log_probs = torch.cat([log_probs, tail], dim=1)
         committed = self._decode(log_probs, state.labels, state.text)
         provisional = self._decode(
-            state.model.provisional, state.labels.fork(), state.text.fork()
+            ahead, state.labels.fork(), state.text.fork()
         )
         state.committed += committed
         self._state = state
         return Transcript(committed, provisional)
 
     def _decode(self, log_probs, labels, text):
-        (new,) = ctc_greedy_decode_streaming(log_probs, labels)
+        (new,) = ctc_greedy_decode_streaming(log_probs[None], labels)
         return self._text_decoder.decode_streaming(new, text)
 
 

@@ -240,6 +240,39 @@ class StreamingCTC(torch.nn.Module):
         context.encoder = state.encoder
         return log_probs
 
+    @torch.no_grad()
+    def stream(self, samples, context, final=False):
+        """Transcribes the next samples of one stream, from and to arrays.
+
+        Arguments
+        ---------
+        samples : numpy.ndarray
+            The next samples, float32 (samples,), any number of them.
+        context : CTCState
+            What lies behind them. It is brought up to date, unless an error
+            is raised.
+        final : bool
+            Whether the stream ends with them.
+
+        Returns
+        -------
+        numpy.ndarray
+            Log-probabilities of the frames that are now committed, (frames,
+            labels).
+        numpy.ndarray
+            Those of the provisional frames ahead, (frames, labels).
+        """
+        parameter = next(self.parameters())
+        state = context.fork()
+        log_probs = self.forward_streaming(
+            torch.from_numpy(samples).to(parameter)[None], state
+        )
+        if final:
+            log_probs = torch.cat([log_probs, self.flush(state)], dim=1)
+        for name in ("front_end", "encoder", "provisional"):
+            setattr(context, name, getattr(state, name))
+        return log_probs[0].cpu().numpy(), state.provisional[0].cpu().numpy()
+
     def latency_report(self):
         """The declared latency of the model, beside the other attentions.
 

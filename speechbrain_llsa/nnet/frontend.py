@@ -320,7 +320,8 @@ def _convolve(block, x):
     copies to and from (batch, channels, frames).
     """
     convolution, *rest = block.values()
-    if x.device.type == "cpu":
+    # in an exported graph, a convolution is for the runtime to choose how
+    if x.device.type == "cpu" and not torch.compiler.is_exporting():
         x = _convolve_by_products(convolution.conv, x)
     else:
         x = _convolve_by_backend(convolution.conv, x)

@@ -78,6 +78,33 @@ def test_the_core_does_not_know_the_host(path):
     assert "speechbrain" not in tops
 
 
+WITHOUT_PYTORCH = (
+    "geometry.py",
+    "lobes/text.py",
+    "inference/onnx.py",
+    "inference/resampling.py",
+    "inference/samples.py",
+    "inference/session.py",
+    "inference/transcript.py",
+)
+"""What runs exported models."""
+
+
+@pytest.mark.parametrize("name", WITHOUT_PYTORCH)
+def test_exported_models_need_no_pytorch(name):
+    """Their runtime imports NumPy, ONNX Runtime and itself alone."""
+    for imported in imported_modules(PACKAGE / name):
+        top, *rest = imported.split(".")
+        if top == "speechbrain_llsa":
+            path = "/".join(rest)
+            assert any(
+                f"{path}.py".startswith(each[:-3]) or path.startswith(each[:-3])
+                for each in WITHOUT_PYTORCH
+            ), imported
+        else:
+            assert top in {*sys.stdlib_module_names, "numpy", "onnxruntime"}
+
+
 def test_geometry_needs_the_standard_library_alone():
     """So that a runtime without PyTorch can use it."""
     tops = {

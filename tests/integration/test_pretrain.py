@@ -105,7 +105,7 @@ def trained(corpus, tmp_path_factory):
     """The output folder of a whole toy training, and its Brain."""
     output = tmp_path_factory.mktemp("output")
     torch.manual_seed(99)  # must not matter
-    brain = run(corpus, output, optimizer_step_limit=10, lr=0.01)
+    brain = run(corpus, output, optimizer_step_limit=10, lr=0.003)
     return output, brain
 
 
@@ -190,7 +190,7 @@ def test_running_again_does_nothing_more(trained, corpus):
     """A finished training is not validated or saved again."""
     output, _ = trained
     before = (output / "curves.jsonl").read_text()
-    brain = run(corpus, output, optimizer_step_limit=10, lr=0.01)
+    brain = run(corpus, output, optimizer_step_limit=10, lr=0.003)
     assert brain.optimizer_step == 10
     assert (output / "curves.jsonl").read_text() == before
 

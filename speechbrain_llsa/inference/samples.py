@@ -42,9 +42,10 @@ def mono_samples(samples):
     if kind in SCALES and hasattr(samples, "detach"):
         samples = samples.detach().cpu().numpy()
     if kind not in SCALES or not isinstance(samples, np.ndarray):
-        is_array = isinstance(samples, np.ndarray)
+        if isinstance(samples, np.ndarray):
+            name = f"an array of {name}"
         raise TypeError(
-            f"samples: got {'an array of ' if is_array else ''}{name}, allowed is a torch.Tensor or numpy.ndarray "
+            f"samples: got {name}, allowed is a torch.Tensor or numpy.ndarray "
             "of float32, float64, int16 or int32"
         )
     if samples.ndim not in (1, 2) or (

@@ -18,6 +18,7 @@ _HOMES = {
     "StreamingCTC": "lobes.ctc",
     "StreamingASR": "inference.asr",
     "Session": "inference.session",
+    "SessionBatcher": "inference.batcher",
     "Transcript": "inference.session",
 }
 

@@ -230,7 +230,7 @@ def find_most_streams(measure, hop, most):
     Example
     -------
     >>> find_most_streams(lambda count: [0, count / 100, 1], 0.7, 4096)[0]
-    68
+    64
     """
     measured, holds, fails, count = {}, 0, None, 1
     while count <= most:

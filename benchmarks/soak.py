@@ -383,7 +383,7 @@ def _parser():
         ("hop", int, 8, "frames of a hop"),
         ("hours", float, 1.0, "hours of the encoder"),
         ("minutes", float, 60.0, "minutes of the session"),
-        ("push_frames", int, 20000, "frames that the encoder is pushed"),
+        ("push_frames", int, 2000, "frames that the encoder is pushed"),
         ("checkpoints", int, 6, "checkpoints of each part"),
     ):
         parser.add_argument(

@@ -240,6 +240,7 @@ class BatchedSession:
         self._queue = SampleQueue(clock.leading_samples)
         self._steps = 0
         self._ended = False
+        self._finished = False
         self._text_state = TextState()
         self._text = ""
         self._read = 0
@@ -254,7 +255,7 @@ class BatchedSession:
     @property
     def finished(self):
         """Whether the stream has ended, and all its text is committed."""
-        return self._slot is None and self._ended
+        return self._finished
 
     @property
     def error(self):
@@ -390,6 +391,7 @@ class BatchedSession:
     def _leave_at_end(self):
         needed = self._clock.steps_to_end(self._queue.received)
         if self._ended and self._steps >= needed:
+            self._finished = True
             self._leave()
 
     def _fail(self, error):

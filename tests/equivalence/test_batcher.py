@@ -369,6 +369,25 @@ def test_leaving_early():
     assert late.text == offline_text(model, signal)
 
 
+def test_finished_means_that_all_text_is_there():
+    """Not so for a stream that is closed, or fails, after its finish."""
+    batcher = SessionBatcher(make_model(), DECODER, slots=2)
+    closed, failed = batcher.session(), batcher.session()
+    for session in (closed, failed):
+        session.push(make_signal(9000))
+        session.finish()
+        assert not session.finished
+    closed.close()
+    batcher._state[0][failed._slot] = float("nan")
+    assert batcher.step() == [failed]
+    assert batcher.step() == []
+    assert batcher.free_slots == 2
+    assert not closed.finished
+    assert not failed.finished
+    with pytest.raises(StreamError, match="log-probabilities: got NaN"):
+        failed.read()
+
+
 @pytest.mark.parametrize("samples", [0, 1, 640])
 def test_no_frame(samples):
     """Streams without a frame are finished at once, and have no text."""

@@ -19,6 +19,7 @@ _HOMES = {
     "StreamingASR": "inference.asr",
     "OnnxStreamingASR": "inference.onnx",
     "Session": "inference.session",
+    "SessionBatcher": "inference.batcher",
     "Transcript": "inference.transcript",
 }
 

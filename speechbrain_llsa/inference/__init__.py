@@ -9,6 +9,8 @@ from importlib import import_module
 _HOMES = {
     "OnnxStreamingASR": "onnx",
     "Session": "session",
+    "SessionBatcher": "batcher",
+    "StreamError": "batcher",
     "StreamingASR": "asr",
     "Transcript": "transcript",
 }

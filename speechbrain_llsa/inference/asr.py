@@ -18,6 +18,7 @@ from speechbrain_llsa.inference.audio import (
     audio_info,
     read_blocks,
 )
+from speechbrain_llsa.inference.batcher import SessionBatcher
 from speechbrain_llsa.inference.loading import load_hparams
 from speechbrain_llsa.inference.reason import reason
 from speechbrain_llsa.inference.resampling import StreamingResampler
@@ -181,6 +182,28 @@ class StreamingASR(HostStreamingASR):
             If the model's attention cannot stream.
         """
         return Session(self.model, self.text_decoder)
+
+    def batcher(self, slots=16):
+        """Makes what runs many live streams at once, in batches.
+
+        Arguments
+        ---------
+        slots : int
+            How many streams there may be at once.
+
+        Returns
+        -------
+        SessionBatcher
+
+        Raises
+        ------
+        TypeError
+            If the number is not an integer.
+        ValueError
+            If the model's attention cannot stream, or the number is not
+            positive.
+        """
+        return SessionBatcher(self.model, self.text_decoder, slots)
 
     @torch.no_grad()
     def transcribe_batch(self, wavs, wav_lens=None):

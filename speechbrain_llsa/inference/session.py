@@ -160,7 +160,7 @@ class Session:
         """
         state = self._open_fork()
         samples = mono_samples(samples)
-        _settle_rate(state, sample_rate)
+        settle_rate(state, sample_rate)
         samples = state.resampler.push(samples, state.signal)
         return self._advance(state, samples)
 
@@ -178,7 +178,7 @@ class Session:
             If the session has been finished.
         """
         state = self._open_fork()
-        _settle_rate(state, None)
+        settle_rate(state, None)
         samples = state.resampler.finish(state.signal)
         state.finished = True
         return self._advance(state, samples)
@@ -208,9 +208,23 @@ class Session:
         return self._text_decoder.decode_streaming(new, text)
 
 
-def _settle_rate(state, sample_rate):
-    """Sets the rate of the session at its first push, and then refuses any
-    other."""
+def settle_rate(state, sample_rate):
+    """Sets the rate of a stream at its first push, and then refuses any other.
+
+    Arguments
+    ---------
+    state : SessionState or BatchedSession
+        What has ``resampler`` and ``signal``, both ``None`` at first.
+    sample_rate : int or None
+        Samples per second, or ``None`` where the caller did not say.
+
+    Raises
+    ------
+    TypeError
+        If the rate is not a whole number.
+    ValueError
+        If it is out of range, or not that of the stream.
+    """
     if sample_rate is not None:
         sample_rate = check_rate("sample_rate", sample_rate)
     if state.resampler is None:

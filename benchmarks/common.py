@@ -213,7 +213,7 @@ def attend(inputs, geometry, attention):
     return attend_frames(*inputs, 0, 0, geometry, attention)
 
 
-def with_gradients(function, inputs):
+def with_gradients(function, inputs, weight):
     """The output of a function, and its gradients.
 
     Arguments
@@ -222,16 +222,15 @@ def with_gradients(function, inputs):
         Takes the list of inputs, gives a tensor.
     inputs : list of torch.Tensor
         They want gradients.
+    weight : torch.Tensor
+        The gradient of the output.
 
     Returns
     -------
     list of torch.Tensor
-        The output, and the gradient of each input for a fixed gradient of the
-        output.
+        The output, and the gradient of each input.
     """
     out = function(inputs)
-    generator = torch.Generator().manual_seed(1)
-    weight = torch.randn(out.shape, generator=generator).to(out.dtype)
     return [out.detach(), *torch.autograd.grad(out, inputs, weight)]
 
 
@@ -283,12 +282,16 @@ def check_attention(geometry, attention, heads, head_dim):
     if attention == "llsa":
         tags = hop_tags(0, -(-frames // geometry.hop), geometry)
     inputs = random_inputs(heads, len(tags.position), head_dim)
+    weight = torch.randn_like(inputs[0])
     check_equal(
         f"{attention}, hop {geometry.hop}, against the reference",
-        with_gradients(lambda x: attend(x, geometry, attention), inputs),
+        with_gradients(
+            lambda x: attend(x, geometry, attention), inputs, weight
+        ),
         with_gradients(
             lambda x: reference.attend(*x, tags, tags, geometry, attention),
             inputs,
+            weight,
         ),
     )
 

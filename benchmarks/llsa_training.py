@@ -33,7 +33,7 @@ def main(arguments=None):
     options = parse(make_parser(__doc__), arguments)
     report = Report("llsa, training step", TEXT, options)
     width, heads, hidden, frames = 768, 8, 3072, 1000
-    look_back, turns, turn_seconds = LOOK_BACK, 9, 0.5
+    look_back, turns, turn_seconds = LOOK_BACK, 7, 0.3
     if options.tiny:
         width, heads, hidden, frames = 32, 4, 64, 50
         look_back, turns, turn_seconds = 8, 2, 0.01

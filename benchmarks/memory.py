@@ -27,16 +27,18 @@ def main(arguments=None):
     torch.set_num_threads(threads)
     geometry = StreamGeometry(look_back, look_ahead)
 
-    def work(inputs):
-        with_gradients(lambda x: attend(x, geometry, attention), inputs)
+    def work(inputs, weight):
+        with_gradients(lambda x: attend(x, geometry, attention), inputs, weight)
 
-    work(random_inputs(heads, 4 * look_back, head_dim))
+    inputs = random_inputs(heads, 4 * look_back, head_dim)
+    work(inputs, torch.randn_like(inputs[0]))
     inputs = random_inputs(heads, frames, head_dim)
+    weight = torch.randn_like(inputs[0])
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)  # what was freed is no part of before
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     before = _status("VmRSS")
-    work(inputs)
+    work(inputs, weight)
     print(_status("VmHWM") - before)
 
 

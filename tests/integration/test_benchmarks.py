@@ -81,9 +81,10 @@ def test_refuses_wrong_gradients(load):
     """Nor where the outputs agree and the gradients do not."""
     common = load("common")
     inputs = common.random_inputs(1, 3, 2)
-    right = common.with_gradients(lambda x: x[0] + x[1] * x[2], inputs)
+    weight = torch.randn_like(inputs[0])
+    right = common.with_gradients(lambda x: x[0] + x[1] * x[2], inputs, weight)
     wrong = common.with_gradients(
-        lambda x: x[0] + x[1].detach() * x[2] + 0 * x[1], inputs
+        lambda x: x[0] + x[1].detach() * x[2] + 0 * x[1], inputs, weight
     )
     common.check_equal("outputs", wrong[0], right[0])
     with pytest.raises(SystemExit, match="gradients: got a difference of"):
@@ -105,7 +106,7 @@ def test_examples(load):
     assert result.attempted > 5 and result.failed == 0
 
 
-def test_peers_take_turns(load, monkeypatch):
+def test_peers_take_turns(load):
     """A B A B, each with a time for every turn."""
     common = load("common")
     calls = []

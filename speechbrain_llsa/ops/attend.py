@@ -23,6 +23,12 @@ from speechbrain_llsa.visibility import (
 BLOCK_FRAMES = 64
 """Queries that share one window of keys in the banded paths."""
 
+LONG_FRAMES = 1024
+"""Queries above which the band of sa saves memory rather than time."""
+
+SEGMENT_FRAMES = 128
+"""Queries whose windows are in memory at once then."""
+
 
 def _goes_to_flex(query, whole, dropout):
     """Whether sa and llsa go through :mod:`speechbrain_llsa.ops.flex`: whole
@@ -103,8 +109,20 @@ def attend_frames(
     whole = first_query == first_key == 0 and query.shape[2] == key.shape[2]
     if attention == "sa" and _goes_to_flex(query, whole, dropout):
         return flex.attend_frames(query, key, value, geometry, attention, end)
-    banded = attention == "sa" and query.shape[2] > BLOCK_FRAMES
-    path = _attend_band if banded else _attend_dense
+    path = _attend_dense
+    if attention == "sa" and query.shape[2] > BLOCK_FRAMES:
+        if query.shape[2] > LONG_FRAMES and dropout == 0.0:
+            return _SegmentedBand.apply(
+                query,
+                key,
+                value,
+                first_query,
+                first_key,
+                geometry,
+                attention,
+                end,
+            )
+        path = _attend_band
     return path(
         query,
         key,
@@ -262,6 +280,97 @@ def _attend_band(
         dropout,
     )
     return attended[:, :, :queries]
+
+
+class _SegmentedBand(torch.autograd.Function):
+    """The band of a long utterance, segment by segment.
+
+    Windows of keys and values overlap, and hold more than the keys and values
+    themselves. Here they are made for one segment at a time, and made again
+    in the backward pass, so that little more than inputs, output and their
+    gradients is ever in memory.
+    """
+
+    @staticmethod
+    def forward(
+        ctx,
+        query,
+        key,
+        value,
+        first_query,
+        first_key,
+        geometry,
+        attention,
+        end,
+    ):
+        ctx.save_for_backward(query, key, value, end)
+        ctx.place = (first_query, first_key, geometry, attention)
+        attended = torch.empty_like(query)
+        for rows, columns in _segments(query, key, *ctx.place[:3]):
+            attended[:, :, rows] = _attend_band(
+                query[:, :, rows],
+                key[:, :, columns],
+                value[:, :, columns],
+                first_query + rows.start,
+                first_key + columns.start,
+                geometry,
+                attention,
+                end,
+                0.0,
+                {},
+            )
+        return attended
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, gradient):
+        query, key, value, end = ctx.saved_tensors
+        first_query, first_key, geometry, attention = ctx.place
+        gradients = [
+            torch.empty_like(query),
+            torch.zeros_like(key),
+            torch.zeros_like(value),
+        ]
+        for rows, columns in _segments(query, key, *ctx.place[:3]):
+            # nothing of a segment outlives the call
+            parts = _gradients_of_band(
+                query[:, :, rows],
+                key[:, :, columns],
+                value[:, :, columns],
+                gradient[:, :, rows],
+                first_query + rows.start,
+                first_key + columns.start,
+                geometry,
+                attention,
+                end,
+            )
+            gradients[0][:, :, rows] = parts[0]
+            gradients[1][:, :, columns] += parts[1]
+            gradients[2][:, :, columns] += parts[2]
+            del parts
+        return (*gradients, None, None, None, None, None)
+
+
+def _gradients_of_band(query, key, value, gradient, *place):
+    """Computes the band again, and its gradients for query, key and value."""
+    inputs = [
+        tensor.detach().requires_grad_() for tensor in (query, key, value)
+    ]
+    with torch.enable_grad():
+        attended = _attend_band(*inputs, *place, 0.0, {})
+    return torch.autograd.grad(attended, inputs, gradient)
+
+
+def _segments(query, key, first_query, first_key, geometry):
+    """The queries of each segment, and the keys that they can see, as slices
+    of axis 2."""
+    queries, keys = query.shape[2], key.shape[2]
+    shift = first_query - first_key
+    for begin in range(0, queries, SEGMENT_FRAMES):
+        stop = min(begin + SEGMENT_FRAMES, queries)
+        first = max(0, begin + shift - geometry.look_back)
+        last = min(keys, stop + shift + geometry.look_ahead)
+        yield slice(begin, stop), slice(first, last)
 
 
 def attend_hops(

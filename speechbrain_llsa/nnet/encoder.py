@@ -560,8 +560,6 @@ class StreamingTransformerEncoder(nn.Module):
                 end = end.minimum(state.end)
         needed = hops * hop + look_ahead
         window = F.pad(frames[:, :needed], (0, 0, 0, max(0, needed - waiting)))
-        # (batch, hops, features, hop + look_ahead) -> hop by hop
-        window = window.unfold(1, hop + look_ahead, hop).transpose(2, 3)
         schedule = HopSchedule(
             self.geometry,
             first_hop,
@@ -570,27 +568,34 @@ class StreamingTransformerEncoder(nn.Module):
             self.positional_encoding is not None,
             src.device,
         )
+        # at the end of the utterance nothing is provisional
+        last_schedule = schedule.last() if final else schedule
         out, hidden_states, state.layers = self._run(
-            window.flatten(1, 2), schedule, state.layers, training
+            window, schedule, state.layers, training, last_schedule
         )
         out = self.norm(out)
         committed = min(hops * hop, waiting)
         state.frames = frames[:, committed:]
-        provisional = min(look_ahead, waiting - committed)
-        # (batch, hops * (hop + look_ahead), features) -> the newest hop's
-        state.provisional = out.unflatten(1, (hops, -1))[
-            :, -1, hop : hop + provisional
-        ]
+        state.provisional = out[:, :0]
+        if not final:
+            provisional = min(look_ahead, waiting - committed)
+            # (batch, hops * (hop + look_ahead), features) -> the newest hop's
+            state.provisional = out.unflatten(1, (hops, -1))[
+                :, -1, hop : hop + provisional
+            ]
+        laid_out = hops * (hop + look_ahead)
         out, *hidden_states = (
-            # (batch, hops, hop + look_ahead, features) -> committed frames
-            x.unflatten(1, (hops, -1))[:, :, :hop].flatten(1, 2)[:, :committed]
+            (schedule.committed(x) if x.shape[1] == laid_out else x)[
+                :, :committed
+            ]
             for x in (out, *hidden_states)
         )
         return out, hidden_states, state
 
-    def _run(self, src, schedule, states, training):
+    def _run(self, src, schedule, states, training, last_schedule=None):
         """The stack: its output, the hidden states if they are asked for (the
-        input, then each layer that ran), and the states that follow."""
+        input, then each layer that ran), and the states that follow. The last
+        layer may have a schedule of its own."""
         keep = torch.ones(len(self.layers), dtype=torch.bool)
         if training and self.layerdrop_prob > 0.0:
             keep = torch.rand(len(self.layers)) > self.layerdrop_prob
@@ -600,6 +605,8 @@ class StreamingTransformerEncoder(nn.Module):
         hidden_states = [src] if self.output_hidden_states else []
         new_states = []
         for layer, state, kept in zip(self.layers, states, keep, strict=True):
+            if layer is self.layers[-1]:
+                schedule = last_schedule or schedule
             if kept:
                 src, state = run_layer(layer, src, schedule, state)
                 if self.output_hidden_states:

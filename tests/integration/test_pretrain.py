@@ -131,8 +131,8 @@ def test_learning_rate_and_temperature_follow_the_step(trained):
     """The first step warms up; temperatures begin at the start value."""
     output, brain = trained
     train = [entry for entry in curves(output) if entry["split"] == "train"]
-    assert train[0]["learning_rate"] == pytest.approx(0.005)
-    assert train[1]["learning_rate"] == pytest.approx(0.01)
+    assert train[0]["learning_rate"] == pytest.approx(0.0015)
+    assert train[1]["learning_rate"] == pytest.approx(0.003)
     assert train[-1]["learning_rate"] == pytest.approx(0)
     start, decay = (
         brain.hparams.temperature_start,
@@ -207,7 +207,7 @@ def test_resuming_gives_the_curve_of_an_uninterrupted_training(
     expected, whole = trained
     options = {
         "optimizer_step_limit": 10,
-        "lr": 0.01,
+        "lr": 0.003,
         "ckpt_interval_steps": 2,
     }
     compute_forward = pretrain.PretrainBrain.compute_forward

@@ -153,21 +153,17 @@ class _Recording:
 
     def __init__(self, model):
         self.make_streaming_context = model.make_streaming_context
-        self.parameters = model.parameters
         self._model = model
         self._given = []
 
-    def forward_streaming(self, samples, context):
-        self._given.append(self._model.forward_streaming(samples, context))
-        return self._given[-1]
-
-    def flush(self, context):
-        self._given.append(self._model.flush(context))
-        return self._given[-1]
+    def stream(self, samples, context, final=False):
+        log_probs, ahead = self._model.stream(samples, context, final)
+        self._given.append(torch.from_numpy(log_probs))
+        return log_probs, ahead
 
     def taken(self):
         given, self._given = self._given, []
-        return torch.cat(given, dim=1)[0]
+        return torch.cat(given)
 
 
 @dataclass(frozen=True)

@@ -97,7 +97,7 @@ class StreamingLatentExtractor(W2VLatentExtractor):
     >>> context = extractor.make_streaming_context()
     >>> pushes = waveform.split(777, dim=1)
     >>> frames = [extractor.forward_streaming(p, context) for p in pushes]
-    >>> torch.allclose(torch.cat(frames, dim=1), offline, atol=1e-5)
+    >>> torch.allclose(torch.cat(frames, dim=1), offline, atol=1e-4)
     True
     """
 

@@ -25,12 +25,14 @@ from speechbrain_llsa import (
     StreamingTransformerEncoder,
 )
 from speechbrain_llsa.inference.audio import audio_info, read_blocks
+from speechbrain_llsa.inference.batcher import SessionBatcher
 from speechbrain_llsa.inference.folder import (
     FolderPretrainer,
     write_streaming_folder,
 )
 from speechbrain_llsa.inference.host import HostFeatureExtractor
 from speechbrain_llsa.inference.labels import load_tokenizer
+from speechbrain_llsa.inference.onnx import OnnxStreamingASR
 from speechbrain_llsa.inference.resampling import StreamingResampler
 from speechbrain_llsa.inference.weights import load_weights
 from speechbrain_llsa.lobes.contrastive import (

@@ -156,9 +156,12 @@ class StreamingCTC(torch.nn.Module):
         Returns
         -------
         torch.Tensor
-            Log-probabilities, float32 (batch, frames, labels).
+            Log-probabilities, (batch, frames, labels): float32, or float64
+            for a model of float64.
         """
-        return F.log_softmax(self.head(embeddings).float(), dim=-1)
+        logits = self.head(embeddings)
+        precision = torch.promote_types(logits.dtype, torch.float32)
+        return F.log_softmax(logits, dim=-1, dtype=precision)
 
     def make_streaming_context(self):
         """A fresh state for :meth:`forward_streaming`.

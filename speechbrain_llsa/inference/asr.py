@@ -168,8 +168,13 @@ class StreamingASR(HostStreamingASR):
                 raise
             raise _no_such_model(source) from error
 
-    def session(self):
+    def session(self, snapshot=None):
         """Begins a session: one live stream.
+
+        Arguments
+        ---------
+        snapshot : bytes, optional
+            What ``Session.snapshot`` gave: the session goes on from there.
 
         Returns
         -------
@@ -177,10 +182,13 @@ class StreamingASR(HostStreamingASR):
 
         Raises
         ------
+        TypeError
+            If the snapshot is not bytes.
         ValueError
-            If the model's attention cannot stream.
+            If the model's attention cannot stream, or if the snapshot is
+            damaged, of another model or of another version.
         """
-        return Session(self.model, self.text_decoder)
+        return Session(self.model, self.text_decoder, snapshot)
 
     @torch.no_grad()
     def transcribe_batch(self, wavs, wav_lens=None):

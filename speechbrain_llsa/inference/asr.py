@@ -169,8 +169,13 @@ class StreamingASR(HostStreamingASR):
                 raise
             raise _no_such_model(source) from error
 
-    def session(self):
+    def session(self, snapshot=None):
         """Begins a session: one live stream.
+
+        Arguments
+        ---------
+        snapshot : bytes, optional
+            What ``Session.snapshot`` gave: the session goes on from there.
 
         Returns
         -------
@@ -178,10 +183,13 @@ class StreamingASR(HostStreamingASR):
 
         Raises
         ------
+        TypeError
+            If the snapshot is not bytes.
         ValueError
-            If the model's attention cannot stream.
+            If the model's attention cannot stream, or if the snapshot is
+            damaged, of another model or of another version.
         """
-        return Session(self.model, self.text_decoder)
+        return Session(self.model, self.text_decoder, snapshot)
 
     def batcher(self, slots=16):
         """Makes what runs many live streams at once, in batches.

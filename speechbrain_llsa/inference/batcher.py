@@ -235,7 +235,7 @@ class BatchedSession:
     """
 
     def __init__(self, batcher, clock, slot):
-        self.resampler = None
+        self.sample_rate = None
         self.signal = None
         self._batcher = batcher
         self._clock = clock
@@ -292,8 +292,8 @@ class BatchedSession:
             self._check_open()
             try:
                 samples = mono_samples(samples)
-                settle_rate(self, sample_rate)
-                self._queue.push(self.resampler.push(samples, self.signal))
+                resampler = settle_rate(self, sample_rate)
+                self._queue.push(resampler.push(samples, self.signal))
             except Exception as error:
                 self._fail(error)
                 raise
@@ -310,8 +310,8 @@ class BatchedSession:
         """
         with self._batcher._lock:
             self._check_open()
-            settle_rate(self, None)
-            self._queue.push(self.resampler.finish(self.signal))
+            resampler = settle_rate(self, None)
+            self._queue.push(resampler.finish(self.signal))
             self._ended = True
             self._leave_at_end()
 

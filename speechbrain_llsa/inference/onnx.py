@@ -6,8 +6,9 @@ and ``model.json``, which says everything else. Nothing in it is executed but
 the operators of the graph.
 """
 
+import hashlib
 import json
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from speechbrain_llsa.geometry import (
 )
 from speechbrain_llsa.inference.session import Session
 from speechbrain_llsa.lobes.text import PieceDecoder
+from speechbrain_llsa.snapshot import blank_array
 
 MODEL_FILE = "model.json"
 FORMAT = "speechbrain_llsa streaming step"
@@ -123,6 +125,8 @@ class OnnxCTC:
             and all(each.type == "tensor(float)" for each in inputs[3:])
             and sum(map(_product, shapes)) <= LARGEST_STATE,
         )
+        self._ahead_shape = outputs[1].shape[1:]
+        self._fingerprint = _fingerprint(path, clock)
         self._state_names = names
         self._initial = tuple(
             np.zeros([1, *shape], np.float32) for shape in shapes
@@ -144,6 +148,37 @@ class OnnxCTC:
         """
         silence = np.zeros(self.clock.leading_samples, np.float32)
         return OnnxState(self._initial, silence)
+
+    def fingerprint(self):
+        """A digest of the graph and its clock. As
+        :meth:`speechbrain_llsa.lobes.ctc.StreamingCTC.fingerprint`."""
+        return self._fingerprint
+
+    def export_context(self, context):
+        """What a state remembers, as arrays: the state itself."""
+        return context
+
+    def import_context(self, context):
+        """The inverse of :meth:`export_context`: the state itself."""
+        return context
+
+    def context_form(self, samples):
+        """The form of the state of a stream that goes on. As
+        :meth:`speechbrain_llsa.lobes.ctc.StreamingCTC.context_form`."""
+        clock = self.clock
+        total = clock.leading_samples + samples
+        steps, pending = divmod(total, clock.step_samples)
+        last = clock.first_frame + (steps - 1) * clock.step_frames
+        ahead = 0, self.labels
+        if steps and last - clock.delay_frames + clock.step_frames > 0:
+            ahead = self._ahead_shape
+        return OnnxState(
+            tuple(blank_array(np.float32, *a.shape) for a in self._initial),
+            blank_array(np.float32, pending),
+            samples,
+            steps,
+            blank_array(np.float32, *ahead),
+        )
 
     def stream(self, samples, context, final=False):
         """Transcribes the next samples of one stream. As
@@ -263,14 +298,27 @@ class OnnxStreamingASR:
         )
         return cls(model, decoder)
 
-    def session(self):
+    def session(self, snapshot=None):
         """Begins a session: one live stream.
+
+        Arguments
+        ---------
+        snapshot : bytes, optional
+            What ``Session.snapshot`` gave: the session goes on from there.
 
         Returns
         -------
         Session
+
+        Raises
+        ------
+        TypeError
+            If the snapshot is not bytes.
+        ValueError
+            If the snapshot is damaged, of another model or of another
+            version.
         """
-        return Session(self.model, self.text_decoder)
+        return Session(self.model, self.text_decoder, snapshot)
 
     def latency_report(self):
         """The declared latency of the model.
@@ -469,6 +517,14 @@ def _open_graph(path, threads):
             f"folder: got a damaged {Path(path).name}, which ONNX Runtime "
             f"refuses: {' '.join(str(error).split())[:300]}"
         ) from error
+
+
+def _fingerprint(path, clock):
+    digest = hashlib.sha256(json.dumps(astuple(clock)).encode())
+    with open(path, "rb") as graph:
+        while block := graph.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def _product(shape):

@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from speechbrain_llsa.snapshot import blank_array
+
 FILTER_ZEROS = 6
 """Zero crossings of the sinc on each side, as torchaudio's default."""
 
@@ -136,11 +138,9 @@ class StreamingResampler:
         _check_open(state)
         state.received += samples.shape[0]
         if self._source == self._target:
+            state.given = state.received
             return samples
-        # Target sample j needs source samples up to its centre + reach.
-        reached = state.received - self._reach
-        ready = max(0, -(-reached * self._target // self._source))
-        return self._advance(samples, state, ready)
+        return self._advance(samples, state, self._ready(state.received))
 
     def finish(self, state):
         """Ends the signal, as if silence followed.
@@ -167,6 +167,31 @@ class StreamingResampler:
         silence = np.zeros(self._reach, np.float32)
         total = -(-state.received * self._target // self._source)
         return self._advance(silence, state, total)
+
+    def context_form(self, received):
+        """The form of a state (:mod:`speechbrain_llsa.snapshot`).
+
+        Arguments
+        ---------
+        received : int
+            Source samples pushed.
+
+        Returns
+        -------
+        ResamplerState
+        """
+        kept, given = 0, received
+        if self._source != self._target:
+            given = self._ready(received)
+            first = given * self._source // self._target
+            kept = self._reach + received - first
+        return ResamplerState(blank_array(np.float32, kept), received, given)
+
+    def _ready(self, received):
+        """How many target samples are complete."""
+        # Target sample j needs source samples up to its centre + reach.
+        reached = received - self._reach
+        return max(0, -(-reached * self._target // self._source))
 
     def _advance(self, samples, state, ready):
         """Gives the target samples up to index ``ready``."""

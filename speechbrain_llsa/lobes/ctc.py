@@ -9,8 +9,16 @@ import torch
 from torch.nn import functional as F
 
 from speechbrain_llsa.geometry import check_type
+from speechbrain_llsa.lobes.fingerprint import ctc_fingerprint
+from speechbrain_llsa.lobes.form import (
+    encoder_form,
+    from_arrays,
+    front_end_form,
+    to_arrays,
+)
 from speechbrain_llsa.lobes.padding import padding_mask, sample_counts
 from speechbrain_llsa.nnet.frontend import FrontEndState
+from speechbrain_llsa.snapshot import blank_array
 from speechbrain_llsa.state import EncoderState
 
 
@@ -156,9 +164,12 @@ class StreamingCTC(torch.nn.Module):
         Returns
         -------
         torch.Tensor
-            Log-probabilities, float32 (batch, frames, labels).
+            Log-probabilities, (batch, frames, labels): float32, or float64
+            for a model of float64.
         """
-        return F.log_softmax(self.head(embeddings).float(), dim=-1)
+        logits = self.head(embeddings)
+        precision = torch.promote_types(logits.dtype, torch.float32)
+        return F.log_softmax(logits, dim=-1, dtype=precision)
 
     def make_streaming_context(self):
         """A fresh state for :meth:`forward_streaming`.
@@ -272,6 +283,74 @@ class StreamingCTC(torch.nn.Module):
         for name in ("front_end", "encoder", "provisional"):
             setattr(context, name, getattr(state, name))
         return log_probs[0].cpu().numpy(), state.provisional[0].cpu().numpy()
+
+    def fingerprint(self):
+        """A digest of geometry, sizes and weights, which says of a snapshot
+        whether it is of this model.
+
+        Returns
+        -------
+        str
+            64 hexadecimal digits.
+        """
+        return ctc_fingerprint(self)
+
+    def export_context(self, context):
+        """What a state remembers, as arrays on the CPU.
+
+        Arguments
+        ---------
+        context : CTCState
+            The state.
+
+        Returns
+        -------
+        CTCState
+        """
+        return to_arrays(context)
+
+    def import_context(self, context):
+        """The inverse of :meth:`export_context`.
+
+        Arguments
+        ---------
+        context : CTCState
+            What :meth:`export_context` gave, maybe on another device.
+
+        Returns
+        -------
+        CTCState
+        """
+        return from_arrays(context, next(self.parameters()).device)
+
+    def context_form(self, samples):
+        """The form of what :meth:`export_context` gives for one stream that
+        goes on (:mod:`speechbrain_llsa.snapshot`).
+
+        Arguments
+        ---------
+        samples : int
+            Samples pushed.
+
+        Returns
+        -------
+        CTCState
+        """
+        encoder = encoder_form(
+            self.encoder_wrapper.latent_encoder,
+            int(self.extractor.get_output_lengths(samples)),
+        )
+        ahead = 0
+        if encoder.provisional is not None:
+            ahead = encoder.provisional.shape[1]
+        single = next(self.parameters()).dtype != torch.float64
+        return CTCState(
+            front_end_form(self.extractor, samples),
+            encoder,
+            blank_array(
+                "float32" if single else "float64", 1, ahead, self.labels
+            ),
+        )
 
     def latency_report(self):
         """The declared latency of the model, beside the other attentions.

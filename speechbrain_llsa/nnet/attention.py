@@ -142,7 +142,9 @@ class FrameSchedule:
             position = torch.arange(
                 first, first + query.shape[2], device=query.device
             )
-            self._angles[place] = rotary_angles(position, query.shape[3])
+            self._angles[place] = rotary_angles(
+                position, query.shape[3], dtype=query.dtype
+            )
         angles = self._angles[place]
         return rotate(query, *angles), rotate(key, *angles)
 
@@ -280,7 +282,9 @@ class HopSchedule:
         residual = self._lay_out(residual, 1)
         if self.positions:
             if self._angles is None:
-                self._angles = rotary_angles(self.position, query.shape[3])
+                self._angles = rotary_angles(
+                    self.position, query.shape[3], dtype=query.dtype
+                )
             query = rotate(query, *self._angles)
             key = rotate(key, *self._angles)
         attended = attend_hops(

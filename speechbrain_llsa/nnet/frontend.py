@@ -130,7 +130,8 @@ class StreamingLatentExtractor(W2VLatentExtractor):
         Arguments
         ---------
         x : torch.Tensor
-            Waveforms, (batch, samples), floating point.
+            Waveforms, (batch, samples), of any floating point type; the
+            frames are of the weights' type.
         normalize_signal : bool
             Only False is possible. The host's layer norm over the whole
             waveform cannot be streamed and depends on the padding.
@@ -173,8 +174,8 @@ class StreamingLatentExtractor(W2VLatentExtractor):
         Arguments
         ---------
         samples : torch.Tensor
-            The next samples, (batch, samples), floating point, any number of
-            them.
+            The next samples, (batch, samples), any number of them, of any
+            floating point type; the frames are of the weights' type.
         context : FrontEndState
             What lies behind them. It is brought up to date, unless an error
             is raised.
@@ -280,7 +281,7 @@ class StreamingLatentExtractor(W2VLatentExtractor):
 
         Returns the frames and what each convolution has to carry now.
         """
-        x = samples.unsqueeze(2)
+        x = samples.to(next(self.parameters()).dtype).unsqueeze(2)
         left_over = []
         for index, block in enumerate(self.extractor.values()):
             if carried is not None:

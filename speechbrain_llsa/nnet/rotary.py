@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 
-def rotary_angles(position, head_dim, base=10000.0):
+def rotary_angles(position, head_dim, base=10000.0, dtype=torch.float32):
     """The rotation of each frame, as the cosine and sine of its angles.
 
     RoFormer (arXiv 2104.09864), equation 34: pair i of a head turns by
@@ -21,12 +21,14 @@ def rotary_angles(position, head_dim, base=10000.0):
         Features of one attention head, even.
     base : float
         The slowest pair turns once in about ``2 pi base`` frames.
+    dtype : torch.dtype
+        Type of what will be rotated.
 
     Returns
     -------
     torch.Tensor
-        Cosines, float32 (frames, head_dim / 2), or (batch, 1, frames,
-        head_dim / 2).
+        Cosines, (frames, head_dim / 2), or (batch, 1, frames, head_dim / 2):
+        float32, or float64 to rotate float64.
     torch.Tensor
         Sines, of the same shape.
 
@@ -41,11 +43,13 @@ def rotary_angles(position, head_dim, base=10000.0):
     if position.ndim == 2:
         position = position[:, None]
     angle = position.double()[..., None] * frequency
-    return angle.cos().float(), angle.sin().float()
+    precision = torch.promote_types(dtype, torch.float32)
+    return angle.cos().to(precision), angle.sin().to(precision)
 
 
 def rotate(x, cosine, sine):
-    """Rotates queries or keys by their positions.
+    """Rotates queries or keys by their positions, in the precision of the
+    cosines.
 
     Feature i and feature ``i + head_dim / 2`` make a pair.
 
@@ -70,7 +74,7 @@ def rotate(x, cosine, sine):
     >>> torch.allclose(turned.norm(dim=-1), x.norm(dim=-1))
     True
     """
-    first, second = x.float().chunk(2, dim=-1)
+    first, second = x.to(cosine.dtype).chunk(2, dim=-1)
     turned = torch.cat(
         [first * cosine - second * sine, second * cosine + first * sine],
         dim=-1,

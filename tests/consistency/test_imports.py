@@ -13,6 +13,7 @@ LAYERS = [
     "geometry",
     "visibility",
     "state",
+    "snapshot",
     "ops",
     "picture",
     "nnet",
@@ -80,6 +81,7 @@ def test_the_core_does_not_know_the_host(path):
 
 WITHOUT_PYTORCH = (
     "geometry.py",
+    "snapshot.py",
     "lobes/text.py",
     "inference/onnx.py",
     "inference/resampling.py",
@@ -92,7 +94,8 @@ WITHOUT_PYTORCH = (
 
 @pytest.mark.parametrize("name", WITHOUT_PYTORCH)
 def test_exported_models_need_no_pytorch(name):
-    """Their runtime imports NumPy, ONNX Runtime and itself alone."""
+    """Their runtime imports NumPy, safetensors, ONNX Runtime and itself
+    alone."""
     for imported in imported_modules(PACKAGE / name):
         top, *rest = imported.split(".")
         if top == "speechbrain_llsa":
@@ -102,7 +105,12 @@ def test_exported_models_need_no_pytorch(name):
                 for each in WITHOUT_PYTORCH
             ), imported
         else:
-            assert top in {*sys.stdlib_module_names, "numpy", "onnxruntime"}
+            assert top in {
+                *sys.stdlib_module_names,
+                "numpy",
+                "onnxruntime",
+                "safetensors",
+            }
 
 
 def test_geometry_needs_the_standard_library_alone():

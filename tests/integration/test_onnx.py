@@ -115,6 +115,42 @@ def test_sessions_are_the_same(exported, asr, decoder):
     assert len(provisional) > 2
 
 
+@settings(max_examples=30, deadline=None, derandomize=True)
+@given(lengths=st.lists(st.integers(0, 5000), max_size=5))
+def test_sessions_are_values(exported, asr, lengths):
+    """A snapshot goes on exactly, also in a model that is loaded anew; a fork
+    does not notice; reset equals new."""
+    again = OnnxStreamingASR.from_folder(exported[1], "fp32", threads=1)
+    session = asr.session()
+    for samples in split(make_signal(20000), lengths)[:-1]:
+        session.push(samples, 44100)
+    data = session.snapshot()
+    restored, forked = again.session(data), session.fork()
+    assert restored.snapshot() == forked.snapshot() == data
+    rest = make_signal(9000, 7)
+    said = [session.push(rest), session.finish(), session.text]
+    assert [restored.push(rest), restored.finish(), restored.text] == said
+    assert forked.snapshot() == data
+    session.reset()
+    assert session.snapshot() == asr.session().snapshot()
+
+
+def test_snapshots_of_other_models_are_refused(exported, asr, decoder):
+    """Of another graph, of PyTorch, or damaged: by name."""
+    model, folder = exported
+    session, other = asr.session(), Session(model, decoder)
+    for each in (session, other):
+        each.push(make_signal(9000))
+    int8 = OnnxStreamingASR.from_folder(folder, "int8", threads=1)
+    data = session.snapshot()
+    for start, snapshot in ((int8, data), (asr, other.snapshot())):
+        with pytest.raises(ValueError, match="snapshot: got one of model"):
+            start.session(snapshot)
+    for damaged in (data[:-1], data + b"0", data[:-1] + b"x"):
+        with pytest.raises(ValueError, match="snapshot: got bytes that are"):
+            asr.session(damaged)
+
+
 def test_sessions_do_not_know_of_each_other(asr):
     """Two at once give what each gives alone, and errors change nothing."""
     signals = [make_signal(20000, seed) for seed in (1, 2)]

@@ -17,10 +17,9 @@ from speechbrain_llsa.inference.session import settle_rate
 from speechbrain_llsa.inference.transcript import Transcript
 from speechbrain_llsa.lobes.ctc import StreamingCTC
 from speechbrain_llsa.lobes.decoding import (
-    CTCGreedyState,
+    GreedySearch,
     TextDecoder,
     TextState,
-    ctc_greedy_decode_streaming,
 )
 from speechbrain_llsa.lobes.step import NEVER, StreamingStep
 
@@ -104,7 +103,7 @@ class SessionBatcher:
         # since those of the initial state may be one and the same.
         self._state = [part.clone() for part in self._step.initial_state(slots)]
         self._initial = self._step.initial_state(1)
-        self._labels = np.full(slots, -1)
+        self._search = GreedySearch()
 
     @property
     def slots(self):
@@ -143,7 +142,6 @@ class SessionBatcher:
             slot = self._slots.index(None)
             for kept, initial in zip(self._state, self._initial, strict=True):
                 kept[slot] = initial[0]
-            self._labels[slot] = -1
             session = BatchedSession(self, self._clock, slot)
             self._slots[slot] = session
             return session
@@ -176,7 +174,6 @@ class SessionBatcher:
 
     @torch.no_grad()
     def _run(self, ready):
-        slots = [session._slot for session in ready]
         rows, position, end = torch.tensor(
             [
                 [session._slot, session._position(), session._end()]
@@ -193,22 +190,17 @@ class SessionBatcher:
             end,
             *(kept[rows] for kept in self._state),
         )
-        first = position - self._clock.delay_frames
-        labels = CTCGreedyState(self._labels[slots])
-        committed = _decode(log_probs, first, end, labels)
-        # Before the first committed frame there is no provisional text.
-        first_ahead = first + self._clock.step_frames
-        provisional = _decode(
-            ahead, first_ahead, end * (first_ahead > 0), labels.fork()
-        )
         finite = _finite_rows(log_probs) & _finite_rows(ahead)
         for kept, new in zip(self._state, state, strict=True):
             kept.index_copy_(0, rows, new)
-        self._labels[slots] = labels.last
         for session, *given in zip(
-            ready, committed, provisional, finite.tolist(), strict=True
+            ready,
+            log_probs.cpu().numpy(),
+            ahead.cpu().numpy(),
+            finite.tolist(),
+            strict=True,
         ):
-            session._advance(self._text_decoder, *given)
+            session._advance(*given)
 
     def _leave(self, slot):
         self._slots[slot] = None
@@ -244,6 +236,7 @@ class BatchedSession:
         self._steps = 0
         self._ended = False
         self._finished = False
+        self._search_state = batcher._search.make_streaming_context()
         self._text_state = TextState()
         self._text = ""
         self._read = 0
@@ -313,6 +306,9 @@ class BatchedSession:
             resampler = settle_rate(self, None)
             self._queue.push(resampler.finish(self.signal))
             self._ended = True
+            if self._is_last(self._steps):
+                nothing = np.zeros((0, len(self._batcher._text_decoder.pieces)))
+                self._take(nothing, nothing, final=True)
             self._leave_at_end()
 
     def read(self):
@@ -367,33 +363,54 @@ class BatchedSession:
             return NEVER
         return self._clock.frames_of(self._queue.received)
 
-    def _advance(self, text_decoder, labels, provisional, finite):
-        """Takes what a step gave: labels of the committed and provisional
-        frames, and whether their log-probabilities are finite."""
+    def _advance(self, log_probs, ahead, finite):
+        """Takes what a step gave: log-probabilities of the committed and the
+        provisional frames, (frames, labels), and whether they are finite."""
+        first = self._position() - self._clock.delay_frames
         try:
             if not finite:
-                first = self._position() - self._clock.delay_frames
                 raise FloatingPointError(
                     "log-probabilities: got NaN or infinite numbers in the "
                     f"step that commits frame {first}, allowed is finite ones"
                 )
-            text_state = self._text_state.fork()
-            text = text_decoder.decode_streaming(labels, text_state)
-            self._provisional = text_decoder.decode_streaming(
-                provisional, text_state.fork()
-            )
+            first_ahead = first + self._clock.step_frames
+            ahead = self._existing(ahead, first_ahead)
+            # Before the first committed frame there is no provisional text.
+            ahead = ahead if first_ahead > 0 else ahead[:0]
+            final = self._is_last(self._steps + 1)
+            self._take(self._existing(log_probs, first), ahead, final)
         except Exception as error:
             self._fail(error)
             return
-        self._text_state = text_state
-        self._text += text
         self._steps += 1
         self._queue.drop(self._clock.step_samples)
         self._leave_at_end()
 
-    def _leave_at_end(self):
+    def _take(self, log_probs, ahead, final):
+        """Turns log-probabilities into text, (frames, labels)."""
+        search, search_state = self._batcher._search, self._search_state.fork()
+        text_state = self._text_state.fork()
+        tokens = search.advance(log_probs, search_state, final)
+        text = self._text_of(tokens, text_state)
+        tokens = search.look_ahead(ahead, search_state)
+        self._provisional = self._text_of(tokens, text_state.fork())
+        self._search_state, self._text_state = search_state, text_state
+        self._text += text
+
+    def _text_of(self, tokens, state):
+        labels = [token.label for token in tokens]
+        return self._batcher._text_decoder.decode_streaming(labels, state)
+
+    def _existing(self, log_probs, first):
+        """Of frames that begin with this one, those of the utterance."""
+        return log_probs[max(0, -first) : max(0, self._end() - first)]
+
+    def _is_last(self, steps):
         needed = self._clock.steps_to_end(self._queue.received)
-        if self._ended and self._steps >= needed:
+        return self._ended and steps >= needed
+
+    def _leave_at_end(self):
+        if self._is_last(self._steps):
             self._finished = True
             self._leave()
 
@@ -407,23 +424,6 @@ class BatchedSession:
             self._batcher._leave(self._slot)
         self._slot = None
         self._queue = SampleQueue()
-
-
-def _decode(log_probs, first, end, labels):
-    """Decodes frames of which only those from 0 up to the end exist.
-
-    ``log_probs`` is (batch, frames, labels), ``first`` the position of the
-    first frame of each row, ``end`` where its utterance ends.
-    """
-    frames = log_probs.shape[1]
-    begin = first.clamp(min=0)
-    # Those that exist go to the front of their row.
-    place = torch.arange(frames, device=first.device) + (begin - first)[:, None]
-    place = place.clamp(max=frames - 1)[:, :, None].expand_as(log_probs)
-    lengths = (end.minimum(first + frames) - begin).clamp(min=0)
-    return ctc_greedy_decode_streaming(
-        log_probs.gather(1, place), labels, lengths
-    )
 
 
 def _finite_rows(log_probs):

@@ -180,6 +180,13 @@ class OnnxCTC:
             blank_array(np.float32, *ahead),
         )
 
+    def committed_frames(self, context):
+        """How many frames :meth:`stream` has committed. As
+        :meth:`speechbrain_llsa.lobes.ctc.StreamingCTC.committed_frames`."""
+        clock = self.clock
+        position = clock.first_frame + context.steps * clock.step_frames
+        return max(0, position - clock.delay_frames)
+
     def stream(self, samples, context, final=False):
         """Transcribes the next samples of one stream. As
         :meth:`speechbrain_llsa.lobes.ctc.StreamingCTC.stream`."""

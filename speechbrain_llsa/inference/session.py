@@ -10,8 +10,6 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
-import numpy as np
-
 from speechbrain_llsa.geometry import SAMPLE_RATE, check_integer
 from speechbrain_llsa.inference.resampling import (
     ResamplerState,
@@ -20,16 +18,8 @@ from speechbrain_llsa.inference.resampling import (
 )
 from speechbrain_llsa.inference.samples import mono_samples
 from speechbrain_llsa.inference.transcript import Transcript
-from speechbrain_llsa.lobes.text import (
-    CTCGreedyState,
-    TextState,
-    ctc_greedy_decode_streaming,
-)
-from speechbrain_llsa.snapshot import (
-    blank_array,
-    read_snapshot,
-    write_snapshot,
-)
+from speechbrain_llsa.lobes.text import GreedySearch, TextState
+from speechbrain_llsa.snapshot import read_snapshot, write_snapshot
 
 LONGEST_SAMPLES = 1 << 42
 """Longest stream that a snapshot may hold: 66 days at the highest rate, so
@@ -44,8 +34,9 @@ class SessionState:
     """What the model remembers of front end and encoder; it has ``fork()``.
     ``None`` once the stream has ended: then nothing but the text is kept."""
 
-    labels: CTCGreedyState = field(default_factory=CTCGreedyState)
-    """Greedy decoding."""
+    search: Any = None
+    """What the search remembers; it has ``fork()``. ``None`` once the stream
+    has ended."""
 
     text: TextState = field(default_factory=TextState)
     """Joining of labels to text."""
@@ -74,7 +65,7 @@ class SessionState:
         return replace(
             self,
             model=self.model and self.model.fork(),
-            labels=self.labels.fork(),
+            search=self.search and self.search.fork(),
             text=self.text.fork(),
             signal=self.signal and self.signal.fork(),
         )
@@ -99,6 +90,9 @@ class Session:
     snapshot : bytes, optional
         What :meth:`snapshot` gave: the session goes on from there. It may
         come from a stranger.
+    search : GreedySearch, optional
+        Turns log-probabilities into labels
+        (:mod:`speechbrain_llsa.lobes.tokens`). Greedy by default.
 
     Raises
     ------
@@ -140,10 +134,12 @@ class Session:
     True
     """
 
-    def __init__(self, model, text_decoder, snapshot=None):
+    def __init__(self, model, text_decoder, snapshot=None, search=None):
+        search = GreedySearch() if search is None else search
         for name, part, needed in (
             ("model", model, "make_streaming_context"),
             ("text_decoder", text_decoder, "decode_streaming"),
+            ("search", search, "look_ahead"),
         ):
             if not hasattr(part, needed):
                 raise TypeError(
@@ -152,6 +148,7 @@ class Session:
                 )
         self._model = model
         self._text_decoder = text_decoder
+        self._search = search
         self.reset()
         if snapshot is not None:
             self._state = self._read(snapshot)
@@ -168,7 +165,7 @@ class Session:
 
     def reset(self):
         """Forgets everything: the session is as new."""
-        self._state = SessionState(self._model.make_streaming_context())
+        self._state = self._new_state()
 
     def fork(self):
         """A second session that stands where this one stands. Neither knows
@@ -196,8 +193,10 @@ class Session:
         Raises
         ------
         ValueError
-            If the text is longer than 16 MiB.
+            If the text is longer than 16 MiB, or if what the search remembers
+            cannot be written.
         """
+        self._check_search()
         state = replace(
             self._state, model=self._model.export_context(self._state.model)
         )
@@ -261,14 +260,23 @@ class Session:
         ]
         return hashlib.sha256(json.dumps(about).encode()).hexdigest()
 
-    def _read(self, snapshot):
-        state = read_snapshot(snapshot, self._fingerprint(), self._form)
-        last, labels = state.labels.last, len(self._text_decoder.pieces)
-        if last is not None and not -1 <= last[0] < labels:
+    def _check_search(self):
+        if not hasattr(self._search, "context_form"):
             raise ValueError(
-                f"snapshot: got {last[0]} as the last label, allowed is -1 to "
-                f"{labels - 1}"
+                f"snapshot: got a session with {type(self._search).__name__}, "
+                "allowed is a search whose state can be written, as that of "
+                "GreedySearch"
             )
+
+    def _new_state(self):
+        return SessionState(
+            self._model.make_streaming_context(),
+            self._search.make_streaming_context(),
+        )
+
+    def _read(self, snapshot):
+        self._check_search()
+        state = read_snapshot(snapshot, self._fingerprint(), self._form)
         state.model = self._model.import_context(state.model)
         return state
 
@@ -281,16 +289,22 @@ class Session:
         if finished:
             return SessionState(committed=committed, finished=True)
         if values["sample_rate"] is None:
-            return SessionState(self._model.make_streaming_context())
+            return self._new_state()
         sample_rate = check_rate("sample_rate", values["sample_rate"])
         received = values["signal.received"]
         check_integer("signal.received", received, 0)
         if received > LONGEST_SAMPLES:
             raise ValueError(f"signal.received is above {LONGEST_SAMPLES}")
         signal = _resampler(sample_rate).context_form(received)
+        model = self._model.context_form(signal.given)
+        search = self._search.context_form(
+            _below("search", values),
+            self._model.committed_frames(model),
+            len(self._text_decoder.pieces),
+        )
         return SessionState(
-            self._model.context_form(signal.given),
-            CTCGreedyState(blank_array(np.int64, 1)),
+            model,
+            search,
             TextState(started=bool(committed)),
             sample_rate,
             signal,
@@ -309,19 +323,28 @@ class Session:
         log_probs, ahead = self._model.stream(
             samples, state.model, state.finished
         )
-        committed = self._decode(log_probs, state.labels, state.text)
-        provisional = self._decode(
-            ahead, state.labels.fork(), state.text.fork()
-        )
+        tokens = self._search.advance(log_probs, state.search, state.finished)
+        committed = self._text_of(tokens, state.text)
+        tokens = self._search.look_ahead(ahead, state.search)
+        provisional = self._text_of(tokens, state.text.fork())
         state.committed += committed
         if state.finished:
             state = SessionState(committed=state.committed, finished=True)
         self._state = state
         return Transcript(committed, provisional)
 
-    def _decode(self, log_probs, labels, text):
-        (new,) = ctc_greedy_decode_streaming(log_probs[None], labels)
-        return self._text_decoder.decode_streaming(new, text)
+    def _text_of(self, tokens, state):
+        labels = [token.label for token in tokens]
+        return self._text_decoder.decode_streaming(labels, state)
+
+
+def _below(name, values):
+    """The values of a snapshot whose names begin with this one."""
+    return {
+        key.removeprefix(f"{name}."): value
+        for key, value in values.items()
+        if key.startswith(f"{name}.")
+    }
 
 
 @lru_cache(maxsize=8)

@@ -83,6 +83,7 @@ WITHOUT_PYTORCH = (
     "geometry.py",
     "snapshot.py",
     "lobes/text.py",
+    "lobes/tokens.py",
     "inference/onnx.py",
     "inference/resampling.py",
     "inference/samples.py",

@@ -171,13 +171,11 @@ def test_rows_without_work_do_not_change():
         session.push(make_signal(7000))
     while batcher.step():
         pass
-    before = [deepcopy(part) for part in [*batcher._state, batcher._labels]]
+    before = deepcopy(batcher._state)
     waiting.push(make_signal(10))
     running.push(make_signal(8000, 1))
     assert batcher.step() == [running]
-    for old, new in zip(
-        before, [*batcher._state, batcher._labels], strict=True
-    ):
+    for old, new in zip(before, batcher._state, strict=True):
         assert (old[[0, 2]] == new[[0, 2]]).all()
     assert any(
         not torch.equal(old[1], new[1])

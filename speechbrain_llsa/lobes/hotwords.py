@@ -1,0 +1,226 @@
+"""Words that a stream is likely to hold, as a bonus on the score of beams.
+
+A bonus grows with each character of a hotword, so that a beam survives until
+the word is complete, and is taken back when it does not complete.
+"""
+
+import math
+from typing import Any, NamedTuple
+
+
+class WordState(NamedTuple):
+    """What lies behind the next word of a beam."""
+
+    language_model: Any
+    """State of the language model, ``None`` without one."""
+
+    progress: tuple = ()
+    """Phrases that have begun: (phrase, words of it)."""
+
+    pending: float = 0.0
+    """Bonus for those, to be taken back if they do not complete."""
+
+
+class WordScorer:
+    """Scores words with a language model, hotwords, or both.
+
+    It has the methods of the host's ``KenlmScorer``, and stands in its place
+    in the host's beam searchers.
+
+    Arguments
+    ---------
+    language_model : LanguageModel, optional
+        Scores all words.
+    hotwords : iterable of str
+        Words or phrases, spelled as the model writes them.
+    weight : float
+        What a whole hotword adds to the log-probability of a beam.
+
+    Example
+    -------
+    >>> scorer = WordScorer(None, ["NEW YORK"], 8.0)
+    >>> state = scorer.get_start_state()
+    >>> scorer.bonus(state, "NE")
+    2.0
+    >>> bonus, state = scorer.score(state, "NEW")
+    >>> bonus, scorer.bonus(state, "YORK"), scorer.bonus(state, "X")
+    (3.0, 5.0, -3.0)
+    >>> scorer.score(state, "YORK")[0], scorer.score(state, "CITY")[0]
+    (5.0, -3.0)
+    """
+
+    def __init__(self, language_model=None, hotwords=(), weight=0.0):
+        self.language_model = language_model
+        self.weight = weight
+        self._phrases = [tuple(hotword.split()) for hotword in hotwords]
+        self._sizes = [len(" ".join(phrase)) for phrase in self._phrases]
+        self._words = {word for phrase in self._phrases for word in phrase}
+        self._known = {part for word in self._words for part in _parts(word)}
+        # by first word, the phrases; by part of one, how much of a phrase
+        self._beginning, self._begun = {}, {}
+        for index, (first, *_) in enumerate(self._phrases):
+            self._beginning.setdefault(first, []).append((index, 0))
+            for part in _parts(first):
+                self._begun[part] = max(
+                    len(part) / self._sizes[index], self._begun.get(part, 0.0)
+                )
+
+    @property
+    def order(self):
+        """How many words decide about the next one, and this one itself."""
+        longest = max(map(len, self._phrases), default=1)
+        model = self.language_model
+        return max(longest, 1 if model is None else model.order)
+
+    def get_start_state(self):
+        """The state before any word.
+
+        Returns
+        -------
+        WordState
+        """
+        model = self.language_model
+        return WordState(None if model is None else model.start_state())
+
+    def score(self, state, word, is_last_word=False):
+        """Scores the next word.
+
+        Arguments
+        ---------
+        state : WordState
+            What lies behind it.
+        word : str
+            The word.
+        is_last_word : bool
+            Whether the text ends with it.
+
+        Returns
+        -------
+        float
+            What it adds to the score of a beam.
+        WordState
+            What lies behind the word after it.
+        """
+        score, model_state = 0.0, None
+        if self.language_model is not None:
+            score, model_state = self.language_model.score(
+                state.language_model, word, is_last_word, word in self._words
+            )
+        progress, complete = [], False
+        for index, done in (*state.progress, *self._beginning.get(word, ())):
+            if self._phrases[index][done] != word:
+                continue
+            if done + 1 == len(self._phrases[index]):
+                complete = True
+            else:
+                progress.append((index, done + 1))
+        pending = self.weight * max(
+            (self._part(index, done) for index, done in progress), default=0.0
+        )
+        bonus = self.weight * complete + pending - state.pending
+        return score + bonus, WordState(model_state, tuple(progress), pending)
+
+    def score_partial_token(self, partial_word):
+        """Scores a word that has begun by itself: what the language model
+        takes for one that it does not know.
+
+        Arguments
+        ---------
+        partial_word : str
+            Its characters so far.
+
+        Returns
+        -------
+        float
+        """
+        if self.language_model is None or partial_word in self._known:
+            return 0.0
+        return self.language_model.score_partial_word(partial_word)
+
+    def bonus(self, state, partial_word):
+        """What hotwords add to the score of a beam whose word has begun,
+        besides what :meth:`score` gave for the words before.
+
+        Arguments
+        ---------
+        state : WordState
+            What lies behind the word.
+        partial_word : str
+            Its characters so far.
+
+        Returns
+        -------
+        float
+            Negative where it takes back the bonus of a phrase.
+        """
+        if not partial_word:
+            return 0.0
+        part = self._begun.get(partial_word, 0.0)
+        for index, done in state.progress:
+            if self._phrases[index][done].startswith(partial_word):
+                begun = self._part(index, done) * self._sizes[index] + 1
+                part = max(
+                    part, (begun + len(partial_word)) / self._sizes[index]
+                )
+        return self.weight * part - state.pending
+
+    def _part(self, index, done):
+        """The part of a phrase that its first words are."""
+        words = self._phrases[index][:done]
+        return len(" ".join(words)) / self._sizes[index]
+
+
+def _parts(word):
+    """All beginnings of a word, itself included."""
+    return [word[:end] for end in range(1, len(word) + 1)]
+
+
+def check_hotwords(hotwords, weight):
+    """Refuses what is not a list of hotwords with a weight.
+
+    Arguments
+    ---------
+    hotwords : iterable of str
+        Words or phrases.
+    weight : float
+        What each adds.
+
+    Returns
+    -------
+    tuple of str
+        The hotwords, each once, with single spaces.
+
+    Raises
+    ------
+    TypeError
+        If an argument is of another type.
+    ValueError
+        If a hotword is empty, or the weight is negative or not finite.
+
+    Example
+    -------
+    >>> check_hotwords(["NEW  YORK", "NEW YORK"], 8.0)
+    ('NEW YORK',)
+    """
+    if isinstance(hotwords, str) or not hasattr(hotwords, "__iter__"):
+        raise TypeError(
+            f"hotwords: got {hotwords!r}, allowed is a list of texts"
+        )
+    if isinstance(weight, bool) or not isinstance(weight, (int, float)):
+        raise TypeError(f"hotword_weight: got {weight!r}, allowed is a number")
+    if not 0 <= weight < math.inf:
+        raise ValueError(
+            f"hotword_weight: got {weight}, allowed is 0 or a positive number"
+        )
+    checked = {}
+    for hotword in hotwords:
+        if not isinstance(hotword, str):
+            raise TypeError(
+                f"hotwords: got {hotword!r}, allowed are words and phrases"
+            )
+        if not hotword.split():
+            raise ValueError(
+                f"hotwords: got {hotword!r}, allowed are words and phrases"
+            )
+        checked[" ".join(hotword.split())] = None
+    return tuple(checked)

@@ -1,0 +1,234 @@
+"""Word n-grams of KenLM, from files that may be a stranger's.
+
+KenLM and pygtrie, which the host's scorer needs, are extras of this package.
+"""
+
+import math
+import re
+from pathlib import Path
+
+from speechbrain_llsa.geometry import check_type
+
+BINARY_MARK = b"mmap lm http://kheafield.com/code"
+HIGHEST_ORDER = 6
+HEAD_BYTES = 1 << 16
+TAIL_BYTES = 1 << 10
+
+_COUNT = re.compile(r"ngram ([0-9]{1,2})=([0-9]{1,12})")
+
+
+class LanguageModel:
+    """A word n-gram model, as the host's ``KenlmScorer`` scores with it; it
+    serves any number of sessions.
+
+    Arguments
+    ---------
+    path : str or pathlib.Path
+        A file in ARPA format, or KenLM's binary of one.
+    alpha : float
+        Weight of its log-probabilities.
+    beta : float
+        What each word adds to the score.
+    unk_score_offset : float
+        What an unknown word adds to its log-probability (base 10).
+    trust : bool
+        Whether the file may be a binary: it is mapped into memory as it is,
+        and a damaged one can end the process.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ImportError
+        If KenLM or pygtrie is not installed.
+    ValueError
+        If the file is damaged, or a binary without trust, or a weight is not
+        finite.
+    """
+
+    def __init__(
+        self, path, alpha=0.5, beta=1.5, unk_score_offset=-10.0, trust=False
+    ):
+        weights = {
+            "alpha": alpha,
+            "beta": beta,
+            "unk_score_offset": unk_score_offset,
+        }
+        for name, value in weights.items():
+            check_number(name, value)
+        check_type("language_model", path, (str, Path))
+        path = Path(path)
+        binary = _check_file(path, trust)
+        model, KenlmScorer, unigrams = _load(path, binary)
+        self.words = unigrams
+        self._scorer = KenlmScorer(model, unigrams, **weights)
+        # Hotwords are never taken for unknown words.
+        weights["unk_score_offset"] = 0.0
+        self._lenient = KenlmScorer(model, unigrams, **weights)
+
+    @property
+    def order(self):
+        """Words of its longest n-grams."""
+        return self._scorer.order
+
+    def start_state(self):
+        """The state at the beginning of a sentence."""
+        return self._scorer.get_start_state()
+
+    def score(self, state, word, is_last_word=False, known=False):
+        """Scores the next word.
+
+        Arguments
+        ---------
+        state : object
+            What lies behind it.
+        word : str
+            The word.
+        is_last_word : bool
+            Whether the sentence ends with it.
+        known : bool
+            Whether it is no unknown word, whatever the model says.
+
+        Returns
+        -------
+        float
+            What it adds to the score of a beam.
+        object
+            What lies behind the word after it.
+        """
+        scorer = self._lenient if known else self._scorer
+        return scorer.score(state, word, is_last_word)
+
+    def score_partial_word(self, partial_word):
+        """What a word that has begun adds: nothing, or the offset of an
+        unknown one.
+
+        Arguments
+        ---------
+        partial_word : str
+            Its characters so far.
+
+        Returns
+        -------
+        float
+        """
+        return self._scorer.score_partial_token(partial_word)
+
+
+def check_number(name, value):
+    """Refuses what is not a finite number.
+
+    Arguments
+    ---------
+    name : str
+        For the error.
+    value : object
+        The number.
+
+    Raises
+    ------
+    TypeError
+        If it is not a number.
+    ValueError
+        If it is not finite.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{name}: got {value!r}, allowed is a number")
+    if not math.isfinite(value):
+        raise ValueError(f"{name}: got {value}, allowed is a finite number")
+
+
+def _check_file(path, trust):
+    """Whether the file is a binary; refuses what KenLM is not to see."""
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"language_model: got {str(path)!r}, allowed is an existing file "
+            "in ARPA format"
+        )
+    size = path.stat().st_size
+    with path.open("rb") as stream:
+        head = stream.read(HEAD_BYTES)
+        stream.seek(max(0, size - TAIL_BYTES))
+        tail = stream.read()
+    if head.startswith(BINARY_MARK):
+        if not trust:
+            raise ValueError(
+                f"language_model: got {path.name}, a binary of KenLM, which "
+                "is mapped into memory unchecked; allowed without trust is a "
+                "file in ARPA format"
+            )
+        return True
+    _check_counts(path, head, size)
+    if b"\\end\\" not in tail:
+        raise _damaged(path, "it does not end with \\end\\")
+    return False
+
+
+def _check_counts(path, head, size):
+    """Refuses more n-grams than the file can hold, since KenLM takes memory
+    for all of them at first."""
+    text = head.decode("utf-8", errors="replace")
+    lines = [line.strip() for line in text.splitlines()]
+    if "\\data\\" not in lines:
+        raise _damaged(path, "it has no line \\data\\")
+    counts = []
+    for line in lines[lines.index("\\data\\") + 1 :]:
+        found = _COUNT.fullmatch(line)
+        if found is None:
+            if line:
+                break
+            continue
+        if int(found[1]) != len(counts) + 1:
+            raise _damaged(path, f"{line!r} comes out of order")
+        counts.append(int(found[2]))
+    if not 1 <= len(counts) <= HIGHEST_ORDER:
+        raise _damaged(
+            path, f"it has n-grams of {len(counts)} orders, allowed is 1 to 6"
+        )
+    if 4 * sum(counts) > size:
+        raise _damaged(path, f"{size} bytes cannot hold {sum(counts)} n-grams")
+
+
+def _load(path, binary):
+    try:
+        import kenlm
+        from speechbrain.integrations.decoders.kenlm_scorer import KenlmScorer
+    except ImportError as error:
+        raise ImportError(
+            "kenlm, pygtrie: not installed, needed for language models: "
+            'pip install "speechbrain-llsa[kenlm]"'
+        ) from error
+    config = kenlm.Config()
+    config.show_progress = False
+    config.arpa_complain = kenlm.ARPALoadComplain.NONE
+    try:
+        model = kenlm.Model(str(path), config)
+        unigrams = None if binary else _unigrams(path)
+    except MemoryError:
+        raise
+    except Exception as error:  # KenLM has an error for each kind of damage
+        raise _damaged(path, " ".join(str(error).split())[:300]) from error
+    return model, KenlmScorer, unigrams
+
+
+def _unigrams(path):
+    """The words of a model. The host's reader leaves out those without a
+    back-off weight, which ARPA allows."""
+    words, inside = set(), False
+    with path.open(encoding="utf-8") as stream:
+        for line in stream:
+            line = line.strip()
+            if inside and line.startswith("\\"):
+                break
+            inside = inside or line == "\\1-grams:"
+            parts = line.split()
+            if inside and len(parts) in (2, 3):
+                words.add(parts[1])
+    return words
+
+
+def _damaged(path, why):
+    return ValueError(
+        f"language_model: got a damaged {path.name}, allowed is a file in "
+        f"ARPA format: {why}"
+    )

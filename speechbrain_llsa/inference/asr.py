@@ -23,12 +23,10 @@ from speechbrain_llsa.inference.loading import load_hparams
 from speechbrain_llsa.inference.reason import reason
 from speechbrain_llsa.inference.resampling import StreamingResampler
 from speechbrain_llsa.inference.samples import mono_samples
+from speechbrain_llsa.inference.search import BeamSearchOptions
 from speechbrain_llsa.inference.session import Session
-from speechbrain_llsa.lobes.decoding import (
-    CTCGreedyState,
-    TextDecoder,
-    ctc_greedy_decode_streaming,
-)
+from speechbrain_llsa.lobes.beam import BeamSearch
+from speechbrain_llsa.lobes.decoding import GreedySearch, TextDecoder
 
 HPARAMS_ERRORS = (
     YAMLError,
@@ -87,6 +85,10 @@ class StreamingASR(HostStreamingASR):
                 f"tokenizer: got {labels} labels, allowed is "
                 f"{self.model.labels}, as the head has outputs"
             )
+        self._options = getattr(self.hparams, "search", None)
+        self.search = GreedySearch()
+        if self._options is not None:
+            self.search = self._options.make_search(self.text_decoder)
 
     @property
     def model(self):
@@ -169,13 +171,23 @@ class StreamingASR(HostStreamingASR):
                 raise
             raise _no_such_model(source) from error
 
-    def session(self, snapshot=None):
+    def session(
+        self, snapshot=None, search=None, hotwords=(), hotword_weight=8.0
+    ):
         """Begins a session: one live stream.
 
         Arguments
         ---------
         snapshot : bytes, optional
             What ``Session.snapshot`` gave: the session goes on from there.
+        search : str or GreedySearch or BeamSearch, optional
+            How text is found: "greedy", "beam", or a search that was made
+            before. By default as the folder says, which is greedy if it says
+            nothing; with hotwords always a beam search.
+        hotwords : iterable of str
+            Words or phrases that the stream is likely to hold.
+        hotword_weight : float
+            What a whole one adds to the log-probability of a text.
 
         Returns
         -------
@@ -184,12 +196,65 @@ class StreamingASR(HostStreamingASR):
         Raises
         ------
         TypeError
-            If the snapshot is not bytes.
+            If an argument is of another type.
         ValueError
-            If the model's attention cannot stream, or if the snapshot is
-            damaged, of another model or of another version.
+            If the model's attention cannot stream, if the snapshot is
+            damaged, of another model or of another version, if there is no
+            such search, or a hotword cannot be spelled.
         """
-        return Session(self.model, self.text_decoder, snapshot)
+        search = self._choose_search(search, hotwords, hotword_weight)
+        return Session(self.model, self.text_decoder, snapshot, search)
+
+    def beam_search(self, **changes):
+        """Makes a beam search for this model.
+
+        Arguments
+        ---------
+        **changes : dict
+            Arguments of :class:`speechbrain_llsa.lobes.beam.BeamSearch`; the
+            others are as the folder says.
+
+        Returns
+        -------
+        BeamSearch
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such language model.
+        TypeError
+            If an argument is unknown or of another type.
+        ValueError
+            If an argument is out of range, or the language model is damaged.
+        """
+        options = self._options or BeamSearchOptions()
+        return options.make_search(self.text_decoder, **changes)
+
+    def _choose_search(self, search, hotwords, hotword_weight):
+        if search is None:
+            search = self.search
+            if hotwords and isinstance(search, GreedySearch):
+                search = "beam"
+        if isinstance(search, str):
+            if search not in ("greedy", "beam"):
+                raise ValueError(
+                    f"search: got {search!r}, allowed is greedy, beam or a "
+                    "search object"
+                )
+            if search == "greedy":
+                search = GreedySearch()
+            elif isinstance(self.search, BeamSearch):
+                search = self.search
+            else:
+                search = self.beam_search()
+        if not hotwords:
+            return search
+        if not isinstance(search, BeamSearch):
+            raise ValueError(
+                f"hotwords: got some for {type(search).__name__}, allowed is "
+                "a beam search"
+            )
+        return search.with_hotwords(hotwords, hotword_weight)
 
     def batcher(self, slots=16):
         """Makes what runs many live streams at once, in batches.
@@ -211,7 +276,9 @@ class StreamingASR(HostStreamingASR):
             If the model's attention cannot stream, or the number is not
             positive.
         """
-        return SessionBatcher(self.model, self.text_decoder, slots)
+        return SessionBatcher(
+            self.model, self.text_decoder, slots, search=self.search
+        )
 
     @torch.no_grad()
     def transcribe_batch(self, wavs, wav_lens=None):
@@ -242,8 +309,16 @@ class StreamingASR(HostStreamingASR):
             check_type("wav_lens", wav_lens, torch.Tensor)
             wav_lens = wav_lens.to(self.device)
         log_probs, lengths = self.model(wavs, wav_lens)
-        rows = ctc_greedy_decode_streaming(log_probs, CTCGreedyState(), lengths)
-        return [self.text_decoder.decode(labels) for labels in rows]
+        return [
+            self._text_of(row[:length])
+            for row, length in zip(log_probs, lengths.tolist(), strict=True)
+        ]
+
+    def _text_of(self, log_probs):
+        """The text of a whole utterance, (frames, labels)."""
+        state = self.search.make_streaming_context()
+        tokens = self.search.advance(log_probs.cpu(), state, final=True)
+        return self.text_decoder.decode(token.label for token in tokens)
 
     def forward(self, wavs, wav_lens=None):
         """The same as :meth:`transcribe_batch`."""

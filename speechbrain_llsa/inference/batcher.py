@@ -50,6 +50,8 @@ class SessionBatcher:
         them is allocated here.
     step_frames : int, optional
         Frames of a step; llsa takes its hop, which is the default.
+    search : GreedySearch or BeamSearch, optional
+        Turns log-probabilities into labels. Greedy by default.
 
     Raises
     ------
@@ -89,7 +91,9 @@ class SessionBatcher:
     False
     """
 
-    def __init__(self, model, text_decoder, slots=16, step_frames=None):
+    def __init__(
+        self, model, text_decoder, slots=16, step_frames=None, search=None
+    ):
         check_type("model", model, StreamingCTC)
         check_type("text_decoder", text_decoder, TextDecoder)
         check_integer("slots", slots, 1)
@@ -103,7 +107,7 @@ class SessionBatcher:
         # since those of the initial state may be one and the same.
         self._state = [part.clone() for part in self._step.initial_state(slots)]
         self._initial = self._step.initial_state(1)
-        self._search = GreedySearch()
+        self._search = GreedySearch() if search is None else search
 
     @property
     def slots(self):
@@ -120,9 +124,15 @@ class SessionBatcher:
         """Seconds of audio that a step takes of each stream."""
         return self._clock.step_samples / SAMPLE_RATE
 
-    def session(self):
+    def session(self, search=None):
         """Begins a stream. Its slot is free again when it is finished, closed
         or ended by an error.
+
+        Arguments
+        ---------
+        search : GreedySearch or BeamSearch, optional
+            For this stream alone, such as one with its hotwords. That of the
+            batcher by default.
 
         Returns
         -------
@@ -142,7 +152,8 @@ class SessionBatcher:
             slot = self._slots.index(None)
             for kept, initial in zip(self._state, self._initial, strict=True):
                 kept[slot] = initial[0]
-            session = BatchedSession(self, self._clock, slot)
+            search = self._search if search is None else search
+            session = BatchedSession(self, self._clock, slot, search)
             self._slots[slot] = session
             return session
 
@@ -224,9 +235,11 @@ class BatchedSession:
         Where its steps lie.
     slot : int
         Row of the batcher's state.
+    search : GreedySearch or BeamSearch
+        Turns log-probabilities into labels.
     """
 
-    def __init__(self, batcher, clock, slot):
+    def __init__(self, batcher, clock, slot, search):
         self.sample_rate = None
         self.signal = None
         self._batcher = batcher
@@ -236,7 +249,8 @@ class BatchedSession:
         self._steps = 0
         self._ended = False
         self._finished = False
-        self._search_state = batcher._search.make_streaming_context()
+        self._search = search
+        self._search_state = search.make_streaming_context()
         self._text_state = TextState()
         self._text = ""
         self._read = 0
@@ -388,7 +402,7 @@ class BatchedSession:
 
     def _take(self, log_probs, ahead, final):
         """Turns log-probabilities into text, (frames, labels)."""
-        search, search_state = self._batcher._search, self._search_state.fork()
+        search, search_state = self._search, self._search_state.fork()
         text_state = self._text_state.fork()
         tokens = search.advance(log_probs, search_state, final)
         text = self._text_of(tokens, text_state)

@@ -12,6 +12,7 @@ import torch
 from hyperpyyaml import load_hyperpyyaml
 from speechbrain.utils.fetching import FetchConfig, LocalStrategy, fetch
 
+from speechbrain_llsa.inference.search import BeamSearchOptions
 from speechbrain_llsa.inference.trust import (
     check_hyperparameters,
     check_overrides,
@@ -77,6 +78,10 @@ def load_hparams(
         hparams["savedir"] = savedir
         hparams["pretrainer"].set_collect_in(savedir)
         files = hparams["pretrainer"].collect_files(source, **fetching)
+        if isinstance(hparams.get("search"), BeamSearchOptions):
+            hparams["search"].collect_files(
+                source, trust, savedir=savedir, **fetching
+            )
         return hparams, files
 
     if trust:

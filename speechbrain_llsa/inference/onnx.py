@@ -305,13 +305,16 @@ class OnnxStreamingASR:
         )
         return cls(model, decoder)
 
-    def session(self, snapshot=None):
+    def session(self, snapshot=None, search=None):
         """Begins a session: one live stream.
 
         Arguments
         ---------
         snapshot : bytes, optional
             What ``Session.snapshot`` gave: the session goes on from there.
+        search : BeamSearch, optional
+            Made with this object's ``text_decoder``. Greedy by default; a
+            beam search needs PyTorch.
 
         Returns
         -------
@@ -325,7 +328,7 @@ class OnnxStreamingASR:
             If the snapshot is damaged, of another model or of another
             version.
         """
-        return Session(self.model, self.text_decoder, snapshot)
+        return Session(self.model, self.text_decoder, snapshot, search)
 
     def latency_report(self):
         """The declared latency of the model.

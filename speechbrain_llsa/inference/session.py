@@ -90,7 +90,7 @@ class Session:
     snapshot : bytes, optional
         What :meth:`snapshot` gave: the session goes on from there. It may
         come from a stranger.
-    search : GreedySearch, optional
+    search : GreedySearch or BeamSearch, optional
         Turns log-probabilities into labels
         (:mod:`speechbrain_llsa.lobes.tokens`). Greedy by default.
 

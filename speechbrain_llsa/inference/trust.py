@@ -24,6 +24,8 @@ LARGEST_INTEGERS = {
     "look_back": 10_000,
     "look_ahead": 1_000,
     "hop": 1_000,
+    "beam_size": 1_000,
+    "most_provisional_frames": 100_000,
 }
 """Largest value of what costs time or memory without weights in a file."""
 
@@ -39,6 +41,7 @@ CLASSES = {
     _PACKAGE + "inference.host.HostHead",
     _PACKAGE + "inference.host.HostText",
     _PACKAGE + "inference.folder.FolderPretrainer",
+    _PACKAGE + "inference.search.BeamSearchOptions",
     "torch.nn.Linear",
     "torch.nn.modules.linear.Linear",
     "speechbrain.nnet.linear.Linear",

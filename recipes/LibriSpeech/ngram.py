@@ -1,0 +1,204 @@
+"""Word n-grams of transcripts, as an ARPA file for beam search.
+
+    python ngram.py digits.arpa --order 3 --data DATA --splits train
+    python ngram.py sentences.arpa --order 3 --text sentences --lines 20000
+
+The first counts the words of a folder in LibriSpeech layout, the second those
+of the sentences that `synthesize.py` speaks. The smoothing is Witten and
+Bell's, interpolated: a word that followed a history is as likely as its count
+says, less what the history leaves for words that never followed it. For more
+text than fits into memory take KenLM's own lmplz.
+"""
+
+import argparse
+import math
+from collections import Counter, defaultdict
+from pathlib import Path
+
+from synthesis.text import KINDS, make_texts, transcript_of
+
+from speechbrain_llsa.commands.parser import OneLineParser
+
+BEGIN, END, UNKNOWN = "<s>", "</s>", "<unk>"
+NEVER = -99.0
+"""Logarithm of a probability of 0, as ARPA files write it."""
+
+
+def estimate_ngrams(transcripts, order):
+    """Estimates the probabilities of an n-gram model.
+
+    Arguments
+    ---------
+    transcripts : iterable of str
+        Words with spaces between them, one sentence each.
+    order : int
+        Words of the longest n-grams, 1 to 6.
+
+    Returns
+    -------
+    list of dict
+        For n-grams of 1, 2, ... words: by n-gram, a tuple of str, its
+        probability after its first words, and the part of the probability
+        that remains after all of it for words that never followed.
+
+    Raises
+    ------
+    ValueError
+        If the order is out of range, or there are no words.
+
+    Example
+    -------
+    >>> unigrams, bigrams = estimate_ngrams(["A B", "A A"], order=2)
+    >>> probability, left = bigrams["A", "B"]
+    >>> round(probability, 3)  # half of 1/3, and half of that of B alone
+    0.264
+    """
+    if not 1 <= order <= 6:
+        raise ValueError(f"order: got {order}, allowed is 1 to 6")
+    followers = [defaultdict(Counter) for _ in range(order)]
+    for transcript in transcripts:
+        words = [BEGIN, *transcript.split(), END]
+        for end in range(1, len(words)):
+            for history in range(min(order, end + 1)):
+                before = tuple(words[end - history : end])
+                followers[history][before][words[end]] += 1
+    vocabulary = {*followers[0][()], UNKNOWN}
+    if len(vocabulary) < 3:
+        raise ValueError("transcripts: got no words, allowed is some text")
+    uniform = {(word,): 1 / len(vocabulary) for word in vocabulary}
+    levels, shorter = [], uniform
+    for histories in followers:
+        probabilities = {}
+        for before, words in histories.items():
+            left = _left(words)
+            total = sum(words.values())
+            for word in words if before else sorted(vocabulary):
+                lower = shorter[(*before[1:], word)]
+                probabilities[(*before, word)] = (1 - left) * words[
+                    word
+                ] / total + left * lower
+        levels.append(probabilities)
+        shorter = probabilities
+    levels[0][(BEGIN,)] = 0.0
+    lefts = {
+        before: _left(words)
+        for histories in followers[1:]
+        for before, words in histories.items()
+    }
+    return [
+        {
+            ngram: (value, lefts.get(ngram, 1.0))
+            for ngram, value in level.items()
+        }
+        for level in levels
+    ]
+
+
+def _left(words):
+    """What a history leaves for words that never followed it."""
+    return len(words) / (len(words) + sum(words.values()))
+
+
+def write_arpa(path, levels):
+    """Writes n-grams in ARPA format.
+
+    Arguments
+    ---------
+    path : str or pathlib.Path
+        The file.
+    levels : list of dict
+        As :func:`estimate_ngrams` gives them.
+    """
+    lines = ["\\data\\"]
+    lines += [f"ngram {n}={len(level)}" for n, level in enumerate(levels, 1)]
+    for n, level in enumerate(levels, 1):
+        lines += ["", f"\\{n}-grams:"]
+        for ngram in sorted(level):
+            probability, left = level[ngram]
+            logarithm = math.log10(probability) if probability else NEVER
+            line = f"{logarithm:.7f}\t{' '.join(ngram)}"
+            if n < len(levels) or n == 1:
+                line += f"\t{math.log10(left):.7f}"
+            lines.append(line)
+    lines += ["", "\\end\\", ""]
+    Path(path).write_text("\n".join(lines), encoding="utf-8")
+
+
+def read_transcripts(data, splits):
+    """The transcripts of a folder in LibriSpeech layout.
+
+    Arguments
+    ---------
+    data : str or pathlib.Path
+        The folder.
+    splits : list of str
+        Its sub-folders.
+
+    Returns
+    -------
+    list of str
+
+    Raises
+    ------
+    FileNotFoundError
+        If a sub-folder is missing, or holds no transcripts.
+    """
+    transcripts = []
+    for split in splits:
+        files = sorted(Path(data, split).rglob("*.trans.txt"))
+        if not files:
+            raise FileNotFoundError(
+                f"splits: got {split!r}, allowed is a folder in {data} with "
+                "transcripts (*.trans.txt)"
+            )
+        for file in files:
+            for line in file.read_text(encoding="utf-8").splitlines():
+                transcripts.append(line.partition(" ")[2])
+    return transcripts
+
+
+def main(arguments=None):
+    """Command line; see `--help`.
+
+    Arguments
+    ---------
+    arguments : list of str, optional
+        sys.argv[1:] by default.
+    """
+    parser = OneLineParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("out", metavar="OUT.arpa", help="file to write")
+    parser.add_argument(
+        "--order", type=int, default=3, help="words of an n-gram (default: 3)"
+    )
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--data", help="folder in LibriSpeech layout")
+    source.add_argument("--text", choices=KINDS, help="what is made up")
+    parser.add_argument(
+        "--splits", nargs="+", default=["train"], help="folders of --data"
+    )
+    parser.add_argument(
+        "--lines", type=int, default=20000, help="how much of --text"
+    )
+    parser.add_argument("--seed", type=int, default=1, help="of --text")
+    options = parser.parse_args(arguments)
+    try:
+        if options.data:
+            transcripts = read_transcripts(options.data, options.splits)
+        else:
+            texts = make_texts(
+                options.text, {"lines": options.lines}, options.seed
+            )
+            transcripts = map(transcript_of, texts["lines"])
+        levels = estimate_ngrams(transcripts, options.order)
+        write_arpa(options.out, levels)
+    except (ValueError, OSError) as error:
+        parser.error(error)
+    counts = ", ".join(str(len(level)) for level in levels)
+    print(f"{options.out}: {counts} n-grams of 1 to {len(levels)} words")
+
+
+if __name__ == "__main__":
+    main()

@@ -32,7 +32,7 @@ def estimate_ngrams(transcripts, order):
     transcripts : iterable of str
         Words with spaces between them, one sentence each.
     order : int
-        Words of the longest n-grams, 1 to 6.
+        Words of the longest n-grams, 2 to 6, as KenLM takes them.
 
     Returns
     -------
@@ -53,8 +53,8 @@ def estimate_ngrams(transcripts, order):
     >>> round(probability, 3)  # half of 1/3, and half of that of B alone
     0.264
     """
-    if not 1 <= order <= 6:
-        raise ValueError(f"order: got {order}, allowed is 1 to 6")
+    if not 2 <= order <= 6:
+        raise ValueError(f"order: got {order}, allowed is 2 to 6")
     followers = [defaultdict(Counter) for _ in range(order)]
     for transcript in transcripts:
         words = [BEGIN, *transcript.split(), END]
@@ -117,7 +117,7 @@ def write_arpa(path, levels):
             probability, left = level[ngram]
             logarithm = math.log10(probability) if probability else NEVER
             line = f"{logarithm:.7f}\t{' '.join(ngram)}"
-            if n < len(levels) or n == 1:
+            if n < len(levels):
                 line += f"\t{math.log10(left):.7f}"
             lines.append(line)
     lines += ["", "\\end\\", ""]

@@ -8,6 +8,10 @@ from pathlib import Path
 from tqdm import tqdm
 
 from speechbrain_llsa.commands.model import add_model_arguments, load_model
+from speechbrain_llsa.commands.search import (
+    add_search_arguments,
+    choose_search,
+)
 from speechbrain_llsa.inference.audio import audio_info, read_blocks
 
 NAME = "transcribe"
@@ -36,6 +40,7 @@ def add_arguments(parser):
         action="store_true",
         help="print one line of JSON for each file, when it ends",
     )
+    add_search_arguments(parser)
 
 
 def run(arguments):
@@ -54,6 +59,7 @@ def run(arguments):
         If the model or a file cannot be read.
     """
     asr = load_model(arguments)
+    search = choose_search(asr, arguments)
     infos = {path: audio_info(path) for path in arguments.files}
     latency = asr.model.latency_report().declared_latency
     for path in arguments.files:
@@ -61,7 +67,8 @@ def run(arguments):
         output = _output(arguments.json)
         if not arguments.json and len(arguments.files) > 1:
             output.write(f"{path}: ")
-        text = _transcribe(asr.session(), path, info, output)
+        session = asr.session(search=search)
+        text = _transcribe(session, path, info, output)
         if arguments.json:
             result = {
                 "file": path,

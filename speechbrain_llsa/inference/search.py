@@ -5,14 +5,11 @@ from pathlib import Path
 
 from speechbrain.utils.fetching import fetch
 
-from speechbrain_llsa.lobes.beam import BeamSearch
+from speechbrain_llsa.lobes.beam import SCALES, BeamSearch
 from speechbrain_llsa.lobes.language_model import LanguageModel
 
 ARGUMENTS = tuple(inspect.signature(BeamSearch).parameters)[1:]
 """Names of the arguments that a file may give."""
-
-SCALES = ("alpha", "beta", "unk_score_offset")
-"""Those that belong to the language model."""
 
 
 class BeamSearchOptions:

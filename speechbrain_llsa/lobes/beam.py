@@ -37,6 +37,9 @@ LONGEST_WORD = 1000
 LONGEST_PLAIN_WORD = 64
 """Characters of a word that beams keep where nobody scores words."""
 
+SCALES = "alpha", "beta", "unk_score_offset"
+"""Arguments that belong to the language model."""
+
 SPM_MARK = "\u2581"
 NO_MARK = "\x01"
 
@@ -255,14 +258,15 @@ class BeamSearch:
                 raise ValueError(
                     f"{name}: got {value}, allowed is a negative number"
                 )
+        scales = alpha, beta, unk_score_offset
+        for name, value in zip(SCALES, scales, strict=True):
+            check_number(name, value)
         self.most_provisional_frames = most_provisional_frames
         self._vocabulary = _Vocabulary(text_decoder.pieces, blank_index)
         if language_model is not None and not isinstance(
             language_model, LanguageModel
         ):
-            language_model = LanguageModel(
-                language_model, alpha, beta, unk_score_offset
-            )
+            language_model = LanguageModel(language_model, *scales)
         if language_model is not None:
             self._vocabulary.check_language_model(language_model)
         self._language_model = language_model

@@ -3,6 +3,7 @@
 KenLM and pygtrie, which the host's scorer needs, are extras of this package.
 """
 
+import copy
 import math
 import re
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 from speechbrain_llsa.geometry import check_type
 
 BINARY_MARK = b"mmap lm http://kheafield.com/code"
-HIGHEST_ORDER = 6
+ORDERS = range(2, 7)
 HEAD_BYTES = 1 << 16
 TAIL_BYTES = 1 << 10
 
@@ -49,22 +50,21 @@ class LanguageModel:
     def __init__(
         self, path, alpha=0.5, beta=1.5, unk_score_offset=-10.0, trust=False
     ):
-        weights = {
+        scales = {
             "alpha": alpha,
             "beta": beta,
             "unk_score_offset": unk_score_offset,
         }
-        for name, value in weights.items():
+        for name, value in scales.items():
             check_number(name, value)
         check_type("language_model", path, (str, Path))
         path = Path(path)
         binary = _check_file(path, trust)
         model, KenlmScorer, unigrams = _load(path, binary)
         self.words = unigrams
-        self._scorer = KenlmScorer(model, unigrams, **weights)
-        # Hotwords are never taken for unknown words.
-        weights["unk_score_offset"] = 0.0
-        self._lenient = KenlmScorer(model, unigrams, **weights)
+        self._scorer = KenlmScorer(model, unigrams, **scales)
+        self._lenient = copy.copy(self._scorer)
+        self._lenient.unk_score_offset = 0.0
 
     @property
     def order(self):
@@ -181,9 +181,11 @@ def _check_counts(path, head, size):
         if int(found[1]) != len(counts) + 1:
             raise _damaged(path, f"{line!r} comes out of order")
         counts.append(int(found[2]))
-    if not 1 <= len(counts) <= HIGHEST_ORDER:
+    if len(counts) not in ORDERS:
         raise _damaged(
-            path, f"it has n-grams of {len(counts)} orders, allowed is 1 to 6"
+            path,
+            f"its n-grams have up to {len(counts)} words, allowed by KenLM is "
+            f"{ORDERS[0]} to {ORDERS[-1]}",
         )
     if 4 * sum(counts) > size:
         raise _damaged(path, f"{size} bytes cannot hold {sum(counts)} n-grams")

@@ -1,0 +1,99 @@
+"""How a command finds the text."""
+
+from speechbrain_llsa.lobes.language_model import LanguageModel
+
+SCALES = ("alpha", "beta")
+
+
+def add_search_arguments(parser):
+    """Declares ``--search`` and what a beam search takes.
+
+    Arguments
+    ---------
+    parser : argparse.ArgumentParser
+        Parser of the command.
+    """
+    group = parser.add_argument_group(
+        "search", "by default as the model's folder says, which is greedy"
+    )
+    group.add_argument(
+        "--search",
+        choices=("greedy", "beam"),
+        help="the options below imply beam",
+    )
+    group.add_argument(
+        "--beam_size", type=int, metavar="N", help="beams that are kept"
+    )
+    group.add_argument(
+        "--language_model",
+        metavar="FILE",
+        help="word n-grams in ARPA format, or with --trust KenLM's binary",
+    )
+    group.add_argument(
+        "--alpha", type=float, metavar="X", help="weight of the language model"
+    )
+    group.add_argument(
+        "--beta", type=float, metavar="X", help="what each word adds with it"
+    )
+    group.add_argument(
+        "--hotword",
+        action="append",
+        metavar="WORD",
+        help="word or phrase that is likely, any number of times",
+    )
+    group.add_argument(
+        "--hotword_weight",
+        type=float,
+        metavar="X",
+        help="what a hotword adds to the log-probability (default: 8)",
+    )
+
+
+def choose_search(asr, arguments):
+    """Makes the search that the arguments describe.
+
+    Arguments
+    ---------
+    asr : StreamingASR
+        The model.
+    arguments : argparse.Namespace
+        As :func:`add_search_arguments` declares them, and ``trust``.
+
+    Returns
+    -------
+    str or BeamSearch or None
+        For ``StreamingASR.session``; ``None`` as the folder says.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such language model.
+    ImportError
+        If KenLM is needed and not installed.
+    ValueError
+        If an argument is out of range, or does not go with the others.
+    """
+    changes = {
+        "beam_size": arguments.beam_size,
+        "language_model": arguments.language_model,
+        "alpha": arguments.alpha,
+        "beta": arguments.beta,
+        "hotwords": arguments.hotword,
+        "hotword_weight": arguments.hotword_weight,
+    }
+    changes = {
+        name: value for name, value in changes.items() if value is not None
+    }
+    if not changes:
+        return arguments.search
+    if arguments.search == "greedy":
+        raise ValueError(
+            f"--search: got greedy with {', '.join(changes)}, allowed with it "
+            "is beam"
+        )
+    if "language_model" in changes:
+        scales = {name: changes[name] for name in SCALES if name in changes}
+        changes["language_model"] = LanguageModel(
+            changes["language_model"], **scales, trust=arguments.trust
+        )
+    return asr.beam_search(**changes)

@@ -1,0 +1,273 @@
+"""Beam search while streaming gives what the host's gives for the whole: the
+same text, and the same score to the last bit."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from speechbrain.decoders.ctc import CTCBeamSearcher
+from word_ngrams import make_arpa
+
+from speechbrain_llsa.lobes.beam import (
+    LONGEST_PLAIN_WORD,
+    SETTLE_FRAMES,
+    BeamSearch,
+    HotwordBeamSearcher,
+)
+from speechbrain_llsa.lobes.hotwords import WordScorer
+from speechbrain_llsa.lobes.language_model import LanguageModel
+from speechbrain_llsa.lobes.text import PieceDecoder
+
+HOST_LABELS = {
+    "characters": ["<blank>", " ", "A", "B", "C"],
+    "sentencepiece": ["<blank>", "▁A", "B", "▁", "▁CA", "C", "▁BC"],
+    "no space": ["<blank>", "A", "B", "C"],
+}
+"""As one gives them to the host's searchers."""
+
+DECODERS = {
+    "characters": PieceDecoder(["", " ", "A", "B", "C"]),
+    "sentencepiece": PieceDecoder(
+        ["", " A", "B", " ", " CA", "C", " BC"],
+        ["", "A", "B", "", "CA", "C", "BC"],
+    ),
+    "no space": PieceDecoder(["", "A", "B", "C"]),
+}
+
+SCORERS = ["none", "hotwords", "model", "model and hotwords"]
+HOTWORDS = ("CAB", "A BC", "BC A CC")
+
+
+@pytest.fixture(scope="module")
+def arpa(recipes_path, tmp_path_factory):
+    """A language model of a few words."""
+    pytest.importorskip("kenlm")
+    pytest.importorskip("pygtrie")
+    return make_arpa(tmp_path_factory.mktemp("arpa") / "words.arpa")
+
+
+@pytest.fixture(scope="module", params=SCORERS)
+def scoring(request):
+    """Arguments of the search, and how to make the host's."""
+    arguments = {}
+    if "model" in request.param:
+        arpa = request.getfixturevalue("arpa")
+        arguments["language_model"] = LanguageModel(arpa)
+    if "hotwords" in request.param:
+        arguments |= {"hotwords": HOTWORDS, "hotword_weight": 4.0}
+
+    def make_host(**options):
+        if "hotwords" in request.param:
+            # the host has no hotwords: the whole at once through its loop
+            model = arguments.get("language_model")
+            scorer = WordScorer(model, HOTWORDS, 4.0)
+            return HotwordBeamSearcher(scorer, **options)
+        if "model" in request.param:
+            options["kenlm_model_path"] = str(arpa)
+        return CTCBeamSearcher(**options)
+
+    return arguments, make_host
+
+
+def random_log_probs(seed, frames, labels, sharpness):
+    """Frames at random, (frames, labels)."""
+    generator = np.random.default_rng(seed)
+    logits = generator.normal(size=(frames, labels)) * sharpness
+    return torch.from_numpy(logits).log_softmax(1)
+
+
+def in_pushes(log_probs, lengths):
+    """The frames in pushes of these lengths, and then the rest."""
+    start = 0
+    for length in lengths:
+        yield log_probs[start : start + length]
+        start += length
+    yield log_probs[start:]
+
+
+def text_of(units, tokens):
+    return DECODERS[units].decode(token.label for token in tokens)
+
+
+@pytest.mark.parametrize("units", ["characters", "sentencepiece"])
+@settings(max_examples=12, deadline=None, derandomize=True)
+@given(
+    seed=st.integers(0, 1 << 30),
+    frames=st.integers(0, 3 * SETTLE_FRAMES),
+    sharpness=st.sampled_from([0.5, 2.0, 6.0]),
+    beam_size=st.sampled_from([1, 3, 8]),
+    lengths=st.lists(st.integers(0, 70), max_size=6),
+)
+def test_streamed_equals_host(
+    scoring, units, seed, frames, sharpness, beam_size, lengths
+):
+    """Any split: tokens those of the whole, text and score the host's. What
+    is committed is part of what look_ahead shows before, which leaves the
+    state alone."""
+    arguments, make_host = scoring
+    labels = HOST_LABELS[units]
+    log_probs = random_log_probs(seed, frames, len(labels), sharpness)
+    host = make_host(blank_index=0, vocab_list=labels, beam_size=beam_size)
+    (hypothesis,) = host.decode_beams(log_probs[None])[0]
+    search = BeamSearch(DECODERS[units], beam_size=beam_size, **arguments)
+
+    state, tokens = search.make_streaming_context(), []
+    for push in in_pushes(log_probs, lengths):
+        before = state.fork()
+        ahead = search.look_ahead(push, state)
+        assert state == before
+        committed = search.advance(push, state)
+        assert committed == ahead[: len(committed)]
+        tokens += committed
+    tokens += search.advance(log_probs[:0], state, final=True)
+
+    assert tokens == search.decode(log_probs)
+    assert text_of(units, tokens) == hypothesis.text
+    assert state.score == hypothesis.lm_score
+    check_tokens(tokens, frames)
+
+
+def check_tokens(tokens, frames):
+    """One after the other, within the frames, without the blank."""
+    ends = [0]
+    for token in tokens:
+        assert ends[-1] <= token.start < token.end <= frames
+        assert token.label > 0 and 0 <= token.confidence <= 1
+        ends.append(token.end)
+
+
+@pytest.mark.parametrize("units", list(HOST_LABELS))
+def test_long_stream_is_bounded_and_exact(scoring, units):
+    """Nothing in the state grows with the stream, and yet text and score are
+    those of the host, which keeps everything."""
+    arguments, make_host = scoring
+    if units == "no space" and arguments:
+        pytest.skip("words need a space")
+    labels = HOST_LABELS[units]
+    frames, beam_size = 24 * SETTLE_FRAMES, 3
+    log_probs = random_log_probs(1, frames, len(labels), 3.0)
+    search = BeamSearch(DECODERS[units], beam_size=beam_size, **arguments)
+    # without words the host lets beams differ for longer
+    most = (10 if units == "no space" else 4) * SETTLE_FRAMES
+    state, tokens = search.make_streaming_context(), []
+    for push in log_probs.split(13):
+        tokens += search.advance(push, state)
+        for beam in state.beams:
+            size = len(beam.text) + len(beam.partial_word)
+            assert size < most + LONGEST_PLAIN_WORD
+            assert len(beam.text_frames.tokens) < most
+        cached = len(state.word_scores) + len(state.partial_scores)
+        assert cached < 2 * SETTLE_FRAMES * beam_size * len(labels)
+    tokens += search.advance(log_probs[:0], state, final=True)
+    host = make_host(blank_index=0, vocab_list=labels, beam_size=beam_size)
+    (hypothesis,) = host.decode_beams(log_probs[None])[0]
+    assert len(tokens) > 500
+    assert text_of(units, tokens) == hypothesis.text
+    assert state.score == hypothesis.lm_score
+
+
+def doubtful_start(frames):
+    """A or B, nearly as likely, and then silence for good."""
+    log_probs = np.full((frames, 5), -12.0)
+    log_probs[:, 0] = -0.0001
+    log_probs[3] = [-9, -9, -0.7, -0.71, -9]
+    return log_probs
+
+
+@pytest.mark.parametrize("length", [1, 7, 400])
+def test_doubt_does_not_last(length):
+    """Beams that differ in something old fall, at frames that no push can
+    move; before that nothing is committed."""
+    search = BeamSearch(
+        DECODERS["characters"], most_provisional_frames=3 * SETTLE_FRAMES
+    )
+    log_probs = doubtful_start(400)
+    state = search.make_streaming_context()
+    committed = []
+    for start in range(0, 400, length):
+        new = search.advance(log_probs[start : start + length], state)
+        committed += [(token, state.frames) for token in new]
+    ((token, frame),) = committed
+    assert (token.label, token.start, token.end) == (2, 3, 4)
+    assert 4 * SETTLE_FRAMES <= frame < 4 * SETTLE_FRAMES + length
+    assert len({beam.partial_word for beam in state.beams}) == 1
+    assert search.advance(log_probs[:0], state, final=True) == []
+
+
+def test_doubt_lasts_by_default():
+    """The host would keep both for ever: up to 30 s so does this."""
+    search = BeamSearch(DECODERS["characters"])
+    state = search.make_streaming_context()
+    assert search.advance(doubtful_start(1000), state) == []
+    assert {beam.partial_word for beam in state.beams} == {"A", "B"}
+
+
+def test_forks_do_not_know_each_other():
+    """Two streams that share a beginning give what each gives whole."""
+    search = BeamSearch(DECODERS["characters"], hotwords=["CAB"])
+    begin, *rests = (random_log_probs(s, 90, 5, 2.0) for s in range(3))
+    state = search.make_streaming_context()
+    tokens = search.advance(begin, state)
+    for rest in rests:
+        fork = state.fork()
+        whole = torch.cat([begin, rest])
+        given = tokens + search.advance(rest, fork, final=True)
+        assert given == search.decode(whole)
+
+
+def spoken(*labels):
+    """Frames that say labels, nearly for sure."""
+    log_probs = np.full((len(labels), 5), -9.0)
+    log_probs[range(len(labels)), labels] = -0.001
+    return log_probs
+
+
+def test_close_commits_and_goes_on():
+    """All that is best is committed; a label that goes on is not said twice,
+    and the word may go on."""
+    search = BeamSearch(DECODERS["characters"])
+    state = search.make_streaming_context()
+    tokens = search.advance(spoken(2, 2, 1, 3, 3), state)
+    assert text_of("characters", tokens) == "A "
+    tokens += search.close(state)
+    assert text_of("characters", tokens) == "A B"
+    assert search.close(state) == []
+    rest = search.advance(spoken(3, 3, 4, 0, 2, 1), state, final=True)
+    assert [token.label for token in rest] == [4, 2]
+    assert (rest[0].start, rest[0].end) == (7, 8)
+    assert search.close(state) == []
+
+
+def test_close_chooses_as_the_end_would():
+    """A close at the end of a stream gives its text."""
+    search = BeamSearch(DECODERS["sentencepiece"], hotwords=["CAB"])
+    for seed in range(8):
+        log_probs = random_log_probs(seed, 60, 7, 1.0)
+        state = search.make_streaming_context()
+        tokens = search.advance(log_probs, state) + search.close(state)
+        expected = text_of("sentencepiece", search.decode(log_probs))
+        assert text_of("sentencepiece", tokens) == expected
+
+
+def test_labels_without_text_count_as_blank():
+    """Control labels and the unknown one are never said."""
+    search = BeamSearch(PieceDecoder(["", " ⁇ ", "", " A", "B"]))
+    log_probs = np.log([[0.0001, 0.4, 0.3, 0.2999, 0.0001]] * 3)
+    assert search.decode(log_probs[:1]) == []
+    (token,) = search.decode(log_probs)
+    assert token.label == 3
+
+
+def test_shared_by_threads_and_streams():
+    """One search serves streams that are pushed in turns."""
+    search = BeamSearch(DECODERS["characters"])
+    rows = [random_log_probs(seed, 60, 5, 2.0) for seed in range(3)]
+    states = [search.make_streaming_context() for _ in rows]
+    given = [[] for _ in rows]
+    for start in range(0, 60, 5):
+        for row, state, tokens in zip(rows, states, given, strict=True):
+            tokens += search.advance(row[start : start + 5], state)
+    for row, state, tokens in zip(rows, states, given, strict=True):
+        tokens += search.advance(row[:0], state, final=True)
+        assert tokens == search.decode(row)

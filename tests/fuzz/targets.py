@@ -9,9 +9,11 @@ import copy
 import functools
 import io
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import soundfile
@@ -19,6 +21,7 @@ import torch
 from sentencepiece import SentencePieceProcessor, SentencePieceTrainer
 from speechbrain.dataio.encoder import CTCTextEncoder
 from tiny_model import make_model, make_signal, make_tokenizer
+from word_ngrams import make_arpa
 
 from speechbrain_llsa.inference.asr import StreamingASR
 from speechbrain_llsa.inference.folder import (
@@ -26,6 +29,9 @@ from speechbrain_llsa.inference.folder import (
     write_streaming_folder,
 )
 from speechbrain_llsa.lobes.decoding import TextDecoder
+from speechbrain_llsa.lobes.language_model import LanguageModel
+
+RECIPES = Path(__file__).parents[2] / "recipes" / "LibriSpeech"
 
 NAMED_ERRORS = (OSError, TypeError, ValueError)
 """What a loader may answer; everything else is a failure."""
@@ -139,6 +145,38 @@ def load_audio(folder, name):
     good_model().transcribe_file_offline(folder / name)
 
 
+def prepare_arpa(folder):
+    """Writes a language model."""
+    sys.path.insert(0, str(RECIPES))
+    make_arpa(folder / "words.arpa")
+
+
+def load_arpa(folder):
+    """Loads a language model, and scores with it."""
+    model = LanguageModel(folder / "words.arpa")
+    state = model.start_state()
+    for word in ("A", "BC", "X", "CAB"):
+        _, state = model.score(state, word)
+        model.score_partial_word(word)
+
+
+ARPA_TOKENS = (
+    b"\\end\\",
+    b"\\data\\",
+    b"\\1-grams:\n",
+    b"\n\n",
+    b"\t",
+    b"<s>",
+    b"<unk>",
+    b"nan",
+    b"-inf",
+    b"1e400",
+    b"99999999999999999999",
+    b"ngram 1=4294967295\n",
+    b"-1.5\tA\t-0.2\n",
+    b"\0",
+)
+
 YAML_TOKENS = (
     b"!new:os.system [ls]",
     b"!name:os.system",
@@ -204,6 +242,10 @@ def _part(name, file_name, part, make, pieces=False, tokens=()):
     )
 
 
+ARPA = ()
+if find_spec("kenlm") and find_spec("pygtrie"):
+    ARPA = (Target("arpa", "words.arpa", prepare_arpa, load_arpa, ARPA_TOKENS),)
+
 TARGETS = {
     target.name: target
     for target in (
@@ -239,5 +281,6 @@ TARGETS = {
             "extractor",
             functools.partial(copy_of, "extractor"),
         ),
+        *ARPA,
     )
 }

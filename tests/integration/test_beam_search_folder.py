@@ -1,0 +1,319 @@
+"""Beam search in a model: its folder, sessions, batches, ONNX, the command."""
+
+import shutil
+
+import pytest
+import soundfile
+import torch
+from speechbrain.inference.ASR import StreamingASR as HostStreamingASR
+from tiny_model import make_model, make_signal, make_tokenizer, split
+from word_ngrams import make_arpa
+
+from speechbrain_llsa.__main__ import main
+from speechbrain_llsa.inference.asr import StreamingASR
+from speechbrain_llsa.inference.folder import write_streaming_folder
+from speechbrain_llsa.inference.search import BeamSearchOptions
+from speechbrain_llsa.inference.session import Session
+from speechbrain_llsa.lobes.beam import BeamSearch
+from speechbrain_llsa.lobes.decoding import GreedySearch, TextDecoder
+
+ENTRY = """
+search: !new:speechbrain_llsa.inference.search.BeamSearchOptions
+    beam_size: 4
+"""
+
+SIGNAL = make_signal(40000)
+
+
+@pytest.fixture(scope="module")
+def greedy_folder(tmp_path_factory):
+    """A model without a word about its search. Not to be written to."""
+    path = tmp_path_factory.mktemp("model") / "streaming"
+    return write_streaming_folder(path, make_model(), make_tokenizer())
+
+
+@pytest.fixture(scope="module")
+def beam_folder(greedy_folder, tmp_path_factory):
+    """One that is searched with beams. Not to be written to."""
+    return with_entry(greedy_folder, tmp_path_factory.mktemp("beam") / "a")
+
+
+@pytest.fixture(scope="module")
+def greedy(greedy_folder):
+    return StreamingASR.from_hparams(greedy_folder)
+
+
+@pytest.fixture(scope="module")
+def beam(beam_folder):
+    return StreamingASR.from_hparams(beam_folder)
+
+
+def with_entry(folder, place, *lines):
+    """A copy of a folder with an entry for the search."""
+    shutil.copytree(folder, place)
+    with open(place / "hyperparams.yaml", "a", encoding="utf-8") as stream:
+        stream.write(ENTRY + "".join(f"    {line}\n" for line in lines))
+    return place
+
+
+def stream(session, signal=SIGNAL, lengths=(1, 5000, 9000, 3)):
+    """The text of a session, which is what its pushes commit."""
+    texts = [session.push(part).committed for part in split(signal, lengths)]
+    texts.append(session.finish().committed)
+    assert "".join(texts) == session.text
+    return session.text
+
+
+def offline(asr, search):
+    """The text of the whole at once, by a search."""
+    with torch.no_grad():
+        log_probs, _ = asr.model(SIGNAL[None])
+    tokens = search.decode(log_probs[0])
+    return asr.text_decoder.decode(token.label for token in tokens)
+
+
+def test_greedy_is_the_default(greedy):
+    """Without an entry nothing changes; a session may ask for beams."""
+    assert isinstance(greedy.search, GreedySearch)
+    text = stream(greedy.session())
+    assert text == stream(greedy.session(search="greedy"))
+    assert text == greedy.transcribe_batch(SIGNAL[None])[0]
+    given = stream(greedy.session(search="beam"))
+    assert given == offline(greedy, BeamSearch(greedy.text_decoder)) != text
+
+
+def test_a_folder_says_how(beam):
+    """Sessions, files and batches of a folder with an entry use its search;
+    the whole at once gives their text."""
+    search = BeamSearch(beam.text_decoder, beam_size=4)
+    expected = offline(beam, search)
+    assert stream(beam.session()) == expected
+    assert beam.transcribe_batch(SIGNAL[None]) == [expected]
+    batcher = beam.batcher(slots=2)
+    sessions = [batcher.session(), batcher.session(search=GreedySearch())]
+    for session in sessions:
+        session.push(SIGNAL)
+        session.finish()
+    while batcher.step():
+        pass
+    assert [session.text for session in sessions] == [
+        expected,
+        stream(beam.session(search="greedy")),
+    ]
+
+
+def test_padding_does_not_matter(beam):
+    """A row of a batch gives what it gives alone."""
+    wavs = torch.stack([SIGNAL, SIGNAL])
+    short = SIGNAL[:20000]
+    given = beam.transcribe_batch(wavs, torch.tensor([1.0, 0.5]))
+    alone = [beam.transcribe_batch(row[None])[0] for row in (SIGNAL, short)]
+    assert given == alone
+
+
+def test_overrides(beam_folder):
+    """Arguments of the entry can be changed when it is loaded."""
+    asr = StreamingASR.from_hparams(
+        beam_folder, overrides={"search": {"beam_size": 1}}
+    )
+    expected = offline(asr, BeamSearch(asr.text_decoder, beam_size=1))
+    assert stream(asr.session()) == expected
+
+
+def test_the_host_loads_it(beam_folder, greedy_folder):
+    """Its own class ignores the entry, and stays greedy."""
+    texts = []
+    for folder in (beam_folder, greedy_folder):
+        host = HostStreamingASR.from_hparams(source=str(folder))
+        greedy = host.hparams.make_decoder_streaming_context()
+        texts.append(type(greedy).__name__)
+    assert texts == ["CTCGreedyState"] * 2
+
+
+def test_fork_and_reset(greedy):
+    """A session with hotwords is a value, but cannot be written."""
+    session = greedy.session(hotwords=["ABBA", "DEAF"], hotword_weight=3.0)
+    expected = stream(session)
+    session.reset()
+    session.push(SIGNAL[:15000])
+    fork = session.fork()
+    for each in (session, fork):
+        each.push(SIGNAL[15000:])
+        each.finish()
+        assert each.text == expected
+    session.reset()
+    with pytest.raises(ValueError, match="snapshot: got a session with BeamSe"):
+        session.snapshot()
+
+
+def test_hotwords_of_one_session(greedy):
+    """They change what a session says, and no other session."""
+    plain = stream(greedy.session(search="beam"))
+    word = next(
+        word
+        for first in "ABCDEFG"
+        for word in (first + "AB", first + "FE", first + "GA")
+        if word not in plain.split()
+    )
+    given = stream(greedy.session(hotwords=[word], hotword_weight=100.0))
+    assert word in given.split()
+    assert stream(greedy.session(search="beam")) == plain
+    assert stream(greedy.session(hotwords=[word], hotword_weight=0)) == plain
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"search": "best"}, ValueError, "search: got 'best', allowed is gre"),
+        ({"search": 3}, TypeError, "search: got int, allowed is what has"),
+        (
+            {"search": "greedy", "hotwords": ["A"]},
+            ValueError,
+            "hotwords: got some for GreedySearch, allowed is a beam search",
+        ),
+        ({"hotwords": "AB"}, TypeError, "hotwords: got 'AB'"),
+        ({"hotwords": ["XY"]}, ValueError, "hotwords: got 'XY'"),
+        (
+            {"hotwords": ["A"], "hotword_weight": -1},
+            ValueError,
+            "hotword_weight: got -1",
+        ),
+    ],
+)
+def test_bad_sessions(greedy, options, error, message):
+    """Each gets an error that names the argument."""
+    with pytest.raises(error) as caught:
+        greedy.session(**options)
+    assert str(caught.value).startswith(message)
+
+
+def test_unknown_arguments(greedy):
+    """Of the entry, and of changes to it."""
+    with pytest.raises(TypeError, match="search: got the argument 'beams'"):
+        BeamSearchOptions(beams=3)
+    with pytest.raises(TypeError, match="search: got the argument 'beams'"):
+        greedy.beam_search(beams=3)
+
+
+@pytest.fixture(scope="module")
+def arpa(recipes_path, tmp_path_factory):
+    """A language model for the tiny model's letters."""
+    pytest.importorskip("kenlm")
+    pytest.importorskip("pygtrie")
+    path = tmp_path_factory.mktemp("arpa") / "words.arpa"
+    return make_arpa(path, words=("A", "BED", "CAB", "DEAF"))
+
+
+def test_language_model_in_the_folder(greedy_folder, arpa, tmp_path):
+    """Its name is that of a file in the folder, wherever that is moved."""
+    place = with_entry(
+        greedy_folder, tmp_path / "a", "language_model: words.arpa"
+    )
+    with pytest.raises(FileNotFoundError, match=r"which holds no words\.arpa"):
+        StreamingASR.from_hparams(place)
+    shutil.copy(arpa, place)
+    moved = place.rename(tmp_path / "moved")
+    asr = StreamingASR.from_hparams(moved)
+    search = BeamSearch(asr.text_decoder, beam_size=4, language_model=arpa)
+    text = stream(asr.session())
+    assert text == offline(asr, search)
+    without = asr.beam_search(language_model=None)
+    assert text != stream(asr.session(search=without))
+    (moved / "words.arpa").write_text("hello")
+    with pytest.raises(ValueError, match=r"got a damaged words\.arpa"):
+        StreamingASR.from_hparams(moved)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("language_model: ../words.arpa", "the text '../words.arpa'"),
+        ("language_model: ..", "holds no .."),
+        ("language_model: 3", "language_model: got 3"),
+        ("beam_prune_logp: 1", "beam_prune_logp: got 1"),
+        ("hotwords: A", "hotwords: got 'A'"),
+        ("hotword_weight: [1]", "hotword_weight: got [1]"),
+        ("most_provisional_frames: 9999999", "most_provisional_frames: got '9"),
+        ("no_argument: 1", "search: got the argument 'no_argument'"),
+        ("alpha: !new:os.system [ls]", "line "),
+    ],
+)
+def test_entries_of_strangers(greedy_folder, tmp_path, line, message):
+    """Only files in the folder, and only numbers that cost little."""
+    place = with_entry(greedy_folder, tmp_path / "a", line, "hotwords: [A]")
+    text = (place / "hyperparams.yaml").read_text(encoding="utf-8")
+    if line.startswith("hotwords"):
+        text = text.replace("    hotwords: [A]\n", "")
+        (place / "hyperparams.yaml").write_text(text, encoding="utf-8")
+    with pytest.raises((ValueError, FileNotFoundError)) as caught:
+        StreamingASR.from_hparams(place)
+    assert message in str(caught.value)
+
+
+@pytest.mark.slow
+def test_without_pytorch_models(greedy, tmp_path):
+    """An exported model takes a beam search too."""
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    from speechbrain_llsa.inference.export import export_model
+    from speechbrain_llsa.inference.onnx import OnnxStreamingASR
+
+    decoder = TextDecoder(make_tokenizer())
+    export_model(tmp_path / "out", make_model(), decoder)
+    asr = OnnxStreamingASR.from_folder(tmp_path / "out")
+    search = BeamSearch(asr.text_decoder, hotwords=["ABBA"])
+    expected = Session(greedy.model, decoder, search=search)
+    assert stream(asr.session(search=search)) == stream(expected)
+
+
+@pytest.fixture
+def run(greedy_folder, tmp_path, capsys):
+    """Runs the command on a file; gives its output, or its error."""
+    soundfile.write(tmp_path / "a.wav", SIGNAL.numpy(), 16000, subtype="FLOAT")
+
+    def run(*arguments):
+        code = main(
+            [
+                *("transcribe", "--model", str(greedy_folder)),
+                *(str(tmp_path / "a.wav"), *arguments),
+            ]
+        )
+        out, err = capsys.readouterr()
+        return err if code else out.removesuffix("\n")
+
+    return run
+
+
+def test_command(run, greedy):
+    """Options choose the search, and what it takes implies beams."""
+    assert run() == run("--search", "greedy") == stream(greedy.session())
+    assert run("--search", "beam") == stream(greedy.session(search="beam"))
+    search = greedy.beam_search(beam_size=2)
+    assert run("--beam_size", "2") == stream(greedy.session(search=search))
+    words = ["ABBA", "DEAF A"]
+    session = greedy.session(hotwords=words, hotword_weight=20.0)
+    arguments = [part for word in words for part in ("--hotword", word)]
+    assert run(*arguments, "--hotword_weight", "20") == stream(session)
+
+
+def test_command_with_a_language_model(run, greedy, arpa):
+    """With its weights."""
+    search = greedy.beam_search(language_model=arpa, alpha=0.7, beta=1.0)
+    given = run("--language_model", str(arpa), "--alpha", "0.7", "--beta", "1")
+    assert given == stream(greedy.session(search=search))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--search", "greedy", "--beam_size", "3"], "--search: got greedy w"),
+        (["--beam_size", "0"], "beam_size: got 0"),
+        (["--hotword", "xy"], "hotwords: got 'xy'"),
+        (["--language_model", "no.arpa"], "language_model: got 'no.arpa'"),
+        (["--alpha", "nan"], "alpha: got nan"),
+    ],
+)
+def test_bad_commands(run, arguments, message):
+    """One line."""
+    error = run(*arguments)
+    assert f"error: {message}" in error and error.count("\n") == 1

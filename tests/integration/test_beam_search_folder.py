@@ -13,9 +13,8 @@ from speechbrain_llsa.__main__ import main
 from speechbrain_llsa.inference.asr import StreamingASR
 from speechbrain_llsa.inference.folder import write_streaming_folder
 from speechbrain_llsa.inference.search import BeamSearchOptions
-from speechbrain_llsa.inference.session import Session
 from speechbrain_llsa.lobes.beam import BeamSearch
-from speechbrain_llsa.lobes.decoding import GreedySearch, TextDecoder
+from speechbrain_llsa.lobes.decoding import GreedySearch
 
 ENTRY = """
 search: !new:speechbrain_llsa.inference.search.BeamSearchOptions
@@ -248,22 +247,6 @@ def test_entries_of_strangers(greedy_folder, tmp_path, line, message):
     with pytest.raises((ValueError, FileNotFoundError)) as caught:
         StreamingASR.from_hparams(place)
     assert message in str(caught.value)
-
-
-@pytest.mark.slow
-def test_without_pytorch_models(greedy, tmp_path):
-    """An exported model takes a beam search too."""
-    pytest.importorskip("onnxruntime")
-    pytest.importorskip("onnxscript")
-    from speechbrain_llsa.inference.export import export_model
-    from speechbrain_llsa.inference.onnx import OnnxStreamingASR
-
-    decoder = TextDecoder(make_tokenizer())
-    export_model(tmp_path / "out", make_model(), decoder)
-    asr = OnnxStreamingASR.from_folder(tmp_path / "out")
-    search = BeamSearch(asr.text_decoder, hotwords=["ABBA"])
-    expected = Session(greedy.model, decoder, search=search)
-    assert stream(asr.session(search=search)) == stream(expected)
 
 
 @pytest.fixture

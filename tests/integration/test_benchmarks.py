@@ -106,6 +106,43 @@ def test_examples(load):
     assert result.attempted > 5 and result.failed == 0
 
 
+@pytest.mark.slow
+def test_beam_search_table(load, digits_corpus, tmp_path):
+    """A row for each search, with figures; no text differs offline."""
+    pytest.importorskip("kenlm")
+    pytest.importorskip("pygtrie")
+    from tiny_model import make_model, make_tokenizer
+    from word_ngrams import make_arpa
+
+    from speechbrain_llsa.inference.folder import write_streaming_folder
+
+    folder = write_streaming_folder(
+        tmp_path / "model", make_model(), make_tokenizer()
+    )
+    arpa = make_arpa(tmp_path / "words.arpa")
+    module, out = load("beam_search"), tmp_path / "section.md"
+    module.main(
+        [
+            *("--model", str(folder), "--data", str(digits_corpus)),
+            *("--language_model", str(arpa), "--beam_sizes", "2"),
+            *("--utterances", "2", "--snr", "10", "--out", str(out)),
+        ]
+    )
+    _, _, *rows = out.read_text(encoding="utf-8").splitlines()
+    cells = [[cell.strip() for cell in row.split("|")[1:-1]] for row in rows]
+    assert [row[0] for row in cells] == [
+        "greedy",
+        "beam of 2",
+        "beam of 2, language model",
+    ]
+    for _, wer, different, factor, median, most, _ in cells:
+        assert float(wer.removesuffix(" %")) > 50
+        assert different == "0"
+        assert float(factor) > 0
+        assert 0 <= float(median[:-2]) <= float(most[:-2])
+    assert doctest.testmod(module).failed == 0
+
+
 def test_peers_take_turns(load):
     """A B A B, each with a time for every turn."""
     common = load("common")

@@ -22,6 +22,7 @@ from speechbrain_llsa.inference.onnx import (
     read_description,
 )
 from speechbrain_llsa.inference.session import Session
+from speechbrain_llsa.lobes.beam import BeamSearch
 from speechbrain_llsa.lobes.decoding import TextDecoder
 
 pytest.importorskip("onnxruntime")
@@ -149,6 +150,21 @@ def test_snapshots_of_other_models_are_refused(exported, asr, decoder):
     for damaged in (data[:-1], data + b"0", data[:-1] + b"x"):
         with pytest.raises(ValueError, match="snapshot: got bytes that are"):
             asr.session(damaged)
+
+
+def test_beam_search(exported, asr, decoder):
+    """An exported model takes one; its text is that of PyTorch."""
+    search = BeamSearch(asr.text_decoder, beam_size=4, hotwords=["ABBA"])
+    sessions = [
+        asr.session(search=search),
+        Session(exported[0], decoder, search=search),
+    ]
+    for session in sessions:
+        session.push(make_signal(30000))
+        session.finish()
+    greedy = asr.session()
+    greedy.push(make_signal(30000))
+    assert sessions[0].text == sessions[1].text != greedy.text
 
 
 def test_sessions_do_not_know_of_each_other(asr):

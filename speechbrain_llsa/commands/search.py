@@ -2,8 +2,6 @@
 
 from speechbrain_llsa.lobes.language_model import LanguageModel
 
-SCALES = ("alpha", "beta")
-
 
 def add_search_arguments(parser):
     """Declares ``--search`` and what a beam search takes.
@@ -92,8 +90,7 @@ def choose_search(asr, arguments):
             "is beam"
         )
     if "language_model" in changes:
-        scales = {name: changes[name] for name in SCALES if name in changes}
         changes["language_model"] = LanguageModel(
-            changes["language_model"], **scales, trust=arguments.trust
+            changes["language_model"], arguments.trust
         )
     return asr.beam_search(**changes)

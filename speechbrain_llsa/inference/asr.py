@@ -27,6 +27,7 @@ from speechbrain_llsa.inference.search import BeamSearchOptions
 from speechbrain_llsa.inference.session import Session
 from speechbrain_llsa.lobes.beam import BeamSearch
 from speechbrain_llsa.lobes.decoding import GreedySearch, TextDecoder
+from speechbrain_llsa.lobes.hotwords import HOTWORD_WEIGHT
 
 HPARAMS_ERRORS = (
     YAMLError,
@@ -172,7 +173,11 @@ class StreamingASR(HostStreamingASR):
             raise _no_such_model(source) from error
 
     def session(
-        self, snapshot=None, search=None, hotwords=(), hotword_weight=8.0
+        self,
+        snapshot=None,
+        search=None,
+        hotwords=(),
+        hotword_weight=HOTWORD_WEIGHT,
     ):
         """Begins a session: one live stream.
 

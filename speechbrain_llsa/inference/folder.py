@@ -19,6 +19,8 @@ from speechbrain_llsa.geometry import SAMPLE_RATE, check_type
 from speechbrain_llsa.inference.asr import StreamingASR
 from speechbrain_llsa.inference.labels import load_tokenizer
 from speechbrain_llsa.inference.reason import reason
+from speechbrain_llsa.inference.search import BeamSearchOptions
+from speechbrain_llsa.inference.trust import check_hyperparameters
 from speechbrain_llsa.inference.weights import load_weights
 from speechbrain_llsa.lobes.ctc import StreamingCTC
 from speechbrain_llsa.lobes.decoding import pieces
@@ -178,7 +180,7 @@ def _load(loadable, path):
         ) from error
 
 
-def write_streaming_folder(folder, model, tokenizer):
+def write_streaming_folder(folder, model, tokenizer, search=None):
     """Writes a model so that ``StreamingASR.from_hparams`` loads it.
 
     The folder is complete or not there at all: it is written beside its place,
@@ -192,6 +194,9 @@ def write_streaming_folder(folder, model, tokenizer):
         The model. Its head is a ``torch.nn.Linear`` or the host's ``Linear``.
     tokenizer : CTCTextEncoder or SentencePieceProcessor
         Its labels, with the blank at 0.
+    search : BeamSearchOptions, optional
+        How text is found; the file of its language model is copied. Greedy by
+        default.
 
     Returns
     -------
@@ -202,9 +207,12 @@ def write_streaming_folder(folder, model, tokenizer):
     ------
     TypeError
         If model, head, encoder or tokenizer is of another kind.
+    FileNotFoundError
+        If there is no such language model.
     ValueError
-        If the tokenizer does not fit the head, or the written model does not
-        give what the model gives.
+        If the tokenizer does not fit the head, the written model does not
+        give what the model gives, or the search could not be loaded without
+        trust.
     FileExistsError
         If there is something else at the place.
     """
@@ -216,6 +224,10 @@ def write_streaming_folder(folder, model, tokenizer):
         )
     check_type("model", model, StreamingCTC)
     content = _hparams(model, tokenizer)
+    if search is not None:
+        check_type("search", search, BeamSearchOptions)
+        content += _search(search)
+        check_hyperparameters(content)
     folder.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=".streaming-", dir=folder.parent))
     try:
@@ -229,6 +241,8 @@ def write_streaming_folder(folder, model, tokenizer):
                 new / f"{name}.ckpt",
             )
         _save_tokenizer(tokenizer, new)
+        if search is not None and search.language_model is not None:
+            shutil.copy(search.language_model, new)
         _check_same(model, new)
         if folder.exists():
             folder.rename(old)
@@ -271,6 +285,14 @@ def _hparams(model, tokenizer):
         tokenizer_class=_class_name(_tokenizer_class(tokenizer)),
         tokenizer_file=_tokenizer_file(tokenizer),
     )
+
+
+def _search(search):
+    arguments = dict(search.arguments)
+    if search.language_model is not None:
+        arguments["language_model"] = search.language_model.name
+    arguments = _arguments(**arguments) or "    {}\n"
+    return f"\nsearch: !new:{_class_name(BeamSearchOptions)}\n{arguments}"
 
 
 def _encoder(encoder):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from speechbrain.utils.fetching import fetch
 
-from speechbrain_llsa.lobes.beam import SCALES, BeamSearch
+from speechbrain_llsa.lobes.beam import BeamSearch
 from speechbrain_llsa.lobes.language_model import LanguageModel
 
 ARGUMENTS = tuple(inspect.signature(BeamSearch).parameters)[1:]
@@ -47,6 +47,14 @@ class BeamSearchOptions:
         _check_names(arguments)
         self.arguments = arguments
         self.trust = False
+
+    @property
+    def language_model(self):
+        """Path of the language model, or ``None``."""
+        model = self.arguments.get("language_model")
+        if model is None:
+            return None
+        return Path(getattr(model, "path", model))
 
     def collect_files(self, source, trust=False, **fetching):
         """Finds the language model in the folder, and fetches it if the folder
@@ -115,12 +123,11 @@ class BeamSearchOptions:
         arguments = {**self.arguments, **changes}
         model = arguments.get("language_model")
         if model is not None and not isinstance(model, LanguageModel):
-            scales = {
-                name: arguments[name] for name in SCALES if name in arguments
-            }
-            arguments["language_model"] = LanguageModel(
-                model, **scales, trust=self.trust
+            model = arguments["language_model"] = LanguageModel(
+                model, self.trust
             )
+            if "language_model" not in changes:  # no search loads it again
+                self.arguments["language_model"] = model
         return BeamSearch(text_decoder, **arguments)
 
 

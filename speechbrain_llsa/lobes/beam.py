@@ -16,7 +16,11 @@ import numpy as np
 from speechbrain.decoders.ctc import CTCBeam, CTCBeamSearcher
 
 from speechbrain_llsa.geometry import check_integer
-from speechbrain_llsa.lobes.hotwords import WordScorer, check_hotwords
+from speechbrain_llsa.lobes.hotwords import (
+    HOTWORD_WEIGHT,
+    WordScorer,
+    check_hotwords,
+)
 from speechbrain_llsa.lobes.language_model import LanguageModel, check_number
 from speechbrain_llsa.lobes.trace import (
     BLANK,
@@ -36,9 +40,6 @@ LONGEST_WORD = 1000
 
 LONGEST_PLAIN_WORD = 64
 """Characters of a word that beams keep where nobody scores words."""
-
-SCALES = "alpha", "beta", "unk_score_offset"
-"""Arguments that belong to the language model."""
 
 SPM_MARK = "\u2581"
 NO_MARK = "\x01"
@@ -243,7 +244,7 @@ class BeamSearch:
         beta=1.5,
         unk_score_offset=-10.0,
         hotwords=(),
-        hotword_weight=8.0,
+        hotword_weight=HOTWORD_WEIGHT,
         most_provisional_frames=1500,
         blank_index=0,
     ):
@@ -258,17 +259,18 @@ class BeamSearch:
                 raise ValueError(
                     f"{name}: got {value}, allowed is a negative number"
                 )
-        scales = alpha, beta, unk_score_offset
-        for name, value in zip(SCALES, scales, strict=True):
-            check_number(name, value)
         self.most_provisional_frames = most_provisional_frames
         self._vocabulary = _Vocabulary(text_decoder.pieces, blank_index)
-        if language_model is not None and not isinstance(
-            language_model, LanguageModel
+        scales = alpha, beta, unk_score_offset
+        for name, value in zip(
+            ("alpha", "beta", "unk_score_offset"), scales, strict=True
         ):
-            language_model = LanguageModel(language_model, *scales)
+            check_number(name, value)
         if language_model is not None:
+            if not isinstance(language_model, LanguageModel):
+                language_model = LanguageModel(language_model)
             self._vocabulary.check_language_model(language_model)
+            language_model = language_model.scaled(*scales)
         self._language_model = language_model
         self._make_searcher = partial(
             TracingBeamSearcher,
@@ -284,15 +286,17 @@ class BeamSearch:
         self._set_hotwords(hotwords, hotword_weight)
 
     def _set_hotwords(self, hotwords, weight):
-        hotwords = check_hotwords(hotwords, weight) if weight else ()
+        hotwords = check_hotwords(hotwords, weight)
         for hotword in hotwords:
             self._vocabulary.check_hotword(hotword)
+        if not weight:
+            hotwords = ()
         scorer = None
         if hotwords or self._language_model is not None:
             scorer = WordScorer(self._language_model, hotwords, float(weight))
         self._searcher = self._make_searcher(lm=scorer)
 
-    def with_hotwords(self, hotwords, hotword_weight=8.0):
+    def with_hotwords(self, hotwords, hotword_weight=HOTWORD_WEIGHT):
         """The same search with other hotwords, for one session. The language
         model is shared.
 

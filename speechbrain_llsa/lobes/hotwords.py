@@ -7,6 +7,10 @@ the word is complete, and is taken back when it does not complete.
 import math
 from typing import Any, NamedTuple
 
+HOTWORD_WEIGHT = 8.0
+"""What a whole hotword adds to the log-probability of a text, where nothing
+else is said."""
+
 
 class WordState(NamedTuple):
     """What lies behind the next word of a beam."""

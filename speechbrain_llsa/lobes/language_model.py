@@ -26,12 +26,6 @@ class LanguageModel:
     ---------
     path : str or pathlib.Path
         A file in ARPA format, or KenLM's binary of one.
-    alpha : float
-        Weight of its log-probabilities.
-    beta : float
-        What each word adds to the score.
-    unk_score_offset : float
-        What an unknown word adds to its log-probability (base 10).
     trust : bool
         Whether the file may be a binary: it is mapped into memory as it is,
         and a damaged one can end the process.
@@ -42,29 +36,53 @@ class LanguageModel:
         If there is no such file.
     ImportError
         If KenLM or pygtrie is not installed.
+    TypeError
+        If the path is something else.
     ValueError
-        If the file is damaged, or a binary without trust, or a weight is not
-        finite.
+        If the file is damaged, or a binary without trust.
     """
 
-    def __init__(
-        self, path, alpha=0.5, beta=1.5, unk_score_offset=-10.0, trust=False
-    ):
-        scales = {
-            "alpha": alpha,
-            "beta": beta,
-            "unk_score_offset": unk_score_offset,
-        }
-        for name, value in scales.items():
-            check_number(name, value)
+    def __init__(self, path, trust=False):
         check_type("language_model", path, (str, Path))
-        path = Path(path)
+        self.path = path = Path(path)
         binary = _check_file(path, trust)
-        model, KenlmScorer, unigrams = _load(path, binary)
-        self.words = unigrams
-        self._scorer = KenlmScorer(model, unigrams, **scales)
-        self._lenient = copy.copy(self._scorer)
-        self._lenient.unk_score_offset = 0.0
+        model, KenlmScorer, self.words = _load(path, binary)
+        self._scorer = self._lenient = KenlmScorer(model, self.words)
+
+    def scaled(self, alpha, beta, unk_score_offset):
+        """The same model with other weights; it is not loaded again.
+
+        Arguments
+        ---------
+        alpha : float
+            Weight of its log-probabilities.
+        beta : float
+            What each word adds to the score.
+        unk_score_offset : float
+            What an unknown word adds to its log-probability (base 10).
+
+        Returns
+        -------
+        LanguageModel
+
+        Raises
+        ------
+        TypeError
+            If a weight is not a number.
+        ValueError
+            If it is not finite.
+        """
+        scaled, scorer = copy.copy(self), copy.copy(self._scorer)
+        for name, value in (
+            ("alpha", alpha),
+            ("beta", beta),
+            ("unk_score_offset", unk_score_offset),
+        ):
+            check_number(name, value)
+            setattr(scorer, name, value)
+        scaled._scorer, scaled._lenient = scorer, copy.copy(scorer)
+        scaled._lenient.unk_score_offset = 0.0
+        return scaled
 
     @property
     def order(self):

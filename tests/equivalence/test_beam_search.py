@@ -53,7 +53,8 @@ def scoring(request):
     arguments = {}
     if "model" in request.param:
         arpa = request.getfixturevalue("arpa")
-        arguments["language_model"] = LanguageModel(arpa)
+        model = LanguageModel(arpa)
+        arguments["language_model"] = model.scaled(0.5, 1.5, -10.0)
     if "hotwords" in request.param:
         arguments |= {"hotwords": HOTWORDS, "hotword_weight": 4.0}
 

@@ -223,6 +223,44 @@ def test_language_model_in_the_folder(greedy_folder, arpa, tmp_path):
         StreamingASR.from_hparams(moved)
 
 
+def test_written_with_a_search(arpa, tmp_path):
+    """The folder holds what its search needs, and loads without trust."""
+    options = BeamSearchOptions(
+        beam_size=4, language_model=arpa, beta=1.0, hotwords=["ABBA", "A BED"]
+    )
+    arguments = make_model(), make_tokenizer()
+    folder = write_streaming_folder(tmp_path / "a", *arguments, options)
+    asr = StreamingASR.from_hparams(folder.rename(tmp_path / "moved"))
+    search = BeamSearch(asr.text_decoder, **options.arguments)
+    assert stream(asr.session()) == offline(asr, search)
+    plain = write_streaming_folder(
+        tmp_path / "b", *arguments, BeamSearchOptions()
+    )
+    asr = StreamingASR.from_hparams(plain)
+    assert stream(asr.session()) == offline(asr, asr.beam_search())
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"language_model": "no.arpa"}, FileNotFoundError, "no.arpa"),
+        ({"hotwords": ["A (B)"]}, ValueError, "got the text 'A (B)'"),
+        ({"beam_size": 0}, ValueError, "beam_size: got 0"),
+    ],
+)
+def test_a_bad_search_is_not_written(tmp_path, options, error, message):
+    """Then there is no folder."""
+    with pytest.raises(error) as caught:
+        write_streaming_folder(
+            tmp_path / "a",
+            make_model(),
+            make_tokenizer(),
+            BeamSearchOptions(**options),
+        )
+    assert message in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [

@@ -13,10 +13,16 @@ The real-time factor is processor time, for model and search together. A word
 is provisional from the push that shows it first, as the whole text then stands,
 to the push that commits it. Each streamed text is compared with what the search
 gives for the log-probabilities of the whole utterance at once.
+
+    python benchmarks/beam_search.py --made_up 100
+
+needs no model: log-probabilities are made up, of sentences of the recipes'
+grammar in characters, with noise. The language model is that of 20000 other
+sentences, the real-time factor that of the search alone. Hotwords are the words
+of each sentence that the language model does not know.
 """
 
 import argparse
-import statistics
 import sys
 import tempfile
 import time
@@ -35,11 +41,26 @@ from ngram import (  # noqa: E402
     read_transcripts,
     write_arpa,
 )
+from synthesis.text import make_texts, transcript_of  # noqa: E402
 from training_data import load_manifests  # noqa: E402
 
 from speechbrain_llsa import StreamingASR  # noqa: E402
-from speechbrain_llsa.geometry import SAMPLE_RATE  # noqa: E402
+from speechbrain_llsa.geometry import FRAME_SECONDS, SAMPLE_RATE  # noqa: E402
+from speechbrain_llsa.inference.transcript import Transcript  # noqa: E402
+from speechbrain_llsa.lobes.beam import BeamSearch  # noqa: E402
 from speechbrain_llsa.lobes.language_model import LanguageModel  # noqa: E402
+from speechbrain_llsa.lobes.text import (  # noqa: E402
+    GreedySearch,
+    PieceDecoder,
+    TextState,
+)
+
+LOOK_AHEAD = 8
+"""Frames ahead that made up log-probabilities have, as the models do."""
+
+CHARACTERS = ["", " ", "'", *map(chr, range(ord("A"), ord("Z") + 1))]
+DECODER = PieceDecoder(CHARACTERS)
+"""Labels of made up log-probabilities."""
 
 HEAD = (
     "| search | WER | texts that differ offline | real-time factor "
@@ -114,39 +135,75 @@ class WordClock:
         ]
 
 
-def measure(asr, search, items, push_seconds):
-    """Streams utterances with a search; figures for a row."""
-    rates, provisional, changes, different = ErrorRates(), [], 0, 0
-    spent = audio = 0.0
-    size = round(push_seconds * SAMPLE_RATE)
-    for item in items:
-        session, clock = asr.session(search=search), WordClock()
-        pushed = 0
-        for samples in item["sig"].split(size):
+class Figures:
+    """What utterances that were streamed with one search add up to."""
+
+    def __init__(self):
+        self._rates = ErrorRates()
+        self._provisional = []
+        self._spent = self._audio = 0.0
+        self._changes = self._different = 0
+
+    def stream(self, item, session, pushes):
+        """Streams one utterance.
+
+        Arguments
+        ---------
+        item : dict
+            Its ``id`` and ``wrd``.
+        session : Session or MadeUpSession
+            What takes the pushes.
+        pushes : list of (object, float)
+            What is pushed, and its seconds.
+
+        Returns
+        -------
+        str
+            The text.
+        """
+        clock, pushed = WordClock(), 0.0
+        for push, seconds in pushes:
             begin = time.process_time()
-            transcript = session.push(samples)
-            spent += time.process_time() - begin
-            pushed += len(samples)
-            clock.show(
-                pushed / SAMPLE_RATE, session.text, transcript.provisional
-            )
+            transcript = session.push(push)
+            self._spent += time.process_time() - begin
+            pushed += seconds
+            clock.show(pushed, session.text, transcript.provisional)
         begin = time.process_time()
         session.finish()
-        spent += time.process_time() - begin
-        clock.show(pushed / SAMPLE_RATE, session.text, "")
-        rates.append(item["id"], session.text, item["wrd"])
-        provisional += clock.provisional_seconds()
-        changes += clock.changes
-        audio += pushed / SAMPLE_RATE
-        different += session.text != offline_text(asr, search, item["sig"])
-    return {
-        "wer": rates.word_error_rate,
-        "different": different,
-        "real_time_factor": spent / audio,
-        "median": statistics.median(provisional),
-        "most": float(np.percentile(provisional, 90)),
-        "changes": changes / len(provisional),
-    }
+        self._spent += time.process_time() - begin
+        clock.show(pushed, session.text, "")
+        self._rates.append(item["id"], session.text, item["wrd"])
+        self._provisional += clock.provisional_seconds()
+        self._changes += clock.changes
+        self._audio += pushed
+        return session.text
+
+    def compare(self, text, expected):
+        """Counts a text that is not what it should be."""
+        self._different += text != expected
+
+    def row(self, name):
+        """A line of the table."""
+        median, most = np.percentile(self._provisional, [50, 90])
+        return (
+            f"| {name} | {self._rates.word_error_rate:.2f} % "
+            f"| {self._different} | {self._spent / self._audio:.3f} "
+            f"| {median:.2f} s | {most:.2f} s "
+            f"| {self._changes / len(self._provisional):.0%} |"
+        )
+
+
+def measure(asr, search, items, push_seconds):
+    """Streams utterances with a search."""
+    figures = Figures()
+    size = round(push_seconds * SAMPLE_RATE)
+    for item in items:
+        session = asr.session(search=search)
+        pushes = item["sig"].split(size)
+        pushes = [(push, len(push) / SAMPLE_RATE) for push in pushes]
+        text = figures.stream(item, session, pushes)
+        figures.compare(text, offline_text(asr, search, item["sig"]))
+    return figures
 
 
 @torch.no_grad()
@@ -169,13 +226,113 @@ def language_model_of(options, folder):
     return LanguageModel(path)
 
 
-def row(name, figures):
-    """A line of the table."""
-    return (
-        f"| {name} | {figures['wer']:.2f} % | {figures['different']} "
-        f"| {figures['real_time_factor']:.3f} | {figures['median']:.2f} s "
-        f"| {figures['most']:.2f} s | {figures['changes']:.0%} |"
+class MadeUpSession:
+    """A session whose pushes are log-probabilities: the committed frames, and
+    those ahead."""
+
+    def __init__(self, search):
+        self.text = ""
+        self._search = search
+        self._state = search.make_streaming_context()
+        self._text_state = TextState()
+
+    def push(self, frames):
+        """Takes committed frames and those ahead, each (frames, labels)."""
+        committed, ahead = frames
+        tokens = self._search.advance(committed, self._state)
+        self.text += self._text_of(tokens, self._text_state)
+        tokens = self._search.look_ahead(ahead, self._state)
+        return Transcript("", self._text_of(tokens, self._text_state.fork()))
+
+    def finish(self):
+        """Ends the stream."""
+        nothing = np.zeros((0, len(CHARACTERS)))
+        tokens = self._search.advance(nothing, self._state, final=True)
+        self.text += self._text_of(tokens, self._text_state)
+
+    def _text_of(self, tokens, state):
+        labels = [token.label for token in tokens]
+        return DECODER.decode_streaming(labels, state)
+
+
+def make_up(text, generator, noise):
+    """Frames that say a text in characters, with noise on their logits,
+    (frames, labels)."""
+    rows = []
+    for character in text:
+        for _ in range(generator.integers(1, 3)):
+            rows.append(CHARACTERS.index(character))
+        rows += [0] * generator.integers(1, 4)
+    logits = generator.normal(size=(len(rows), len(CHARACTERS))) * noise
+    logits[range(len(rows)), rows] += 6.0
+    return logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+
+
+def measure_made_up(options):
+    """Rows of the searches, of made up log-probabilities."""
+    texts = make_texts(
+        "sentences", {"lines": 20_000, "test": options.made_up}, seed=1
     )
+    texts = {name: list(map(transcript_of, texts[name])) for name in texts}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "words.arpa"
+        write_arpa(path, estimate_ngrams(texts["lines"], options.order))
+        model = LanguageModel(path)
+    generator = np.random.default_rng(0)
+    items = [
+        {
+            "id": str(number),
+            "wrd": text,
+            "frames": make_up(text, generator, options.noise),
+            "hotwords": sorted(set(text.split()) - model.words),
+        }
+        for number, text in enumerate(texts["test"])
+    ]
+    searches = {"greedy": GreedySearch()}
+    for size in options.beam_sizes:
+        name = f"beam of {size}"
+        searches[name] = BeamSearch(DECODER, size)
+        searches[f"{name}, language model"] = BeamSearch(
+            DECODER, size, language_model=model
+        )
+    searches[f"{name}, language model, hotwords"] = BeamSearch(
+        DECODER, size, language_model=model
+    )
+    count = round(options.push_seconds / FRAME_SECONDS)
+    for name, shared in searches.items():
+        figures = Figures()
+        for item in items:
+            search, frames = shared, item["frames"]
+            if name.endswith("hotwords"):
+                search = shared.with_hotwords(item["hotwords"])
+            pushes = []
+            for begin in range(0, len(frames), count):
+                end = begin + count
+                both = frames[begin:end], frames[end : end + LOOK_AHEAD]
+                pushes.append((both, len(both[0]) * FRAME_SECONDS))
+            text = figures.stream(item, MadeUpSession(search), pushes)
+            whole = MadeUpSession(search)
+            whole.push((frames, frames[:0]))
+            whole.finish()
+            figures.compare(text, whole.text)
+        yield figures.row(name)
+
+
+def measure_model(options):
+    """Rows of the searches, of a model and its data."""
+    asr = StreamingASR.from_hparams(options.model)
+    with tempfile.TemporaryDirectory() as folder:
+        items = load_split(options.data, options.split, folder, options.snr)
+        items = items[: options.utterances]
+        model = language_model_of(options, folder)
+    searches = {"greedy": asr.search}
+    for size in options.beam_sizes:
+        searches[f"beam of {size}"] = asr.beam_search(beam_size=size)
+        searches[f"beam of {size}, language model"] = asr.beam_search(
+            beam_size=size, language_model=model
+        )
+    for name, search in searches.items():
+        yield measure(asr, search, items, options.push_seconds).row(name)
 
 
 def parser():
@@ -183,8 +340,10 @@ def parser():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--model", required=True, metavar="FOLDER")
-    parser.add_argument("--data", required=True, metavar="TREE")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--model", metavar="FOLDER")
+    source.add_argument("--made_up", type=int, metavar="SENTENCES")
+    parser.add_argument("--data", metavar="TREE", help="of --model")
     parser.add_argument("--split", default="test", metavar="NAME")
     parser.add_argument("--beam_sizes", type=int, nargs="+", default=[4, 16])
     parser.add_argument("--language_model", metavar="FILE")
@@ -194,6 +353,9 @@ def parser():
     parser.add_argument("--order", type=int, default=3, help="of it")
     parser.add_argument(
         "--snr", type=float, help="add white noise at this ratio, in dB"
+    )
+    parser.add_argument(
+        "--noise", type=float, default=1.3, help="on logits of --made_up"
     )
     parser.add_argument("--push_seconds", type=float, default=0.1)
     parser.add_argument("--utterances", type=int, help="take so many alone")
@@ -210,25 +372,15 @@ def main(arguments=None):
         sys.argv[1:] by default.
     """
     options = parser().parse_args(arguments)
+    if options.model and not options.data:
+        raise SystemExit("--data: got nothing, needed with --model")
     torch.set_num_threads(1)
-    asr = StreamingASR.from_hparams(options.model)
-    with tempfile.TemporaryDirectory() as folder:
-        items = load_split(options.data, options.split, folder, options.snr)
-        items = items[: options.utterances]
-        model = language_model_of(options, folder)
-    searches = {"greedy": asr.search}
-    for size in options.beam_sizes:
-        searches[f"beam of {size}"] = asr.beam_search(beam_size=size)
-        searches[f"beam of {size}, language model"] = asr.beam_search(
-            beam_size=size, language_model=model
-        )
+    rows = measure_model if options.model else measure_made_up
     lines = []
     print(HEAD, end="", flush=True)
-    for name, search in searches.items():
-        lines.append(
-            row(name, measure(asr, search, items, options.push_seconds))
-        )
-        print(lines[-1], flush=True)
+    for line in rows(options):
+        lines.append(line)
+        print(line, flush=True)
     if options.out is not None:
         options.out.write_text(HEAD + "\n".join(lines) + "\n", encoding="utf-8")
 

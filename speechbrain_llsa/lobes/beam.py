@@ -12,7 +12,6 @@ import hashlib
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-import numpy as np
 from speechbrain.decoders.ctc import CTCBeam, CTCBeamSearcher
 
 from speechbrain_llsa.geometry import check_integer
@@ -22,14 +21,8 @@ from speechbrain_llsa.lobes.hotwords import (
     check_hotwords,
 )
 from speechbrain_llsa.lobes.language_model import LanguageModel, check_number
-from speechbrain_llsa.lobes.trace import (
-    BLANK,
-    INSIDE,
-    SPACE,
-    WORD_START,
-    Trace,
-    shared_length,
-)
+from speechbrain_llsa.lobes.trace import Trace, shared_length
+from speechbrain_llsa.lobes.vocabulary import SearchVocabulary
 
 SETTLE_FRAMES = 50
 """Frames after which the text that all beams share is cut from them. Counted
@@ -40,9 +33,6 @@ LONGEST_WORD = 1000
 
 LONGEST_PLAIN_WORD = 64
 """Characters of a word that beams keep where nobody scores words."""
-
-SPM_MARK = "\u2581"
-NO_MARK = "\x01"
 
 
 class HotwordBeamSearcher(CTCBeamSearcher):
@@ -218,6 +208,7 @@ class BeamSearch:
 
     Example
     -------
+    >>> import numpy as np
     >>> from speechbrain_llsa.lobes.text import PieceDecoder
     >>> decoder = PieceDecoder(["", " ", "A", "B"])
     >>> search = BeamSearch(decoder)
@@ -260,7 +251,7 @@ class BeamSearch:
                     f"{name}: got {value}, allowed is a negative number"
                 )
         self.most_provisional_frames = most_provisional_frames
-        self._vocabulary = _Vocabulary(text_decoder.pieces, blank_index)
+        self._vocabulary = SearchVocabulary(text_decoder.pieces, blank_index)
         scales = alpha, beta, unk_score_offset
         for name, value in zip(
             ("alpha", "beta", "unk_score_offset"), scales, strict=True
@@ -277,7 +268,7 @@ class BeamSearch:
             kinds=self._vocabulary.kinds,
             blank_index=blank_index,
             vocab_list=self._vocabulary.tokens,
-            space_token=self._vocabulary.space,
+            space_token=" ",
             spm_token=self._vocabulary.mark,
             beam_size=beam_size,
             beam_prune_logp=beam_prune_logp,
@@ -496,8 +487,8 @@ class BeamSearch:
         return state
 
     def _settle(self, state):
-        """Keeps the state small, without a change to what it leads to: all
-        that beams share is cut from their text."""
+        """Keeps the state small: an old doubt is settled, and what all beams
+        share is cut from their text, which changes nothing that follows."""
         oldest = state.frames - self.most_provisional_frames
         beams = _agreeing(state.beams, oldest)
         scorer = self._searcher.lm
@@ -518,144 +509,6 @@ class BeamSearch:
         state.beams = _with_short_words(
             beams_cut, LONGEST_PLAIN_WORD if scorer is None else LONGEST_WORD
         )
-
-
-class _Vocabulary:
-    """The labels, as the host's searchers want them.
-
-    Arguments
-    ---------
-    pieces : list of str
-        Text of each label.
-    blank_index : int
-        The label that stands for blank.
-    """
-
-    def __init__(self, pieces, blank_index):
-        check_integer("blank_index", blank_index, 0)
-        if blank_index >= len(pieces):
-            raise ValueError(
-                f"blank_index: got {blank_index}, allowed is a label, 0 to "
-                f"{len(pieces) - 1}"
-            )
-        self.space = " "
-        marked = any(len(piece) > 1 and piece[0] == " " for piece in pieces)
-        self.mark = SPM_MARK if marked else NO_MARK
-        self.blank_index = blank_index
-        # A blank that can be no text; so are labels that cannot be said.
-        self.tokens = [f"\0{label}" for label in range(len(pieces))]
-        self.kinds = [BLANK] * len(pieces)
-        self._unsaid = []
-        for label, piece in enumerate(pieces):
-            if label == blank_index:
-                continue
-            if not self._can_be_said(label, piece):
-                self._unsaid.append(label)
-                continue
-            if piece == " ":
-                self.kinds[label] = SPACE
-            elif piece[0] == " ":
-                self.kinds[label] = WORD_START
-            else:
-                self.kinds[label] = INSIDE
-            token = piece.replace(" ", SPM_MARK) if marked else piece
-            if token in self.tokens:
-                raise ValueError(
-                    f"text_decoder: got {piece!r} for two labels, allowed for "
-                    "a beam search are labels that differ"
-                )
-            self.tokens[label] = token
-        self._pieces = {
-            token.removeprefix(SPM_MARK) if marked else token
-            for token, kind in zip(self.tokens, self.kinds, strict=True)
-            if kind in (WORD_START, INSIDE)
-        }
-        self._has_words = {SPACE, WORD_START} & set(self.kinds)
-
-    def _can_be_said(self, label, piece):
-        inner = piece.removeprefix(" ")
-        if piece == " " or (inner and not any(map(str.isspace, inner))):
-            return True
-        if any(map(str.isalnum, piece)):
-            raise ValueError(
-                f"text_decoder: got {piece!r} for label {label}, allowed for "
-                "a beam search are parts of one word, a space only at their "
-                "front"
-            )
-        return False
-
-    def prepare(self, log_probs):
-        """Checked frames in double precision: so a stream may be of any
-        length. Labels without text count as blank.
-
-        Arguments
-        ---------
-        log_probs : torch.Tensor or numpy.ndarray
-            (frames, labels).
-
-        Returns
-        -------
-        numpy.ndarray
-            float64 (frames, labels).
-        """
-        if hasattr(log_probs, "cpu"):
-            log_probs = log_probs.detach().cpu().double().numpy()
-        log_probs = np.array(log_probs, np.float64)
-        if log_probs.ndim != 2 or log_probs.shape[1] != len(self.tokens):
-            raise ValueError(
-                f"log_probs: got shape {log_probs.shape}, allowed is (frames, "
-                f"labels), here (frames, {len(self.tokens)})"
-            )
-        if not np.isfinite(log_probs.max(axis=1)).all():
-            raise ValueError(
-                "log_probs: got a frame with NaN, with infinity, or with no "
-                "label that is possible, allowed are log-probabilities"
-            )
-        if self._unsaid:
-            silent = [self.blank_index, *self._unsaid]
-            log_probs[:, self.blank_index] = np.logaddexp.reduce(
-                log_probs[:, silent], axis=1
-            )
-            log_probs[:, self._unsaid] = -np.inf
-        return log_probs
-
-    def check_hotword(self, hotword):
-        """Refuses a hotword that the labels cannot spell."""
-        self._check_words("hotwords")
-        for word in hotword.split():
-            if not self._can_spell(word):
-                raise ValueError(
-                    f"hotwords: got {hotword!r}, allowed are words that the "
-                    f"labels of the model can spell, which {word!r} is not"
-                )
-
-    def check_language_model(self, language_model):
-        """Refuses a language model of another spelling."""
-        self._check_words("language_model")
-        words = language_model.words
-        if words and not any(map(self._can_spell, words)):
-            raise ValueError(
-                "language_model: got one none of whose words the labels of "
-                f"the model can spell, such as {min(words)!r}, allowed is one "
-                "of its spelling, capitals included"
-            )
-
-    def _check_words(self, name):
-        if not self._has_words:
-            raise ValueError(
-                f"{name}: got some for a model whose labels have no space, "
-                "allowed is a model that tells words apart"
-            )
-
-    def _can_spell(self, word):
-        longest = max(map(len, self._pieces), default=0)
-        reached = [True] + [False] * len(word)
-        for end in range(1, len(word) + 1):
-            reached[end] = any(
-                reached[begin] and word[begin:end] in self._pieces
-                for begin in range(max(0, end - longest), end)
-            )
-        return reached[-1]
 
 
 def _agreeing(beams, oldest):

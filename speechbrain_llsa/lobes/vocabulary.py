@@ -1,0 +1,201 @@
+"""The labels of a model as words and parts of words, for beam search."""
+
+import numpy as np
+
+from speechbrain_llsa.geometry import check_integer
+from speechbrain_llsa.lobes.trace import BLANK, INSIDE, SPACE, WORD_START
+
+SPM_MARK = "\u2581"
+"""What the host takes for the beginning of a word."""
+
+NO_MARK = "\x01"
+"""Stands for it where no label begins a word by itself."""
+
+
+class SearchVocabulary:
+    """The labels of a model, as the host's searchers take them.
+
+    Arguments
+    ---------
+    pieces : list of str
+        Text of each label.
+    blank_index : int
+        The label that stands for blank.
+
+    Raises
+    ------
+    ValueError
+        If there is no such label, two labels have one text, or a text is not
+        that of a part of one word.
+
+    Example
+    -------
+    >>> vocabulary = SearchVocabulary(["", " NEW", "S"], blank_index=0)
+    >>> vocabulary.tokens[1:], vocabulary.can_spell("NEWS")
+    (['▁NEW', 'S'], True)
+    """
+
+    def __init__(self, pieces, blank_index):
+        check_integer("blank_index", blank_index, 0)
+        if blank_index >= len(pieces):
+            raise ValueError(
+                f"blank_index: got {blank_index}, allowed is a label, 0 to "
+                f"{len(pieces) - 1}"
+            )
+        marked = any(len(piece) > 1 and piece[0] == " " for piece in pieces)
+        self.mark = SPM_MARK if marked else NO_MARK
+        self.blank_index = blank_index
+        # A blank that can be no text; so are labels that cannot be said.
+        self.tokens = [f"\0{label}" for label in range(len(pieces))]
+        self.kinds = [BLANK] * len(pieces)
+        self._unsaid, taken = [], set()
+        for label, piece in enumerate(pieces):
+            if label == blank_index:
+                continue
+            if not self._can_be_said(label, piece):
+                self._unsaid.append(label)
+                continue
+            if piece == " ":
+                self.kinds[label] = SPACE
+            elif piece[0] == " ":
+                self.kinds[label] = WORD_START
+            else:
+                self.kinds[label] = INSIDE
+            token = piece.replace(" ", SPM_MARK) if marked else piece
+            if token in taken:
+                raise ValueError(
+                    f"text_decoder: got {piece!r} for two labels, allowed for "
+                    "a beam search are labels that differ"
+                )
+            taken.add(token)
+            self.tokens[label] = token
+        self._pieces = {
+            token.removeprefix(SPM_MARK) if marked else token
+            for token, kind in zip(self.tokens, self.kinds, strict=True)
+            if kind in (WORD_START, INSIDE)
+        }
+        self._longest = max(map(len, self._pieces), default=0)
+        self._has_words = {SPACE, WORD_START} & set(self.kinds)
+
+    def _can_be_said(self, label, piece):
+        inner = piece.removeprefix(" ")
+        if piece == " " or (inner and not any(map(str.isspace, inner))):
+            return True
+        if any(map(str.isalnum, piece)):
+            raise ValueError(
+                f"text_decoder: got {piece!r} for label {label}, allowed for "
+                "a beam search are parts of one word, a space only at their "
+                "front"
+            )
+        return False
+
+    def prepare(self, log_probs):
+        """Checked frames in double precision: so a stream may be of any
+        length. Labels without text count as blank.
+
+        Arguments
+        ---------
+        log_probs : torch.Tensor or numpy.ndarray
+            (frames, labels).
+
+        Returns
+        -------
+        numpy.ndarray
+            float64 (frames, labels).
+
+        Raises
+        ------
+        ValueError
+            If the shape is another, or a frame is not one of
+            log-probabilities.
+        """
+        if hasattr(log_probs, "cpu"):
+            log_probs = log_probs.detach().cpu().double().numpy()
+        log_probs = np.array(log_probs, np.float64)
+        if log_probs.ndim != 2 or log_probs.shape[1] != len(self.tokens):
+            raise ValueError(
+                f"log_probs: got shape {log_probs.shape}, allowed is (frames, "
+                f"labels), here (frames, {len(self.tokens)})"
+            )
+        if not np.isfinite(log_probs.max(axis=1)).all():
+            raise ValueError(
+                "log_probs: got a frame with NaN, with infinity, or with no "
+                "label that is possible, allowed are log-probabilities"
+            )
+        if self._unsaid:
+            silent = [self.blank_index, *self._unsaid]
+            log_probs[:, self.blank_index] = np.logaddexp.reduce(
+                log_probs[:, silent], axis=1
+            )
+            log_probs[:, self._unsaid] = -np.inf
+        return log_probs
+
+    def check_hotword(self, hotword):
+        """Refuses a hotword that the labels cannot spell.
+
+        Arguments
+        ---------
+        hotword : str
+            A word or phrase.
+
+        Raises
+        ------
+        ValueError
+            If it is one, or no words are told apart.
+        """
+        self._check_words("hotwords")
+        for word in hotword.split():
+            if not self.can_spell(word):
+                raise ValueError(
+                    f"hotwords: got {hotword!r}, allowed are words that the "
+                    f"labels of the model can spell, which {word!r} is not"
+                )
+
+    def check_language_model(self, language_model):
+        """Refuses a language model of another spelling.
+
+        Arguments
+        ---------
+        language_model : LanguageModel
+            The model.
+
+        Raises
+        ------
+        ValueError
+            If it is one, or no words are told apart.
+        """
+        self._check_words("language_model")
+        words = language_model.words
+        if words and not any(map(self.can_spell, words)):
+            raise ValueError(
+                "language_model: got one none of whose words the labels of "
+                f"the model can spell, such as {min(words)!r}, allowed is one "
+                "of its spelling, capitals included"
+            )
+
+    def _check_words(self, name):
+        if not self._has_words:
+            raise ValueError(
+                f"{name}: got some for a model whose labels have no space, "
+                "allowed is a model that tells words apart"
+            )
+
+    def can_spell(self, word):
+        """Whether labels can spell a word.
+
+        Arguments
+        ---------
+        word : str
+            The word.
+
+        Returns
+        -------
+        bool
+        """
+        reached = [True] + [False] * len(word)
+        for end in range(1, len(word) + 1):
+            reached[end] = any(
+                reached[begin] and word[begin:end] in self._pieces
+                for begin in range(max(0, end - self._longest), end)
+            )
+        return reached[-1]

@@ -1,6 +1,8 @@
 """Beam search while streaming gives what the host's gives for the whole: the
 same text, and the same score to the last bit."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -260,10 +262,11 @@ def test_labels_without_text_count_as_blank():
     assert token.label == 3
 
 
-def test_shared_by_threads_and_streams():
-    """One search serves streams that are pushed in turns."""
-    search = BeamSearch(DECODERS["characters"])
+def test_streams_in_turns(scoring):
+    """One search serves streams that are pushed in turns, or in threads."""
+    search = BeamSearch(DECODERS["characters"], beam_size=4, **scoring[0])
     rows = [random_log_probs(seed, 60, 5, 2.0) for seed in range(3)]
+    expected = [search.decode(row) for row in rows]
     states = [search.make_streaming_context() for _ in rows]
     given = [[] for _ in rows]
     for start in range(0, 60, 5):
@@ -271,4 +274,6 @@ def test_shared_by_threads_and_streams():
             tokens += search.advance(row[start : start + 5], state)
     for row, state, tokens in zip(rows, states, given, strict=True):
         tokens += search.advance(row[:0], state, final=True)
-        assert tokens == search.decode(row)
+    assert given == expected
+    with ThreadPoolExecutor(3) as pool:
+        assert list(pool.map(search.decode, rows)) == expected

@@ -11,6 +11,8 @@ import math
 import sys
 from pathlib import Path
 
+from whole_files import write_atomically, written_atomically
+
 _TITLES = {
     "loss": "Loss",
     "diversity_loss": "Diversity loss",
@@ -83,19 +85,30 @@ class CurveLog:
                 continue
         return entries
 
-    def rewind(self, step):
+    def rewind(self, step, within_epoch=False):
         """Forgets what came after a step, as training resumes from there.
 
         Arguments
         ---------
         step : int
             Optimiser steps done in the checkpoint.
+        within_epoch : bool
+            Whether the checkpoint is of the middle of an epoch: a validation
+            at its step comes after it.
         """
         if not self.path.exists():
             return
-        kept = [entry for entry in self.read() if entry["step"] <= step]
+        kept = [
+            entry
+            for entry in self.read()
+            if entry["step"] < step
+            or (
+                entry["step"] == step
+                and (entry["split"] == "train" or not within_epoch)
+            )
+        ]
         text = "".join(json.dumps(entry) + "\n" for entry in kept)
-        self.path.write_text(text, encoding="utf-8")
+        write_atomically(self.path, text)
 
 
 def draw_curves(entries, path):
@@ -147,9 +160,8 @@ def draw_curves(entries, path):
         _draw_panel(panel, name, entries)
     for panel in panels[len(names) :]:
         panel.set_axis_off()
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=120)
+    with written_atomically(path) as scratch:
+        figure.savefig(scratch, dpi=120, format="png")
     return names
 
 

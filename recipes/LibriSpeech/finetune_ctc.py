@@ -13,11 +13,13 @@ and an alignment for each split), and ``streaming/``: the model to stream with.
 """
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
 import speechbrain as sb
 import torch
+from bad_utterances import BadUtterances
 from error_rates import compare_offline_and_streamed, format_error_rates
 from recipe import begin_recipe, train
 from speechbrain.nnet.losses import ctc_loss
@@ -31,6 +33,7 @@ from training_data import (
     shortest_duration,
 )
 from units import encode, make_tokenizer
+from whole_files import write_atomically
 
 from speechbrain_llsa.inference.asr import StreamingASR
 from speechbrain_llsa.inference.folder import write_streaming_folder
@@ -75,7 +78,7 @@ class FinetuneBrain(StreamingBrain):
 
         Arguments
         ---------
-        batch : speechbrain.dataio.batch.PaddedBatch
+        batch : bad_utterances.UtteranceBatch
             With the waveforms ``sig``.
         stage : speechbrain.Stage
             What the batch is for.
@@ -103,7 +106,7 @@ class FinetuneBrain(StreamingBrain):
         ---------
         outputs : tuple of torch.Tensor
             What ``compute_forward`` gave.
-        batch : speechbrain.dataio.batch.PaddedBatch
+        batch : bad_utterances.UtteranceBatch
             With ``tokens``, ``wrd`` and ``id``.
         stage : speechbrain.Stage
             What the batch is for.
@@ -112,18 +115,23 @@ class FinetuneBrain(StreamingBrain):
         -------
         torch.Tensor
             CTC loss of an utterance divided by its units, mean over the
-            batch, in nats, ().
+            utterances of the batch that can be aligned, in nats, (). In
+            training on several ranks: this rank's share of the joined batch.
         """
         log_probs, lengths = outputs
         tokens, token_lengths = batch.tokens
-        loss = ctc_loss(
+        losses = ctc_loss(
             log_probs,
             tokens,
             lengths / log_probs.shape[1],
             token_lengths,
             blank_index=0,
+            reduction="batch",
         )
-        self.measure(stage, weight=len(batch.id), loss=loss)
+        counted = self.find_alignable(batch, lengths)
+        count = int(counted.sum())
+        loss = (losses * counted).sum() / max(count, 1)
+        self.measure(stage, weight=count, loss=loss)
         if stage == sb.Stage.VALID:
             rows = ctc_greedy_decode_streaming(
                 log_probs, CTCGreedyState(), lengths
@@ -137,7 +145,44 @@ class FinetuneBrain(StreamingBrain):
             self.character_errors.append(
                 batch.id, list(map(list, texts)), list(map(list, batch.wrd))
             )
-        return loss
+        return self.joined_share(stage, count) * loss
+
+    def find_alignable(self, batch, lengths):
+        """Finds the utterances with as many frames as CTC needs, and leaves
+        out the others.
+
+        Arguments
+        ---------
+        batch : bad_utterances.UtteranceBatch
+            With ``tokens``.
+        lengths : torch.Tensor
+            Frames of each row, (batch,).
+
+        Returns
+        -------
+        torch.Tensor
+            True for the rows that count, (batch,).
+        """
+        tokens, token_lengths = batch.tokens
+        unit_counts = (token_lengths * tokens.shape[1]).round().int().tolist()
+        faults = [
+            alignment_fault(row[:count], frames)
+            for row, count, frames in zip(
+                tokens.cpu(), unit_counts, lengths.tolist(), strict=True
+            )
+        ]
+        if batch.is_empty:
+            return torch.zeros(len(faults), device=self.device).bool()
+        self.leave_out(
+            {
+                name: fault
+                for name, fault in zip(batch.names, faults, strict=True)
+                if fault is not None
+            }
+        )
+        return torch.tensor(
+            [fault is None for fault in faults], device=self.device
+        )
 
     def on_stage_start(self, stage, epoch=None):
         """Begins the error rates of a validation.
@@ -197,26 +242,17 @@ def prepare_datasets(hparams, tokenizer_folder):
         The tokenizer.
     """
     folder = Path(hparams["manifest_folder"])
+    bad_utterances = BadUtterances(hparams["on_bad_utterance"])
 
     def load(splits):
         dataset = load_manifests(
             [folder / f"{split}.csv" for split in splits],
             hparams["sample_rate"],
         )
-        spoken = dataset.filtered_sorted(
-            key_test={"wrd": lambda transcript: bool(transcript.strip())}
+        return bad_utterances.keep_good(
+            dataset,
+            lambda item: None if item["wrd"].strip() else "has no transcript",
         )
-        if len(spoken) < len(dataset):
-            logger.warning(
-                f"Left out {len(dataset) - len(spoken)} of {len(dataset)} "
-                f"utterances of {', '.join(splits)}: no transcript"
-            )
-        if not len(spoken):
-            raise ValueError(
-                f"splits: got {', '.join(splits)} without any transcript, "
-                "allowed are splits with at least one"
-            )
-        return spoken
 
     evaluated = [*hparams["valid_splits"], *hparams["test_splits"]]
     datasets = {split: load([split]) for split in evaluated}
@@ -239,14 +275,16 @@ def prepare_datasets(hparams, tokenizer_folder):
         ),
         hparams["avoid_if_longer_than"],
     )
-    datasets["train"] = _keep_alignable(train, tokenizer, hparams)
+    datasets["train"] = bad_utterances.keep_good(
+        train, lambda item: _fault_of_duration(item, tokenizer, hparams)
+    )
     for dataset in datasets.values():
         dataset.add_dynamic_item(
             lambda transcript: encode(tokenizer, transcript),
             takes="wrd",
             provides="tokens",
         )
-        dataset.set_output_keys(["id", "sig", "wrd", "tokens"])
+        dataset.set_output_keys(["id", "wav", "sig", "fault", "wrd", "tokens"])
     return datasets, tokenizer
 
 
@@ -263,29 +301,39 @@ def run_on_all(function, *arguments):
     return function(*arguments) if result is None else result
 
 
-def _keep_alignable(dataset, tokenizer, hparams):
-    """Leaves out utterances with fewer frames than CTC needs for their units:
-    one for each unit, and a blank between equal ones."""
-    extractor, sample_rate = hparams["extractor"], hparams["sample_rate"]
+def alignment_fault(units, frames):
+    """Says whether CTC can align units: it needs a frame for each, and one for
+    a blank between equal ones.
 
-    def is_alignable(item):
-        units = encode(tokenizer, item["wrd"])
-        needed = len(units) + int((units[1:] == units[:-1]).sum())
-        samples = torch.tensor(round(item["duration"] * sample_rate))
-        return int(extractor.get_output_lengths(samples)) >= needed
+    Arguments
+    ---------
+    units : torch.Tensor
+        Without blanks, int64 (units,).
+    frames : int
+        Encoder frames of the utterance.
 
-    kept = {
-        identity: item
-        for identity, item in dataset.data.items()
-        if identity in set(dataset.data_ids) and is_alignable(item)
-    }
-    if len(kept) < len(dataset):
-        logger.warning(
-            f"Left out {len(dataset) - len(kept)} of {len(dataset)} "
-            "utterances: too short for their transcripts"
-        )
-    dataset.data_ids = list(kept)
-    return dataset
+    Returns
+    -------
+    str or None
+        What is wrong, ``None`` if nothing is.
+
+    Example
+    -------
+    >>> alignment_fault(torch.tensor([3, 3, 1]), 3)
+    'has 3 frames for a transcript that needs 4'
+    """
+    needed = len(units) + int((units[1:] == units[:-1]).sum())
+    if frames >= needed:
+        return None
+    return f"has {int(frames)} frames for a transcript that needs {needed}"
+
+
+def _fault_of_duration(item, tokenizer, hparams):
+    """Whether an utterance can be aligned even when it is played fastest."""
+    speed = max([100, *hparams["speeds"]]) / 100
+    samples = round(item["duration"] / speed * hparams["sample_rate"])
+    frames = hparams["extractor"].get_output_lengths(torch.tensor(samples))
+    return alignment_fault(encode(tokenizer, item["wrd"]), int(frames))
 
 
 def load_pretrained(hparams):
@@ -343,6 +391,8 @@ def evaluate(hparams, tokenizer, datasets):
         By name, with the splits to measure on.
     """
     output_folder = Path(hparams["output_folder"])
+    for unfinished in output_folder.glob(".streaming-*"):
+        shutil.rmtree(unfinished)
     folder = write_streaming_folder(
         output_folder / "streaming", hparams["model"], tokenizer
     )
@@ -355,11 +405,13 @@ def evaluate(hparams, tokenizer, datasets):
             hparams["push_seconds"],
             output_folder / f"errors_{split}.txt",
             name=split,
+            bad_utterances=BadUtterances(hparams["on_bad_utterance"]),
         )
         for split in splits
     }
-    (output_folder / "error_rates.json").write_text(
-        json.dumps(error_rates, indent=2) + "\n", encoding="utf-8"
+    write_atomically(
+        output_folder / "error_rates.json",
+        json.dumps(error_rates, indent=2) + "\n",
     )
     print(asr.model.latency_report())
     print(format_error_rates(error_rates))

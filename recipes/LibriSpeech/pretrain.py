@@ -15,10 +15,12 @@ import sys
 from pathlib import Path
 
 import speechbrain as sb
+import torch
+from checkpoints import export_parameters
 from recipe import begin_recipe, train
 from speechbrain.utils.distributed import run_on_main
 from torch.nn.parallel import DistributedDataParallel
-from training import StreamingBrain, export_parameters
+from training import StreamingBrain
 from training_data import (
     keep_durations,
     load_manifests,
@@ -56,7 +58,7 @@ class PretrainBrain(StreamingBrain):
 
         Arguments
         ---------
-        batch : speechbrain.dataio.batch.PaddedBatch
+        batch : bad_utterances.UtteranceBatch
             With the waveforms ``sig``.
         stage : speechbrain.Stage
             What the batch is for.
@@ -77,6 +79,8 @@ class PretrainBrain(StreamingBrain):
         )
         frames = latents.shape[1]
         mask = self.hparams.masker(frame_counts, frames)
+        if batch.is_empty:
+            mask = torch.zeros_like(mask)
         encoded = self.modules.latent_encoder(
             latents, padding_mask=padding_mask(frame_counts, frames), mask=mask
         )
@@ -98,7 +102,7 @@ class PretrainBrain(StreamingBrain):
         ---------
         outputs : dict
             What ``compute_forward`` gave.
-        batch : speechbrain.dataio.batch.PaddedBatch
+        batch : bad_utterances.UtteranceBatch
             The batch.
         stage : speechbrain.Stage
             What the batch is for.
@@ -107,7 +111,8 @@ class PretrainBrain(StreamingBrain):
         -------
         torch.Tensor
             Contrastive loss of a predicted frame, in nats, plus the weighted
-            diversity loss, ().
+            diversity loss, (). In training on several ranks the former is
+            this rank's share of the joined batch.
         """
         counts = outputs["counts"]
         result = self.hparams.loss(
@@ -132,7 +137,8 @@ class PretrainBrain(StreamingBrain):
         if stage == sb.Stage.TRAIN:
             self.measure(stage, temperature=outputs["temp"])
         weight = self.hparams.diversity_loss_weight
-        return result.mean_loss + weight * outputs["diversity_loss"]
+        share = self.joined_share(stage, result.predicted)
+        return share * result.mean_loss + weight * outputs["diversity_loss"]
 
     def on_stage_end(self, stage, stage_loss, epoch=None):
         """Logs and saves after the validation.

@@ -42,6 +42,7 @@ def begin_recipe(arguments, split_entries):
             "data_folder": hparams["data_folder"],
             "save_folder": hparams["manifest_folder"],
             "splits": list(dict.fromkeys(splits)),
+            "on_bad_file": hparams["on_bad_utterance"],
         },
     )
     return hparams, run_options

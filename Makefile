@@ -1,6 +1,8 @@
 # make demo: pre-train, fine-tune and stream a small model, on synthetic speech
 # make test: run all tests
-# Both set up a virtual environment in .venv first.
+# make bench: measure against peers, and write benchmarks/RESULTS.md
+# make test-long, make soak: the long forms of some tests, up to hours
+# Each sets up a virtual environment in .venv first.
 
 PYTHON ?= $(shell for python in python3 python3.12 python3.11 python3.10; do \
 	$$python -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' \
@@ -10,17 +12,18 @@ BIN := $(VENV)/bin
 DEMO := demo
 RECIPES := recipes/LibriSpeech
 
-.PHONY: help install test test-fast lint format demo picture clean
+.PHONY: help install test test-fast test-long bench soak lint format demo \
+	picture clean
 
 help:
-	@sed -n '1,3s/^# //p' Makefile
+	@sed -n '1,5s/^# //p' Makefile
 
 install: $(VENV)/installed
 
 $(VENV)/installed: setup.cfg pyproject.toml
 	@test -n "$(PYTHON)" || { echo "No Python 3.10 to 3.12 found: say make PYTHON=/path/to/python" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --editable ".[synthesis,test]"
+	$(BIN)/python -m pip install --quiet --editable ".[synthesis,test,bench]"
 	touch $@
 
 lint: install
@@ -35,7 +38,16 @@ test: lint
 	$(BIN)/python -m pytest -n auto
 
 test-fast: install
-	$(BIN)/python -m pytest -n auto -m "not slow"
+	$(BIN)/python -m pytest -n auto -m "not slow and not long"
+
+test-long: install
+	$(BIN)/python -m pytest -n auto -m long
+
+bench: install
+	$(BIN)/python benchmarks/all.py
+
+soak: install
+	$(BIN)/python benchmarks/soak.py
 
 picture: install
 	$(BIN)/python -m speechbrain_llsa picture docs/dependencies.png

@@ -17,8 +17,10 @@ _HOMES = {
     "StreamingTransformerASR": "lobes.transformer_asr",
     "StreamingCTC": "lobes.ctc",
     "StreamingASR": "inference.asr",
+    "OnnxStreamingASR": "inference.onnx",
     "Session": "inference.session",
-    "Transcript": "inference.session",
+    "SessionBatcher": "inference.batcher",
+    "Transcript": "inference.transcript",
 }
 
 __all__ = [*_HOMES, "__version__"]

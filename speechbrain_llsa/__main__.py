@@ -1,11 +1,11 @@
 """The command line: ``python -m speechbrain_llsa COMMAND ...``."""
 
-import argparse
 import sys
 
-from speechbrain_llsa.commands import picture, transcribe
+from speechbrain_llsa.commands import export, picture, transcribe
+from speechbrain_llsa.commands.parser import OneLineParser
 
-COMMANDS = (transcribe, picture)
+COMMANDS = (transcribe, export, picture)
 """Each has ``NAME``, ``add_arguments(parser)`` and ``run(arguments)``."""
 
 
@@ -22,8 +22,14 @@ def main(arguments=None):
     int
         0, or 2 after bad input, which gets one line on standard error, or 130
         after an interrupt.
+
+    Raises
+    ------
+    SystemExit
+        With 2, if the command line is not one of the program's, and with 0
+        after ``--help``.
     """
-    parser = argparse.ArgumentParser(
+    parser = OneLineParser(
         prog="python -m speechbrain_llsa", description=__doc__
     )
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True)

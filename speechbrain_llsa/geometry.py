@@ -6,8 +6,9 @@ PyTorch can use it.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from numbers import Integral
+from numbers import Integral, Real
 
 ATTENTIONS = ("aa", "maa", "sa", "llsa")
 """Acausal, masked acausal, streaming and low-latency streaming attention."""
@@ -81,6 +82,72 @@ def check_integer(name, value, minimum):
     if value < minimum:
         raise ValueError(
             f"{name}: got {value}, allowed is an integer of at least {minimum}"
+        )
+
+
+def check_number(name, value, minimum, maximum=math.inf):
+    """Raises an error unless a value is a number of a range.
+
+    Arguments
+    ---------
+    name : str
+        What the value is for.
+    value : float
+        The value.
+    minimum : float
+        The least that is allowed.
+    maximum : float
+        The most that is allowed.
+
+    Raises
+    ------
+    TypeError
+        If it is not a number.
+    ValueError
+        If it is out of range, or NaN.
+
+    Example
+    -------
+    >>> check_number("dropout", 0.1, 0, 1)
+    """
+    allowed = f"a number of at least {minimum}"
+    if maximum < math.inf:
+        allowed = f"a number from {minimum} to {maximum}"
+    if not isinstance(value, Real) or isinstance(value, bool):
+        raise TypeError(
+            f"{name}: got {value!r} ({type(value).__name__}), allowed is "
+            f"{allowed}"
+        )
+    if not minimum <= value <= maximum:
+        raise ValueError(f"{name}: got {value}, allowed is {allowed}")
+
+
+def check_type(name, value, kind):
+    """Raises an error unless a value is of a type.
+
+    Arguments
+    ---------
+    name : str
+        What the value is for.
+    value : object
+        The value.
+    kind : type or tuple of type
+        The type, or several.
+
+    Raises
+    ------
+    TypeError
+        If it is of another type.
+
+    Example
+    -------
+    >>> check_type("attention", "sa", str)
+    """
+    if not isinstance(value, kind):
+        kinds = kind if isinstance(kind, tuple) else (kind,)
+        names = " or ".join(each.__name__ for each in kinds)
+        raise TypeError(
+            f"{name}: got {type(value).__name__}, allowed is {names}"
         )
 
 
@@ -290,6 +357,8 @@ class LatencyReport:
 
     def __post_init__(self):
         check_attention(self.attention)
+        check_type("geometry", self.geometry, StreamGeometry)
+        check_integer("num_layers", self.num_layers, 0)
 
     def __getitem__(self, attention):
         return Latency(
@@ -333,3 +402,127 @@ class LatencyReport:
                 f"{row.receptive_field_seconds:>7.3f} s{total:>15}"
             )
         return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class StepClock:
+    """Where the steps of a stream of fixed shapes lie in samples and frames.
+
+    Each step takes ``step_frames`` frames' worth of samples and gives as many
+    frames, so that nothing about its shapes depends on where the stream is. A
+    stream begins with silence and with frames before the utterance, at
+    negative positions, which do not exist; it ends with steps of silence that
+    bring out what still waits, up to the end of the utterance.
+
+    Arguments
+    ---------
+    attention : str
+        One of maa, sa and llsa.
+    geometry : StreamGeometry
+        Look-back, look-ahead and hop, in frames.
+    num_layers : int
+        Layers of the encoder.
+    step_frames : int
+        Frames of a step; for llsa its hop.
+    receptive_field_samples : int
+        Samples that the front end needs for its first frame.
+    stride_samples : int
+        Samples from one frame to the next.
+
+    Raises
+    ------
+    ValueError
+        If the attention cannot stream, or the step of llsa is not its hop.
+
+    Example
+    -------
+    >>> clock = StepClock("llsa", StreamGeometry(64, 8, 4), 12, 4, 641, 320)
+    >>> clock.first_frame, clock.leading_samples, clock.step_samples
+    (-4, 959, 1280)
+    >>> clock.frames_of(641), clock.steps_to_end(641)
+    (1, 4)
+    """
+
+    attention: str
+    geometry: StreamGeometry
+    num_layers: int
+    step_frames: int
+    receptive_field_samples: int
+    stride_samples: int
+
+    def __post_init__(self):
+        if check_attention(self.attention) == "aa":
+            raise ValueError(
+                "attention: got 'aa', which sees the whole utterance; allowed "
+                "for streaming is one of maa, sa, llsa"
+            )
+        check_integer("step_frames", self.step_frames, 1)
+        if self.attention == "llsa" and self.step_frames != self.geometry.hop:
+            raise ValueError(
+                f"step_frames: got {self.step_frames}, allowed for llsa is its "
+                f"hop, {self.geometry.hop}"
+            )
+
+    @property
+    def step_samples(self):
+        """Samples that a step takes."""
+        return self.step_frames * self.stride_samples
+
+    @property
+    def overlap_samples(self):
+        """Samples that neighbouring frames share, and that lie before the
+        first step."""
+        return self.receptive_field_samples - self.stride_samples
+
+    @property
+    def delay_frames(self):
+        """Frames that committed ones lag behind those that a step takes in."""
+        return self.geometry.stack_look_ahead(self.attention, self.num_layers)
+
+    @property
+    def first_frame(self):
+        """Position of the first frame that the first step takes in: before
+        the utterance, and so that hops begin where they do offline."""
+        first = -(-self.overlap_samples // self.stride_samples)
+        if self.attention == "llsa":
+            first += (-first - self.geometry.look_ahead) % self.geometry.hop
+        return -first
+
+    @property
+    def leading_samples(self):
+        """Samples of silence to push before the utterance."""
+        return -self.first_frame * self.stride_samples - self.overlap_samples
+
+    def frames_of(self, samples):
+        """Frames of an utterance.
+
+        Arguments
+        ---------
+        samples : int
+            Its samples.
+
+        Returns
+        -------
+        int
+        """
+        beyond = samples - self.receptive_field_samples
+        return max(0, beyond // self.stride_samples + 1)
+
+    def steps_to_end(self, samples):
+        """Steps after which all frames of an utterance are committed.
+
+        Arguments
+        ---------
+        samples : int
+            Samples of the utterance.
+
+        Returns
+        -------
+        int
+            0 if it has no frame.
+        """
+        frames = self.frames_of(samples)
+        if frames == 0:
+            return 0
+        needed = frames + self.delay_frames - self.first_frame
+        return -(-needed // self.step_frames)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from speechbrain_llsa.geometry import ATTENTIONS, LatencyReport
+from speechbrain_llsa.geometry import (
+    ATTENTIONS,
+    LatencyReport,
+    check_integer,
+)
 from speechbrain_llsa.visibility import dependency_matrix
 
 TITLES = {
@@ -11,6 +15,12 @@ TITLES = {
     "sa": "SA: streaming",
     "llsa": "LLSA: low-latency streaming",
 }
+
+
+LARGEST_MATRIX = 10_000
+"""Rows of a matrix: frames, provisional copies among them."""
+
+MOST_LAYERS = 1000
 
 
 def draw_dependencies(path, geometry, num_layers, frames=48):
@@ -32,8 +42,10 @@ def draw_dependencies(path, geometry, num_layers, frames=48):
 
     Raises
     ------
+    TypeError
+        If a number is not an integer.
     ValueError
-        If there is no layer or no frame.
+        If there is no layer or no frame, or far more than can be drawn.
 
     Example
     -------
@@ -44,9 +56,9 @@ def draw_dependencies(path, geometry, num_layers, frames=48):
     >>> path.read_bytes()[1:4]
     b'PNG'
     """
-    for name, value in (("num_layers", num_layers), ("frames", frames)):
-        if value < 1:
-            raise ValueError(f"{name}: got {value}, allowed is at least 1")
+    check_integer("num_layers", num_layers, 1)
+    check_integer("frames", frames, 1)
+    _check_size(geometry, num_layers, frames)
     # matplotlib is slow to import, and only this function needs it
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.colors import ListedColormap
@@ -77,3 +89,19 @@ def draw_dependencies(path, geometry, num_layers, frames=48):
         fontsize=12,
     )
     figure.savefig(path, dpi=100)
+
+
+def _check_size(geometry, num_layers, frames):
+    """Refuses what would take gigabytes, or hours."""
+    hops = -(-frames // geometry.hop)
+    rows = hops * (geometry.hop + geometry.look_ahead)
+    if rows > LARGEST_MATRIX:
+        raise ValueError(
+            f"frames: got {frames} with hop {geometry.hop} and look_ahead "
+            f"{geometry.look_ahead}, which are {rows} frames with the "
+            f"provisional ones, allowed is {LARGEST_MATRIX}"
+        )
+    if num_layers > MOST_LAYERS:
+        raise ValueError(
+            f"num_layers: got {num_layers}, allowed is up to {MOST_LAYERS}"
+        )

@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields
 
 import torch
 
-from speechbrain_llsa.geometry import check_attention
+from speechbrain_llsa.geometry import check_attention, check_integer
 
 
 @dataclass(frozen=True)
@@ -275,6 +275,9 @@ def dependency_matrix(geometry, attention, num_layers, frames):
             [0, 1, 1, 0],
             [0, 0, 1, 1]], dtype=torch.int32)
     """
+    check_attention(attention)
+    check_integer("num_layers", num_layers, 0)
+    check_integer("frames", frames, 0)
     if attention == "llsa":
         tags = hop_tags(0, -(-frames // geometry.hop), geometry)
     else:

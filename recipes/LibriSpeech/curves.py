@@ -13,6 +13,8 @@ from pathlib import Path
 
 from whole_files import write_atomically, written_atomically
 
+from speechbrain_llsa.commands.parser import OneLineParser
+
 _TITLES = {
     "loss": "Loss",
     "diversity_loss": "Diversity loss",
@@ -68,7 +70,8 @@ class CurveLog:
             stream.write(line + "\n")
 
     def read(self):
-        """Reads all lines; one cut short by a crash is left out.
+        """Reads all lines; one cut short by a crash, or of something else,
+        is left out.
 
         Returns
         -------
@@ -80,9 +83,11 @@ class CurveLog:
         entries = []
         for line in self.path.read_text(encoding="utf-8").splitlines():
             try:
-                entries.append(json.loads(line))
+                entry = json.loads(line)
             except json.JSONDecodeError:
                 continue
+            if isinstance(entry, dict) and {"split", "step"} <= entry.keys():
+                entries.append(entry)
         return entries
 
     def rewind(self, step, within_epoch=False):
@@ -222,12 +227,21 @@ def main(arguments):
     arguments : list of str
         The path of the log, and of the PNG file to write.
     """
-    if len(arguments) != 2:
-        sys.exit("usage: curves.py CURVES.jsonl CURVES.png")
-    source, target = arguments
-    if not Path(source).exists():
-        sys.exit(f"curves.py: no file {source!r}")
-    print(target, *draw_curves(CurveLog(source).read(), target))
+    parser = OneLineParser(description=main.__doc__.splitlines()[0])
+    parser.add_argument("source", metavar="CURVES.jsonl")
+    parser.add_argument("target", metavar="CURVES.png")
+    source, target = vars(parser.parse_args(arguments)).values()
+    if not Path(source).is_file():
+        parser.error(f"CURVES.jsonl: got {source!r}, allowed is a file")
+    if not target.lower().endswith(".png"):
+        parser.error(f"CURVES.png: got {target!r}, allowed is a PNG file")
+    try:
+        names = draw_curves(CurveLog(source).read(), target)
+    except (OSError, ValueError) as error:
+        parser.error(error)
+    if not names:
+        parser.error(f"CURVES.jsonl: got {source!r}, which holds no values")
+    print(target, *names)
 
 
 if __name__ == "__main__":

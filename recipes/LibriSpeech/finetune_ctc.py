@@ -21,7 +21,7 @@ import speechbrain as sb
 import torch
 from bad_utterances import BadUtterances
 from error_rates import compare_offline_and_streamed, format_error_rates
-from recipe import begin_recipe, train
+from recipe import begin_recipe, exit_on_bad_input, train
 from speechbrain.nnet.losses import ctc_loss
 from speechbrain.utils.distributed import if_main_process, run_on_main
 from speechbrain.utils.logger import get_logger
@@ -37,6 +37,8 @@ from whole_files import write_atomically
 
 from speechbrain_llsa.inference.asr import StreamingASR
 from speechbrain_llsa.inference.folder import write_streaming_folder
+from speechbrain_llsa.inference.reason import reason
+from speechbrain_llsa.inference.weights import load_weights
 from speechbrain_llsa.lobes.decoding import (
     CTCGreedyState,
     TextDecoder,
@@ -366,13 +368,12 @@ def load_pretrained(hparams):
                 f"{path.name}; allowed is a folder 'pretrained' that "
                 "pretrain.py wrote"
             )
-        weights = torch.load(path, map_location="cpu", weights_only=True)
         try:
-            module.load_state_dict(weights)
-        except RuntimeError as error:
+            module.load_state_dict(load_weights(path))
+        except (RuntimeError, ValueError) as error:
             raise ValueError(
                 f"pretrained_folder: got weights in {path} that do not fit "
-                f"the YAML file's model: {' '.join(str(error).split())[:300]}"
+                f"the YAML file's model: {reason(error)}"
             ) from error
     logger.info(f"Loaded the pre-trained weights of {folder}")
 
@@ -396,7 +397,7 @@ def evaluate(hparams, tokenizer, datasets):
     folder = write_streaming_folder(
         output_folder / "streaming", hparams["model"], tokenizer
     )
-    asr = StreamingASR.from_hparams(folder)
+    asr = StreamingASR.from_hparams(folder, trust=True)
     splits = [*hparams["valid_splits"], *hparams["test_splits"]]
     error_rates = {
         split: compare_offline_and_streamed(
@@ -418,8 +419,8 @@ def evaluate(hparams, tokenizer, datasets):
     print(f"The model to stream with is in {folder}")
 
 
-def main(arguments):
-    """Runs the recipe.
+def prepare(arguments):
+    """Does what comes before training, where bad input shows.
 
     Arguments
     ---------
@@ -429,7 +430,9 @@ def main(arguments):
     Returns
     -------
     FinetuneBrain
-        After training.
+        Before training.
+    dict
+        The datasets by name, as :func:`prepare_datasets` gives them.
     """
     hparams, run_options = begin_recipe(
         arguments, ["train_splits", "valid_splits", "test_splits"]
@@ -444,12 +447,47 @@ def main(arguments):
         checkpointer=hparams["checkpointer"],
     )
     brain.tokenizer = tokenizer
+    return brain, datasets
+
+
+def run(brain, datasets):
+    """Trains, writes the model to stream with, and measures it.
+
+    Arguments
+    ---------
+    brain : FinetuneBrain
+        Before training.
+    datasets : dict
+        By name.
+
+    Returns
+    -------
+    FinetuneBrain
+        After training.
+    """
+    hparams = vars(brain.hparams)
     train(brain, hparams, datasets["train"], datasets["valid"])
     brain.on_evaluate_start(min_key="wer")
     if if_main_process():
-        evaluate(hparams, tokenizer, datasets)
+        evaluate(hparams, brain.tokenizer, datasets)
     return brain
 
 
+def main(arguments):
+    """Runs the recipe.
+
+    Arguments
+    ---------
+    arguments : list of str
+        The command line without the name of the program.
+
+    Returns
+    -------
+    FinetuneBrain
+        After training.
+    """
+    return run(*prepare(arguments))
+
+
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    run(*exit_on_bad_input(prepare, sys.argv[1:]))

@@ -27,6 +27,8 @@ from pathlib import Path
 import soundfile
 from tqdm import tqdm
 
+from speechbrain_llsa.commands.parser import OneLineParser
+
 logger = logging.getLogger(__name__)
 
 COLUMNS = ("ID", "duration", "wav", "spk_id", "wrd")
@@ -476,7 +478,7 @@ def main(arguments=None):
     arguments : list of str, optional
         sys.argv[1:] by default.
     """
-    parser = argparse.ArgumentParser(
+    parser = OneLineParser(
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -524,7 +526,7 @@ def main(arguments=None):
     try:
         prepare_librispeech(**values, progress=True)
     except (ValueError, OSError) as error:
-        parser.exit(1, f"{parser.prog}: {error}\n")
+        parser.error(error)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from pathlib import Path
 import speechbrain as sb
 import torch
 from checkpoints import export_parameters
-from recipe import begin_recipe, train
+from recipe import begin_recipe, exit_on_bad_input, train
 from speechbrain.utils.distributed import run_on_main
 from torch.nn.parallel import DistributedDataParallel
 from training import StreamingBrain
@@ -197,6 +197,64 @@ def prepare_datasets(hparams):
     return tuple(datasets)
 
 
+def prepare(arguments):
+    """Does what comes before training, where bad input shows.
+
+    Arguments
+    ---------
+    arguments : list of str
+        The command line without the name of the program.
+
+    Returns
+    -------
+    PretrainBrain
+        Before training.
+    tuple of speechbrain.dataio.dataset.DynamicItemDataset
+        For training, for validation.
+    """
+    hparams, run_options = begin_recipe(
+        arguments, ["train_splits", "valid_splits"]
+    )
+    datasets = prepare_datasets(hparams)
+    brain = PretrainBrain(
+        modules=hparams["modules"],
+        opt_class=hparams["optimizer"],
+        hparams=hparams,
+        run_opts=run_options,
+        checkpointer=hparams["checkpointer"],
+    )
+    return brain, datasets
+
+
+def run(brain, datasets):
+    """Trains, and writes the weights of the best epoch.
+
+    Arguments
+    ---------
+    brain : PretrainBrain
+        Before training.
+    datasets : tuple of speechbrain.dataio.dataset.DynamicItemDataset
+        For training, for validation.
+
+    Returns
+    -------
+    PretrainBrain
+        After training.
+    """
+    hparams = vars(brain.hparams)
+    train(brain, hparams, *datasets)
+    run_on_main(
+        export_parameters,
+        kwargs={
+            "checkpointer": hparams["checkpointer"],
+            "names": ["latent_extractor", "latent_encoder"],
+            "folder": Path(hparams["output_folder"], "pretrained"),
+            "max_key": "accuracy",
+        },
+    )
+    return brain
+
+
 def main(arguments):
     """Runs the recipe.
 
@@ -210,29 +268,8 @@ def main(arguments):
     PretrainBrain
         After training.
     """
-    hparams, run_options = begin_recipe(
-        arguments, ["train_splits", "valid_splits"]
-    )
-    train_data, valid_data = prepare_datasets(hparams)
-    brain = PretrainBrain(
-        modules=hparams["modules"],
-        opt_class=hparams["optimizer"],
-        hparams=hparams,
-        run_opts=run_options,
-        checkpointer=hparams["checkpointer"],
-    )
-    train(brain, hparams, train_data, valid_data)
-    run_on_main(
-        export_parameters,
-        kwargs={
-            "checkpointer": hparams["checkpointer"],
-            "names": ["latent_extractor", "latent_encoder"],
-            "folder": Path(hparams["output_folder"], "pretrained"),
-            "max_key": "accuracy",
-        },
-    )
-    return brain
+    return run(*prepare(arguments))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    run(*exit_on_bad_input(prepare, sys.argv[1:]))

@@ -4,9 +4,45 @@ import sys
 
 import speechbrain as sb
 from librispeech_prepare import prepare_librispeech
+from ruamel.yaml import YAMLError
 from speechbrain.utils.distributed import ddp_init_group, run_on_main
 from training_arguments import load_hparams, parse_arguments
 from training_data import train_loader_options, valid_loader_options
+
+from speechbrain_llsa.inference.reason import reason
+
+BAD_INPUT = (
+    OSError,
+    TypeError,
+    ValueError,
+    LookupError,
+    ImportError,
+    YAMLError,
+)
+"""What a bad command line, YAML file or folder raises before training."""
+
+
+def exit_on_bad_input(prepare, arguments):
+    """Prepares a recipe, or ends the program with 2 and one line that says
+    what is wrong. Errors of the training itself are not for this.
+
+    Arguments
+    ---------
+    prepare : callable
+        Takes the arguments.
+    arguments : list of str
+        The command line without the name of the program.
+
+    Returns
+    -------
+    object
+        What it gives.
+    """
+    try:
+        return prepare(arguments)
+    except BAD_INPUT as error:
+        print(f"{sys.argv[0]}: error: {reason(error)}", file=sys.stderr)
+        sys.exit(2)
 
 
 def begin_recipe(arguments, split_entries):

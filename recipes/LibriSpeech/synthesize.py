@@ -34,6 +34,8 @@ from synthesis.text import KINDS, make_texts
 from synthesis.voice import SpeechSynthesizer
 from tqdm import tqdm
 
+from speechbrain_llsa.commands.parser import OneLineParser
+
 logger = logging.getLogger(__name__)
 
 SETTINGS_FILE = "synthesis.json"
@@ -316,7 +318,7 @@ def _split_argument(argument):
 
 
 def _parser():
-    parser = argparse.ArgumentParser(
+    parser = OneLineParser(
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -399,7 +401,7 @@ def main(arguments=None):
     try:
         report = synthesize_corpus(splits=splits, **values)
     except (ValueError, OSError, ImportError) as error:
-        parser.exit(1, f"{parser.prog}: {error}\n")
+        parser.error(error)
     except KeyboardInterrupt:
         parser.exit(130, f"{parser.prog}: stopped; repeat it to continue.\n")
     for split, numbers in report.items():

@@ -7,8 +7,10 @@ follows. Every other ``--name value`` overrides the YAML entry of that name,
 which must exist and keep its type. The last of several equal names counts.
 """
 
+import contextlib
 import dataclasses
 import difflib
+import io
 import math
 
 import ruamel.yaml
@@ -69,9 +71,7 @@ def parse_arguments(arguments):
     7
     """
     host_arguments, override_texts = _split(arguments)
-    hparams_file, run_options, _ = RunOptions.from_command_line_args(
-        host_arguments
-    )
+    hparams_file, run_options = _parse_host_arguments(host_arguments)
     entries = _read_entries(hparams_file)
     run_options = _check_run_options(run_options)
     overrides = {
@@ -218,15 +218,38 @@ def _split(arguments):
     return host_arguments, override_texts
 
 
+def _parse_host_arguments(arguments):
+    """The host's own parser, which would end the program with its usage."""
+    with contextlib.redirect_stderr(io.StringIO()) as said:
+        try:
+            return RunOptions.from_command_line_args(arguments)[:2]
+        except SystemExit as stop:
+            if not stop.code:
+                raise
+            _, _, message = said.getvalue().rpartition("error: ")
+            raise ValueError(" ".join(message.split())) from None
+
+
 def _read_entries(hparams_file):
     try:
         with open(hparams_file, encoding="utf-8") as stream:
-            return ruamel.yaml.YAML().load(stream) or {}
+            entries = ruamel.yaml.YAML().load(stream) or {}
     except FileNotFoundError:
         raise FileNotFoundError(
             f"param_file: got {hparams_file!r}, which does not exist; allowed "
             "is the path of a YAML file"
         ) from None
+    except (OSError, UnicodeDecodeError, ruamel.yaml.YAMLError) as error:
+        raise ValueError(
+            f"param_file: got {hparams_file!r}, allowed is the path of a YAML "
+            f"file: {error}"
+        ) from error
+    if not isinstance(entries, dict):
+        raise ValueError(
+            f"param_file: got {hparams_file!r}, allowed is a YAML file of "
+            "entries with names"
+        )
+    return entries
 
 
 def _check_run_options(run_options):

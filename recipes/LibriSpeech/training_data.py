@@ -293,7 +293,55 @@ class RankBatchSampler(DistributedSamplerWrapper):
         return count + -count % self.num_replicas
 
 
-def train_loader_options(dataset, seed, num_workers=0, **sampler_options):
+def even_boundaries(durations, num_buckets):
+    """Divides durations into buckets whose longest is, in each of them, the
+    same factor longer than its shortest.
+
+    A batch out of one of n buckets is padded by less than the part
+    ``1 - (shortest / longest) ** (1 / n)`` of it, and by about half of that
+    as a rule, however the durations are distributed. The host's own
+    boundaries follow a distribution that it assumes, up to the seconds of a
+    batch: where utterances are much shorter than a batch, nearly all of them
+    fall into few buckets.
+
+    Arguments
+    ---------
+    durations : list of float
+        Seconds of each utterance, above 0.
+    num_buckets : int
+        How many buckets, at least 1.
+
+    Returns
+    -------
+    list of float
+        The longest duration of each bucket, rising; fewer than
+        ``num_buckets`` if the durations are all the same.
+
+    Raises
+    ------
+    ValueError
+        If ``num_buckets`` is below 1.
+
+    Example
+    -------
+    >>> [round(limit, 3) for limit in even_boundaries([8.0, 1.0, 2.0], 3)]
+    [2.0, 4.0, 8.0]
+    """
+    if num_buckets < 1:
+        raise ValueError(
+            f"num_buckets: got {num_buckets}, allowed is at least 1"
+        )
+    shortest, longest = min(durations), max(durations)
+    boundaries = {
+        shortest * (longest / shortest) ** (bucket / num_buckets)
+        for bucket in range(1, num_buckets)
+    }
+    return [*sorted(limit for limit in boundaries if limit < longest), longest]
+
+
+def train_loader_options(
+    dataset, seed, num_buckets, num_workers=0, **sampler_options
+):
     """Options of a loader of batches of like length, for ``Brain.fit``.
 
     Arguments
@@ -302,11 +350,15 @@ def train_loader_options(dataset, seed, num_workers=0, **sampler_options):
         The utterances, with ``duration`` in seconds.
     seed : int
         Decides the batches and their order, together with the epoch.
+    num_buckets : int
+        A batch is out of one of so many buckets, as
+        :func:`even_boundaries` divides them. Many of them spare padding, and
+        leave more batches that are not full.
     num_workers : int
         Processes that read files; 0 reads in the training process.
     **sampler_options
         For ``ShortFirstBatchSampler``: ``max_batch_length`` (seconds of a
-        batch), ``num_buckets``, ``sorted_epochs`` and others.
+        batch, with its padding), ``sorted_epochs`` and others.
 
     Returns
     -------
@@ -314,9 +366,11 @@ def train_loader_options(dataset, seed, num_workers=0, **sampler_options):
         For ``Brain.fit(train_loader_kwargs=...)``. ``StreamingBrain`` tells
         the batch sampler and the generator the epoch.
     """
+    durations = [dataset.data[name]["duration"] for name in dataset.data_ids]
     sampler = ShortFirstBatchSampler(
         dataset,
-        length_func=lambda item: item["duration"],
+        lengths_list=durations,
+        bucket_boundaries=even_boundaries(durations, num_buckets),
         seed=seed,
         **sampler_options,
     )

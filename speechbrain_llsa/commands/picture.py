@@ -54,6 +54,11 @@ def run(arguments):
             f"OUT.png: got {arguments.out!r}, allowed is a name that ends in "
             ".png"
         )
+    if not out.parent.is_dir():
+        raise FileNotFoundError(
+            f"OUT.png: got {arguments.out!r}, allowed is a file in a folder "
+            "that exists"
+        )
     geometry = StreamGeometry(
         arguments.look_back, arguments.look_ahead, arguments.hop
     )

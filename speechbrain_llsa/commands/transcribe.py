@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from speechbrain_llsa.inference.asr import StreamingASR
+from speechbrain_llsa.commands.model import add_model_arguments, load_model
 from speechbrain_llsa.inference.audio import audio_info, read_blocks
 
 NAME = "transcribe"
@@ -30,12 +30,7 @@ def add_arguments(parser):
         metavar="FILE",
         help="audio of any rate, with up to 8 channels",
     )
-    parser.add_argument(
-        "--model",
-        required=True,
-        metavar="FOLDER",
-        help="a streaming/ folder, as fine-tuning writes it",
-    )
+    add_model_arguments(parser)
     parser.add_argument(
         "--json",
         action="store_true",
@@ -58,13 +53,8 @@ def run(arguments):
     ValueError
         If the model or a file cannot be read.
     """
-    if not Path(arguments.model).is_dir():
-        raise FileNotFoundError(
-            f"--model: got {arguments.model!r}, allowed is an existing folder "
-            "as fine-tuning writes it"
-        )
+    asr = load_model(arguments)
     infos = {path: audio_info(path) for path in arguments.files}
-    asr = StreamingASR.from_hparams(arguments.model)
     latency = asr.model.latency_report().declared_latency
     for path in arguments.files:
         info = infos[path]

@@ -1,6 +1,28 @@
-"""Streaming ASR: sessions, and what plugs into the host's interface."""
+"""Streaming ASR: sessions, and what plugs into the host's interface.
 
-from speechbrain_llsa.inference.asr import StreamingASR
-from speechbrain_llsa.inference.session import Session, Transcript
+The names below load when they are first used: ``OnnxStreamingASR`` needs no
+PyTorch.
+"""
 
-__all__ = ["Session", "StreamingASR", "Transcript"]
+from importlib import import_module
+
+_HOMES = {
+    "OnnxStreamingASR": "onnx",
+    "Session": "session",
+    "SessionBatcher": "batcher",
+    "StreamError": "batcher",
+    "StreamingASR": "asr",
+    "Transcript": "transcript",
+}
+
+__all__ = [*_HOMES]
+
+
+def __getattr__(name):
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__():
+    return sorted(__all__)

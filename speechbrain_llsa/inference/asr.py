@@ -1,7 +1,10 @@
 """Streaming speech recognition: the host's ``StreamingASR``, and sessions."""
 
+import inspect
+import os
 from pathlib import Path
 
+import numpy as np
 import torch
 import torchaudio
 from ruamel.yaml import YAMLError
@@ -10,13 +13,16 @@ from speechbrain.utils.data_utils import split_path
 from speechbrain.utils.dynamic_chunk_training import DynChunkTrainConfig
 from speechbrain.utils.fetching import fetch
 
-from speechbrain_llsa.geometry import FRAME_SECONDS, SAMPLE_RATE
+from speechbrain_llsa.geometry import FRAME_SECONDS, SAMPLE_RATE, check_type
 from speechbrain_llsa.inference.audio import (
     audio_info,
-    mono_samples,
     read_blocks,
 )
+from speechbrain_llsa.inference.batcher import SessionBatcher
+from speechbrain_llsa.inference.loading import load_hparams
+from speechbrain_llsa.inference.reason import reason
 from speechbrain_llsa.inference.resampling import StreamingResampler
+from speechbrain_llsa.inference.samples import mono_samples
 from speechbrain_llsa.inference.session import Session
 from speechbrain_llsa.lobes.decoding import (
     CTCGreedyState,
@@ -24,8 +30,19 @@ from speechbrain_llsa.lobes.decoding import (
     ctc_greedy_decode_streaming,
 )
 
-HPARAMS_ERRORS = (YAMLError, KeyError, AttributeError, ImportError, TypeError)
+HPARAMS_ERRORS = (
+    YAMLError,
+    LookupError,
+    AttributeError,
+    ImportError,
+    TypeError,
+    ValueError,
+    ArithmeticError,
+)
 """What a damaged hyperparameter file raises in the host."""
+
+OPTIONS = tuple(inspect.signature(load_hparams).parameters)[3:]
+"""Names of the arguments that only loading needs."""
 
 CHUNK_SIZE = 16
 """Frames that are pushed at once where the caller does not say; the text does
@@ -77,7 +94,16 @@ class StreamingASR(HostStreamingASR):
         return self.hparams.model
 
     @classmethod
-    def from_hparams(cls, source, hparams_file="hyperparams.yaml", **kwargs):
+    def from_hparams(
+        cls,
+        source,
+        hparams_file="hyperparams.yaml",
+        *,
+        trust=False,
+        run_opts=None,
+        freeze_params=True,
+        **kwargs,
+    ):
         """Loads a model.
 
         Arguments
@@ -88,41 +114,68 @@ class StreamingASR(HostStreamingASR):
             a model hub, as for the host.
         hparams_file : str
             Name of the hyperparameter file in it.
+        trust : bool
+            Whether the hyperparameter file may build any class and call any
+            function, as it may in the host. Without it, a file is refused
+            unless it describes a model in the way that
+            ``write_streaming_folder`` does.
+        run_opts : dict, optional
+            As for the host, such as ``{"device": "cuda"}``.
+        freeze_params : bool
+            Whether the parameters are frozen, as for the host.
         **kwargs : dict
-            As for the host's ``from_hparams``, such as
-            ``run_opts={"device": "cuda"}``.
+            As for the host's ``from_hparams``, such as ``overrides``; without
+            trust these are a dict of plain values.
 
         Returns
         -------
         StreamingASR
+            ``None`` with ``download_only``, as in the host.
 
         Raises
         ------
         FileNotFoundError
             If the folder, or a file in it, does not exist.
+        TypeError
+            If an argument is of another type.
         ValueError
-            If a file in it is damaged, or of another model.
+            If a file in it is damaged, of another model, or not to be built
+            without trust.
         """
-        source = str(source)
+        unknown = kwargs.keys() - OPTIONS
+        if unknown:
+            raise TypeError(
+                f"from_hparams: got the argument {min(unknown)!r}, allowed "
+                f"are those of the host: {', '.join(OPTIONS)}"
+            )
+        if not isinstance(trust, bool):
+            raise TypeError(f"trust: got {trust!r}, allowed is True or False")
+        source = _checked_source(source, hparams_file)
         if Path(source).is_dir():
             kwargs.pop("savedir", None)
-            _check_hparams_file(Path(source, hparams_file))
-        elif source.count("/") != 1 or source[0] in "./~":
-            raise _no_such_model(source)
         try:
-            return super().from_hparams(source, hparams_file, **kwargs)
+            hparams = load_hparams(source, hparams_file, trust, **kwargs)
+            if kwargs.get("download_only"):
+                return None
+            return cls(hparams["modules"], hparams, run_opts, freeze_params)
         except HPARAMS_ERRORS as error:
             raise ValueError(
-                f"source: got {source!r}, whose {hparams_file} is damaged or "
-                f"of another kind of model: {_one_line(error)}"
+                f"source: got {source!r}, whose {hparams_file} or a file that "
+                "it names is damaged, of another kind of model, or not "
+                f"allowed: {reason(error)}"
             ) from error
         except OSError as error:
             if Path(source).is_dir():
                 raise
             raise _no_such_model(source) from error
 
-    def session(self):
+    def session(self, snapshot=None):
         """Begins a session: one live stream.
+
+        Arguments
+        ---------
+        snapshot : bytes, optional
+            What ``Session.snapshot`` gave: the session goes on from there.
 
         Returns
         -------
@@ -130,10 +183,35 @@ class StreamingASR(HostStreamingASR):
 
         Raises
         ------
+        TypeError
+            If the snapshot is not bytes.
         ValueError
-            If the model's attention cannot stream.
+            If the model's attention cannot stream, or if the snapshot is
+            damaged, of another model or of another version.
         """
-        return Session(self.model, self.text_decoder)
+        return Session(self.model, self.text_decoder, snapshot)
+
+    def batcher(self, slots=16):
+        """Makes what runs many live streams at once, in batches.
+
+        Arguments
+        ---------
+        slots : int
+            How many streams there may be at once.
+
+        Returns
+        -------
+        SessionBatcher
+
+        Raises
+        ------
+        TypeError
+            If the number is not an integer.
+        ValueError
+            If the model's attention cannot stream, or the number is not
+            positive.
+        """
+        return SessionBatcher(self.model, self.text_decoder, slots)
 
     @torch.no_grad()
     def transcribe_batch(self, wavs, wav_lens=None):
@@ -150,9 +228,18 @@ class StreamingASR(HostStreamingASR):
         -------
         list of str
             The text of each row.
+
+        Raises
+        ------
+        TypeError
+            If an argument is of another type.
+        ValueError
+            If an argument has another shape, or samples are not finite.
         """
+        _check_wavs(wavs)
         wavs = wavs.to(self.device)
         if wav_lens is not None:
+            check_type("wav_lens", wav_lens, torch.Tensor)
             wav_lens = wav_lens.to(self.device)
         log_probs, lengths = self.model(wavs, wav_lens)
         rows = ctc_greedy_decode_streaming(log_probs, CTCGreedyState(), lengths)
@@ -176,13 +263,14 @@ class StreamingASR(HostStreamingASR):
         """
         path = self._local_path(path)
         blocks = [mono_samples(block) for block in read_blocks(path, 60.0)]
-        samples = torch.cat([torch.zeros(0), *blocks])
+        samples = np.concatenate([np.zeros(0, np.float32), *blocks])
         resampler = StreamingResampler(
             audio_info(path).sample_rate, SAMPLE_RATE
         )
         state = resampler.make_streaming_context()
         signal = [resampler.push(samples, state), resampler.finish(state)]
-        return self.transcribe_batch(torch.cat(signal)[None])[0]
+        signal = torch.from_numpy(np.concatenate(signal))
+        return self.transcribe_batch(signal[None])[0]
 
     def transcribe_file(
         self,
@@ -250,6 +338,9 @@ class StreamingASR(HostStreamingASR):
         """
         if dynchunktrain_config is None:
             dynchunktrain_config = DynChunkTrainConfig(CHUNK_SIZE)
+        check_type(
+            "dynchunktrain_config", dynchunktrain_config, DynChunkTrainConfig
+        )
         if use_torchaudio_streaming:
             if not hasattr(torchaudio, "io"):
                 raise ValueError(
@@ -270,18 +361,38 @@ class StreamingASR(HostStreamingASR):
 
     def _local_path(self, path, savedir=None):
         """Fetches a file that is not here, as the host does."""
+        check_type("path", path, (str, os.PathLike))
         source, name = split_path(str(path))
         if Path(path).is_file() or Path(source).is_dir():
             return str(path)
         return str(fetch(name, source=source, savedir=savedir))
 
 
-def _check_hparams_file(path):
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"source: got {str(path.parent)!r}, which holds no {path.name}; "
-            "allowed is a folder as write_streaming_folder writes it"
+def _check_wavs(wavs):
+    check_type("wavs", wavs, torch.Tensor)
+    if wavs.ndim != 2:
+        raise ValueError(
+            f"wavs: got shape {tuple(wavs.shape)}, allowed is (batch, samples)"
         )
+    if not torch.isfinite(wavs).all():
+        raise ValueError(
+            "wavs: got NaN or infinite numbers, allowed is finite ones"
+        )
+
+
+def _checked_source(source, hparams_file):
+    """The source as a text, unless nothing can be there."""
+    check_type("source", source, (str, os.PathLike))
+    source = str(source)
+    if Path(source).is_dir():
+        if not Path(source, hparams_file).is_file():
+            raise FileNotFoundError(
+                f"source: got {source!r}, which holds no {hparams_file}; "
+                "allowed is a folder as write_streaming_folder writes it"
+            )
+    elif source.count("/") != 1 or source[0] in "./~":
+        raise _no_such_model(source)
+    return source
 
 
 def _no_such_model(source):
@@ -289,7 +400,3 @@ def _no_such_model(source):
         f"source: got {source!r}, allowed is an existing folder as "
         "write_streaming_folder writes it, or owner/name of a model hub"
     )
-
-
-def _one_line(error):
-    return " ".join(str(error).split())

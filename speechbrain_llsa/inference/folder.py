@@ -5,7 +5,6 @@ labels. It can be moved, and loads in the host's own ``StreamingASR``.
 """
 
 import json
-import pickle
 import shutil
 import tempfile
 from pathlib import Path
@@ -16,24 +15,16 @@ from speechbrain.dataio.encoder import CTCTextEncoder
 from speechbrain.nnet.linear import Linear
 from speechbrain.utils.parameter_transfer import Pretrainer
 
-from speechbrain_llsa.geometry import SAMPLE_RATE
+from speechbrain_llsa.geometry import SAMPLE_RATE, check_type
 from speechbrain_llsa.inference.asr import StreamingASR
+from speechbrain_llsa.inference.labels import load_tokenizer
+from speechbrain_llsa.inference.reason import reason
+from speechbrain_llsa.inference.weights import load_weights
+from speechbrain_llsa.lobes.ctc import StreamingCTC
 from speechbrain_llsa.lobes.decoding import pieces
 from speechbrain_llsa.nnet.encoder import StreamingTransformerEncoder
 
 HPARAMS_FILE = "hyperparams.yaml"
-
-LOAD_ERRORS = (
-    RuntimeError,
-    EOFError,
-    OSError,
-    KeyError,
-    TypeError,
-    ValueError,
-    SyntaxError,
-    pickle.UnpicklingError,
-)
-"""What a damaged file raises in PyTorch, SentencePiece and the host."""
 
 TEMPLATE = """\
 # A streaming CTC model. Load this folder with
@@ -104,10 +95,30 @@ class FolderPretrainer(Pretrainer):
     loadables : dict
         What is loaded, by name.
     file_names : dict
-        Name of the file of each, relative to the source.
+        Name of the file of each, in the source.
+
+    Raises
+    ------
+    TypeError
+        If an argument is not a dict.
+    ValueError
+        If the names differ, or a file is not right in the source.
     """
 
     def __init__(self, loadables, file_names):
+        check_type("loadables", loadables, dict)
+        check_type("file_names", file_names, dict)
+        if loadables.keys() != file_names.keys():
+            raise ValueError(
+                f"file_names: got files of {', '.join(map(str, file_names))}, "
+                f"allowed is one of each of {', '.join(map(str, loadables))}"
+            )
+        for name in file_names.values():
+            if not isinstance(name, str) or Path(name).name != name:
+                raise ValueError(
+                    f"file_names: got {name!r}, allowed is the name of a file "
+                    "right in the source"
+                )
         super().__init__(
             loadables=loadables,
             custom_hooks=dict.fromkeys(loadables, _load),
@@ -154,18 +165,16 @@ class FolderPretrainer(Pretrainer):
 
 def _load(loadable, path):
     """Loads a module or a tokenizer, or says what is wrong with the file."""
+    if not isinstance(loadable, torch.nn.Module):
+        load_tokenizer(loadable, path)
+        return
+    weights = load_weights(path)
     try:
-        if isinstance(loadable, torch.nn.Module):
-            loadable.load_state_dict(
-                torch.load(path, map_location="cpu", weights_only=True)
-            )
-        else:
-            loadable.load(str(path))
-    except LOAD_ERRORS as error:
-        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        loadable.load_state_dict(weights)
+    except (RuntimeError, TypeError) as error:
         raise ValueError(
             f"source: got a damaged {Path(path).name}, or one of another "
-            f"model: {reason}"
+            f"model: {reason(error)}"
         ) from error
 
 
@@ -192,7 +201,7 @@ def write_streaming_folder(folder, model, tokenizer):
     Raises
     ------
     TypeError
-        If head, encoder or tokenizer is of another kind.
+        If model, head, encoder or tokenizer is of another kind.
     ValueError
         If the tokenizer does not fit the head, or the written model does not
         give what the model gives.
@@ -205,6 +214,7 @@ def write_streaming_folder(folder, model, tokenizer):
             f"folder: got {str(folder)!r}, which holds something else; allowed "
             "is a new or empty folder, or one that was written before"
         )
+    check_type("model", model, StreamingCTC)
     content = _hparams(model, tokenizer)
     folder.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=".streaming-", dir=folder.parent))
@@ -337,7 +347,9 @@ def _save_tokenizer(tokenizer, folder):
 @torch.no_grad()
 def _check_same(model, folder):
     """Loads what was written, and compares what it gives for noise."""
-    written = StreamingASR.from_hparams(folder, run_opts={"device": "cpu"})
+    written = StreamingASR.from_hparams(
+        folder, trust=True, run_opts={"device": "cpu"}
+    )
     generator = torch.Generator().manual_seed(0)
     noise = torch.randn(1, SAMPLE_RATE, generator=generator) / 10
     device = next(model.parameters()).device

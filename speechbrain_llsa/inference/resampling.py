@@ -1,14 +1,17 @@
 """Resampling of audio that arrives push by push.
 
 The same windowed sinc filter as ``torchaudio.transforms.Resample``, which
-the host uses for files, but each sample is given as soon as the samples that
-it depends on are there, and the last ones with :meth:`finish`.
+the host uses for files, but in NumPy alone. Each sample is given as soon as
+the samples that it depends on are there, and the last ones with
+:meth:`finish`.
 """
 
 import math
 from dataclasses import dataclass, replace
 
-import torch
+import numpy as np
+
+from speechbrain_llsa.snapshot import blank_array
 
 FILTER_ZEROS = 6
 """Zero crossings of the sinc on each side, as torchaudio's default."""
@@ -16,15 +19,23 @@ FILTER_ZEROS = 6
 ROLL_OFF = 0.99
 """Cut-off in parts of the lower Nyquist frequency, as torchaudio's."""
 
+LOWEST_RATE = 1000
+HIGHEST_RATE = 768_000
+"""Samples per second that signals come in; what lies beyond is no speech, or
+a damaged header, and would ask for hours of work or gigabytes."""
+
 BLOCK_SAMPLES = 1 << 15
 """Samples that are calculated at once, to bound the memory."""
+
+BLOCK_PHASES = 1 << 10
+"""Phases whose filters are calculated at once, to bound the memory."""
 
 
 @dataclass
 class ResamplerState:
     """What a resampler remembers of one session."""
 
-    kept: torch.Tensor
+    kept: np.ndarray
     """End of the source that samples to come still need, (samples,). It
     begins with the silence before the first sample."""
 
@@ -38,7 +49,7 @@ class ResamplerState:
     """Whether the source has ended."""
 
     def fork(self):
-        """An independent copy, which shares the tensor.
+        """An independent copy, which shares the array.
 
         Returns
         -------
@@ -65,18 +76,19 @@ class StreamingResampler:
     TypeError
         If a rate is not a whole number.
     ValueError
-        If a rate is not positive.
+        If a rate is not 1000 to 768000.
 
     Example
     -------
     >>> resampler = StreamingResampler(44100, 16000)
     >>> state = resampler.make_streaming_context()
-    >>> signal = torch.randn(44100)
-    >>> pushes = [resampler.push(s, state) for s in signal.split(1000)]
-    >>> streamed = torch.cat([*pushes, resampler.finish(state)])
-    >>> import torchaudio
-    >>> whole = torchaudio.transforms.Resample(44100, 16000)(signal)
-    >>> torch.allclose(streamed, whole, atol=1e-6)
+    >>> signal = np.sin(np.arange(44100, dtype=np.float32))
+    >>> pushes = [resampler.push(s, state) for s in np.split(signal, 9)]
+    >>> streamed = np.concatenate([*pushes, resampler.finish(state)])
+    >>> import torch, torchaudio
+    >>> resample = torchaudio.transforms.Resample(44100, 16000)
+    >>> whole = resample(torch.from_numpy(signal)).numpy()
+    >>> np.allclose(streamed, whole, atol=1e-6)
     True
     """
 
@@ -101,21 +113,21 @@ class StreamingResampler:
         -------
         ResamplerState
         """
-        return ResamplerState(kept=torch.zeros(self._reach))
+        return ResamplerState(kept=np.zeros(self._reach, np.float32))
 
     def push(self, samples, state):
         """Resamples the next samples.
 
         Arguments
         ---------
-        samples : torch.Tensor
+        samples : numpy.ndarray
             The next source samples, float32 (samples,), any number of them.
         state : ResamplerState
             What lies behind them. It is brought up to date.
 
         Returns
         -------
-        torch.Tensor
+        numpy.ndarray
             The target samples that are now complete, (samples,).
 
         Raises
@@ -126,11 +138,9 @@ class StreamingResampler:
         _check_open(state)
         state.received += samples.shape[0]
         if self._source == self._target:
+            state.given = state.received
             return samples
-        # Target sample j needs source samples up to its centre + reach.
-        reached = state.received - self._reach
-        ready = max(0, -(-reached * self._target // self._source))
-        return self._advance(samples, state, ready)
+        return self._advance(samples, state, self._ready(state.received))
 
     def finish(self, state):
         """Ends the signal, as if silence followed.
@@ -142,7 +152,7 @@ class StreamingResampler:
 
         Returns
         -------
-        torch.Tensor
+        numpy.ndarray
             The rest of the target samples, (samples,).
 
         Raises
@@ -154,44 +164,81 @@ class StreamingResampler:
         state.finished = True
         if self._source == self._target:
             return state.kept
-        silence = state.kept.new_zeros(self._reach)
+        silence = np.zeros(self._reach, np.float32)
         total = -(-state.received * self._target // self._source)
         return self._advance(silence, state, total)
 
+    def context_form(self, received):
+        """The form of a state (:mod:`speechbrain_llsa.snapshot`).
+
+        Arguments
+        ---------
+        received : int
+            Source samples pushed.
+
+        Returns
+        -------
+        ResamplerState
+        """
+        kept, given = 0, received
+        if self._source != self._target:
+            given = self._ready(received)
+            first = given * self._source // self._target
+            kept = self._reach + received - first
+        return ResamplerState(blank_array(np.float32, kept), received, given)
+
+    def _ready(self, received):
+        """How many target samples are complete."""
+        # Target sample j needs source samples up to its centre + reach.
+        reached = received - self._reach
+        return max(0, -(-reached * self._target // self._source))
+
     def _advance(self, samples, state, ready):
         """Gives the target samples up to index ``ready``."""
-        source = torch.cat([state.kept, samples.to(state.kept)])
+        source = np.concatenate([state.kept, samples])
         # Everything is counted from the first sample still kept.
         first = state.given * self._source // self._target
         pieces = [source[:0]]
         for start in range(state.given, ready, BLOCK_SAMPLES):
             stop = min(start + BLOCK_SAMPLES, ready)
-            target = torch.arange(start, stop, device=source.device)
+            target = np.arange(start, stop)
             centre = target * self._source // self._target - first
-            windows = source.unfold(0, self._taps.shape[1], 1)[centre]
-            taps = self._taps.to(source)[target % self._target]
-            pieces.append((windows * taps).sum(dim=1))
+            windows = np.lib.stride_tricks.sliding_window_view(
+                source, self._taps.shape[1]
+            )[centre]
+            taps = self._taps[target % self._target]
+            pieces.append((windows * taps).sum(axis=1))
         state.given = max(state.given, ready)
         next_first = state.given * self._source // self._target
-        state.kept = source[next_first - first :].clone()
-        return torch.cat(pieces)
+        state.kept = source[next_first - first :].copy()
+        return np.concatenate(pieces)
 
     def _make_taps(self, cut_off):
         """The filter of each phase: (phases, 2 * reach + 1)."""
-        phase = torch.arange(self._target)
+        return np.concatenate(
+            [
+                self._phase_taps(
+                    np.arange(first, min(first + BLOCK_PHASES, self._target)),
+                    cut_off,
+                )
+                for first in range(0, self._target, BLOCK_PHASES)
+            ]
+        )
+
+    def _phase_taps(self, phase, cut_off):
         # torchaudio rounds this quotient to float32. To agree, so do we.
-        position = (phase / self._target).double()
+        position = (phase / self._target).astype(np.float32).astype(float)
         centre = phase * self._source // self._target
-        tap = centre[:, None] + torch.arange(-self._reach, self._reach + 1)
-        time = (tap.double() / self._source - position[:, None]) * cut_off
-        time = time.clamp(-FILTER_ZEROS, FILTER_ZEROS)
-        window = torch.cos(time * math.pi / FILTER_ZEROS / 2) ** 2
-        taps = torch.sinc(time) * window * cut_off / self._source
-        return taps.float()
+        tap = centre[:, None] + np.arange(-self._reach, self._reach + 1)
+        time = (tap / self._source - position[:, None]) * cut_off
+        time = time.clip(-FILTER_ZEROS, FILTER_ZEROS)
+        window = np.cos(time * math.pi / FILTER_ZEROS / 2) ** 2
+        taps = np.sinc(time) * window * cut_off / self._source
+        return taps.astype(np.float32)
 
 
 def check_rate(name, rate):
-    """Refuses a sample rate that is not a positive whole number.
+    """Refuses a sample rate that is not a whole number of 1000 to 768000.
 
     Arguments
     ---------
@@ -210,7 +257,7 @@ def check_rate(name, rate):
     TypeError
         If the rate is not a whole number.
     ValueError
-        If the rate is not positive.
+        If the rate is out of range.
 
     Example
     -------
@@ -226,9 +273,10 @@ def check_rate(name, rate):
             f"{name}: got {rate!r}, allowed is a whole number of samples per "
             "second"
         )
-    if whole <= 0:
+    if not LOWEST_RATE <= whole <= HIGHEST_RATE:
         raise ValueError(
-            f"{name}: got {whole}, allowed is at least 1 sample per second"
+            f"{name}: got {whole}, allowed is {LOWEST_RATE} to {HIGHEST_RATE} "
+            "samples per second"
         )
     return whole
 

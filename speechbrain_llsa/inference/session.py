@@ -1,48 +1,48 @@
-"""A session: one live stream of audio, and its text."""
+"""A session: one live stream of audio, and its text.
 
+Needs NumPy alone: what a model is made of is up to the model.
+"""
+
+import copy
+import hashlib
+import json
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from typing import Any
 
-import torch
+import numpy as np
 
-from speechbrain_llsa.geometry import SAMPLE_RATE
-from speechbrain_llsa.inference.audio import mono_samples
+from speechbrain_llsa.geometry import SAMPLE_RATE, check_integer
 from speechbrain_llsa.inference.resampling import (
     ResamplerState,
     StreamingResampler,
     check_rate,
 )
-from speechbrain_llsa.lobes.ctc import CTCState
-from speechbrain_llsa.lobes.decoding import (
+from speechbrain_llsa.inference.samples import mono_samples
+from speechbrain_llsa.inference.transcript import Transcript
+from speechbrain_llsa.lobes.text import (
     CTCGreedyState,
     TextState,
     ctc_greedy_decode_streaming,
 )
+from speechbrain_llsa.snapshot import (
+    blank_array,
+    read_snapshot,
+    write_snapshot,
+)
 
-
-@dataclass(frozen=True)
-class Transcript:
-    """What one call to a session says.
-
-    Example
-    -------
-    >>> Transcript(committed="HELLO ", provisional="WOR")
-    Transcript(committed='HELLO ', provisional='WOR')
-    """
-
-    committed: str
-    """Text that this call adds, and that will not change."""
-
-    provisional: str = ""
-    """What the frames ahead of the committed ones say now, to be shown behind
-    all committed text. It replaces that of the call before."""
+LONGEST_SAMPLES = 1 << 42
+"""Longest stream that a snapshot may hold: 66 days at the highest rate, so
+that products of samples and rates fit into 64 bits."""
 
 
 @dataclass
 class SessionState:
     """What a session remembers. The waveform is not kept."""
 
-    model: CTCState
-    """Front end and encoder."""
+    model: Any = None
+    """What the model remembers of front end and encoder; it has ``fork()``.
+    ``None`` once the stream has ended: then nothing but the text is kept."""
 
     labels: CTCGreedyState = field(default_factory=CTCGreedyState)
     """Greedy decoding."""
@@ -50,12 +50,13 @@ class SessionState:
     text: TextState = field(default_factory=TextState)
     """Joining of labels to text."""
 
-    resampler: StreamingResampler | None = None
-    """From the rate of the session to that of the model. ``None`` before the
-    first push, which sets the rate."""
+    sample_rate: int | None = None
+    """Samples per second that come in. ``None`` before the first push, which
+    sets it, and once the stream has ended."""
 
     signal: ResamplerState | None = None
-    """Resampling. ``None`` before the first push."""
+    """Resampling to the rate of the model. ``None`` when ``sample_rate``
+    is."""
 
     committed: str = ""
     """All committed text."""
@@ -72,7 +73,7 @@ class SessionState:
         """
         return replace(
             self,
-            model=self.model.fork(),
+            model=self.model and self.model.fork(),
             labels=self.labels.fork(),
             text=self.text.fork(),
             signal=self.signal and self.signal.fork(),
@@ -83,22 +84,33 @@ class Session:
     """Transcribes one stream: push audio, read text, finish.
 
     A call that raises an error leaves the session as it was. Sessions of one
-    model do not know of each other.
+    model do not know of each other, and can run in threads of their own.
+
+    A session is a value: :meth:`fork` gives a second one that goes on by
+    itself, and :meth:`snapshot` gives bytes from which a session of an equal
+    model goes on exactly, also in another process.
 
     Arguments
     ---------
-    model : StreamingCTC
+    model : StreamingCTC or OnnxCTC
         The model, in evaluation mode.
-    text_decoder : TextDecoder
+    text_decoder : PieceDecoder
         Turns its labels into text.
+    snapshot : bytes, optional
+        What :meth:`snapshot` gave: the session goes on from there. It may
+        come from a stranger.
 
     Raises
     ------
+    TypeError
+        If an argument is something else.
     ValueError
-        If the model's attention cannot stream.
+        If the model's attention cannot stream, or if the snapshot is damaged,
+        of another model or of another version.
 
     Example
     -------
+    >>> import torch
     >>> from speechbrain.dataio.encoder import CTCTextEncoder
     >>> from speechbrain_llsa.lobes.ctc import StreamingCTC
     >>> from speechbrain_llsa.lobes.decoding import TextDecoder
@@ -121,12 +133,28 @@ class Session:
     >>> tail = session.finish()
     >>> session.text == pushed.committed + tail.committed
     True
+    >>> session.reset()
+    >>> pushed = session.push(torch.randn(16000))
+    >>> moved = Session(model, TextDecoder(tokenizer), session.snapshot())
+    >>> moved.finish() == session.finish()
+    True
     """
 
-    def __init__(self, model, text_decoder):
+    def __init__(self, model, text_decoder, snapshot=None):
+        for name, part, needed in (
+            ("model", model, "make_streaming_context"),
+            ("text_decoder", text_decoder, "decode_streaming"),
+        ):
+            if not hasattr(part, needed):
+                raise TypeError(
+                    f"{name}: got {type(part).__name__}, allowed is what has "
+                    f"{needed}"
+                )
         self._model = model
         self._text_decoder = text_decoder
-        self._state = SessionState(model.make_streaming_context())
+        self.reset()
+        if snapshot is not None:
+            self._state = self._read(snapshot)
 
     @property
     def text(self):
@@ -137,6 +165,43 @@ class Session:
     def finished(self):
         """Whether the stream has ended."""
         return self._state.finished
+
+    def reset(self):
+        """Forgets everything: the session is as new."""
+        self._state = SessionState(self._model.make_streaming_context())
+
+    def fork(self):
+        """A second session that stands where this one stands. Neither knows
+        of what happens to the other.
+
+        Returns
+        -------
+        Session
+        """
+        forked = copy.copy(self)
+        forked._state = self._state.fork()
+        return forked
+
+    def snapshot(self):
+        """All that the session remembers, to go on elsewhere or later. The
+        text so far is in it, and of the audio the newest milliseconds.
+
+        Returns
+        -------
+        bytes
+            A safetensors file, for ``Session(model, text_decoder, snapshot)``
+            with an equal model of the same floating point type, on any
+            device.
+
+        Raises
+        ------
+        ValueError
+            If the text is longer than 16 MiB.
+        """
+        state = replace(
+            self._state, model=self._model.export_context(self._state.model)
+        )
+        return write_snapshot(state, self._fingerprint())
 
     def push(self, samples, sample_rate=None):
         """Takes the next samples.
@@ -164,8 +229,8 @@ class Session:
         """
         state = self._open_fork()
         samples = mono_samples(samples)
-        _settle_rate(state, sample_rate)
-        samples = state.resampler.push(samples, state.signal)
+        resampler = settle_rate(state, sample_rate)
+        samples = resampler.push(samples, state.signal)
         return self._advance(state, samples)
 
     def finish(self):
@@ -182,10 +247,55 @@ class Session:
             If the session has been finished.
         """
         state = self._open_fork()
-        _settle_rate(state, None)
-        samples = state.resampler.finish(state.signal)
+        samples = settle_rate(state, None).finish(state.signal)
         state.finished = True
         return self._advance(state, samples)
+
+    def _fingerprint(self):
+        """Of the model and its labels."""
+        decoder = self._text_decoder
+        about = [
+            self._model.fingerprint(),
+            decoder.pieces,
+            decoder.first_pieces,
+        ]
+        return hashlib.sha256(json.dumps(about).encode()).hexdigest()
+
+    def _read(self, snapshot):
+        state = read_snapshot(snapshot, self._fingerprint(), self._form)
+        last, labels = state.labels.last, len(self._text_decoder.pieces)
+        if last is not None and not -1 <= last[0] < labels:
+            raise ValueError(
+                f"snapshot: got {last[0]} as the last label, allowed is -1 to "
+                f"{labels - 1}"
+            )
+        state.model = self._model.import_context(state.model)
+        return state
+
+    def _form(self, values):
+        """The form of the state of a session that was given as much audio,
+        and has as much text, as a snapshot says."""
+        finished, committed = values["finished"], values["committed"]
+        if not isinstance(finished, bool) or not isinstance(committed, str):
+            raise TypeError("finished or committed are of another type")
+        if finished:
+            return SessionState(committed=committed, finished=True)
+        if values["sample_rate"] is None:
+            return SessionState(self._model.make_streaming_context())
+        sample_rate = check_rate("sample_rate", values["sample_rate"])
+        received = values["signal.received"]
+        check_integer("signal.received", received, 0)
+        if received > LONGEST_SAMPLES:
+            raise ValueError(f"signal.received is above {LONGEST_SAMPLES}")
+        signal = _resampler(sample_rate).context_form(received)
+        return SessionState(
+            self._model.context_form(signal.given),
+            CTCGreedyState(blank_array(np.int64, 1)),
+            TextState(started=bool(committed)),
+            sample_rate,
+            signal,
+            committed,
+        )
 
     def _open_fork(self):
         if self._state.finished:
@@ -195,42 +305,62 @@ class Session:
             )
         return self._state.fork()
 
-    @torch.no_grad()
     def _advance(self, state, samples):
-        model = self._model
-        device = next(model.parameters()).device
-        log_probs = model.forward_streaming(
-            samples.to(device)[None], state.model
+        log_probs, ahead = self._model.stream(
+            samples, state.model, state.finished
         )
-        if state.finished:
-            tail = model.flush(state.model)
-            log_probs = torch.cat([log_probs, tail], dim=1)
         committed = self._decode(log_probs, state.labels, state.text)
         provisional = self._decode(
-            state.model.provisional, state.labels.fork(), state.text.fork()
+            ahead, state.labels.fork(), state.text.fork()
         )
         state.committed += committed
+        if state.finished:
+            state = SessionState(committed=state.committed, finished=True)
         self._state = state
         return Transcript(committed, provisional)
 
     def _decode(self, log_probs, labels, text):
-        (new,) = ctc_greedy_decode_streaming(log_probs, labels)
+        (new,) = ctc_greedy_decode_streaming(log_probs[None], labels)
         return self._text_decoder.decode_streaming(new, text)
 
 
-def _settle_rate(state, sample_rate):
-    """Sets the rate of the session at its first push, and then refuses any
-    other."""
+@lru_cache(maxsize=8)
+def _resampler(sample_rate):
+    """Sessions of one rate share the filter."""
+    return StreamingResampler(sample_rate, SAMPLE_RATE)
+
+
+def settle_rate(state, sample_rate):
+    """Sets the rate of a stream at its first push, and then refuses any other.
+
+    Arguments
+    ---------
+    state : SessionState
+        Or what has ``sample_rate`` and ``signal`` as well, both ``None`` at
+        first.
+    sample_rate : int or None
+        Samples per second, or ``None`` where the caller did not say.
+
+    Returns
+    -------
+    StreamingResampler
+        From this rate to that of the model.
+
+    Raises
+    ------
+    TypeError
+        If the rate is not a whole number.
+    ValueError
+        If it is out of range, or not that of the stream.
+    """
     if sample_rate is not None:
         sample_rate = check_rate("sample_rate", sample_rate)
-    if state.resampler is None:
-        state.resampler = StreamingResampler(
-            sample_rate or SAMPLE_RATE, SAMPLE_RATE
-        )
-        state.signal = state.resampler.make_streaming_context()
-    rate = state.resampler.source_rate
-    if sample_rate not in (None, rate):
+    if state.sample_rate is None:
+        state.sample_rate = sample_rate or SAMPLE_RATE
+        state.signal = _resampler(state.sample_rate).make_streaming_context()
+    if sample_rate not in (None, state.sample_rate):
         raise ValueError(
-            f"sample_rate: got {sample_rate}, allowed is {rate}, with which "
-            "the session began"
+            f"sample_rate: got {sample_rate}, allowed is {state.sample_rate}, "
+            "with which the session began"
         )
+    return _resampler(state.sample_rate)

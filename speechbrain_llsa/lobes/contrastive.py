@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional as F
 
+from speechbrain_llsa.geometry import check_integer, check_number
+
 _SAME_TARGET = 1.0 - 1e-5
 """Cosine similarity from which two targets count as the same."""
 
@@ -92,10 +94,7 @@ def sample_negatives(counts, num_negatives, generator=None):
              [0, 0, 0, 0],
              [0, 0, 0, 0]]])
     """
-    if num_negatives < 1:
-        raise ValueError(
-            f"num_negatives: got {num_negatives}, allowed is at least 1"
-        )
+    check_integer("num_negatives", num_negatives, 1)
     most = int(counts.max()) if len(counts) else 0
     uniform = torch.rand(
         len(counts),
@@ -175,6 +174,7 @@ class MaskedContrastiveLoss:
     """
 
     def __init__(self, logit_temp=0.1):
+        check_number("logit_temp", logit_temp, 0)
         if not logit_temp > 0:
             raise ValueError(
                 f"logit_temp: got {logit_temp}, allowed is above 0"
@@ -199,7 +199,17 @@ class MaskedContrastiveLoss:
         Returns
         -------
         ContrastiveResult
+
+        Raises
+        ------
+        ValueError
+            If embeddings and targets differ in shape.
         """
+        if targets.shape != embeddings.shape:
+            raise ValueError(
+                f"targets: got shape {tuple(targets.shape)}, allowed is that "
+                f"of the embeddings, {tuple(embeddings.shape)}"
+            )
         with torch.autocast(embeddings.device.type, enabled=False):
             embeddings = F.normalize(embeddings.float(), dim=2)
             targets = F.normalize(targets.float(), dim=2)

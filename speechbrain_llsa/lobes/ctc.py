@@ -8,8 +8,17 @@ from dataclasses import dataclass, replace
 import torch
 from torch.nn import functional as F
 
+from speechbrain_llsa.geometry import check_type
+from speechbrain_llsa.lobes.fingerprint import ctc_fingerprint
+from speechbrain_llsa.lobes.form import (
+    encoder_form,
+    from_arrays,
+    front_end_form,
+    to_arrays,
+)
 from speechbrain_llsa.lobes.padding import padding_mask, sample_counts
 from speechbrain_llsa.nnet.frontend import FrontEndState
+from speechbrain_llsa.snapshot import blank_array
 from speechbrain_llsa.state import EncoderState
 
 
@@ -53,6 +62,11 @@ class StreamingCTC(torch.nn.Module):
     head : torch.nn.Module
         A linear layer: embeddings to one logit for each label.
 
+    Raises
+    ------
+    TypeError
+        If one of them is not a module.
+
     Example
     -------
     >>> from speechbrain_llsa.lobes.wav2vec2 import StreamingEncoderWrapper
@@ -83,6 +97,12 @@ class StreamingCTC(torch.nn.Module):
 
     def __init__(self, extractor, encoder_wrapper, head):
         super().__init__()
+        for name, module in (
+            ("extractor", extractor),
+            ("encoder_wrapper", encoder_wrapper),
+            ("head", head),
+        ):
+            check_type(name, module, torch.nn.Module)
         self.extractor = extractor
         self.encoder_wrapper = encoder_wrapper
         self.head = head
@@ -144,9 +164,12 @@ class StreamingCTC(torch.nn.Module):
         Returns
         -------
         torch.Tensor
-            Log-probabilities, float32 (batch, frames, labels).
+            Log-probabilities, (batch, frames, labels): float32, or float64
+            for a model of float64.
         """
-        return F.log_softmax(self.head(embeddings).float(), dim=-1)
+        logits = self.head(embeddings)
+        precision = torch.promote_types(logits.dtype, torch.float32)
+        return F.log_softmax(logits, dim=-1, dtype=precision)
 
     def make_streaming_context(self):
         """A fresh state for :meth:`forward_streaming`.
@@ -188,6 +211,7 @@ class StreamingCTC(torch.nn.Module):
             If the samples do not fit the context, or the context another
             model.
         """
+        check_type("context", context, CTCState)
         state = context.fork()
         latents = self.extractor.forward_streaming(samples, state.front_end)
         embeddings = self.encoder_wrapper.forward_streaming(
@@ -220,11 +244,113 @@ class StreamingCTC(torch.nn.Module):
         ValueError
             If the context has been flushed, or is of another model.
         """
+        check_type("context", context, CTCState)
         state = context.fork()
         log_probs = self.classify(self.encoder_wrapper.flush(state.encoder))
         context.provisional = log_probs[:, :0]
         context.encoder = state.encoder
         return log_probs
+
+    @torch.no_grad()
+    def stream(self, samples, context, final=False):
+        """Transcribes the next samples of one stream, from and to arrays.
+
+        Arguments
+        ---------
+        samples : numpy.ndarray
+            The next samples, float32 (samples,), any number of them.
+        context : CTCState
+            What lies behind them. It is brought up to date, unless an error
+            is raised.
+        final : bool
+            Whether the stream ends with them.
+
+        Returns
+        -------
+        numpy.ndarray
+            Log-probabilities of the frames that are now committed, (frames,
+            labels).
+        numpy.ndarray
+            Those of the provisional frames ahead, (frames, labels).
+        """
+        parameter = next(self.parameters())
+        state = context.fork()
+        log_probs = self.forward_streaming(
+            torch.from_numpy(samples).to(parameter)[None], state
+        )
+        if final:
+            log_probs = torch.cat([log_probs, self.flush(state)], dim=1)
+        for name in ("front_end", "encoder", "provisional"):
+            setattr(context, name, getattr(state, name))
+        return log_probs[0].cpu().numpy(), state.provisional[0].cpu().numpy()
+
+    def fingerprint(self):
+        """A digest of geometry, sizes and weights, which says of a snapshot
+        whether it is of this model.
+
+        Returns
+        -------
+        str
+            64 hexadecimal digits.
+        """
+        return ctc_fingerprint(self)
+
+    def export_context(self, context):
+        """What a state remembers, as arrays on the CPU.
+
+        Arguments
+        ---------
+        context : CTCState
+            The state.
+
+        Returns
+        -------
+        CTCState
+        """
+        return to_arrays(context)
+
+    def import_context(self, context):
+        """The inverse of :meth:`export_context`.
+
+        Arguments
+        ---------
+        context : CTCState
+            What :meth:`export_context` gave, maybe on another device.
+
+        Returns
+        -------
+        CTCState
+        """
+        return from_arrays(context, next(self.parameters()).device)
+
+    def context_form(self, samples):
+        """The form of what :meth:`export_context` gives for one stream that
+        goes on (:mod:`speechbrain_llsa.snapshot`).
+
+        Arguments
+        ---------
+        samples : int
+            Samples pushed.
+
+        Returns
+        -------
+        CTCState
+        """
+        encoder = encoder_form(
+            self.encoder_wrapper.latent_encoder,
+            int(self.extractor.get_output_lengths(samples)),
+        )
+        ahead = 0
+        if encoder.provisional is not None:
+            ahead = encoder.provisional.shape[1]
+        single = next(self.parameters()).dtype != torch.float64
+        return CTCState(
+            front_end_form(self.extractor, samples),
+            encoder,
+            blank_array(
+                "float32" if single else "float64", 1, ahead, self.labels
+            ),
+        )
 
     def latency_report(self):
         """The declared latency of the model, beside the other attentions.

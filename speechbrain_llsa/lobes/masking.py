@@ -2,6 +2,8 @@
 
 import torch
 
+from speechbrain_llsa.geometry import check_number
+
 
 class SpanMasker:
     """Masks spans of frames, for each utterance by its own length.
@@ -26,6 +28,8 @@ class SpanMasker:
 
     Raises
     ------
+    TypeError
+        If an argument is not a number.
     ValueError
         If an argument is not allowed.
 
@@ -40,9 +44,9 @@ class SpanMasker:
     """
 
     def __init__(self, mask_prob=0.65, mask_length=10):
-        if not 0 <= mask_prob <= 1:
-            raise ValueError(f"mask_prob: got {mask_prob}, allowed is 0 to 1")
-        if mask_length < 1 or mask_length != int(mask_length):
+        check_number("mask_prob", mask_prob, 0, 1)
+        check_number("mask_length", mask_length, 1)
+        if mask_length % 1:
             raise ValueError(
                 f"mask_length: got {mask_length}, allowed is an integer of at "
                 "least 1"

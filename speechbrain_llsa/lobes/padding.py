@@ -2,6 +2,8 @@
 
 import torch
 
+from speechbrain_llsa.geometry import check_type
+
 
 def sample_counts(wavs, wav_lens=None):
     """Samples of each row of a padded batch.
@@ -20,6 +22,8 @@ def sample_counts(wavs, wav_lens=None):
 
     Raises
     ------
+    TypeError
+        If an argument is not a tensor.
     ValueError
         If ``wav_lens`` has another shape, or a length is out of range.
 
@@ -28,9 +32,15 @@ def sample_counts(wavs, wav_lens=None):
     >>> sample_counts(torch.zeros(2, 1000), torch.tensor([1.0, 0.5]))
     tensor([1000,  500])
     """
+    check_type("wavs", wavs, torch.Tensor)
+    if wavs.ndim != 2:
+        raise ValueError(
+            f"wavs: got shape {tuple(wavs.shape)}, allowed is (batch, samples)"
+        )
     rows, samples = wavs.shape
     if wav_lens is None:
         return wavs.new_full((rows,), samples, dtype=torch.int64)
+    check_type("wav_lens", wav_lens, torch.Tensor)
     if wav_lens.shape != (rows,):
         raise ValueError(
             f"wav_lens: got shape {tuple(wav_lens.shape)}, allowed is "

@@ -6,6 +6,7 @@ from speechbrain.lobes.models.transformer.TransformerASR import (
 )
 from torch import nn
 
+from speechbrain_llsa.geometry import check_integer
 from speechbrain_llsa.nnet.encoder import StreamingTransformerEncoder
 
 
@@ -151,16 +152,8 @@ class StreamingTransformerASR(TransformerASR):
                     f"{name}: got {argument!r}, allowed is {allowed!r}: "
                     f"{reason}"
                 )
-        if num_encoder_layers < 1:
-            raise ValueError(
-                f"num_encoder_layers: got {num_encoder_layers}, allowed is at "
-                "least 1"
-            )
-        if num_decoder_layers < 0:
-            raise ValueError(
-                f"num_decoder_layers: got {num_decoder_layers}, allowed is at "
-                "least 0"
-            )
+        check_integer("num_encoder_layers", num_encoder_layers, 1)
+        check_integer("num_decoder_layers", num_decoder_layers, 0)
         # A name that the host does not know makes it build no encoder, and
         # its RoPEMHA means: no positions before the encoder, sinusoidal ones
         # before the decoder.

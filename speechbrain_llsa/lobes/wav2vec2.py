@@ -4,6 +4,8 @@ import torch
 from speechbrain.dataio.dataio import length_to_mask
 from speechbrain.lobes.models.wav2vec import EncoderWrapper
 
+from speechbrain_llsa.geometry import check_integer, check_number, check_type
+
 
 class StreamingEncoderWrapper(EncoderWrapper):
     """The host's ``EncoderWrapper`` around an encoder that can stream.
@@ -25,6 +27,13 @@ class StreamingEncoderWrapper(EncoderWrapper):
         ``speechbrain_llsa.nnet.encoder.StreamingTransformerEncoder``.
     dropout_encoder_input : float
         Dropout probability at the encoder's input.
+
+    Raises
+    ------
+    TypeError
+        If a size is not an integer.
+    ValueError
+        If a size is out of range, or not that of the encoder.
 
     Example
     -------
@@ -54,6 +63,15 @@ class StreamingEncoderWrapper(EncoderWrapper):
         latent_encoder,
         dropout_encoder_input=0.05,
     ):
+        check_integer("in_dim", in_dim, 1)
+        check_integer("embedding_dim", embedding_dim, 1)
+        check_number("dropout_encoder_input", dropout_encoder_input, 0, 1)
+        d_model = getattr(latent_encoder, "d_model", embedding_dim)
+        if embedding_dim != d_model:
+            raise ValueError(
+                f"embedding_dim: got {embedding_dim}, allowed is {d_model}, "
+                "the d_model of the encoder"
+            )
         super().__init__(
             in_dim,
             embedding_dim,
@@ -90,16 +108,25 @@ class StreamingEncoderWrapper(EncoderWrapper):
             If both ``wav_lens`` and ``padding_mask`` are given, or a mask has
             another shape than the frames.
         """
+        self._check_latents(latents)
         frames = latents.shape[:2]
         if wav_lens is not None and padding_mask is not None:
             raise ValueError(
                 "padding_mask: got a mask and wav_lens, allowed is one of them"
             )
         if wav_lens is not None:
+            check_type("wav_lens", wav_lens, torch.Tensor)
+            if wav_lens.shape != frames[:1]:
+                raise ValueError(
+                    f"wav_lens: got shape {tuple(wav_lens.shape)}, allowed is "
+                    f"(batch,), here ({frames[0]},)"
+                )
             frame_counts = torch.round(wav_lens * latents.shape[1])
             real = length_to_mask(frame_counts, frames[1], dtype=torch.bool)
             padding_mask = ~real
         for name, argument in (("padding_mask", padding_mask), ("mask", mask)):
+            if argument is not None:
+                check_type(name, argument, torch.Tensor)
             if argument is not None and argument.shape != frames:
                 raise ValueError(
                     f"{name}: got shape {tuple(argument.shape)}, allowed is "
@@ -107,7 +134,7 @@ class StreamingEncoderWrapper(EncoderWrapper):
                 )
 
         results = {}
-        features = self._project(latents)
+        features = self.project(latents)
         if mask is not None:
             embedding = self.mask_emb.to(features.dtype)
             features = torch.where(mask.unsqueeze(2), embedding, features)
@@ -156,8 +183,9 @@ class StreamingEncoderWrapper(EncoderWrapper):
             The frames that are now committed, (batch, frames,
             embedding_dim), possibly none.
         """
+        self._check_latents(latents)
         return self.latent_encoder.forward_streaming(
-            self._project(latents), context, end=end
+            self.project(latents), context, end=end
         )[0]
 
     def flush(self, context):
@@ -176,5 +204,26 @@ class StreamingEncoderWrapper(EncoderWrapper):
         """
         return self.latent_encoder.flush(context)[0]
 
-    def _project(self, latents):
+    def project(self, latents):
+        """Makes latent frames the encoder's input.
+
+        Arguments
+        ---------
+        latents : torch.Tensor
+            Latent frames, (batch, frames, in_dim).
+
+        Returns
+        -------
+        torch.Tensor
+            (batch, frames, embedding_dim).
+        """
         return self.dropout_encoder_input(self.input_projector(latents))
+
+    def _check_latents(self, latents):
+        check_type("latents", latents, torch.Tensor)
+        features = self.input_projector.in_features
+        if latents.ndim != 3 or latents.shape[2] != features:
+            raise ValueError(
+                f"latents: got shape {tuple(latents.shape)}, allowed is "
+                f"(batch, frames, {features})"
+            )

@@ -8,6 +8,8 @@ pass of the whole utterance behind an empty state.
 
 from __future__ import annotations
 
+import copy
+
 import torch
 from torch import nn
 
@@ -129,6 +131,7 @@ class FrameSchedule:
         self.end = end
         self.positions = positions
         self._angles = {}
+        self._masks = {}
 
     def _rotate(self, query, key, first):
         """The angles are shared by the layers that stand at the same frame."""
@@ -139,7 +142,9 @@ class FrameSchedule:
             position = torch.arange(
                 first, first + query.shape[2], device=query.device
             )
-            self._angles[place] = rotary_angles(position, query.shape[3])
+            self._angles[place] = rotary_angles(
+                position, query.shape[3], dtype=query.dtype
+            )
         angles = self._angles[place]
         return rotate(query, *angles), rotate(key, *angles)
 
@@ -196,6 +201,7 @@ class FrameSchedule:
                 self.attention,
                 self.end,
                 dropout,
+                self._masks,
             )
         unseen = first_query + ready - self.geometry.look_back - first_key
         keep = slice(max(0, unseen), None)
@@ -212,6 +218,11 @@ class FrameSchedule:
 class HopSchedule:
     """Frames hop by hop: llsa.
 
+    The first layer may be given the frames one by one: the copies of a frame
+    differ in what they see alone, so that they are projected once, and laid
+    out hop by hop behind the projection. The last layer may give the committed
+    frames alone.
+
     Arguments
     ---------
     geometry : StreamGeometry
@@ -226,6 +237,8 @@ class HopSchedule:
         Whether queries and keys are rotated by their positions.
     device : torch.device, optional
         Where the frames live.
+    committed_only : bool
+        Whether only committed frames come out.
 
     Example
     -------
@@ -241,23 +254,37 @@ class HopSchedule:
     """
 
     def __init__(
-        self, geometry, first_hop, hops, end=None, positions=True, device=None
+        self,
+        geometry,
+        first_hop,
+        hops,
+        end=None,
+        positions=True,
+        device=None,
+        committed_only=False,
     ):
         self.geometry = geometry
+        self.committed_only = committed_only
         self.first_hop = first_hop
         self.hops = hops
         self.end = end
         self.positions = positions
         self.position = hop_tags(first_hop, hops, geometry, device).position
         self._angles = None
+        self._masks = {}
 
     def attend(self, query, key, value, residual, state, dropout=0.0):
         """Attends behind a state. Arguments and results are those of
         :meth:`FrameSchedule.attend`, but that no query waits: the frames lie
-        hop by hop, with the look-ahead that they need among them."""
+        hop by hop, with the look-ahead that they need among them, or one by
+        one: those of all hops, and the look-ahead of the last."""
+        query, key, value = (self._lay_out(x, 2) for x in (query, key, value))
+        residual = self._lay_out(residual, 1)
         if self.positions:
             if self._angles is None:
-                self._angles = rotary_angles(self.position, query.shape[3])
+                self._angles = rotary_angles(
+                    self.position, query.shape[3], dtype=query.dtype
+                )
             query = rotate(query, *self._angles)
             key = rotate(key, *self._angles)
         attended = attend_hops(
@@ -270,13 +297,53 @@ class HopSchedule:
             self.geometry,
             self.end,
             dropout,
+            self._masks,
         )
         state = LayerState(
             received=state.received + self.hops * self.geometry.hop,
             key=self._remember(state.key, key),
             value=self._remember(state.value, value),
         )
+        if self.committed_only:
+            attended = self.committed(attended.transpose(1, 2)).transpose(1, 2)
+            residual = self.committed(residual)
         return attended, residual, state
+
+    def last(self):
+        """The schedule of the last layer, which gives committed frames alone.
+
+        Returns
+        -------
+        HopSchedule
+        """
+        schedule = copy.copy(self)
+        schedule.committed_only = True
+        return schedule
+
+    def committed(self, x):
+        """Selects the committed frames.
+
+        Arguments
+        ---------
+        x : torch.Tensor
+            Frames hop by hop, (batch, hops * (hop + look_ahead), ...).
+
+        Returns
+        -------
+        torch.Tensor
+            (batch, hops * hop, ...).
+        """
+        by_hop = x.unflatten(1, (self.hops, -1))
+        return by_hop[:, :, : self.geometry.hop].flatten(1, 2)
+
+    def _lay_out(self, x, axis):
+        """Frames one by one become hop by hop; what is, stays."""
+        hop, look_ahead = self.geometry.hop, self.geometry.look_ahead
+        if x.shape[axis] == self.hops * (hop + look_ahead):
+            return x
+        # (..., frames, ...) -> (..., hops, hop + look_ahead, ...)
+        windows = x.unfold(axis, hop + look_ahead, hop)
+        return windows.movedim(-1, axis + 1).flatten(axis, axis + 1)
 
     def _remember(self, past, new):
         """The last ``look_back`` committed frames."""

@@ -11,6 +11,7 @@ from speechbrain.nnet.attention import PositionalwiseFeedForward
 from speechbrain.nnet.normalization import LayerNorm
 from torch import nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from speechbrain_llsa.geometry import (
     FRAME_SECONDS,
@@ -18,6 +19,8 @@ from speechbrain_llsa.geometry import (
     StreamGeometry,
     check_attention,
     check_integer,
+    check_number,
+    check_type,
 )
 from speechbrain_llsa.nnet.attention import (
     FrameSchedule,
@@ -160,6 +163,10 @@ class StreamingTransformerEncoder(nn.Module):
     output_hidden_states : bool
         Whether ``forward`` also gives a list of the input and every layer's
         output.
+    gradient_checkpointing : bool
+        Whether the backward pass computes each layer again, in training, so
+        that only the layers' inputs stay in memory. Outputs and gradients are
+        the same; a training step does about a third more work.
 
     Raises
     ------
@@ -206,6 +213,7 @@ class StreamingTransformerEncoder(nn.Module):
         activation=nn.GELU,
         normalize_before=True,
         output_hidden_states=False,
+        gradient_checkpointing=False,
     ):
         super().__init__()
         self.attention = check_attention(attention)
@@ -229,6 +237,15 @@ class StreamingTransformerEncoder(nn.Module):
                 f"d_model: got {d_model} with nhead {nhead}, allowed with "
                 "rotary positions is an even number of features for each head"
             )
+        check_number("dropout", dropout, 0, 1)
+        if attention_dropout is not None:
+            check_number("attention_dropout", attention_dropout, 0, 1)
+        check_number("layerdrop_prob", layerdrop_prob, 0)
+        if not callable(activation):
+            raise TypeError(
+                f"activation: got {activation!r}, allowed is the class of an "
+                "activation"
+            )
         if not 0.0 <= layerdrop_prob < 1.0:
             raise ValueError(
                 f"layerdrop_prob: got {layerdrop_prob}, allowed is 0 up to, "
@@ -238,6 +255,7 @@ class StreamingTransformerEncoder(nn.Module):
         self.positional_encoding = positional_encoding
         self.layerdrop_prob = layerdrop_prob
         self.output_hidden_states = output_hidden_states
+        self.gradient_checkpointing = gradient_checkpointing
         self.layers = nn.ModuleList(
             StreamingTransformerEncoderLayer(
                 d_model=d_model,
@@ -313,7 +331,7 @@ class StreamingTransformerEncoder(nn.Module):
         state = self._new_state()
         state.end = end
         out, hidden_states, _ = self._advance(
-            src, state, final=True, drop=self.training
+            src, state, final=True, training=self.training
         )
         attention_list = [None] * len(self.layers)
         if self.output_hidden_states:
@@ -500,11 +518,11 @@ class StreamingTransformerEncoder(nn.Module):
         context.become(state)
         return out, [None] * len(self.layers)
 
-    def _advance(self, src, state, final, drop=False):
+    def _advance(self, src, state, final, training=False):
         """Passes frames through the stack: (batch, frames, features) to the
         committed ones, the hidden states, and the state that follows."""
         if self.attention == "llsa":
-            return self._advance_hops(src, state, final, drop)
+            return self._advance_hops(src, state, final, training)
         schedule = FrameSchedule(
             self.attention,
             self.geometry,
@@ -515,11 +533,11 @@ class StreamingTransformerEncoder(nn.Module):
         if src.shape[1] == 0 and (state.received == 0 or not final):
             return src, [src] * (len(self.layers) + 1), state
         out, hidden_states, state.layers = self._run(
-            src, schedule, state.layers, drop
+            src, schedule, state.layers, training
         )
         return self.norm(out), hidden_states, state
 
-    def _advance_hops(self, src, state, final, drop):
+    def _advance_hops(self, src, state, final, training):
         hop, look_ahead = self.geometry.hop, self.geometry.look_ahead
         frames = src
         if state.frames is not None:
@@ -542,8 +560,6 @@ class StreamingTransformerEncoder(nn.Module):
                 end = end.minimum(state.end)
         needed = hops * hop + look_ahead
         window = F.pad(frames[:, :needed], (0, 0, 0, max(0, needed - waiting)))
-        # (batch, hops, features, hop + look_ahead) -> hop by hop
-        window = window.unfold(1, hop + look_ahead, hop).transpose(2, 3)
         schedule = HopSchedule(
             self.geometry,
             first_hop,
@@ -552,39 +568,67 @@ class StreamingTransformerEncoder(nn.Module):
             self.positional_encoding is not None,
             src.device,
         )
+        # at the end of the utterance nothing is provisional
+        last_schedule = schedule.last() if final else schedule
         out, hidden_states, state.layers = self._run(
-            window.flatten(1, 2), schedule, state.layers, drop
+            window, schedule, state.layers, training, last_schedule
         )
         out = self.norm(out)
         committed = min(hops * hop, waiting)
         state.frames = frames[:, committed:]
-        provisional = min(look_ahead, waiting - committed)
-        # (batch, hops * (hop + look_ahead), features) -> the newest hop's
-        state.provisional = out.unflatten(1, (hops, -1))[
-            :, -1, hop : hop + provisional
-        ]
+        state.provisional = out[:, :0]
+        if not final:
+            provisional = min(look_ahead, waiting - committed)
+            # (batch, hops * (hop + look_ahead), features) -> the newest hop's
+            state.provisional = out.unflatten(1, (hops, -1))[
+                :, -1, hop : hop + provisional
+            ]
+        laid_out = hops * (hop + look_ahead)
         out, *hidden_states = (
-            # (batch, hops, hop + look_ahead, features) -> committed frames
-            x.unflatten(1, (hops, -1))[:, :, :hop].flatten(1, 2)[:, :committed]
+            (schedule.committed(x) if x.shape[1] == laid_out else x)[
+                :, :committed
+            ]
             for x in (out, *hidden_states)
         )
         return out, hidden_states, state
 
-    def _run(self, src, schedule, states, drop):
+    def _run(self, src, schedule, states, training, last_schedule=None):
         """The stack: its output, the hidden states if they are asked for (the
-        input, then each layer that ran), and the states that follow."""
+        input, then each layer that ran), and the states that follow. The last
+        layer may have a schedule of its own."""
         keep = torch.ones(len(self.layers), dtype=torch.bool)
-        if drop and self.layerdrop_prob > 0.0:
+        if training and self.layerdrop_prob > 0.0:
             keep = torch.rand(len(self.layers)) > self.layerdrop_prob
+        run_layer = _run_layer
+        if training and self.gradient_checkpointing:
+            run_layer = _run_layer_checkpointed
         hidden_states = [src] if self.output_hidden_states else []
         new_states = []
         for layer, state, kept in zip(self.layers, states, keep, strict=True):
+            if layer is self.layers[-1]:
+                schedule = last_schedule or schedule
             if kept:
-                src, state = layer(src, schedule, state)
+                src, state = run_layer(layer, src, schedule, state)
                 if self.output_hidden_states:
                     hidden_states.append(src)
             new_states.append(state)
         return src, hidden_states, new_states
+
+
+def _run_layer(layer, src, schedule, state):
+    return layer(src, schedule, state)
+
+
+def _run_layer_checkpointed(layer, src, schedule, state):
+    """As :func:`_run_layer`, but that the state stays as it was: training
+    does not go on behind it, and keeping the new one would keep the keys and
+    values of every layer in memory."""
+    out = checkpoint(
+        lambda frames: layer(frames, schedule, state)[0],
+        src,
+        use_reentrant=False,
+    )
+    return out, state
 
 
 def _check_context(context):
@@ -596,6 +640,7 @@ def _check_context(context):
 
 
 def _lengths(src, padding_mask):
+    check_type("src_key_padding_mask", padding_mask, torch.Tensor)
     if padding_mask.shape != src.shape[:2]:
         raise ValueError(
             f"src_key_padding_mask: got shape {tuple(padding_mask.shape)}, "

@@ -13,6 +13,8 @@ import torch
 from speechbrain.lobes.models.wav2vec import W2VLatentExtractor
 from torch.nn import functional
 
+from speechbrain_llsa.geometry import check_integer, check_number, check_type
+
 
 @dataclass
 class FrontEndState:
@@ -79,8 +81,11 @@ class StreamingLatentExtractor(W2VLatentExtractor):
 
     Raises
     ------
+    TypeError
+        If an argument is not a list of integers.
     ValueError
-        If the lists differ in length, or a kernel is below its stride.
+        If the lists differ in length, a number is out of range, or a kernel
+        is below its stride.
 
     Example
     -------
@@ -92,7 +97,7 @@ class StreamingLatentExtractor(W2VLatentExtractor):
     >>> context = extractor.make_streaming_context()
     >>> pushes = waveform.split(777, dim=1)
     >>> frames = [extractor.forward_streaming(p, context) for p in pushes]
-    >>> torch.allclose(torch.cat(frames, dim=1), offline, atol=1e-5)
+    >>> torch.allclose(torch.cat(frames, dim=1), offline, atol=1e-4)
     True
     """
 
@@ -105,6 +110,7 @@ class StreamingLatentExtractor(W2VLatentExtractor):
         conv_init="kaiming",
     ):
         _check_convolutions(out_channels, kernel_sizes, strides)
+        check_number("dropout", dropout, 0, 1)
         super().__init__(
             out_channels=list(out_channels),
             kernel_sizes=list(kernel_sizes),
@@ -124,7 +130,8 @@ class StreamingLatentExtractor(W2VLatentExtractor):
         Arguments
         ---------
         x : torch.Tensor
-            Waveforms, (batch, samples), floating point.
+            Waveforms, (batch, samples), of any floating point type; the
+            frames are of the weights' type.
         normalize_signal : bool
             Only False is possible. The host's layer norm over the whole
             waveform cannot be streamed and depends on the padding.
@@ -167,8 +174,8 @@ class StreamingLatentExtractor(W2VLatentExtractor):
         Arguments
         ---------
         samples : torch.Tensor
-            The next samples, (batch, samples), floating point, any number of
-            them.
+            The next samples, (batch, samples), any number of them, of any
+            floating point type; the frames are of the weights' type.
         context : FrontEndState
             What lies behind them. It is brought up to date, unless an error
             is raised.
@@ -194,6 +201,51 @@ class StreamingLatentExtractor(W2VLatentExtractor):
         context.carried = tuple(tensor.clone() for tensor in left_over)
         context.samples += samples.shape[1]
         return latents
+
+    def initial_carried(self, batch):
+        """What the convolutions carry before the first :meth:`step`.
+
+        Arguments
+        ---------
+        batch : int
+            Rows.
+
+        Returns
+        -------
+        list of torch.Tensor
+            For each convolution zeros, (batch, kernel size - stride,
+            channels).
+        """
+        weight = next(self.parameters())
+        return [
+            weight.new_zeros(batch, kernel_size - stride, channels)
+            for kernel_size, stride, channels in zip(
+                self.kernel_sizes, self.strides, self.in_channels, strict=True
+            )
+        ]
+
+    def step(self, samples, carried):
+        """Calculates frames in a step of fixed shapes.
+
+        Unlike :meth:`forward_streaming` a stream does not wait for its first
+        frame: it begins with frames that reach before the utterance, and have
+        no meaning (:class:`speechbrain_llsa.geometry.StepClock`).
+
+        Arguments
+        ---------
+        samples : torch.Tensor
+            The next samples, (batch, a multiple of ``stride_samples``).
+        carried : list of torch.Tensor
+            What the step before gave, or :meth:`initial_carried`.
+
+        Returns
+        -------
+        torch.Tensor
+            (batch, samples / ``stride_samples``, channels).
+        list of torch.Tensor
+            What the next step needs.
+        """
+        return self._extract(samples, carried)
 
     def get_output_lengths(self, input_lengths):
         """Calculates how many frames so many samples give.
@@ -229,7 +281,7 @@ class StreamingLatentExtractor(W2VLatentExtractor):
 
         Returns the frames and what each convolution has to carry now.
         """
-        x = samples.unsqueeze(2)
+        x = samples.to(next(self.parameters()).dtype).unsqueeze(2)
         left_over = []
         for index, block in enumerate(self.extractor.values()):
             if carried is not None:
@@ -245,6 +297,7 @@ class StreamingLatentExtractor(W2VLatentExtractor):
 
     def _check_state(self, samples, context):
         """Refuses a state of another batch size or another model."""
+        check_type("context", context, FrontEndState)
         if context.carried is None:
             return
         channels = [tensor.shape[2] for tensor in context.carried]
@@ -264,27 +317,77 @@ class StreamingLatentExtractor(W2VLatentExtractor):
 def _convolve(block, x):
     """Runs one block of the host: convolution, norm, activation, dropout.
 
-    The frames stay in the order (batch, frames, channels): the convolution is
-    done as a two-dimensional one of height 1, which spares the copies to and
-    from (batch, channels, frames).
+    The frames stay in the order (batch, frames, channels), which spares the
+    copies to and from (batch, channels, frames).
     """
     convolution, *rest = block.values()
-    weight = convolution.conv.weight
-    # (batch, frames, channels) -> (batch, channels, 1, frames), a view
-    x = functional.conv2d(
-        x.unsqueeze(1).permute(0, 3, 1, 2),
-        weight.unsqueeze(2).contiguous(memory_format=torch.channels_last),
-        bias=convolution.conv.bias,
-        stride=(1, *convolution.conv.stride),
-    )
-    x = x.permute(0, 2, 3, 1).squeeze(1)
+    # in an exported graph, a convolution is for the runtime to choose how
+    if x.device.type == "cpu" and not torch.compiler.is_exporting():
+        x = _convolve_by_products(convolution.conv, x)
+    else:
+        x = _convolve_by_backend(convolution.conv, x)
     for module in rest:
         x = module(x)
     return x
 
 
+def _convolve_by_backend(conv, x):
+    """A convolution as a two-dimensional one of height 1."""
+    # (batch, frames, channels) -> (batch, channels, 1, frames), a view
+    x = functional.conv2d(
+        x.unsqueeze(1).permute(0, 3, 1, 2),
+        conv.weight.unsqueeze(2).contiguous(memory_format=torch.channels_last),
+        bias=conv.bias,
+        stride=(1, *conv.stride),
+    )
+    return x.permute(0, 2, 3, 1).squeeze(1)
+
+
+def _convolve_by_products(conv, x):
+    """A convolution as a sum of matrix products, none of which copies x.
+
+    On the CPU the backend prepares a convolution for every new shape anew,
+    which for the shapes of training, each of them new, took longer than to
+    convolve. Matrix products are as fast as what it then runs.
+    """
+    (taps,), (stride,) = conv.kernel_size, conv.stride
+    rows, _, channels = x.shape
+    frames = (x.shape[1] - taps) // stride + 1
+    # (out, in, taps) -> (taps * in, out)
+    weight = conv.weight.transpose(1, 2).flatten(1).t()
+    result, tap = conv.bias, 0
+    while tap < taps:
+        # as many taps as lie behind each other for all frames: their stride
+        width = stride if taps - tap >= stride else 1
+        if width == stride:
+            piece = x[:, tap : tap + frames * stride]
+            # (batch, frames * stride, in) -> (batch, frames, stride * in)
+            piece = piece.unflatten(1, (frames, stride)).flatten(2)
+        else:
+            piece = x[:, tap : tap + (frames - 1) * stride + 1 : stride]
+        matrix = weight[tap * channels : (tap + width) * channels]
+        matrix = matrix.expand(rows, -1, -1)
+        if result is None:
+            result = torch.bmm(piece, matrix)
+        else:
+            result = torch.baddbmm(result, piece, matrix)
+        tap += width
+    return result
+
+
 def _check_convolutions(out_channels, kernel_sizes, strides):
     """Refuses lists that do not describe a stack which can stream."""
+    for name, values in (
+        ("out_channels", out_channels),
+        ("kernel_sizes", kernel_sizes),
+        ("strides", strides),
+    ):
+        if not isinstance(values, (list, tuple)):
+            raise TypeError(
+                f"{name}: got {values!r}, allowed is a list of integers"
+            )
+        for value in values:
+            check_integer(name, value, 1)
     lengths = len(out_channels), len(kernel_sizes), len(strides)
     if len(set(lengths)) != 1 or not lengths[0]:
         raise ValueError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 
-def rotary_angles(position, head_dim, base=10000.0):
+def rotary_angles(position, head_dim, base=10000.0, dtype=torch.float32):
     """The rotation of each frame, as the cosine and sine of its angles.
 
     RoFormer (arXiv 2104.09864), equation 34: pair i of a head turns by
@@ -15,16 +15,20 @@ def rotary_angles(position, head_dim, base=10000.0):
     Arguments
     ---------
     position : torch.Tensor
-        Positions in frames, (frames,).
+        Positions in frames, (frames,), or (batch, frames) where rows stand at
+        different ones.
     head_dim : int
         Features of one attention head, even.
     base : float
         The slowest pair turns once in about ``2 pi base`` frames.
+    dtype : torch.dtype
+        Type of what will be rotated.
 
     Returns
     -------
     torch.Tensor
-        Cosines, float32 (frames, head_dim / 2).
+        Cosines, (frames, head_dim / 2), or (batch, 1, frames, head_dim / 2):
+        float32, or float64 to rotate float64.
     torch.Tensor
         Sines, of the same shape.
 
@@ -36,12 +40,16 @@ def rotary_angles(position, head_dim, base=10000.0):
     """
     pair = torch.arange(0, head_dim, 2, device=position.device).double()
     frequency = base ** (-pair / head_dim)
-    angle = position.double()[:, None] * frequency[None, :]
-    return angle.cos().float(), angle.sin().float()
+    if position.ndim == 2:
+        position = position[:, None]
+    angle = position.double()[..., None] * frequency
+    precision = torch.promote_types(dtype, torch.float32)
+    return angle.cos().to(precision), angle.sin().to(precision)
 
 
 def rotate(x, cosine, sine):
-    """Rotates queries or keys by their positions.
+    """Rotates queries or keys by their positions, in the precision of the
+    cosines.
 
     Feature i and feature ``i + head_dim / 2`` make a pair.
 
@@ -50,9 +58,9 @@ def rotate(x, cosine, sine):
     x : torch.Tensor
         Queries or keys, (batch, heads, frames, head dimension).
     cosine : torch.Tensor
-        (frames, head dimension / 2).
+        As :func:`rotary_angles` gives them.
     sine : torch.Tensor
-        (frames, head dimension / 2).
+        Of the same shape.
 
     Returns
     -------
@@ -66,7 +74,7 @@ def rotate(x, cosine, sine):
     >>> torch.allclose(turned.norm(dim=-1), x.norm(dim=-1))
     True
     """
-    first, second = x.float().chunk(2, dim=-1)
+    first, second = x.to(cosine.dtype).chunk(2, dim=-1)
     turned = torch.cat(
         [first * cosine - second * sine, second * cosine + first * sine],
         dim=-1,

@@ -1,4 +1,5 @@
-"""The fast paths of attention: dense, banded, and banded by hops.
+"""The fast paths of attention: dense, banded, and banded by hops; on CUDA the
+banded ones are FlexAttention in training.
 
 Every one of them agrees with :mod:`speechbrain_llsa.ops.reference`, and takes
 its mask from :func:`speechbrain_llsa.visibility.visible`.
@@ -9,6 +10,7 @@ from __future__ import annotations
 import torch
 from torch.nn import functional as F
 
+from speechbrain_llsa.ops import flex
 from speechbrain_llsa.visibility import (
     exists,
     frame_tags,
@@ -21,6 +23,30 @@ from speechbrain_llsa.visibility import (
 BLOCK_FRAMES = 64
 """Queries that share one window of keys in the banded paths."""
 
+LONG_FRAMES = 1024
+"""Queries above which the band of sa saves memory rather than time."""
+
+SEGMENT_FRAMES = 128
+"""Queries whose windows are in memory at once then."""
+
+
+def _goes_to_flex(query, whole, dropout):
+    """Whether sa and llsa go through :mod:`speechbrain_llsa.ops.flex`: whole
+    utterances on CUDA, in training, without dropout of attention weights,
+    which FlexAttention does not have.
+
+    Without gradients the paths here need little memory too, and a stream must
+    not wait for a compiler.
+    """
+    return (
+        query.is_cuda
+        and whole
+        and torch.is_grad_enabled()
+        and dropout == 0.0
+        and query.dtype != torch.float64
+        and query.shape[3] >= flex.LEAST_HEAD_DIM
+    )
+
 
 def attend_frames(
     query,
@@ -32,11 +58,13 @@ def attend_frames(
     attention,
     end=None,
     dropout=0.0,
+    masks=None,
 ):
     """Attention of frames in a row over frames in a row: aa, maa and sa.
 
     aa and maa hold a score for every pair of a query and a key. sa computes
-    the band alone, in time and memory that grow linearly with the queries.
+    the band alone, in time and memory that grow linearly with the queries;
+    few queries are one block of the band, for which the pairs are the same.
 
     Arguments
     ---------
@@ -58,6 +86,10 @@ def attend_frames(
         Frames of each row's utterance, (batch,).
     dropout : float
         Probability to drop an attention weight.
+    masks : dict, optional
+        Keeps the masks, which do not depend on the content: layers that share
+        it, and pass the same ``geometry``, ``attention`` and ``end``, make
+        them once.
 
     Returns
     -------
@@ -74,7 +106,23 @@ def attend_frames(
     >>> torch.allclose(banded, masked, atol=1e-6)
     True
     """
-    path = _attend_band if attention == "sa" else _attend_dense
+    whole = first_query == first_key == 0 and query.shape[2] == key.shape[2]
+    if attention == "sa" and _goes_to_flex(query, whole, dropout):
+        return flex.attend_frames(query, key, value, geometry, attention, end)
+    path = _attend_dense
+    if attention == "sa" and query.shape[2] > BLOCK_FRAMES:
+        if query.shape[2] > LONG_FRAMES and dropout == 0.0:
+            return _SegmentedBand.apply(
+                query,
+                key,
+                value,
+                first_query,
+                first_key,
+                geometry,
+                attention,
+                end,
+            )
+        path = _attend_band
     return path(
         query,
         key,
@@ -85,6 +133,61 @@ def attend_frames(
         attention,
         end,
         dropout,
+        {} if masks is None else masks,
+    )
+
+
+def attend_tagged(
+    query, key, value, query_tags, key_tags, first, geometry, attention, end
+):
+    """Attention of a few frames over a few, whose rows stand at different
+    places of their utterances: one step of fixed shapes, for many streams.
+
+    Arguments
+    ---------
+    query : torch.Tensor
+        (batch, heads, queries, head dimension).
+    key : torch.Tensor
+        (batch, heads, keys, head dimension).
+    value : torch.Tensor
+        (batch, heads, keys, head dimension).
+    query_tags : FrameTags
+        Tags of the queries, relative to ``first``, each field (queries,).
+    key_tags : FrameTags
+        Tags of the keys, relative to ``first``, each field (keys,).
+    first : torch.Tensor
+        The position that the tags are relative to, for each row, in frames,
+        int64 (batch,); for llsa where a hop begins.
+    geometry : StreamGeometry
+        Look-back, look-ahead and hop, in frames.
+    attention : str
+        One of maa, sa and llsa.
+    end : torch.Tensor
+        Frames of each row's utterance, int64 (batch,).
+
+    Returns
+    -------
+    torch.Tensor
+        (batch, heads, queries, head dimension).
+
+    Example
+    -------
+    >>> from speechbrain_llsa.geometry import StreamGeometry
+    >>> x = torch.rand(2, 4, 5, 16)
+    >>> tags, first = frame_tags(0, 5), torch.tensor([0, 70])
+    >>> end = torch.tensor([3, 100])
+    >>> geometry = StreamGeometry(look_back=2, look_ahead=1)
+    >>> attend_tagged(x, x, x, tags, tags, first, geometry, "sa", end).shape
+    torch.Size([2, 4, 5, 16])
+    """
+    query_tags, key_tags = query_tags.as_queries(), key_tags.as_keys()
+    rule = visible(query_tags, key_tags, geometry, attention)
+    same = same_frame(query_tags, key_tags)
+    # (batch, 1, 1, keys)
+    position = first[:, None, None, None] + key_tags.position
+    present = exists(position, end[:, None, None, None])
+    return F.scaled_dot_product_attention(
+        query, key, value, attn_mask=(rule & present) | same
     )
 
 
@@ -98,23 +201,33 @@ def _attend_dense(
     attention,
     end,
     dropout,
+    masks,
 ):
     mask = None
     if attention != "aa" or end is not None:
-        query_tags = frame_tags(
-            first_query, query.shape[2], device=query.device
-        ).as_queries()
-        key_tags = frame_tags(
-            first_key, key.shape[2], device=query.device
-        ).as_keys()
-        seen = visible(query_tags, key_tags, geometry, attention)
-        if end is not None:
-            # (batch, 1, 1, keys)
-            seen = seen & exists(key_tags.position, end[:, None, None, None])
-        mask = seen | same_frame(query_tags, key_tags)
+        place = (first_query, query.shape[2], first_key, key.shape[2])
+        if place not in masks:
+            masks[place] = _tagged_mask(
+                frame_tags(first_query, query.shape[2], 1, query.device),
+                frame_tags(first_key, key.shape[2], 1, query.device),
+                geometry,
+                attention,
+                end,
+            )
+        mask = masks[place]
     return F.scaled_dot_product_attention(
         query, key, value, attn_mask=mask, dropout_p=dropout
     )
+
+
+def _tagged_mask(query_tags, key_tags, geometry, attention, end):
+    """(batch or 1, 1, queries, keys), from tags at their own positions."""
+    query_tags, key_tags = query_tags.as_queries(), key_tags.as_keys()
+    present = exists(
+        key_tags.position, None if end is None else end[:, None, None, None]
+    )
+    seen = visible(query_tags, key_tags, geometry, attention) & present
+    return seen | same_frame(query_tags, key_tags)
 
 
 def _attend_band(
@@ -127,6 +240,7 @@ def _attend_band(
     attention,
     end,
     dropout,
+    masks,
 ):
     queries, keys = query.shape[2], key.shape[2]
     look_back = min(geometry.look_back, first_query + queries - first_key)
@@ -134,6 +248,7 @@ def _attend_band(
     block = min(BLOCK_FRAMES, queries)
     blocks = -(-queries // block)
     width = look_back + block + look_ahead
+    place = (first_query, queries, first_key, keys)
 
     # block b sees the keys from first_window + b * block, width of them
     first_window = first_query - look_back
@@ -143,30 +258,119 @@ def _attend_band(
         for tensor in (key, value)
     )
 
-    position = torch.arange(
-        first_window, first_window + span, device=query.device
-    ).unfold(0, width, block)
-    present = (position >= first_key) & (position < first_key + keys)
-    if end is None:
-        present = (present & exists(position))[None]
-    else:
-        # (batch, blocks, width)
-        present = present & exists(position, end[:, None, None])
-    query_tags = frame_tags(first_query, block, device=query.device)
-    key_tags = frame_tags(first_window, width, device=query.device)
+    if place not in masks:
+        position = torch.arange(
+            first_window, first_window + span, device=query.device
+        ).unfold(0, width, block)
+        masks[place] = _block_mask(
+            frame_tags(first_query, block, device=query.device),
+            frame_tags(first_window, width, device=query.device),
+            position,
+            (position >= first_key) & (position < first_key + keys),
+            geometry,
+            attention,
+            end,
+        )
     attended = _attend_blocks(
         _cover(query, first_query, first_query, blocks * block).unflatten(
             2, (blocks, block)
         ),
         *windows,
-        visible(
-            query_tags.as_queries(), key_tags.as_keys(), geometry, attention
-        ),
-        same_frame(query_tags.as_queries(), key_tags.as_keys()),
-        present,
+        masks[place],
         dropout,
     )
     return attended[:, :, :queries]
+
+
+class _SegmentedBand(torch.autograd.Function):
+    """The band of a long utterance, segment by segment.
+
+    Windows of keys and values overlap, and hold more than the keys and values
+    themselves. Here they are made for one segment at a time, and made again
+    in the backward pass, so that little more than inputs, output and their
+    gradients is ever in memory.
+    """
+
+    @staticmethod
+    def forward(
+        ctx,
+        query,
+        key,
+        value,
+        first_query,
+        first_key,
+        geometry,
+        attention,
+        end,
+    ):
+        ctx.save_for_backward(query, key, value, end)
+        ctx.place = (first_query, first_key, geometry, attention)
+        attended = torch.empty_like(query)
+        for rows, columns in _segments(query, key, *ctx.place[:3]):
+            attended[:, :, rows] = _attend_band(
+                query[:, :, rows],
+                key[:, :, columns],
+                value[:, :, columns],
+                first_query + rows.start,
+                first_key + columns.start,
+                geometry,
+                attention,
+                end,
+                0.0,
+                {},
+            )
+        return attended
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, gradient):
+        query, key, value, end = ctx.saved_tensors
+        first_query, first_key, geometry, attention = ctx.place
+        gradients = [
+            torch.empty_like(query),
+            torch.zeros_like(key),
+            torch.zeros_like(value),
+        ]
+        for rows, columns in _segments(query, key, *ctx.place[:3]):
+            # nothing of a segment outlives the call
+            parts = _gradients_of_band(
+                query[:, :, rows],
+                key[:, :, columns],
+                value[:, :, columns],
+                gradient[:, :, rows],
+                first_query + rows.start,
+                first_key + columns.start,
+                geometry,
+                attention,
+                end,
+            )
+            gradients[0][:, :, rows] = parts[0]
+            gradients[1][:, :, columns] += parts[1]
+            gradients[2][:, :, columns] += parts[2]
+            del parts
+        return (*gradients, None, None, None, None, None)
+
+
+def _gradients_of_band(query, key, value, gradient, *place):
+    """Computes the band again, and its gradients for query, key and value."""
+    inputs = [
+        tensor.detach().requires_grad_() for tensor in (query, key, value)
+    ]
+    with torch.enable_grad():
+        attended = _attend_band(*inputs, *place, 0.0, {})
+    return torch.autograd.grad(attended, inputs, gradient)
+
+
+def _segments(query, key, first_query, first_key, geometry):
+    """The queries of each segment, and the keys that they can see, as slices
+    of axis 2."""
+    queries, keys = query.shape[2], key.shape[2]
+    shift = first_query - first_key
+    for begin in range(0, queries, SEGMENT_FRAMES):
+        stop = min(begin + SEGMENT_FRAMES, queries)
+        first = max(0, begin + shift - geometry.look_back)
+        last = min(keys, stop + shift + geometry.look_ahead)
+        yield slice(begin, stop), slice(first, last)
 
 
 def attend_hops(
@@ -179,6 +383,7 @@ def attend_hops(
     geometry,
     end=None,
     dropout=0.0,
+    masks=None,
 ):
     """Attention of hops in a row: llsa.
 
@@ -209,6 +414,8 @@ def attend_hops(
         Frames of each row's utterance, (batch,).
     dropout : float
         Probability to drop an attention weight.
+    masks : dict, optional
+        Keeps the masks, as for :func:`attend_frames`.
 
     Returns
     -------
@@ -223,11 +430,28 @@ def attend_hops(
     >>> attend_hops(x, x, x, None, None, 0, geometry).shape
     torch.Size([2, 4, 30, 16])
     """
+    whole = first_hop == 0 and past_key is None
+    if _goes_to_flex(query, whole, dropout):
+        return flex.attend_hops(query, key, value, geometry, end)
+    masks = {} if masks is None else masks
     slots = geometry.hop + geometry.look_ahead
     hops = query.shape[2] // slots
     group = min(max(1, BLOCK_FRAMES // slots), hops)
     groups = -(-hops // group)
     past = 0 if past_key is None else past_key.shape[2]
+    if groups == 1:
+        return _attend_one_group(
+            query,
+            key,
+            value,
+            past_key,
+            past_value,
+            first_hop,
+            geometry,
+            end,
+            dropout,
+            masks,
+        )
     look_back = min(geometry.look_back, past + hops * geometry.hop)
 
     first_frame = first_hop * geometry.hop
@@ -252,32 +476,69 @@ def attend_hops(
         provisional = provisional.flatten(2, 3).unflatten(2, (groups, -1))
         return torch.cat([windows, provisional], dim=3)
 
-    device = query.device
-    query_tags = hop_tags(first_hop, group, geometry, device)
-    key_tags = join_tags(
-        frame_tags(first_window, width, geometry.hop, device),
-        query_tags[query_tags.provisional],
-    )
-    shift = torch.arange(groups, device=device) * group * geometry.hop
-    # (groups, keys)
-    position = key_tags.position[None, :] + shift[:, None]
-    present = key_tags.provisional | (position >= first_frame - past)
-    if end is None:
-        present = (present & exists(position))[None]
-    else:
-        # (batch, groups, keys)
-        present = present & exists(position, end[:, None, None])
+    place = (first_hop, hops, past)
+    if place not in masks:
+        query_tags = hop_tags(first_hop, group, geometry, query.device)
+        key_tags = join_tags(
+            frame_tags(first_window, width, geometry.hop, query.device),
+            query_tags[query_tags.provisional],
+        )
+        shift = torch.arange(groups, device=query.device)
+        # (groups, keys)
+        position = (
+            key_tags.position[None, :] + shift[:, None] * group * geometry.hop
+        )
+        masks[place] = _block_mask(
+            query_tags,
+            key_tags,
+            position,
+            key_tags.provisional | (position >= first_frame - past),
+            geometry,
+            "llsa",
+            end,
+        )
     queries = _cover(query, 0, 0, groups * group * slots)
     attended = _attend_blocks(
         queries.unflatten(2, (groups, group * slots)),
         grouped_keys(key, past_key),
         grouped_keys(value, past_value),
-        visible(query_tags.as_queries(), key_tags.as_keys(), geometry, "llsa"),
-        same_frame(query_tags.as_queries(), key_tags.as_keys()),
-        present,
+        masks[place],
         dropout,
     )
     return attended[:, :, : query.shape[2]]
+
+
+def _attend_one_group(
+    query,
+    key,
+    value,
+    past_key,
+    past_value,
+    first_hop,
+    geometry,
+    end,
+    dropout,
+    masks,
+):
+    """A few hops, as a stream pushes them: all of them see one window, which
+    is every key there is."""
+    past = 0
+    if past_key is not None:
+        past = past_key.shape[2]
+        key = torch.cat([past_key, key], dim=2)
+        value = torch.cat([past_value, value], dim=2)
+    hops = query.shape[2] // (geometry.hop + geometry.look_ahead)
+    place = (first_hop, hops, past)
+    if place not in masks:
+        tags = hop_tags(first_hop, hops, geometry, query.device)
+        first_key = first_hop * geometry.hop - past
+        past_tags = frame_tags(first_key, past, geometry.hop, query.device)
+        masks[place] = _tagged_mask(
+            tags, join_tags(past_tags, tags), geometry, "llsa", end
+        )
+    return F.scaled_dot_product_attention(
+        query, key, value, attn_mask=masks[place], dropout_p=dropout
+    )
 
 
 def _cover(tensor, first, wanted_first, wanted):
@@ -298,23 +559,39 @@ def _windows(tensor, width, step):
     return tensor.unfold(2, width, step).transpose(3, 4)
 
 
-def _attend_blocks(query, key, value, rule, same, present, dropout):
+def _block_mask(
+    query_tags, key_tags, position, present, geometry, attention, end
+):
+    """The mask of all blocks, (batch or 1, blocks, 1, queries, keys).
+
+    The tags are those of the first block; the others see each other alike.
+    ``position`` (blocks, keys) are those of the keys of each block, and
+    ``present`` (blocks, keys) says which keys were given at all.
+    """
+    query_tags, key_tags = query_tags.as_queries(), key_tags.as_keys()
+    rule = visible(query_tags, key_tags, geometry, attention)
+    same = same_frame(query_tags, key_tags)
+    # (batch or 1, blocks, keys)
+    present = present & exists(
+        position[None], None if end is None else end[:, None, None]
+    )
+    return ((rule & present[:, :, None, :]) | same)[:, :, None]
+
+
+def _attend_blocks(query, key, value, mask, dropout):
     """One masked attention for each block.
 
     ``query`` (batch, heads, blocks, queries, dimension), ``key`` and ``value``
-    (batch, heads, blocks, keys, dimension); ``rule`` and ``same`` (queries,
-    keys) hold for every block; ``present`` (batch or 1, blocks, keys).
+    (batch, heads, blocks, keys, dimension); ``mask`` (batch or 1, blocks, 1,
+    queries, keys).
     """
     batch, blocks = query.shape[0], query.shape[2]
-    mask = (rule & present[:, :, None, :]) | same
-    # (batch or 1, blocks, queries, keys) -> (batch * blocks, 1, queries, keys)
-    mask = mask.expand(batch, -1, -1, -1).flatten(0, 1)[:, None]
     attended = F.scaled_dot_product_attention(
         *(
             tensor.transpose(1, 2).flatten(0, 1)
             for tensor in (query, key, value)
         ),
-        attn_mask=mask,
+        attn_mask=mask.expand(batch, -1, -1, -1, -1).flatten(0, 1),
         dropout_p=dropout,
     )
     # (batch * blocks, heads, queries, dimension) -> (batch, heads, frames, ...)

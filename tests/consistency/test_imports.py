@@ -13,6 +13,7 @@ LAYERS = [
     "geometry",
     "visibility",
     "state",
+    "snapshot",
     "ops",
     "picture",
     "nnet",
@@ -76,6 +77,40 @@ def test_the_core_does_not_know_the_host(path):
     """Geometry, rule, state and operations do not import speechbrain."""
     tops = {name.split(".")[0] for name in imported_modules(path)}
     assert "speechbrain" not in tops
+
+
+WITHOUT_PYTORCH = (
+    "geometry.py",
+    "snapshot.py",
+    "lobes/text.py",
+    "inference/onnx.py",
+    "inference/resampling.py",
+    "inference/samples.py",
+    "inference/session.py",
+    "inference/transcript.py",
+)
+"""What runs exported models."""
+
+
+@pytest.mark.parametrize("name", WITHOUT_PYTORCH)
+def test_exported_models_need_no_pytorch(name):
+    """Their runtime imports NumPy, safetensors, ONNX Runtime and itself
+    alone."""
+    for imported in imported_modules(PACKAGE / name):
+        top, *rest = imported.split(".")
+        if top == "speechbrain_llsa":
+            path = "/".join(rest)
+            assert any(
+                f"{path}.py".startswith(each[:-3]) or path.startswith(each[:-3])
+                for each in WITHOUT_PYTORCH
+            ), imported
+        else:
+            assert top in {
+                *sys.stdlib_module_names,
+                "numpy",
+                "onnxruntime",
+                "safetensors",
+            }
 
 
 def test_geometry_needs_the_standard_library_alone():

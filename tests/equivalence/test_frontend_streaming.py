@@ -23,7 +23,7 @@ def stream(extractor, pushes):
 
 
 @pytest.mark.parametrize("kernels", KERNELS.values(), ids=KERNELS)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30, deadline=None, derandomize=True)
 @given(
     samples=st.integers(0, 6000),
     lengths=st.lists(
@@ -31,26 +31,26 @@ def stream(extractor, pushes):
     ),
 )
 def test_any_split(kernels, samples, lengths):
-    """Pushes of any lengths give the offline frames, error below 1e-5."""
+    """Pushes of any lengths give the offline frames, error below 1e-12."""
     torch.manual_seed(0)
     extractor = StreamingLatentExtractor([6] * len(kernels[0]), *kernels)
-    extractor.eval()
-    wavs = torch.randn(2, samples)
+    extractor.eval().double()
+    wavs = torch.randn(2, samples, dtype=torch.float64)
     offline = extractor(wavs)
     streamed = stream(extractor, split(wavs, lengths))
     assert streamed.shape == offline.shape
     if offline.numel():
-        assert (streamed - offline).abs().max() < 1e-5
+        assert (streamed - offline).abs().max() < 1e-12
 
 
 @pytest.mark.parametrize("length", [1, 7, 319, 320, 641, 20000])
 def test_equal_pushes(length):
-    """So do pushes of one sample, and of the whole waveform."""
+    """In single precision, equal pushes of any length stay within 1e-4."""
     torch.manual_seed(0)
     extractor = StreamingLatentExtractor([6] * 7).eval()
     wavs = torch.randn(1, 1500 if length == 1 else 20000)
     streamed = stream(extractor, wavs.split(length, dim=1))
-    assert (streamed - extractor(wavs)).abs().max() < 1e-5
+    assert (streamed - extractor(wavs)).abs().max() < 1e-4
 
 
 def test_frames_come_as_soon_as_they_can():

@@ -3,88 +3,9 @@ program as the oracle."""
 
 import pytest
 import torch
-import torchaudio
-from torch import nn
+from emformer import make_pair
 
-from speechbrain_llsa.nnet.encoder import StreamingTransformerEncoder
-
-FRAMES, LOOK_BACK, LOOK_AHEAD = 96, 24, 8
-LAYERS, HEADS, WIDTH, HIDDEN = 3, 4, 32, 64
-
-
-class ClosingNorm(nn.Module):
-    """A layer of ours, and the layer norm that closes one of Emformer's."""
-
-    def __init__(self, layer, norm):
-        super().__init__()
-        self.layer = layer
-        self.norm = norm
-        self.self_att = layer.self_att
-
-    def forward(self, src, schedule, state):
-        out, state = self.layer(src, schedule, state)
-        return self.norm(out), state
-
-
-def copy_layer(layer, oracle):
-    """Copies the weights of an Emformer layer into one of ours."""
-    attention = oracle.attention
-    with torch.no_grad():
-        layer.self_att.in_proj.weight.copy_(
-            torch.cat(
-                [
-                    attention.emb_to_query.weight,
-                    attention.emb_to_key_value.weight,
-                ]
-            )
-        )
-        layer.self_att.in_proj.bias.copy_(
-            torch.cat(
-                [attention.emb_to_query.bias, attention.emb_to_key_value.bias]
-            )
-        )
-    layer.self_att.out_proj.load_state_dict(attention.out_proj.state_dict())
-    layer.norm1.norm = oracle.layer_norm_input
-    layer.norm2.norm = oracle.pos_ff[0]
-    layer.pos_ffn.ffn[0].load_state_dict(oracle.pos_ff[1].state_dict())
-    layer.pos_ffn.ffn[3].load_state_dict(oracle.pos_ff[4].state_dict())
-    return ClosingNorm(layer, oracle.layer_norm_output)
-
-
-def make_pair(hop):
-    """An encoder of ours with the weights of an Emformer, and the Emformer."""
-    oracle = torchaudio.models.Emformer(
-        input_dim=WIDTH,
-        num_heads=HEADS,
-        ffn_dim=HIDDEN,
-        num_layers=LAYERS,
-        segment_length=hop,
-        left_context_length=LOOK_BACK,
-        right_context_length=LOOK_AHEAD,
-        max_memory_size=0,
-        activation="gelu",
-    ).eval()
-    for parameter in oracle.parameters():
-        nn.init.normal_(parameter, std=0.3)
-    encoder = StreamingTransformerEncoder(
-        num_layers=LAYERS,
-        nhead=HEADS,
-        d_ffn=HIDDEN,
-        d_model=WIDTH,
-        attention="llsa",
-        look_back=LOOK_BACK,
-        look_ahead=LOOK_AHEAD,
-        hop=hop,
-        positional_encoding=None,
-    ).eval()
-    encoder.layers = nn.ModuleList(
-        copy_layer(layer, oracle_layer)
-        for layer, oracle_layer in zip(
-            encoder.layers, oracle.emformer_layers, strict=True
-        )
-    )
-    encoder.norm = nn.Identity()
-    return encoder, oracle
+FRAMES, LOOK_AHEAD, WIDTH = 96, 8, 32
 
 
 @pytest.mark.parametrize("hop", [1, 4, 8])

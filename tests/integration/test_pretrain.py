@@ -105,7 +105,7 @@ def trained(corpus, tmp_path_factory):
     """The output folder of a whole toy training, and its Brain."""
     output = tmp_path_factory.mktemp("output")
     torch.manual_seed(99)  # must not matter
-    brain = run(corpus, output, optimizer_step_limit=10, lr=0.01)
+    brain = run(corpus, output, optimizer_step_limit=10, lr=0.003)
     return output, brain
 
 
@@ -131,8 +131,8 @@ def test_learning_rate_and_temperature_follow_the_step(trained):
     """The first step warms up; temperatures begin at the start value."""
     output, brain = trained
     train = [entry for entry in curves(output) if entry["split"] == "train"]
-    assert train[0]["learning_rate"] == pytest.approx(0.005)
-    assert train[1]["learning_rate"] == pytest.approx(0.01)
+    assert train[0]["learning_rate"] == pytest.approx(0.0015)
+    assert train[1]["learning_rate"] == pytest.approx(0.003)
     assert train[-1]["learning_rate"] == pytest.approx(0)
     start, decay = (
         brain.hparams.temperature_start,
@@ -190,7 +190,7 @@ def test_running_again_does_nothing_more(trained, corpus):
     """A finished training is not validated or saved again."""
     output, _ = trained
     before = (output / "curves.jsonl").read_text()
-    brain = run(corpus, output, optimizer_step_limit=10, lr=0.01)
+    brain = run(corpus, output, optimizer_step_limit=10, lr=0.003)
     assert brain.optimizer_step == 10
     assert (output / "curves.jsonl").read_text() == before
 
@@ -207,7 +207,7 @@ def test_resuming_gives_the_curve_of_an_uninterrupted_training(
     expected, whole = trained
     options = {
         "optimizer_step_limit": 10,
-        "lr": 0.01,
+        "lr": 0.003,
         "ckpt_interval_steps": 2,
     }
     compute_forward = pretrain.PretrainBrain.compute_forward

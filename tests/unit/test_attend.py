@@ -25,6 +25,15 @@ def short_blocks(monkeypatch):
     monkeypatch.setattr("speechbrain_llsa.ops.attend.BLOCK_FRAMES", 16)
 
 
+@pytest.fixture(params=[1024, 20], ids=["at once", "segments"], autouse=True)
+def segments(request, monkeypatch):
+    """A short utterance is one segment, or several."""
+    monkeypatch.setattr(
+        "speechbrain_llsa.ops.attend.LONG_FRAMES", request.param
+    )
+    monkeypatch.setattr("speechbrain_llsa.ops.attend.SEGMENT_FRAMES", 20)
+
+
 def tensors(frames, count=3, batch=2):
     return tuple(
         torch.randn(

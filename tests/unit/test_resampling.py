@@ -1,5 +1,6 @@
 """Streamed resampling: that of the whole signal, for any split."""
 
+import numpy as np
 import pytest
 import torch
 import torchaudio
@@ -13,8 +14,9 @@ from speechbrain_llsa.inference.resampling import StreamingResampler
 def resample(signal, source_rate, lengths, target_rate=16000):
     resampler = StreamingResampler(source_rate, target_rate)
     state = resampler.make_streaming_context()
-    pushes = [resampler.push(s, state) for s in split(signal, lengths)]
-    return torch.cat([*pushes, resampler.finish(state)])
+    pushes = split(signal.numpy(), lengths)
+    given = [resampler.push(samples, state) for samples in pushes]
+    return torch.from_numpy(np.concatenate([*given, resampler.finish(state)]))
 
 
 @settings(max_examples=60, deadline=None)
@@ -61,7 +63,7 @@ def test_samples_come_early():
     """What is held back is the reach of the filter, below a millisecond."""
     resampler = StreamingResampler(44100, 16000)
     state = resampler.make_streaming_context()
-    given_samples = resampler.push(torch.zeros(44100), state).shape[0]
+    given_samples = resampler.push(np.zeros(44100), state).shape[0]
     assert given_samples >= 16000 - 8
 
 
@@ -71,8 +73,8 @@ def test_a_day_later_nothing_has_changed():
     fresh, old = (resampler.make_streaming_context() for _ in range(2))
     old.received = 24 * 3600 * 44100
     old.given = 24 * 3600 * 16000
-    signal = torch.rand(1000)
-    assert torch.equal(
+    signal = torch.rand(1000).numpy()
+    assert np.array_equal(
         resampler.push(signal, fresh), resampler.push(signal, old)
     )
 
@@ -81,11 +83,11 @@ def test_fork_goes_its_own_way():
     """A fork does not change the state that it comes from."""
     resampler = StreamingResampler(8000, 16000)
     state = resampler.make_streaming_context()
-    resampler.push(torch.rand(500), state)
+    resampler.push(torch.rand(500).numpy(), state)
     fork = state.fork()
-    signal = torch.rand(500)
+    signal = torch.rand(500).numpy()
     expected = resampler.push(signal, fork)
-    assert torch.equal(resampler.push(signal, state), expected)
+    assert np.array_equal(resampler.push(signal, state), expected)
 
 
 def test_a_long_push_takes_no_more_memory_than_blocks():
@@ -118,6 +120,6 @@ def test_nothing_follows_the_end():
     state = resampler.make_streaming_context()
     resampler.finish(state)
     with pytest.raises(ValueError, match="has been finished"):
-        resampler.push(torch.zeros(1), state)
+        resampler.push(np.zeros(1), state)
     with pytest.raises(ValueError, match="has been finished"):
         resampler.finish(state)

@@ -1,0 +1,138 @@
+"""Runs every benchmark, and joins their sections to RESULTS.md.
+
+> python benchmarks/all.py
+
+Each runs in a process of its own. What a machine cannot measure has a section
+that says so. A benchmark that fails leaves its reason in place of its figures,
+and the exit status is 1. Sections stay in --folder, so that --only measures
+some of them again.
+"""
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+
+FOLDER = Path(__file__).resolve().parent
+
+BENCHMARKS = {
+    "attention": None,
+    "llsa_forward": None,
+    "llsa_training": None,
+    "streaming_step": None,
+    "real_time_factor": None,
+    "many_streams": "Many live streams",
+    "one_hour": None,
+    "training_step": "Training step of the recipes",
+    "gpu": "GPU",
+}
+"""By name, the title of those whose section has none."""
+
+HEAD = """# Results of the benchmarks
+
+Written by `python benchmarks/all.py`. Times are medians of turns that peers
+take within one process, with the interquartile range; ratios are those of the
+medians, with the range over the turns. Nothing is timed before its results
+agree with those of the reference or the peer.
+"""
+
+
+def main(arguments=None):
+    """Runs and joins.
+
+    Arguments
+    ---------
+    arguments : list of str, optional
+        The command line without the name of the program.
+
+    Returns
+    -------
+    int
+        The exit status: 1 if a benchmark failed.
+    """
+    options = parser().parse_args(arguments)
+    options.folder.mkdir(parents=True, exist_ok=True)
+    failed = [name for name in options.only if not run(name, options)]
+    sections = [HEAD]
+    for name in BENCHMARKS:
+        path = section_path(options.folder, name)
+        if path.exists():
+            sections.append(path.read_text(encoding="utf-8"))
+    results = options.folder / "RESULTS.md"
+    results.write_text("\n".join(sections), encoding="utf-8")
+    print(f"{results}: {len(sections) - 1} sections")
+    if failed:
+        print(f"failed: {', '.join(failed)}")
+    return 1 if failed else 0
+
+
+def parser():
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        default=FOLDER,
+        help="for RESULTS.md, sections and plots (default: benchmarks/)",
+    )
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        choices=BENCHMARKS,
+        default=list(BENCHMARKS),
+        metavar="NAME",
+        help=f"of {', '.join(BENCHMARKS)} (default: all)",
+    )
+    parser.add_argument(
+        "--tiny", action="store_true", help="small sizes: does it run?"
+    )
+    return parser
+
+
+def section_path(folder, name):
+    """Where the section of a benchmark lies."""
+    return folder / f"{name}.section.md"
+
+
+def run(name, options):
+    """Runs a benchmark; whether it ended well.
+
+    Arguments
+    ---------
+    name : str
+        Of the benchmark.
+    options : argparse.Namespace
+        As :func:`parser` gives them.
+
+    Returns
+    -------
+    bool
+    """
+    path = section_path(options.folder, name)
+    path.unlink(missing_ok=True)
+    script = FOLDER / f"{name}.py"
+    command = [sys.executable, str(script), "--out", str(path)]
+    if options.tiny:
+        command.append("--tiny")
+    print(f"{name} ...", flush=True)
+    done = subprocess.run(command, stderr=subprocess.PIPE, text=True)
+    title = BENCHMARKS[name]
+    if done.returncode:
+        print(done.stderr, file=sys.stderr)
+        lines = done.stderr.strip().splitlines() or ["no message"]
+        path.write_text(
+            f"## {title or name}\n\n**Not measured**: {lines[-1]}\n",
+            encoding="utf-8",
+        )
+        return False
+    if title is not None:
+        table = path.read_text(encoding="utf-8")
+        path.write_text(f"## {title}\n\n{table}", encoding="utf-8")
+    return True
+
+
+if __name__ == "__main__":
+    sys.exit(main())

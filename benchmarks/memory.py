@@ -1,0 +1,89 @@
+"""Peak memory of one attention, forward and backward, in a process of its own.
+
+> python benchmarks/memory.py sa 8000
+
+prints the bytes by which the resident memory grew at most. Linux with glibc
+only: the kernel counts the peak, /proc/self/clear_refs sets it back.
+"""
+
+import ctypes
+import gc
+import subprocess
+import sys
+from pathlib import Path
+
+from common import attend, random_inputs, with_gradients
+
+from speechbrain_llsa.geometry import StreamGeometry
+
+
+def main(arguments=None):
+    """Does the work once on a short utterance, for the code that it loads,
+    and then on the whole."""
+    import torch
+
+    attention, *sizes = sys.argv[1:] if arguments is None else arguments
+    frames, heads, head_dim, look_back, look_ahead, threads = map(int, sizes)
+    torch.set_num_threads(threads)
+    geometry = StreamGeometry(look_back, look_ahead)
+
+    def work(inputs, weight):
+        with_gradients(lambda x: attend(x, geometry, attention), inputs, weight)
+
+    inputs = random_inputs(heads, 4 * look_back, head_dim)
+    work(inputs, torch.randn_like(inputs[0]))
+    inputs = random_inputs(heads, frames, head_dim)
+    weight = torch.randn_like(inputs[0])
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)  # what was freed is no part of before
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    before = _status("VmRSS")
+    work(inputs, weight)
+    print(_status("VmHWM") - before)
+
+
+def _status(name):
+    """A line of /proc/self/status, in bytes."""
+    text = Path("/proc/self/status").read_text(encoding="utf-8")
+    for line in text.splitlines():
+        if line.startswith(name):
+            return int(line.split()[1]) * 1024
+    raise SystemExit(f"{name}: the kernel does not count it")
+
+
+def peak_memory(attention, frames, heads, head_dim, geometry, threads):
+    """Bytes by which memory grows at most, forward and backward.
+
+    Arguments
+    ---------
+    attention : str
+        One of aa, maa and sa.
+    frames : int
+        Frames of the utterance.
+    heads : int
+        Attention heads.
+    head_dim : int
+        Features of a head.
+    geometry : StreamGeometry
+        Look-back and look-ahead in frames.
+    threads : int
+        Threads of PyTorch.
+
+    Returns
+    -------
+    int
+    """
+    sizes = (
+        frames,
+        heads,
+        head_dim,
+        geometry.look_back,
+        geometry.look_ahead,
+        threads,
+    )
+    command = [sys.executable, __file__, attention, *map(str, sizes)]
+    return int(subprocess.check_output(command, text=True))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,130 @@
+"""Waveform to text, live, with the BASE model: how much of real time it takes.
+
+> python benchmarks/real_time_factor.py --out real_time_factor.md
+"""
+
+import itertools
+import statistics
+import tempfile
+from functools import partial
+
+from common import (
+    Bar,
+    Report,
+    duration,
+    figure,
+    make_parser,
+    parse,
+    take_turns,
+)
+from models import SMALL, check_streaming, make_model, noise
+
+from speechbrain_llsa.geometry import SAMPLE_RATE
+from speechbrain_llsa.inference.export import export_model
+from speechbrain_llsa.inference.onnx import OnnxStreamingASR
+from speechbrain_llsa.inference.session import Session
+from speechbrain_llsa.lobes.decoding import TextDecoder
+
+HOPS = (1, 4, 8, 16)
+FRAME_SAMPLES = 320
+TURNS = 5
+
+TEXT = """
+The model of hparams/finetune_base.yaml with random weights, waveform to text,
+through a session that is pushed one hop at a time, as live audio comes. The
+peer is the audio itself: the ratio is the real-time factor, the time of a push
+by the length of its audio. Log-probabilities are checked against those of the
+whole signal, and the text of ONNX fp32 against that of PyTorch. Before it is
+timed, a session has been pushed more than look_back frames.
+"""
+
+
+def main(arguments=None):
+    """Checks, measures and writes."""
+    parser = make_parser(__doc__)
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        default=20.0,
+        help="of audio for each row (default: %(default)s)",
+    )
+    options = parse(parser, arguments)
+    report = Report("Real-time factor", TEXT, options)
+    hops, changes = HOPS, {}
+    if options.tiny:
+        options.seconds, hops, changes = 0.5, (1, 4), SMALL
+    for hop in hops:
+        model, tokenizer = make_model("finetune_base", {**changes, "hop": hop})
+        samples = hop * FRAME_SAMPLES
+        check_streaming(f"hop {hop}", model, samples)
+        with tempfile.TemporaryDirectory() as folder:
+            sessions = {
+                "PyTorch": partial(Session, model, TextDecoder(tokenizer)),
+                **onnx_sessions(model, tokenizer, folder, options.threads),
+            }
+            check_text(f"hop {hop}", sessions, samples)
+            look_back = model.encoder_wrapper.latent_encoder.geometry.look_back
+            pushes = {
+                name: live(session(), samples, look_back // hop + 4)
+                for name, session in sessions.items()
+            }
+            number = max(
+                1, round(options.seconds * SAMPLE_RATE / samples / TURNS)
+            )
+            times = take_turns(pushes, TURNS, number=number)
+        audio = samples / SAMPLE_RATE
+        for name, values in times.items():
+            factor = statistics.median(values) / audio
+            barred = hop == 1 and name == "ONNX int8"
+            report.add(
+                f"hop {hop}, {name}",
+                duration(values),
+                f"{audio * 1e3:g} ms",
+                f"{figure(factor)} ({figure(min(values) / audio)} to "
+                f"{figure(max(values) / audio)})",
+                Bar(0.9) if barred else None,
+                factor,
+            )
+    report.write()
+
+
+def onnx_sessions(model, tokenizer, folder, threads):
+    """Makers of sessions through ONNX Runtime."""
+    path = export_model(
+        f"{folder}/exported", model, TextDecoder(tokenizer), int8=True
+    )
+    return {
+        f"ONNX {precision}": OnnxStreamingASR.from_folder(
+            path, precision, threads
+        ).session
+        for precision in ("fp32", "int8")
+    }
+
+
+def check_text(what, sessions, samples, seconds=2.0):
+    """Refuses to go on where the text of a session in float32 differs."""
+    signal = noise(seconds)
+    texts = {}
+    for name, make in sessions.items():
+        session = make()
+        for push in signal.split(samples):
+            session.push(push)
+        session.finish()
+        texts[name] = session.text
+    if texts.get("ONNX fp32", texts["PyTorch"]) != texts["PyTorch"]:
+        raise SystemExit(
+            f"{what}, ONNX fp32: got the text {texts['ONNX fp32']!r}, allowed "
+            f"is {texts['PyTorch']!r}; nothing was measured"
+        )
+
+
+def live(session, samples, first):
+    """What pushes the next samples to a session in steady state."""
+    signals = itertools.cycle(noise(2.0).unfold(0, samples, samples))
+    for _ in range(first):
+        session.push(next(signals))
+    return lambda: session.push(next(signals))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,50 @@
+"""Streams a 16 kHz mono file through an exported model with plain ONNX Runtime.
+
+python examples/stream_onnx.py EXPORTED_FOLDER SPEECH.wav
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import soundfile
+
+folder = Path(sys.argv[1])
+model = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+step = onnxruntime.InferenceSession(str(folder / model["graphs"]["fp32"]))
+speech, sample_rate = soundfile.read(sys.argv[2], dtype="float32")
+assert speech.ndim == 1 and sample_rate == model["sample_rate"]
+
+stride, field = model["stride_samples"], model["receptive_field_samples"]
+end = max(0, (len(speech) - field) // stride + 1)  # frames of the utterance
+new_frames = end + model["delay_frames"] - model["first_frame"]
+steps = -(-new_frames // model["step_frames"]) if end else 0
+signal = np.zeros(steps * model["step_samples"], np.float32)
+heard = speech[: len(signal) - model["leading_samples"]]
+signal[model["leading_samples"] :][: len(heard)] = heard
+
+state = {
+    part["name"]: np.zeros([1, *part["shape"][1:]], np.float32)
+    for part in model["state"]
+}
+position, last, text = model["first_frame"], model["blank_index"], ""
+for samples in signal.reshape(steps, model["step_samples"]):
+    log_probs, _, *new = step.run(
+        None,
+        {
+            "samples": samples[None],
+            "position": np.array([position]),
+            "end": np.array([end]),  # model["never"] while it is not known
+            **state,
+        },
+    )
+    state = dict(zip(state, new, strict=True))
+    first = position - model["delay_frames"]
+    for label in log_probs[0].argmax(-1)[max(0, -first) : max(0, end - first)]:
+        if label not in (last, model["blank_index"]):
+            text += model["pieces" if text else "first_pieces"][label]
+        last = label
+    position += model["step_frames"]
+print(text)

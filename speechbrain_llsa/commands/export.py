@@ -1,0 +1,62 @@
+"""Writes a model as ONNX graphs that run without PyTorch."""
+
+from pathlib import Path
+
+from speechbrain_llsa.commands.model import add_model_arguments, load_model
+from speechbrain_llsa.inference.export import export_model
+
+NAME = "export"
+
+
+def add_arguments(parser):
+    """Declares the arguments of the command.
+
+    Arguments
+    ---------
+    parser : argparse.ArgumentParser
+        Parser of the command.
+    """
+    add_model_arguments(parser)
+    parser.add_argument(
+        "--out", required=True, metavar="DIR", help="folder to write"
+    )
+    parser.add_argument(
+        "--int8",
+        action="store_true",
+        help="write a graph with weights in 8 bits as well",
+    )
+    parser.add_argument(
+        "--step_frames",
+        type=int,
+        metavar="N",
+        help="frames of a step, for maa and sa (llsa takes its hop)",
+    )
+
+
+def run(arguments):
+    """Runs the command.
+
+    Arguments
+    ---------
+    arguments : argparse.Namespace
+        Its arguments.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the model does not exist.
+    FileExistsError
+        If there is something else at the place to write to.
+    ValueError
+        If the model cannot be read or cannot stream.
+    """
+    asr = load_model(arguments)
+    folder = export_model(
+        arguments.out,
+        asr.model,
+        asr.text_decoder,
+        arguments.int8,
+        arguments.step_frames,
+    )
+    for path in sorted(Path(folder).iterdir()):
+        print(f"{path}  {path.stat().st_size:,} bytes")

@@ -1,0 +1,53 @@
+"""The model that a command works with."""
+
+from pathlib import Path
+
+from speechbrain_llsa.inference.asr import StreamingASR
+
+
+def add_model_arguments(parser):
+    """Declares ``--model`` and ``--trust``.
+
+    Arguments
+    ---------
+    parser : argparse.ArgumentParser
+        Parser of the command.
+    """
+    parser.add_argument(
+        "--model",
+        required=True,
+        metavar="FOLDER",
+        help="a streaming/ folder, as fine-tuning writes it",
+    )
+    parser.add_argument(
+        "--trust",
+        action="store_true",
+        help="let the model's YAML file run any code, as SpeechBrain does",
+    )
+
+
+def load_model(arguments):
+    """Loads the model that the arguments name.
+
+    Arguments
+    ---------
+    arguments : argparse.Namespace
+        With ``model`` and ``trust``.
+
+    Returns
+    -------
+    StreamingASR
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder does not exist.
+    ValueError
+        If the model cannot be read.
+    """
+    if not Path(arguments.model).is_dir():
+        raise FileNotFoundError(
+            f"--model: got {arguments.model!r}, allowed is an existing folder "
+            "as fine-tuning writes it"
+        )
+    return StreamingASR.from_hparams(arguments.model, trust=arguments.trust)

@@ -1,0 +1,430 @@
+"""Many live streams of one model, in batches of one fixed-shape step."""
+
+import threading
+
+import numpy as np
+import torch
+
+from speechbrain_llsa.geometry import (
+    SAMPLE_RATE,
+    check_integer,
+    check_type,
+)
+from speechbrain_llsa.inference.reason import reason
+from speechbrain_llsa.inference.sample_queue import SampleQueue
+from speechbrain_llsa.inference.samples import mono_samples
+from speechbrain_llsa.inference.session import settle_rate
+from speechbrain_llsa.inference.transcript import Transcript
+from speechbrain_llsa.lobes.ctc import StreamingCTC
+from speechbrain_llsa.lobes.decoding import (
+    CTCGreedyState,
+    TextDecoder,
+    TextState,
+    ctc_greedy_decode_streaming,
+)
+from speechbrain_llsa.lobes.step import NEVER, StreamingStep
+
+
+class StreamError(RuntimeError):
+    """A stream of a batcher has ended by an error, the cause of this one."""
+
+
+class SessionBatcher:
+    """Transcribes many streams at once: each pushes when it has audio, and a
+    step runs all that have enough.
+
+    Streams need not be in step. They join and leave at any time, and each
+    gives the text that it gives in a session alone. What fails within one of
+    them ends that one; the others go on as without it.
+
+    All methods, those of the sessions too, may be called from any thread.
+    One lock guards them, so that a push may wait for the end of a step.
+
+    Arguments
+    ---------
+    model : StreamingCTC
+        The model, in evaluation mode.
+    text_decoder : TextDecoder
+        Turns its labels into text.
+    slots : int
+        How many streams there may be at once, at least 1. The state of all of
+        them is allocated here.
+    step_frames : int, optional
+        Frames of a step; llsa takes its hop, which is the default.
+
+    Raises
+    ------
+    TypeError
+        If an argument is something else.
+    ValueError
+        If the model's attention cannot stream, or a number is not allowed.
+
+    Example
+    -------
+    >>> from speechbrain.dataio.encoder import CTCTextEncoder
+    >>> from speechbrain_llsa.lobes.wav2vec2 import StreamingEncoderWrapper
+    >>> from speechbrain_llsa.nnet.encoder import StreamingTransformerEncoder
+    >>> from speechbrain_llsa.nnet.frontend import StreamingLatentExtractor
+    >>> encoder = StreamingTransformerEncoder(
+    ...     num_layers=2, nhead=2, d_ffn=32, d_model=16, look_ahead=4
+    ... )
+    >>> model = StreamingCTC(
+    ...     StreamingLatentExtractor(out_channels=[8] * 7),
+    ...     StreamingEncoderWrapper(8, 16, encoder),
+    ...     torch.nn.Linear(16, 3),
+    ... ).eval()
+    >>> tokenizer = CTCTextEncoder()
+    >>> tokenizer.update_from_iterable("AB")
+    >>> tokenizer.insert_blank(index=0)
+    >>> batcher = SessionBatcher(model, TextDecoder(tokenizer), slots=2)
+    >>> first, second = batcher.session(), batcher.session()
+    >>> first.push(torch.randn(44100), sample_rate=44100)
+    >>> second.push(torch.randn(8000))
+    >>> second.finish()
+    >>> text = ""
+    >>> while batcher.step():
+    ...     text += second.read().committed
+    >>> second.finished, text == second.text
+    (True, True)
+    >>> first.finished
+    False
+    """
+
+    def __init__(self, model, text_decoder, slots=16, step_frames=None):
+        check_type("model", model, StreamingCTC)
+        check_type("text_decoder", text_decoder, TextDecoder)
+        check_integer("slots", slots, 1)
+        self._step = StreamingStep(model, step_frames)
+        self._clock = self._step.clock
+        self._text_decoder = text_decoder
+        self._device = next(model.parameters()).device
+        self._lock = threading.Lock()
+        self._slots = [None] * slots
+        # Each tensor is (slots, ...), and written to in place: so a clone,
+        # since those of the initial state may be one and the same.
+        self._state = [part.clone() for part in self._step.initial_state(slots)]
+        self._initial = self._step.initial_state(1)
+        self._labels = np.full(slots, -1)
+
+    @property
+    def slots(self):
+        """How many streams there may be at once."""
+        return len(self._slots)
+
+    @property
+    def free_slots(self):
+        """How many more streams may join now."""
+        return self._slots.count(None)
+
+    @property
+    def step_seconds(self):
+        """Seconds of audio that a step takes of each stream."""
+        return self._clock.step_samples / SAMPLE_RATE
+
+    def session(self):
+        """Begins a stream. Its slot is free again when it is finished, closed
+        or ended by an error.
+
+        Returns
+        -------
+        BatchedSession
+
+        Raises
+        ------
+        RuntimeError
+            If all slots are taken.
+        """
+        with self._lock:
+            if None not in self._slots:
+                raise RuntimeError(
+                    f"slots: got {self.slots + 1} sessions at once, allowed "
+                    f"is {self.slots}; finish or close one first"
+                )
+            slot = self._slots.index(None)
+            for kept, initial in zip(self._state, self._initial, strict=True):
+                kept[slot] = initial[0]
+            self._labels[slot] = -1
+            session = BatchedSession(self, self._clock, slot)
+            self._slots[slot] = session
+            return session
+
+    def step(self):
+        """Runs one step of all streams that have samples for one, or that
+        have ended and still have frames to bring out.
+
+        Returns
+        -------
+        list of BatchedSession
+            Those that went on, or failed at it, possibly none. As long as
+            there are some, there may be more to do.
+
+        Raises
+        ------
+        Exception
+            What the model raises for the whole batch. All streams are then as
+            before the step.
+        """
+        with self._lock:
+            ready = [
+                session
+                for session in self._slots
+                if session is not None and session._ready()
+            ]
+            if ready:
+                self._run(ready)
+            return ready
+
+    @torch.no_grad()
+    def _run(self, ready):
+        slots = [session._slot for session in ready]
+        rows, position, end = torch.tensor(
+            [
+                [session._slot, session._position(), session._end()]
+                for session in ready
+            ],
+            device=self._device,
+        ).unbind(1)
+        samples = np.stack(
+            [session._queue.peek(self._clock.step_samples) for session in ready]
+        )
+        log_probs, ahead, *state = self._step(
+            torch.from_numpy(samples).to(self._initial[0]),
+            position,
+            end,
+            *(kept[rows] for kept in self._state),
+        )
+        first = position - self._clock.delay_frames
+        labels = CTCGreedyState(self._labels[slots])
+        committed = _decode(log_probs, first, end, labels)
+        # Before the first committed frame there is no provisional text.
+        first_ahead = first + self._clock.step_frames
+        provisional = _decode(
+            ahead, first_ahead, end * (first_ahead > 0), labels.fork()
+        )
+        finite = _finite_rows(log_probs) & _finite_rows(ahead)
+        for kept, new in zip(self._state, state, strict=True):
+            kept.index_copy_(0, rows, new)
+        self._labels[slots] = labels.last
+        for session, *given in zip(
+            ready, committed, provisional, finite.tolist(), strict=True
+        ):
+            session._advance(self._text_decoder, *given)
+
+    def _leave(self, slot):
+        self._slots[slot] = None
+
+
+class BatchedSession:
+    """One stream of a batcher: push audio, read text, finish.
+
+    Made by :meth:`SessionBatcher.session`. Unlike in
+    :class:`speechbrain_llsa.inference.session.Session`, :meth:`push` and
+    :meth:`finish` only queue: the batcher's step does the work, and
+    :meth:`read` gives what is new. A call that fails ends the stream, since
+    what the stream was to take is lost: the call raises its own error, and
+    each one after it ``StreamError``.
+
+    Arguments
+    ---------
+    batcher : SessionBatcher
+        Runs the steps.
+    clock : speechbrain_llsa.geometry.StepClock
+        Where its steps lie.
+    slot : int
+        Row of the batcher's state.
+    """
+
+    def __init__(self, batcher, clock, slot):
+        self.sample_rate = None
+        self.signal = None
+        self._batcher = batcher
+        self._clock = clock
+        self._slot = slot
+        self._queue = SampleQueue(clock.leading_samples)
+        self._steps = 0
+        self._ended = False
+        self._finished = False
+        self._text_state = TextState()
+        self._text = ""
+        self._read = 0
+        self._provisional = ""
+        self._error = None
+
+    @property
+    def text(self):
+        """All text committed so far, also after an error."""
+        return self._text
+
+    @property
+    def finished(self):
+        """Whether the stream has ended, and all its text is committed."""
+        return self._finished
+
+    @property
+    def error(self):
+        """The error that ended the stream, or ``None``."""
+        return self._error
+
+    def push(self, samples, sample_rate=None):
+        """Queues the next samples.
+
+        Arguments
+        ---------
+        samples : torch.Tensor or numpy.ndarray
+            The next samples, any number of them: float32, float64, int16 or
+            int32; (samples,), or (samples, channels) with at most 8 channels.
+        sample_rate : int, optional
+            Samples per second, which stays the same for the whole session. By
+            default that of the pushes before, or at first 16000.
+
+        Raises
+        ------
+        TypeError
+            If samples or rate are of another type.
+        ValueError
+            If samples are not finite or of another shape, if the rate is not
+            positive or not that of the session, or if it has been finished or
+            closed.
+        StreamError
+            If the stream has ended by an error.
+        """
+        with self._batcher._lock:
+            self._check_open()
+            try:
+                samples = mono_samples(samples)
+                resampler = settle_rate(self, sample_rate)
+                self._queue.push(resampler.push(samples, self.signal))
+            except Exception as error:
+                self._fail(error)
+                raise
+
+    def finish(self):
+        """Ends the stream. The steps that follow bring out the rest.
+
+        Raises
+        ------
+        ValueError
+            If the session has been finished or closed.
+        StreamError
+            If the stream has ended by an error.
+        """
+        with self._batcher._lock:
+            self._check_open()
+            resampler = settle_rate(self, None)
+            self._queue.push(resampler.finish(self.signal))
+            self._ended = True
+            self._leave_at_end()
+
+    def read(self):
+        """Gives what is new since it was called last.
+
+        Returns
+        -------
+        Transcript
+
+        Raises
+        ------
+        StreamError
+            If the stream has ended by an error. :attr:`text` still holds what
+            was committed before.
+        """
+        with self._batcher._lock:
+            self._check_error()
+            new, self._read = self._text[self._read :], len(self._text)
+            return Transcript(new, self._provisional)
+
+    def close(self):
+        """Leaves, without what is still queued. To be called at any time, any
+        number of times."""
+        with self._batcher._lock:
+            self._leave()
+
+    def _check_error(self):
+        if self._error is not None:
+            raise StreamError(
+                "session: got a call after an error, allowed is a session "
+                f"without one; begin a new one. The error: "
+                f"{reason(self._error)}"
+            ) from self._error
+
+    def _check_open(self):
+        self._check_error()
+        if self._ended or self._slot is None:
+            ended = "finish" if self._ended else "close"
+            raise ValueError(
+                f"session: got a call after {ended}, allowed is a session "
+                "that has not ended; begin a new one"
+            )
+
+    def _ready(self):
+        return self._ended or self._queue.waiting >= self._clock.step_samples
+
+    def _position(self):
+        return self._clock.first_frame + self._steps * self._clock.step_frames
+
+    def _end(self):
+        if not self._ended:
+            return NEVER
+        return self._clock.frames_of(self._queue.received)
+
+    def _advance(self, text_decoder, labels, provisional, finite):
+        """Takes what a step gave: labels of the committed and provisional
+        frames, and whether their log-probabilities are finite."""
+        try:
+            if not finite:
+                first = self._position() - self._clock.delay_frames
+                raise FloatingPointError(
+                    "log-probabilities: got NaN or infinite numbers in the "
+                    f"step that commits frame {first}, allowed is finite ones"
+                )
+            text_state = self._text_state.fork()
+            text = text_decoder.decode_streaming(labels, text_state)
+            self._provisional = text_decoder.decode_streaming(
+                provisional, text_state.fork()
+            )
+        except Exception as error:
+            self._fail(error)
+            return
+        self._text_state = text_state
+        self._text += text
+        self._steps += 1
+        self._queue.drop(self._clock.step_samples)
+        self._leave_at_end()
+
+    def _leave_at_end(self):
+        needed = self._clock.steps_to_end(self._queue.received)
+        if self._ended and self._steps >= needed:
+            self._finished = True
+            self._leave()
+
+    def _fail(self, error):
+        self._error = error
+        self._provisional = ""
+        self._leave()
+
+    def _leave(self):
+        if self._slot is not None:
+            self._batcher._leave(self._slot)
+        self._slot = None
+        self._queue = SampleQueue()
+
+
+def _decode(log_probs, first, end, labels):
+    """Decodes frames of which only those from 0 up to the end exist.
+
+    ``log_probs`` is (batch, frames, labels), ``first`` the position of the
+    first frame of each row, ``end`` where its utterance ends.
+    """
+    frames = log_probs.shape[1]
+    begin = first.clamp(min=0)
+    # Those that exist go to the front of their row.
+    place = torch.arange(frames, device=first.device) + (begin - first)[:, None]
+    place = place.clamp(max=frames - 1)[:, :, None].expand_as(log_probs)
+    lengths = (end.minimum(first + frames) - begin).clamp(min=0)
+    return ctc_greedy_decode_streaming(
+        log_probs.gather(1, place), labels, lengths
+    )
+
+
+def _finite_rows(log_probs):
+    return log_probs.isfinite().flatten(1).all(dim=1)

@@ -1,0 +1,205 @@
+"""Writes the streaming step of a model as ONNX graphs, for runtimes without
+PyTorch."""
+
+import contextlib
+import io
+import json
+import logging
+import shutil
+import tempfile
+import warnings
+from pathlib import Path
+
+import torch
+
+from speechbrain_llsa.inference.onnx import (
+    MODEL_FILE,
+    OnnxCTC,
+    describe,
+    read_description,
+)
+from speechbrain_llsa.lobes.step import NEVER, StreamingStep
+
+OPSET = 20
+TOLERANCE = 1e-4
+"""Largest difference of log-probabilities that the written graph may have."""
+
+
+def export_model(folder, model, text_decoder, int8=False, step_frames=None):
+    """Writes a folder that :class:`OnnxStreamingASR` loads.
+
+    It is complete or not there at all: it is written beside its place,
+    checked, run and compared with the model, and then moved.
+
+    Arguments
+    ---------
+    folder : str or pathlib.Path
+        Where to write. What an earlier call wrote there is replaced.
+    model : StreamingCTC
+        The model, on the CPU in evaluation mode.
+    text_decoder : PieceDecoder
+        The text of its labels.
+    int8 : bool
+        Whether to write a graph with weights in 8 bits as well: matrices are
+        quantised channel by channel, what they are multiplied with by its
+        range in each step.
+    step_frames : int, optional
+        Frames of a step, for maa and sa; llsa takes its hop.
+
+    Returns
+    -------
+    pathlib.Path
+        The folder.
+
+    Raises
+    ------
+    ImportError
+        If the packages of the extra ``onnx`` are not installed.
+    ValueError
+        If the attention cannot stream, or the graph does not give what the
+        model gives.
+    FileExistsError
+        If there is something else at the place.
+    """
+    folder = Path(folder)
+    if folder.exists() and not _may_be_replaced(folder):
+        raise FileExistsError(
+            f"folder: got {str(folder)!r}, which holds something else; allowed "
+            "is a new or empty folder, or one that was exported to before"
+        )
+    onnx = _import_onnx()
+    step = StreamingStep(model, step_frames).eval()
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(prefix=".export-", dir=folder.parent))
+    try:
+        new, old = scratch / "new", scratch / "old"
+        new.mkdir()
+        graphs = {"fp32": "step.onnx"}
+        _write_graph(step, new / graphs["fp32"])
+        if int8:
+            graphs["int8"] = "step.int8.onnx"
+            _quantise(new / graphs["fp32"], new / graphs["int8"])
+        for name in graphs.values():
+            onnx.checker.check_model(str(new / name), full_check=True)
+        shapes = dict(
+            zip(
+                step.state_names,
+                (list(part.shape[1:]) for part in step.initial_state(1)),
+                strict=True,
+            )
+        )
+        description = describe(step.clock, shapes, text_decoder, graphs)
+        (new / MODEL_FILE).write_text(
+            json.dumps(description, ensure_ascii=False, indent=1),
+            encoding="utf-8",
+        )
+        read_description(new)
+        _check_same(model, step, new / graphs["fp32"])
+        if folder.exists():
+            folder.rename(old)
+        new.rename(folder)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return folder
+
+
+def _may_be_replaced(folder):
+    if not folder.is_dir():
+        return False
+    return (folder / MODEL_FILE).is_file() or not any(folder.iterdir())
+
+
+def _import_onnx():
+    try:
+        import onnx
+        import onnxruntime.quantization  # noqa: F401
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise ImportError(
+            f"{error.name}: not installed, needed to export models: pip "
+            'install "speechbrain-llsa[onnx]"'
+        ) from error
+    return onnx
+
+
+def _write_graph(step, path):
+    rows = 2  # not 1, which would become a constant
+    position = torch.full((rows,), step.clock.first_frame)
+    # copies: tensors that are one and the same would become one input
+    state = [tensor.clone() for tensor in step.initial_state(rows)]
+    arguments = (
+        torch.zeros(rows, step.clock.step_samples),
+        position,
+        torch.full_like(position, NEVER),
+        *state,
+    )
+    batch = {0: torch.export.Dim("batch")}
+    with _quiet():
+        program = torch.onnx.export(
+            step,
+            arguments,
+            input_names=["samples", "position", "end", *step.state_names],
+            output_names=[
+                "log_probs",
+                "provisional_log_probs",
+                *(f"new_{name}" for name in step.state_names),
+            ],
+            dynamic_shapes={
+                "samples": batch,
+                "position": batch,
+                "end": batch,
+                "state": (batch,) * len(state),
+            },
+            opset_version=OPSET,
+            dynamo=True,
+            verbose=False,
+        )
+        program.save(str(path))
+
+
+def _quantise(source, target):
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    with _quiet():
+        quantize_dynamic(
+            str(source),
+            str(target),
+            op_types_to_quantize=["MatMul"],
+            per_channel=True,
+            weight_type=QuantType.QInt8,
+            extra_options={"MatMulConstBOnly": True},
+        )
+
+
+@contextlib.contextmanager
+def _quiet():
+    """Without the notes of exporter and quantiser to themselves."""
+    level = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with (
+            warnings.catch_warnings(),
+            contextlib.redirect_stdout(io.StringIO()),
+        ):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(level)
+
+
+@torch.no_grad()
+def _check_same(model, step, path):
+    """Runs what was written, and compares what it gives for noise."""
+    written = OnnxCTC(path, step.clock, model.labels)
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn(8000, generator=generator) / 10
+    expected, _ = model(noise[None])
+    state = written.make_streaming_context()
+    given, _ = written.stream(noise.numpy(), state, final=True)
+    error = float((torch.from_numpy(given) - expected[0]).abs().max())
+    if not error <= TOLERANCE:
+        raise ValueError(
+            "model: got one whose graph gives something else: its "
+            f"log-probabilities differ by up to {error:.3g}, allowed is "
+            f"{TOLERANCE}"
+        )

@@ -1,0 +1,58 @@
+"""Tokenizers of strangers: files of labels, loaded with care."""
+
+from pathlib import Path
+
+from sentencepiece import SentencePieceProcessor
+
+from speechbrain_llsa.inference.reason import reason
+
+LARGEST_FILE_BYTES = 16 << 20
+LONGEST_LINE = 1000
+
+
+def load_tokenizer(tokenizer, path):
+    """Loads a tokenizer from its file.
+
+    Arguments
+    ---------
+    tokenizer : CTCTextEncoder or SentencePieceProcessor
+        What is loaded into.
+    path : str or pathlib.Path
+        Its file.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If the file is damaged, or of another kind.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"path: got {str(path)!r}, allowed is an existing file of labels"
+        )
+    try:
+        if path.stat().st_size > LARGEST_FILE_BYTES:
+            raise ValueError(f"it has more than {LARGEST_FILE_BYTES} bytes")
+        if not isinstance(tokenizer, SentencePieceProcessor):
+            _check_lines(path)
+        tokenizer.load(str(path))
+    except MemoryError:
+        raise
+    except Exception as error:  # readers of damaged bytes raise anything
+        raise ValueError(
+            f"path: got a damaged {path.name}, allowed is what a tokenizer "
+            f"saved: {reason(error)}"
+        ) from error
+
+
+def _check_lines(path):
+    """The host's reader parses each line as a literal of Python, whose parser
+    is not made for long ones."""
+    with open(path, encoding="utf-8") as stream:
+        while line := stream.readline(LONGEST_LINE + 1):
+            if len(line) > LONGEST_LINE:
+                raise ValueError(
+                    f"a line has more than {LONGEST_LINE} characters"
+                )

@@ -1,0 +1,127 @@
+"""From a folder, or a repository of a model hub, to what its hyperparameter
+file describes, with weights.
+
+The host's ``pretrained_from_hparams`` does the same for files that one
+trusts. Here a file is read once, so that what is checked is what is built,
+and the model is first laid out without memory and compared with the weights.
+"""
+
+from pathlib import Path
+
+import torch
+from hyperpyyaml import load_hyperpyyaml
+from speechbrain.utils.fetching import FetchConfig, LocalStrategy, fetch
+
+from speechbrain_llsa.inference.trust import (
+    check_hyperparameters,
+    check_overrides,
+    read_hyperparameters,
+)
+
+
+def load_hparams(
+    source,
+    hparams_file,
+    trust=False,
+    overrides=None,
+    overrides_must_match=True,
+    savedir=None,
+    download_only=False,
+    local_strategy=LocalStrategy.SYMLINK,
+    fetch_config=None,
+):
+    """Builds what a hyperparameter file describes, and loads the weights.
+
+    Arguments
+    ---------
+    source : str
+        A folder, or a repository of a model hub.
+    hparams_file : str
+        Name of the file in it.
+    trust : bool
+        Whether the file may build and call anything.
+    overrides : dict or str, optional
+        Values that replace entries of the file; a text only with trust.
+    overrides_must_match : bool
+        Whether every override must have an entry.
+    savedir : str or pathlib.Path, optional
+        Where fetched files are linked.
+    download_only : bool
+        Whether the weights are fetched, and not loaded.
+    local_strategy : LocalStrategy
+        How fetched files get to the ``savedir``.
+    fetch_config : FetchConfig, optional
+        How files are fetched.
+
+    Returns
+    -------
+    dict
+        The entries of the file by name, and ``savedir``.
+
+    Raises
+    ------
+    TypeError
+        If an override is not a plain value.
+    ValueError
+        If the file would do something else than describe a model, if the
+        model is larger than the files of its weights, or if one of them is
+        damaged.
+    """
+    fetching = {
+        "local_strategy": local_strategy,
+        "fetch_config": fetch_config or FetchConfig(),
+    }
+    path = fetch(hparams_file, source=source, savedir=savedir, **fetching)
+
+    def collected(hparams):
+        hparams["savedir"] = savedir
+        hparams["pretrainer"].set_collect_in(savedir)
+        files = hparams["pretrainer"].collect_files(source, **fetching)
+        return hparams, files
+
+    if trust:
+        with open(path, encoding="utf-8") as stream:
+            hparams = load_hyperpyyaml(stream, overrides, overrides_must_match)
+    else:
+        text = read_hyperparameters(path)
+        check_hyperparameters(text)
+        check_overrides(overrides)
+        arguments = text, overrides, overrides_must_match
+        with torch.device("meta"):
+            outline = _build(*arguments)
+        _check_sizes(*collected(outline))
+        hparams = _build(*arguments)
+    hparams, _ = collected(hparams)
+    if not download_only:
+        hparams["pretrainer"].load_collected()
+    return hparams
+
+
+def _build(text, overrides, overrides_must_match):
+    try:
+        return load_hyperpyyaml(text, overrides, overrides_must_match)
+    except RuntimeError as error:  # sizes that PyTorch refuses
+        raise ValueError(str(error)) from error
+
+
+def _check_sizes(hparams, files):
+    """Refuses a model with more numbers than its files have bytes."""
+    sizes = {name: Path(path).stat().st_size for name, path in files.items()}
+    for name, loadable in hparams["pretrainer"].loadables.items():
+        _check_size(Path(files[name]).name, [loadable], sizes[name])
+    _check_size("their files", hparams.values(), sum(sizes.values()))
+
+
+def _check_size(name, entries, size):
+    tensors = {
+        id(tensor): tensor.numel()
+        for entry in entries
+        if isinstance(entry, torch.nn.Module)
+        for tensor in (*entry.parameters(), *entry.buffers())
+    }
+    declared = sum(tensors.values())
+    if declared > size:
+        raise ValueError(
+            f"got sizes that need {declared} numbers, allowed is what "
+            f"{name} can hold with {size} bytes"
+        )

@@ -1,0 +1,534 @@
+"""Streaming speech recognition without PyTorch: NumPy and ONNX Runtime.
+
+A folder written by ``python -m speechbrain_llsa export`` holds the graph of
+one step of fixed shapes (:class:`speechbrain_llsa.lobes.step.StreamingStep`)
+and ``model.json``, which says everything else. Nothing in it is executed but
+the operators of the graph.
+"""
+
+import hashlib
+import json
+from dataclasses import astuple, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from speechbrain_llsa.geometry import (
+    SAMPLE_RATE,
+    LatencyReport,
+    StepClock,
+    StreamGeometry,
+)
+from speechbrain_llsa.inference.session import Session
+from speechbrain_llsa.lobes.text import PieceDecoder
+from speechbrain_llsa.snapshot import blank_array
+
+MODEL_FILE = "model.json"
+FORMAT = "speechbrain_llsa streaming step"
+FORMAT_VERSION = 1
+PRECISIONS = ("int8", "fp32")
+"""The graphs that a folder may hold, best first."""
+
+NEVER = np.iinfo(np.int64).max
+"""The end of a stream that goes on, in frames."""
+
+LARGEST_MODEL_FILE = 16 << 20
+"""Bytes of ``model.json`` that are read, at most."""
+
+LARGEST_STATE = 1 << 28
+"""Numbers that the state of one stream may hold."""
+
+
+@dataclass
+class OnnxState:
+    """What a model remembers of one stream. Arrays are replaced, never
+    written to, so that a fork costs nothing."""
+
+    tensors: tuple
+    """The state of the graph, one array for each name."""
+
+    pending: np.ndarray
+    """Samples that do not fill a step yet, (samples,). They begin with the
+    silence before the utterance."""
+
+    samples: int = 0
+    """Samples pushed since the utterance began."""
+
+    steps: int = 0
+    """Steps done."""
+
+    ahead: np.ndarray | None = None
+    """Log-probabilities of the frames ahead of the newest committed ones,
+    (frames, labels). ``None`` before any frame is committed."""
+
+    def fork(self):
+        """An independent copy, which shares the arrays.
+
+        Returns
+        -------
+        OnnxState
+        """
+        return replace(self)
+
+
+class OnnxCTC:
+    """A streaming CTC model as ONNX Runtime runs it; it serves any number of
+    sessions.
+
+    Arguments
+    ---------
+    path : str or pathlib.Path
+        The graph of a step.
+    clock : StepClock
+        Where its steps lie.
+    labels : int
+        Labels that it tells apart.
+    threads : int, optional
+        Threads that a step may use; as ONNX Runtime chooses by default.
+
+    Raises
+    ------
+    ImportError
+        If ONNX Runtime is not installed.
+    ValueError
+        If the graph is damaged, or is not of such a step.
+    """
+
+    def __init__(self, path, clock, labels, threads=None):
+        self.clock = clock
+        self.labels = labels
+        self._session = _open_graph(path, threads)
+        inputs = self._session.get_inputs()
+        outputs = self._session.get_outputs()
+        names = [each.name for each in inputs[3:]]
+        self._check(
+            path,
+            [each.name for each in inputs]
+            == ["samples", "position", "end", *names]
+            and [each.name for each in outputs]
+            == [
+                "log_probs",
+                "provisional_log_probs",
+                *(f"new_{name}" for name in names),
+            ],
+        )
+        shapes = [each.shape[1:] for each in inputs[3:]]
+        self._check(
+            path,
+            inputs[0].shape[1:] == [clock.step_samples]
+            and outputs[0].shape[1:] == [clock.step_frames, labels]
+            and all(
+                isinstance(size, int) and size > 0
+                for shape in shapes
+                for size in shape
+            )
+            and all(each.type == "tensor(float)" for each in inputs[3:])
+            and sum(map(_product, shapes)) <= LARGEST_STATE,
+        )
+        self._ahead_shape = outputs[1].shape[1:]
+        self._fingerprint = _fingerprint(path, clock)
+        self._state_names = names
+        self._initial = tuple(
+            np.zeros([1, *shape], np.float32) for shape in shapes
+        )
+
+    def _check(self, path, fits):
+        if not fits:
+            raise ValueError(
+                f"folder: got {Path(path).name}, whose inputs and outputs are "
+                f"not those of a step as {MODEL_FILE} describes it"
+            )
+
+    def make_streaming_context(self):
+        """A fresh state for :meth:`stream`.
+
+        Returns
+        -------
+        OnnxState
+        """
+        silence = np.zeros(self.clock.leading_samples, np.float32)
+        return OnnxState(self._initial, silence)
+
+    def fingerprint(self):
+        """A digest of the graph and its clock. As
+        :meth:`speechbrain_llsa.lobes.ctc.StreamingCTC.fingerprint`."""
+        return self._fingerprint
+
+    def export_context(self, context):
+        """What a state remembers, as arrays: the state itself."""
+        return context
+
+    def import_context(self, context):
+        """The inverse of :meth:`export_context`: the state itself."""
+        return context
+
+    def context_form(self, samples):
+        """The form of the state of a stream that goes on. As
+        :meth:`speechbrain_llsa.lobes.ctc.StreamingCTC.context_form`."""
+        clock = self.clock
+        total = clock.leading_samples + samples
+        steps, pending = divmod(total, clock.step_samples)
+        last = clock.first_frame + (steps - 1) * clock.step_frames
+        ahead = 0, self.labels
+        if steps and last - clock.delay_frames + clock.step_frames > 0:
+            ahead = self._ahead_shape
+        return OnnxState(
+            tuple(blank_array(np.float32, *a.shape) for a in self._initial),
+            blank_array(np.float32, pending),
+            samples,
+            steps,
+            blank_array(np.float32, *ahead),
+        )
+
+    def stream(self, samples, context, final=False):
+        """Transcribes the next samples of one stream. As
+        :meth:`speechbrain_llsa.lobes.ctc.StreamingCTC.stream`."""
+        clock, state = self.clock, context.fork()
+        state.samples += len(samples)
+        state.pending = np.concatenate([state.pending, samples])
+        steps = len(state.pending) // clock.step_samples
+        end = NEVER
+        if final:
+            end = clock.frames_of(state.samples)
+            steps = max(0, clock.steps_to_end(state.samples) - state.steps)
+            silence = max(0, steps * clock.step_samples - len(state.pending))
+            state.pending = np.pad(state.pending, (0, silence))
+        committed = [np.zeros((0, self.labels), np.float32)]
+        for first in range(0, steps * clock.step_samples, clock.step_samples):
+            step_samples = state.pending[first : first + clock.step_samples]
+            committed.append(self._step(state, step_samples, end))
+        state.pending = state.pending[steps * clock.step_samples :].copy()
+        if final or state.ahead is None:
+            state.ahead = committed[0]
+        vars(context).update(vars(state))
+        return np.concatenate(committed), state.ahead
+
+    def _step(self, state, samples, end):
+        """Runs one step: the log-probabilities of those committed frames that
+        exist, (frames, labels)."""
+        clock = self.clock
+        position = clock.first_frame + state.steps * clock.step_frames
+        feeds = {
+            "samples": samples[None],
+            "position": np.array([position], np.int64),
+            "end": np.array([end], np.int64),
+            **dict(zip(self._state_names, state.tensors, strict=True)),
+        }
+        log_probs, ahead, *tensors = self._session.run(None, feeds)
+        state.tensors = tuple(tensors)
+        state.steps += 1
+        first = position - clock.delay_frames
+        if first + clock.step_frames > 0:
+            state.ahead = ahead[0]
+        return log_probs[0, max(0, -first) : max(0, min(end - first, NEVER))]
+
+
+class OnnxStreamingASR:
+    """Streaming speech recognition from an exported folder.
+
+    Arguments
+    ---------
+    model : OnnxCTC
+        The model.
+    text_decoder : PieceDecoder
+        Turns its labels into text.
+
+    Example
+    -------
+    >>> asr = OnnxStreamingASR.from_folder("exported")  # doctest: +SKIP
+    >>> session = asr.session()  # doctest: +SKIP
+    >>> session.push(samples, sample_rate=44100)  # doctest: +SKIP
+    Transcript(committed='HELLO ', provisional='WOR')
+    >>> session.finish()  # doctest: +SKIP
+    Transcript(committed='WORLD', provisional='')
+    """
+
+    def __init__(self, model, text_decoder):
+        self.model = model
+        self.text_decoder = text_decoder
+
+    @classmethod
+    def from_folder(cls, folder, precision=None, threads=None):
+        """Loads what ``python -m speechbrain_llsa export`` wrote.
+
+        Arguments
+        ---------
+        folder : str or pathlib.Path
+            The folder.
+        precision : str, optional
+            "fp32" or "int8"; by default int8 where the folder has it.
+        threads : int, optional
+            Threads that a step may use; as ONNX Runtime chooses by default.
+
+        Returns
+        -------
+        OnnxStreamingASR
+
+        Raises
+        ------
+        FileNotFoundError
+            If the folder, or a file in it, does not exist.
+        ValueError
+            If a file in it is damaged, or the folder has no such graph.
+        """
+        folder = Path(folder)
+        description = read_description(folder)
+        graphs = description["graphs"]
+        if precision is None:
+            precision = next(name for name in PRECISIONS if name in graphs)
+        if precision not in graphs:
+            raise ValueError(
+                f"precision: got {precision!r}, allowed for this folder is "
+                f"one of {', '.join(graphs)}"
+            )
+        if threads is not None and (
+            not isinstance(threads, int) or not 1 <= threads <= 1024
+        ):
+            raise ValueError(
+                f"threads: got {threads!r}, allowed is an integer of 1 to 1024"
+            )
+        model = OnnxCTC(
+            folder / graphs[precision],
+            _clock(description),
+            len(description["pieces"]),
+            threads,
+        )
+        decoder = PieceDecoder(
+            description["pieces"], description["first_pieces"]
+        )
+        return cls(model, decoder)
+
+    def session(self, snapshot=None):
+        """Begins a session: one live stream.
+
+        Arguments
+        ---------
+        snapshot : bytes, optional
+            What ``Session.snapshot`` gave: the session goes on from there.
+
+        Returns
+        -------
+        Session
+
+        Raises
+        ------
+        TypeError
+            If the snapshot is not bytes.
+        ValueError
+            If the snapshot is damaged, of another model or of another
+            version.
+        """
+        return Session(self.model, self.text_decoder, snapshot)
+
+    def latency_report(self):
+        """The declared latency of the model.
+
+        Returns
+        -------
+        LatencyReport
+        """
+        clock = self.model.clock
+        return LatencyReport(
+            clock.attention,
+            clock.geometry,
+            clock.num_layers,
+            clock.receptive_field_samples,
+        )
+
+
+def describe(clock, state_shapes, text_decoder, graphs):
+    """What ``model.json`` says: everything that a runtime needs.
+
+    Arguments
+    ---------
+    clock : StepClock
+        Where the steps lie.
+    state_shapes : dict
+        Shape of each state tensor without its batch axis, by name.
+    text_decoder : PieceDecoder
+        The text of the labels.
+    graphs : dict
+        File of each precision.
+
+    Returns
+    -------
+    dict
+    """
+    return {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "graphs": graphs,
+        "sample_rate": SAMPLE_RATE,
+        "attention": clock.attention,
+        "look_back": clock.geometry.look_back,
+        "look_ahead": clock.geometry.look_ahead,
+        "hop": clock.geometry.hop,
+        "num_layers": clock.num_layers,
+        "step_frames": clock.step_frames,
+        "receptive_field_samples": clock.receptive_field_samples,
+        "stride_samples": clock.stride_samples,
+        # these follow from those above, for runtimes of other languages
+        "step_samples": clock.step_samples,
+        "leading_samples": clock.leading_samples,
+        "first_frame": clock.first_frame,
+        "delay_frames": clock.delay_frames,
+        "never": int(NEVER),
+        "blank_index": 0,
+        "state": [
+            {"name": name, "shape": ["batch", *shape], "type": "float32"}
+            for name, shape in state_shapes.items()
+        ],
+        "pieces": text_decoder.pieces,
+        "first_pieces": text_decoder.first_pieces,
+    }
+
+
+def read_description(folder):
+    """Reads and checks ``model.json``.
+
+    Arguments
+    ---------
+    folder : str or pathlib.Path
+        The folder.
+
+    Returns
+    -------
+    dict
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder, or a file in it, does not exist.
+    ValueError
+        If the file is damaged or of another format.
+    """
+    folder = Path(folder)
+    path = folder / MODEL_FILE
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"folder: got {str(folder)!r}, which holds no {MODEL_FILE}; "
+            "allowed is a folder as the export command writes it"
+        )
+    if path.stat().st_size > LARGEST_MODEL_FILE:
+        raise _damaged(f"it is larger than {LARGEST_MODEL_FILE} bytes")
+    try:
+        description = json.loads(path.read_text(encoding="utf-8"))
+        if description["format"] != FORMAT:
+            raise ValueError(f"its format is {description['format']!r}")
+        if description["format_version"] != FORMAT_VERSION:
+            raise ValueError(
+                f"its version is {description['format_version']!r}, known is "
+                f"{FORMAT_VERSION}"
+            )
+        _clock(description)
+        for name in ("pieces", "first_pieces"):
+            pieces = description[name]
+            if not (
+                isinstance(pieces, list)
+                and len(pieces) == len(description["pieces"]) > 0
+                and all(isinstance(piece, str) for piece in pieces)
+            ):
+                raise ValueError(f"its {name} are not a list of texts")
+        graphs = description["graphs"]
+        if (
+            not isinstance(graphs, dict)
+            or not graphs
+            or not set(graphs) <= set(PRECISIONS)
+            or not all(
+                isinstance(name, str) and Path(name).name == name != ""
+                for name in graphs.values()
+            )
+        ):
+            raise ValueError("its graphs are not files in the folder")
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise _damaged(f"{type(error).__name__}: {error}") from error
+    for name in graphs.values():
+        if not (folder / name).is_file():
+            raise FileNotFoundError(
+                f"folder: got {str(folder)!r}, which holds no {name}; the "
+                "model is not complete"
+            )
+    return description
+
+
+def _damaged(why):
+    return ValueError(
+        f"folder: got a damaged {MODEL_FILE}, or one of another kind: "
+        f"{' '.join(why.split())[:300]}"
+    )
+
+
+def _clock(description):
+    numbers = (
+        "step_frames",
+        "receptive_field_samples",
+        "stride_samples",
+        "num_layers",
+        "look_back",
+        "look_ahead",
+        "hop",
+    )
+    for name in numbers:
+        number = description[name]
+        if type(number) is not int or not 0 <= number <= 1 << 20:
+            raise ValueError(f"its {name} is {number!r}")
+    if not (
+        1
+        <= description["stride_samples"]
+        <= description["receptive_field_samples"]
+    ):
+        raise ValueError("its stride_samples are out of range")
+    if not isinstance(description["attention"], str):
+        raise ValueError(f"its attention is {description['attention']!r}")
+    return StepClock(
+        description["attention"],
+        StreamGeometry(
+            description["look_back"],
+            description["look_ahead"],
+            description["hop"],
+        ),
+        description["num_layers"],
+        description["step_frames"],
+        description["receptive_field_samples"],
+        description["stride_samples"],
+    )
+
+
+def _open_graph(path, threads):
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise ImportError(
+            "onnxruntime: not installed, needed to run exported models: "
+            'pip install "speechbrain-llsa[onnx]"'
+        ) from error
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    try:
+        return onnxruntime.InferenceSession(
+            str(path), options, providers=["CPUExecutionProvider"]
+        )
+    except Exception as error:
+        # ONNX Runtime has a class of its own for each kind of failure, all of
+        # them plain exceptions
+        raise ValueError(
+            f"folder: got a damaged {Path(path).name}, which ONNX Runtime "
+            f"refuses: {' '.join(str(error).split())[:300]}"
+        ) from error
+
+
+def _fingerprint(path, clock):
+    digest = hashlib.sha256(json.dumps(astuple(clock)).encode())
+    with open(path, "rb") as graph:
+        while block := graph.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _product(shape):
+    product = 1
+    for size in shape:
+        product *= size
+    return product

@@ -1,0 +1,79 @@
+"""Which model a state belongs to: a digest of all that decides its numbers."""
+
+import hashlib
+import json
+from dataclasses import astuple
+from threading import Lock
+from weakref import WeakKeyDictionary
+
+import torch
+
+_KNOWN = WeakKeyDictionary()
+"""For each model the versions of its weights, and their digest."""
+
+_KNOWN_LOCK = Lock()
+
+
+def ctc_fingerprint(model):
+    """A digest of geometry, sizes and weights of a CTC model.
+
+    The digest of the weights is calculated at the first call, and again once
+    they have changed.
+
+    Arguments
+    ---------
+    model : StreamingCTC
+        The model.
+
+    Returns
+    -------
+    str
+        64 hexadecimal digits; the same for equal models on any device.
+    """
+    extractor = model.extractor
+    encoder = model.encoder_wrapper.latent_encoder
+    layer = encoder.layers[0]
+    _, activation, *_ = layer.pos_ffn.ffn
+    description = {
+        "attention": encoder.attention,
+        "geometry": astuple(encoder.geometry),
+        "heads": layer.self_att.nhead,
+        "positions": encoder.positional_encoding,
+        "normalize_before": layer.normalize_before,
+        "activation": type(activation).__qualname__,
+        "kernel_sizes": list(extractor.kernel_sizes),
+        "strides": list(extractor.strides),
+        "weights": _weights_digest(model),
+    }
+    return hashlib.sha256(json.dumps(description).encode()).hexdigest()
+
+
+def _weights_digest(model):
+    weights = model.state_dict()
+    versions = [
+        (
+            weight.data_ptr(),
+            weight.dtype,
+            weight.device,
+            0 if weight.is_inference() else weight._version,
+        )
+        for weight in weights.values()
+    ]
+    with _KNOWN_LOCK:
+        known_versions, digest = _KNOWN.get(model, (None, None))
+    if known_versions != versions:
+        digest = _digest(weights)
+        with _KNOWN_LOCK:
+            _KNOWN[model] = versions, digest
+    return digest
+
+
+def _digest(weights):
+    """Of names, types, shapes (and so the sizes of the model) and content."""
+    digest = hashlib.sha256()
+    for name, weight in weights.items():
+        kind = [name, str(weight.dtype), list(weight.shape)]
+        digest.update(json.dumps(kind).encode())
+        content = weight.detach().cpu().contiguous().flatten()
+        digest.update(content.view(torch.uint8).numpy().data)
+    return digest.hexdigest()

@@ -1,0 +1,208 @@
+"""The form of a stream's state after so many samples: every counter, and
+every array's shape and type. What the arrays hold is left open.
+
+A state follows from the audio alone, and its form from how much of it there
+was. So whatever else a snapshot says of its form is wrong.
+"""
+
+import numpy as np
+import torch
+
+from speechbrain_llsa.nnet.frontend import FrontEndState
+from speechbrain_llsa.snapshot import blank_array, convert
+from speechbrain_llsa.state import LayerState
+
+ARRAY_TYPES = {
+    torch.float64: np.float64,
+    torch.float32: np.float32,
+    torch.float16: np.float16,
+    torch.bfloat16: np.uint16,
+}
+"""NumPy has no bfloat16: its bits are taken for integers."""
+
+
+def to_arrays(state):
+    """A state with arrays in the place of its tensors.
+
+    Arguments
+    ---------
+    state : object
+        The state.
+
+    Returns
+    -------
+    object
+
+    Example
+    -------
+    >>> state = LayerState(2, key=torch.ones(1, 1, 2, 1).bfloat16())
+    >>> arrays = to_arrays(state)
+    >>> arrays.key.dtype
+    dtype('uint16')
+    >>> torch.equal(from_arrays(arrays, "cpu").key, state.key)
+    True
+    """
+    return convert(state, _to_array)
+
+
+def _to_array(value):
+    if not isinstance(value, torch.Tensor):
+        return value
+    value = value.detach().cpu().contiguous()
+    if value.dtype == torch.bfloat16:
+        value = value.view(torch.uint16)
+    return value.numpy()
+
+
+def from_arrays(state, device):
+    """The inverse of :func:`to_arrays`.
+
+    Arguments
+    ---------
+    state : object
+        The state.
+    device : torch.device or str
+        Where the tensors shall be.
+
+    Returns
+    -------
+    object
+    """
+
+    def from_array(value):
+        if not isinstance(value, np.ndarray):
+            return value
+        value = torch.tensor(value)
+        if value.dtype == torch.uint16:
+            value = value.view(torch.bfloat16)
+        return value.to(device)
+
+    return convert(state, from_array)
+
+
+def front_end_form(extractor, samples):
+    """The form of the state of a front end, for one row.
+
+    Arguments
+    ---------
+    extractor : StreamingLatentExtractor
+        The front end.
+    samples : int
+        Samples pushed.
+
+    Returns
+    -------
+    FrontEndState
+
+    Example
+    -------
+    >>> from speechbrain_llsa.nnet.frontend import StreamingLatentExtractor
+    >>> extractor = StreamingLatentExtractor(out_channels=[4] * 7)
+    >>> [a.shape[1] for a in front_end_form(extractor, 700).carried]
+    [10, 2, 2, 1, 2, 1, 1]
+    """
+    dtype = _array_type(extractor)
+    carried, length = [], samples
+    for kernel_size, stride, channels in zip(
+        extractor.kernel_sizes,
+        extractor.strides,
+        extractor.in_channels,
+        strict=True,
+    ):
+        frames = max((length - kernel_size) // stride + 1, 0)
+        left_over = length - frames * stride
+        carried.append(blank_array(dtype, 1, left_over, channels))
+        length = frames
+    return FrontEndState(tuple(carried), samples)
+
+
+def encoder_form(encoder, frames):
+    """The form of the state of an encoder, for one row that goes on.
+
+    Arguments
+    ---------
+    encoder : StreamingTransformerEncoder
+        The encoder.
+    frames : int
+        Frames pushed.
+
+    Returns
+    -------
+    EncoderState
+
+    Raises
+    ------
+    ValueError
+        If the encoder's attention cannot stream.
+
+    Example
+    -------
+    >>> from speechbrain_llsa.nnet.encoder import StreamingTransformerEncoder
+    >>> encoder = StreamingTransformerEncoder(
+    ...     num_layers=2, nhead=2, d_ffn=32, d_model=16, look_ahead=4, hop=3
+    ... )
+    >>> form = encoder_form(encoder, 48)
+    >>> form.committed, form.frames.shape, form.layers[0].key.shape
+    (42, (1, 6, 16), (1, 2, 42, 8))
+    """
+    state = encoder.make_streaming_context()
+    state.batch_size, state.received = 1, frames
+    if encoder.attention == "llsa":
+        _advance_hops(encoder, state)
+    elif frames:
+        _advance_frames(encoder, state)
+    return state
+
+
+def _array_type(module):
+    return ARRAY_TYPES[next(module.parameters()).dtype]
+
+
+def _frames_form(encoder, frames):
+    return blank_array(_array_type(encoder), 1, frames, encoder.d_model)
+
+
+def _heads_form(encoder, frames):
+    """Queries, keys or values."""
+    nhead = encoder.layers[0].self_att.nhead
+    return blank_array(
+        _array_type(encoder), 1, nhead, frames, encoder.d_model // nhead
+    )
+
+
+def _advance_hops(encoder, state):
+    """llsa: hops are committed as soon as their look-ahead is there."""
+    geometry = encoder.geometry
+    ready = max(0, state.received - geometry.look_ahead)
+    state.committed = ready // geometry.hop * geometry.hop
+    state.frames = _frames_form(encoder, state.received - state.committed)
+    if not state.committed:
+        return
+    state.provisional = _frames_form(encoder, geometry.look_ahead)
+    seen = min(state.committed, geometry.look_back)
+    state.layers = [
+        LayerState(
+            received=state.committed,
+            key=_heads_form(encoder, seen),
+            value=_heads_form(encoder, seen),
+        )
+        for _ in encoder.layers
+    ]
+
+
+def _advance_frames(encoder, state):
+    """maa and sa: each layer gives its frames ``look_ahead`` frames late."""
+    given, state.layers = state.received, []
+    for _ in encoder.layers:
+        received, given = given, max(0, given - encoder.geometry.look_ahead)
+        seen = received - max(0, given - encoder.geometry.look_back)
+        state.layers.append(
+            LayerState(
+                received=received,
+                key=_heads_form(encoder, seen),
+                value=_heads_form(encoder, seen),
+                query=_heads_form(encoder, received - given),
+                residual=_frames_form(encoder, received - given),
+            )
+        )
+    state.committed = given

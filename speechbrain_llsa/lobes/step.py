@@ -1,0 +1,206 @@
+"""A streaming step of a whole CTC model with fixed shapes, and its state as a
+row of named tensors: for batches of live streams, and for export."""
+
+from __future__ import annotations
+
+import torch
+
+from speechbrain_llsa.geometry import StepClock
+from speechbrain_llsa.nnet.step import encoder_step, initial_layer_state
+from speechbrain_llsa.state import LayerState
+
+NEVER = torch.iinfo(torch.int64).max
+"""The end of a stream that goes on, in frames."""
+
+
+class StreamingStep(torch.nn.Module):
+    """One step of a streaming CTC model: samples to log-probabilities.
+
+    All shapes are fixed, and each row of a batch has its own clock, so that
+    streams may join and leave at any step.
+
+    Arguments
+    ---------
+    model : StreamingCTC
+        The model, whose parameters are used.
+    step_frames : int, optional
+        Frames of a step; llsa takes its hop, which is the default.
+
+    Raises
+    ------
+    ValueError
+        If the attention cannot stream, or the step of llsa is not its hop.
+
+    Example
+    -------
+    >>> from speechbrain_llsa.lobes.ctc import StreamingCTC
+    >>> from speechbrain_llsa.lobes.wav2vec2 import StreamingEncoderWrapper
+    >>> from speechbrain_llsa.nnet.encoder import StreamingTransformerEncoder
+    >>> from speechbrain_llsa.nnet.frontend import StreamingLatentExtractor
+    >>> encoder = StreamingTransformerEncoder(
+    ...     num_layers=2, nhead=2, d_ffn=32, d_model=16, look_ahead=4, hop=2
+    ... )
+    >>> model = StreamingCTC(
+    ...     StreamingLatentExtractor(out_channels=[8] * 7),
+    ...     StreamingEncoderWrapper(8, 16, encoder),
+    ...     torch.nn.Linear(16, 29),
+    ... ).eval()
+    >>> step = StreamingStep(model)
+    >>> clock = step.clock
+    >>> wave = torch.randn(1, 16000)
+    >>> state = step.initial_state(1)
+    >>> end = torch.tensor([clock.frames_of(16000)])
+    >>> padded = torch.nn.functional.pad(wave, (clock.leading_samples, 9999))
+    >>> pieces, position = [], torch.tensor([clock.first_frame])
+    >>> for number in range(clock.steps_to_end(16000)):
+    ...     begin = number * clock.step_samples
+    ...     samples = padded[:, begin : begin + clock.step_samples]
+    ...     with torch.no_grad():
+    ...         log_probs, ahead, *state = step(samples, position, end, *state)
+    ...     pieces.append(log_probs)
+    ...     position = position + clock.step_frames
+    >>> streamed = torch.cat(pieces, dim=1)
+    >>> skipped = clock.delay_frames - clock.first_frame
+    >>> offline, _ = model(wave)
+    >>> streamed = streamed[:, skipped : skipped + offline.shape[1]]
+    >>> torch.allclose(streamed, offline, atol=1e-4)
+    True
+    """
+
+    def __init__(self, model, step_frames=None):
+        super().__init__()
+        self.model = model
+        encoder = model.encoder_wrapper.latent_encoder
+        geometry = encoder.geometry
+        self.clock = StepClock(
+            encoder.attention,
+            geometry,
+            len(encoder.layers),
+            geometry.hop if step_frames is None else step_frames,
+            model.extractor.receptive_field_samples,
+            model.extractor.stride_samples,
+        )
+        # Tensors without any element are no part of the state.
+        self._shapes = {
+            name: tensor.shape[1:]
+            for name, tensor in self._empty_state(1).items()
+        }
+        self.state_names = [
+            name for name, shape in self._shapes.items() if shape.numel()
+        ]
+
+    def initial_state(self, batch):
+        """The state before the first step: silence, and no frame.
+
+        Arguments
+        ---------
+        batch : int
+            Rows.
+
+        Returns
+        -------
+        list of torch.Tensor
+            One for each of ``state_names``, (batch, ...).
+        """
+        state = self._empty_state(batch)
+        return [state[name] for name in self.state_names]
+
+    def forward(self, samples, position, end, *state):
+        """
+        Arguments
+        ---------
+        samples : torch.Tensor
+            The next samples, (batch, ``clock.step_samples``).
+        position : torch.Tensor
+            Position of the first frame that they complete, int64 (batch,):
+            ``clock.first_frame`` at first, ``clock.step_frames`` more in each
+            step.
+        end : torch.Tensor
+            Frames of each row's utterance where it is known, ``NEVER``
+            before, int64 (batch,). It has to be known before a step takes in
+            frames past it.
+        *state : torch.Tensor
+            What lies behind the samples, as ``initial_state`` or the step
+            before gives it.
+
+        Returns
+        -------
+        torch.Tensor
+            Log-probabilities of the frames that are now committed, (batch,
+            ``clock.step_frames``, labels), which begin at ``position`` -
+            ``clock.delay_frames``. Those at negative positions, or past the
+            end, do not exist.
+        torch.Tensor
+            llsa: log-probabilities of the frames ahead of them, (batch,
+            look_ahead, labels). The others: no frames.
+        torch.Tensor
+            The new state, one tensor after the other.
+        """
+        wrapper = self.model.encoder_wrapper
+        encoder = wrapper.latent_encoder
+        tensors = dict(zip(self.state_names, state, strict=True))
+        for name, shape in self._shapes.items():
+            if name not in tensors:
+                tensors[name] = samples.new_zeros(samples.shape[0], *shape)
+        latents, carried = self.model.extractor.step(
+            samples, [tensors[name] for name in self._carried_names()]
+        )
+        committed, provisional, ahead, layers = encoder_step(
+            encoder,
+            wrapper.project(latents),
+            tensors["ahead"],
+            [
+                LayerState(
+                    **{
+                        part: tensors[f"{part}_{layer}"]
+                        for part in _LAYER_PARTS
+                    }
+                )
+                for layer in range(len(encoder.layers))
+            ],
+            position,
+            end,
+        )
+        new = self._named(carried, ahead, layers)
+        return (
+            self.model.classify(committed),
+            self.model.classify(provisional),
+            *(new[name] for name in self.state_names),
+        )
+
+    def _carried_names(self):
+        count = len(self.model.extractor.strides)
+        return [f"carried_{index}" for index in range(count)]
+
+    def _named(self, carried, ahead, layers):
+        return {
+            **dict(zip(self._carried_names(), carried, strict=True)),
+            "ahead": ahead,
+            **{
+                f"{part}_{layer}": getattr(state, part)
+                for layer, state in enumerate(layers)
+                for part in _LAYER_PARTS
+            },
+        }
+
+    def _empty_state(self, batch):
+        encoder = self.model.encoder_wrapper.latent_encoder
+        extractor = self.model.extractor
+        parameter = next(self.model.parameters())
+        heads = encoder.layers[0].self_att.nhead
+        waiting = 0
+        if encoder.attention == "llsa":
+            waiting = encoder.geometry.look_ahead
+        ahead = parameter.new_zeros(batch, waiting, encoder.d_model)
+        layer = initial_layer_state(
+            encoder.attention,
+            encoder.geometry,
+            heads,
+            encoder.d_model // heads,
+            ahead,
+        )
+        carried = extractor.initial_carried(batch)
+        return self._named(carried, ahead, [layer] * len(encoder.layers))
+
+
+_LAYER_PARTS = ("key", "value", "query", "residual")

@@ -1,0 +1,189 @@
+"""From frame-wise label probabilities to text, push by push.
+
+Greedy CTC decoding and the joining of pieces to text both need to remember
+a little of what came before: the last label, and whether there is any text.
+Needs NumPy alone.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+
+@dataclass
+class CTCGreedyState:
+    """What greedy CTC decoding remembers of one session, or of a batch."""
+
+    last: np.ndarray | None = None
+    """Label of the last frame of each row, blank included, int64 (batch,);
+    -1 for rows without any frame yet. ``None`` before the first push."""
+
+    def fork(self):
+        """An independent copy, which shares the array.
+
+        Returns
+        -------
+        CTCGreedyState
+        """
+        return replace(self)
+
+
+def ctc_greedy_decode_streaming(log_probs, state, lengths=None, blank_index=0):
+    """Decodes the next frames: best label of each frame, repeats collapsed
+    (also those of the last frame of the push before), blanks dropped.
+
+    The labels of all pushes together are those that the host's
+    ``ctc_greedy_decode`` gives for all frames at once.
+
+    Arguments
+    ---------
+    log_probs : torch.Tensor or numpy.ndarray
+        Log-probabilities of the next frames, (batch, frames, labels).
+    state : CTCGreedyState
+        What lies behind them. It is brought up to date.
+    lengths : torch.Tensor or numpy.ndarray, optional
+        Frames of each row that count, int64 (batch,). All by default.
+    blank_index : int
+        The label that stands for blank.
+
+    Returns
+    -------
+    list of list of int
+        The new labels of each row.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit each other or the state.
+
+    Example
+    -------
+    >>> log_probs = np.eye(6)[[[3, 3, 0, 3, 5, 5, 0]]]
+    >>> state = CTCGreedyState()
+    >>> ctc_greedy_decode_streaming(log_probs[:, :5], state)
+    [[3, 3, 5]]
+    >>> ctc_greedy_decode_streaming(log_probs[:, 5:], state)
+    [[]]
+    """
+    if log_probs.ndim != 3:
+        raise ValueError(
+            f"log_probs: got shape {tuple(log_probs.shape)}, allowed is "
+            "(batch, frames, labels)"
+        )
+    rows, frames, _ = log_probs.shape
+    best = _array(log_probs.argmax(2))
+    last = np.full(rows, -1) if state.last is None else state.last
+    lengths = np.full(rows, frames) if lengths is None else _array(lengths)
+    for name, array in (("state", last), ("lengths", lengths)):
+        if array.shape != (rows,):
+            raise ValueError(
+                f"{name}: got shape {tuple(array.shape)}, allowed is "
+                f"(batch,), here ({rows},)"
+            )
+    best = np.concatenate([last[:, None], best], axis=1)
+    counts = np.arange(frames) < lengths[:, None]
+    new = (best[:, 1:] != best[:, :-1]) & (best[:, 1:] != blank_index) & counts
+    state.last = best[np.arange(rows), lengths.clip(0, frames)]
+    return [
+        row[kept].tolist() for row, kept in zip(best[:, 1:], new, strict=True)
+    ]
+
+
+def _array(tensor):
+    """An array of what may be a tensor, without importing PyTorch."""
+    return tensor.cpu().numpy() if hasattr(tensor, "cpu") else tensor
+
+
+@dataclass
+class TextState:
+    """What the joining of pieces remembers of one session."""
+
+    started: bool = False
+    """Whether there has been any text."""
+
+    def fork(self):
+        """An independent copy.
+
+        Returns
+        -------
+        TextState
+        """
+        return replace(self)
+
+
+class PieceDecoder:
+    """Turns labels into text, all at once or push by push.
+
+    The texts of all pushes together are the text of all labels: for
+    characters their plain sequence, for SentencePiece what its own
+    ``decode`` gives, which drops the space before the first word.
+
+    Arguments
+    ---------
+    pieces : list of str
+        The text of each label; empty for the blank.
+    first_pieces : list of str, optional
+        The text of each label where none came before. As ``pieces`` by
+        default.
+
+    Example
+    -------
+    >>> decoder = PieceDecoder(["", " A", "B"], ["", "A", "B"])
+    >>> decoder.decode([1, 2, 1])
+    'AB A'
+    >>> state = TextState()
+    >>> decoder.decode_streaming([1, 2], state)
+    'AB'
+    >>> decoder.decode_streaming([1], state)
+    ' A'
+    """
+
+    def __init__(self, pieces, first_pieces=None):
+        self.pieces = pieces
+        self.first_pieces = pieces if first_pieces is None else first_pieces
+
+    def decode(self, labels):
+        """The text of a whole utterance.
+
+        Arguments
+        ---------
+        labels : iterable of int
+            Its labels.
+
+        Returns
+        -------
+        str
+        """
+        return self.decode_streaming(labels, TextState())
+
+    def decode_streaming(self, labels, state):
+        """The text that the next labels add.
+
+        Arguments
+        ---------
+        labels : iterable of int
+            The next labels.
+        state : TextState
+            What lies behind them. It is brought up to date.
+
+        Returns
+        -------
+        str
+            To be appended to the text so far.
+
+        Raises
+        ------
+        ValueError
+            If there is no such label.
+        """
+        text = ""
+        for label in labels:
+            table = self.pieces if state.started else self.first_pieces
+            if not 0 <= label < len(table):
+                raise ValueError(
+                    f"labels: got {label}, allowed is 0 to {len(table) - 1}"
+                )
+            piece = table[label]
+            text += piece
+            state.started = state.started or bool(piece)
+        return text

@@ -1,0 +1,105 @@
+"""Linear layers with weights packed for the CPU: fewer bytes and cycles for
+the few rows of a streaming step."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+STEP_ROWS = 12
+"""Rows that weights are packed for; any number of rows may come."""
+
+
+class PackedLinear(nn.Module):
+    """A linear layer whose weight also lies in memory as oneDNN reads it
+    fastest.
+
+    The parameters, and what it gives up to rounding, are those of the layer
+    it is made from. The packed weight is used for inference in float32 on the
+    CPU; it does not follow later changes of the parameters.
+
+    Arguments
+    ---------
+    linear : torch.nn.Linear
+        The layer.
+
+    Example
+    -------
+    >>> linear = nn.Linear(8, 4)
+    >>> x = torch.rand(2, 3, 8)
+    >>> with torch.no_grad():
+    ...     packed = PackedLinear(linear)(x)
+    >>> torch.allclose(packed, linear(x), atol=1e-6)
+    True
+    """
+
+    def __init__(self, linear):
+        super().__init__()
+        self.in_features = linear.in_features
+        self.out_features = linear.out_features
+        self.weight = linear.weight
+        self.bias = linear.bias
+        self._packed = torch.ops.mkldnn._reorder_linear_weight(
+            linear.weight.detach(), STEP_ROWS
+        )
+
+    def forward(self, x):
+        """
+        Arguments
+        ---------
+        x : torch.Tensor
+            (..., in_features).
+
+        Returns
+        -------
+        torch.Tensor
+            (..., out_features).
+        """
+        if (
+            torch.is_grad_enabled()
+            or x.device.type != "cpu"
+            or x.dtype != torch.float32
+            or self.weight.dtype != torch.float32
+        ):
+            return F.linear(x, self.weight, self.bias)
+        return torch.ops.mkldnn._linear_pointwise(
+            x, self._packed, self.bias, "none", [], ""
+        )
+
+
+def pack_linears(module):
+    """Packs the weights of all linear layers in a module, in place, where
+    PyTorch can.
+
+    The names and values of the parameters stay. The packed weights take as
+    much memory again. Pack after loading, and again after any change.
+
+    Arguments
+    ---------
+    module : torch.nn.Module
+        A model in float32 on the CPU.
+
+    Returns
+    -------
+    int
+        Layers that were packed; 0 where this PyTorch has no oneDNN.
+
+    Example
+    -------
+    >>> pack_linears(nn.Sequential(nn.Linear(8, 4), nn.ReLU()))
+    1
+    """
+    if not torch.backends.mkldnn.is_available():
+        return 0
+    packed = 0
+    for parent in list(module.modules()):
+        for name, child in list(parent.named_children()):
+            if (
+                type(child) in (nn.Linear, PackedLinear)
+                and child.weight.dtype == torch.float32
+                and child.weight.device.type == "cpu"
+            ):
+                setattr(parent, name, PackedLinear(child))
+                packed += 1
+    return packed

@@ -1,0 +1,214 @@
+"""One streaming step of fixed shapes: what batches of live streams run, and
+what is exported.
+
+The encoder's own streaming takes pushes of any length, in step for all rows.
+Here a step always takes the same number of frames, and each row has its own
+clock. What a stream remembers has the same shape from its first step to its
+last: frames before the utterance have negative positions and do not exist
+(:class:`speechbrain_llsa.geometry.StepClock`). The layers are the same.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from speechbrain_llsa.nnet.rotary import rotary_angles, rotate
+from speechbrain_llsa.ops.attend import attend_tagged
+from speechbrain_llsa.state import LayerState
+from speechbrain_llsa.visibility import frame_tags, hop_tags, join_tags
+
+
+class StepSchedule:
+    """The frames of one step, for rows that each have their own clock.
+
+    Arguments
+    ---------
+    attention : str
+        One of maa, sa and llsa.
+    geometry : StreamGeometry
+        Look-back, look-ahead and hop, in frames.
+    step_frames : int
+        Frames that the step takes in; for llsa its hop.
+    position : torch.Tensor
+        Position of the first frame that the first layer is given, for each
+        row, int64 (batch,); for llsa the beginning of a hop.
+    end : torch.Tensor
+        Frames of each row's utterance, int64 (batch,).
+    positions : bool
+        Whether queries and keys are rotated by their positions.
+
+    Example
+    -------
+    >>> from speechbrain_llsa.geometry import StreamGeometry
+    >>> geometry = StreamGeometry(look_back=8, look_ahead=2, hop=4)
+    >>> position, end = torch.tensor([0, 40]), torch.tensor([9, 99])
+    >>> schedule = StepSchedule("llsa", geometry, 4, position, end)
+    >>> x = torch.rand(2, 3, 4 + 2, 16)  # (batch, heads, frames, dimension)
+    >>> past = torch.zeros(2, 3, 8, 16)
+    >>> state = LayerState(key=past, value=past)
+    >>> residual = torch.rand(2, 4 + 2, 48)
+    >>> attended, residual, state = schedule.attend(x, x, x, residual, state)
+    >>> attended.shape, state.key.shape
+    (torch.Size([2, 3, 6, 16]), torch.Size([2, 3, 8, 16]))
+    """
+
+    def __init__(
+        self, attention, geometry, step_frames, position, end, positions=True
+    ):
+        self.attention = attention
+        self.geometry = geometry
+        self.step_frames = step_frames
+        self.position = position
+        self.end = end
+        self.positions = positions
+        look_back, look_ahead = geometry.look_back, geometry.look_ahead
+        device = position.device
+        if attention == "llsa":
+            self._queries = hop_tags(0, 1, geometry, device)
+            self._keys = join_tags(
+                frame_tags(-look_back, look_back, geometry.hop, device),
+                self._queries,
+            )
+            self._new = self._queries.position
+        else:
+            self._queries = frame_tags(-look_ahead, step_frames, 1, device)
+            self._keys = frame_tags(
+                -look_back - look_ahead,
+                look_back + look_ahead + step_frames,
+                1,
+                device,
+            )
+            self._new = torch.arange(step_frames, device=device)
+        self._angles = None
+
+    def _rotate(self, query, key):
+        if not self.positions:
+            return query, key
+        if self._angles is None:
+            self._angles = rotary_angles(
+                self.position[:, None] + self._new, query.shape[3]
+            )
+        return rotate(query, *self._angles), rotate(key, *self._angles)
+
+    def attend(self, query, key, value, residual, state, dropout=0.0):
+        """Attends behind a state. Arguments and results are those of
+        :meth:`speechbrain_llsa.nnet.attention.FrameSchedule.attend`; the
+        state is full, of :func:`initial_layer_state`'s shapes. For maa and sa
+        the clock then goes on to the next layer, ``look_ahead`` frames late.
+        """
+        query, key = self._rotate(query, key)
+        key = torch.cat([state.key, key], dim=2)
+        value = torch.cat([state.value, value], dim=2)
+        step, ready = self.step_frames, query.shape[2]
+        if self.attention != "llsa":
+            query = torch.cat([state.query, query], dim=2)
+            residual = torch.cat([state.residual, residual], dim=1)
+            ready = step
+        attended = attend_tagged(
+            query[:, :, :ready],
+            key,
+            value,
+            self._queries,
+            self._keys,
+            self.position,
+            self.geometry,
+            self.attention,
+            self.end,
+        )
+        kept = slice(step, step + state.key.shape[2])
+        state = LayerState(
+            key=key[:, :, kept],
+            value=value[:, :, kept],
+            query=query[:, :, ready:],
+            residual=residual[:, ready:],
+        )
+        if self.attention != "llsa":
+            self.position = self.position - self.geometry.look_ahead
+            self._angles = None
+        return attended, residual[:, :ready], state
+
+
+def initial_layer_state(attention, geometry, heads, head_dim, like):
+    """What a layer remembers before the first step: frames that do not exist.
+
+    Arguments
+    ---------
+    attention : str
+        One of maa, sa and llsa.
+    geometry : StreamGeometry
+        Look-back and look-ahead in frames.
+    heads : int
+        Attention heads.
+    head_dim : int
+        Features of a head.
+    like : torch.Tensor
+        Frames, (batch, frames, features): their batch size, type and device
+        are those of the state.
+
+    Returns
+    -------
+    LayerState
+        ``key`` and ``value`` (batch, heads, look_back, head dimension), for
+        maa and sa with ``look_ahead`` more frames; ``query`` (batch, heads,
+        look_ahead, head dimension) and ``residual`` (batch, look_ahead,
+        features), for llsa without frames.
+    """
+    batch, features = like.shape[0], heads * head_dim
+    waiting = 0 if attention == "llsa" else geometry.look_ahead
+    past = like.new_zeros(batch, heads, geometry.look_back + waiting, head_dim)
+    return LayerState(
+        key=past,
+        value=past,
+        query=like.new_zeros(batch, heads, waiting, head_dim),
+        residual=like.new_zeros(batch, waiting, features),
+    )
+
+
+def encoder_step(encoder, frames, ahead, layers, position, end):
+    """Passes the frames of one step through an encoder.
+
+    Arguments
+    ---------
+    encoder : StreamingTransformerEncoder
+        The encoder.
+    frames : torch.Tensor
+        The next frames, (batch, step frames, features).
+    ahead : torch.Tensor
+        llsa: the ``look_ahead`` frames before them, which are not committed
+        yet, (batch, look_ahead, features). The others: no frames.
+    layers : list of LayerState
+        What the layers remember.
+    position : torch.Tensor
+        Position of the first of ``frames`` in each row, int64 (batch,).
+    end : torch.Tensor
+        Frames of each row's utterance, int64 (batch,).
+
+    Returns
+    -------
+    torch.Tensor
+        The frames that the step commits, (batch, step frames, features),
+        ``StepClock.delay_frames`` behind the new ones.
+    torch.Tensor
+        llsa: the output at the frames ahead of them, (batch, look_ahead,
+        features). The others: no frames.
+    torch.Tensor
+        ``ahead`` of the next step.
+    list of LayerState
+        What the layers remember then.
+    """
+    step = frames.shape[1]
+    window = torch.cat([ahead, frames], dim=1)
+    schedule = StepSchedule(
+        encoder.attention,
+        encoder.geometry,
+        step,
+        position - ahead.shape[1],
+        end,
+        encoder.positional_encoding is not None,
+    )
+    out, new_layers = window, []
+    for layer, state in zip(encoder.layers, layers, strict=True):
+        out, state = layer(out, schedule, state)
+        new_layers.append(state)
+    out = encoder.norm(out)
+    return out[:, :step], out[:, step:], window[:, step:], new_layers

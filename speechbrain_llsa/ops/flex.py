@@ -1,0 +1,180 @@
+"""The band on CUDA: sa and llsa as FlexAttention, which computes the blocks
+that the rule touches and keeps no score for the backward pass.
+
+The mask is made from :func:`speechbrain_llsa.visibility.visible`. It comes in
+two parts: which blocks of queries and keys meet at all, found once for each
+number of frames and remembered, and who sees whom within them, which the
+kernel asks for each pair.
+"""
+
+from __future__ import annotations
+
+import copy
+from functools import cache, lru_cache
+
+import torch
+from torch.nn import functional as F
+from torch.nn.attention.flex_attention import BlockMask, flex_attention
+
+from speechbrain_llsa.visibility import (
+    FrameTags,
+    exists,
+    frame_tags,
+    hop_tags,
+    same_frame,
+    visible,
+)
+
+BLOCK_FRAMES = 128
+"""Queries, and keys, of a block of the mask: FlexAttention's own size."""
+
+LEAST_HEAD_DIM = 16
+"""Features of a head that the compiled kernel needs."""
+
+
+def attend_frames(query, key, value, geometry, attention, end=None):
+    """Attention of a whole utterance, frame by frame.
+
+    Arguments
+    ---------
+    query : torch.Tensor
+        (batch, heads, frames, head dimension), from frame 0 on.
+    key : torch.Tensor
+        Keys of the same frames, of the same shape.
+    value : torch.Tensor
+        Values of the same frames, of the same shape.
+    geometry : StreamGeometry
+        Look-back and look-ahead in frames.
+    attention : str
+        maa or sa.
+    end : torch.Tensor, optional
+        Frames of each row's utterance, (batch,).
+
+    Returns
+    -------
+    torch.Tensor
+        (batch, heads, frames, head dimension).
+    """
+    return _attend(
+        query, key, value, geometry, attention, end, last=query.shape[2]
+    )
+
+
+def attend_hops(query, key, value, geometry, end=None):
+    """Attention of a whole utterance, hop by hop: llsa.
+
+    Queries stay as they lie. Keys are put into another order, the committed
+    ones of all hops first: between the committed frames that a hop looks back
+    on lie the provisional ones of other hops, which it does not see. At hop
+    1, look-back 64 and look-ahead 8 a block of 128 queries has keys in about 3
+    blocks of 128 so, and in 6 or 7 hop by hop; at hop 8 in 3 either way.
+
+    Arguments
+    ---------
+    query : torch.Tensor
+        (batch, heads, hops * (hop + look_ahead), head dimension), from hop 0
+        on, as :func:`speechbrain_llsa.visibility.hop_tags` has them.
+    key : torch.Tensor
+        Keys of the same frames, of the same shape.
+    value : torch.Tensor
+        Values of the same frames, of the same shape.
+    geometry : StreamGeometry
+        Look-back, look-ahead and hop, in frames.
+    end : torch.Tensor, optional
+        Frames of each row's utterance, (batch,).
+
+    Returns
+    -------
+    torch.Tensor
+        (batch, heads, hops * (hop + look_ahead), head dimension).
+    """
+    hops = query.shape[2] // (geometry.hop + geometry.look_ahead)
+    last = hops * geometry.hop + geometry.look_ahead
+    return _attend(query, key, value, geometry, "llsa", end, last)
+
+
+def _attend(query, key, value, geometry, attention, end, last):
+    """``last`` is the end of what is laid out, in frames."""
+    batch, _, frames, _ = query.shape
+    # whole blocks, at least two: PyTorch compiles sizes of 1 and those that
+    # the block divides apart from others
+    blocks = max(2, -(-frames // BLOCK_FRAMES))
+    query, key, value = (
+        F.pad(tensor, (0, 0, 0, blocks * BLOCK_FRAMES - frames))
+        for tensor in (query, key, value)
+    )
+    tags, order, block_mask = _layout(blocks, geometry, attention, query.device)
+    if attention == "llsa":
+        key, value = key[:, :, order], value[:, :, order]
+    if end is None:
+        end = torch.full((batch,), last, device=query.device)
+    block_mask = copy.copy(block_mask)
+    block_mask.mask_mod = _mask_mod(
+        tags, tags[order], geometry, attention, end.clamp(max=last)
+    )
+    attended = _kernel()(query, key, value, block_mask=block_mask)
+    return attended[:, :, :frames]
+
+
+@cache
+def _kernel():
+    """FlexAttention, compiled for sizes of any number: lengths and batch
+    sizes of training vary. Without a full graph it would fall back to all
+    scores at once, silently."""
+    return torch.compile(flex_attention, dynamic=True, fullgraph=True)
+
+
+def _mask_mod(query_tags, key_tags, geometry, attention, end):
+    """The rule as FlexAttention asks for it, by indices.
+
+    The geometry is a default argument because PyTorch compiles integers of
+    those as constants. Other integers become symbols with dynamic shapes, of
+    which the kernels cannot take expressions.
+    """
+
+    def seen(row, head, query_index, key_index, geometry=geometry):
+        query = _tag(query_tags, query_index)
+        key = _tag(key_tags, key_index)
+        rule = visible(query, key, geometry, attention)
+        return (rule & exists(key.position, end[row])) | same_frame(query, key)
+
+    return seen
+
+
+def _tag(tags, index):
+    return FrameTags(
+        tags.position[index], tags.hop[index], tags.provisional[index]
+    )
+
+
+@lru_cache(maxsize=256)
+def _layout(blocks, geometry, attention, device):
+    """Tags of the queries, the order of the keys, and the blocks in which
+    some query sees some key of an utterance that does not end.
+
+    The blocks are found for one block of queries at a time: a matrix of all
+    queries and keys would not fit into memory.
+    """
+    frames = blocks * BLOCK_FRAMES
+    if attention == "llsa":
+        slots = geometry.hop + geometry.look_ahead
+        tags = hop_tags(0, -(-frames // slots), geometry, device)[:frames]
+    else:
+        tags = frame_tags(0, frames, device=device)
+    order = tags.provisional.int().argsort(stable=True)
+    keys = tags[order].as_keys()
+    meet = []
+    for first in range(0, frames, BLOCK_FRAMES):
+        queries = tags[first : first + BLOCK_FRAMES].as_queries()
+        seen = visible(queries, keys, geometry, attention)
+        seen = seen | same_frame(queries, keys)
+        # (queries, frames) -> (queries, blocks, frames of a block) -> (blocks,)
+        meet.append(seen.unflatten(1, (blocks, -1)).any(2).any(0))
+    # (1, 1, blocks of queries, blocks of keys): for every row and head
+    meet = torch.stack(meet).int()[None, None]
+    block_mask = BlockMask.from_kv_blocks(
+        meet.sum(dim=-1, dtype=torch.int32),
+        meet.argsort(dim=-1, descending=True, stable=True).int(),
+        BLOCK_SIZE=BLOCK_FRAMES,
+    )
+    return tags, order, block_mask

@@ -1,0 +1,233 @@
+"""Bad command lines and files: exit code 2, one line on standard error, no
+traceback, for the package's commands and the recipes' scripts."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from tiny_model import make_model, make_signal, make_tokenizer
+
+import speechbrain_llsa
+from speechbrain_llsa.__main__ import main
+from speechbrain_llsa.inference.folder import write_streaming_folder
+
+ROOT = Path(__file__).parents[2]
+SMALL = {
+    name: str(ROOT / "hparams" / f"{name}_small.yaml")
+    for name in ("pretrain", "finetune")
+}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """Models, audio and folders, good and bad."""
+    place = tmp_path_factory.mktemp("commands")
+    write_streaming_folder(place / "model", make_model(), make_tokenizer())
+    write_streaming_folder(place / "aa", make_model("aa"), make_tokenizer())
+    for name in ("broken", "tagged"):
+        write_streaming_folder(place / name, make_model(), make_tokenizer())
+    (place / "broken" / "head.ckpt").write_bytes(b"PK")
+    with open(place / "tagged" / "hyperparams.yaml", "a") as stream:
+        stream.write("x: !apply:os.getcwd []\n")
+    signal = make_signal(4000).numpy()
+    soundfile.write(place / "good.wav", signal, 16000)
+    soundfile.write(place / "empty.wav", signal[:0], 16000)
+    soundfile.write(place / "one.wav", signal[:1], 16000)
+    soundfile.write(place / "nine.wav", np.zeros((100, 9)), 16000)
+    signal[99] = np.nan
+    soundfile.write(place / "nan.wav", signal, 16000, subtype="FLOAT")
+    (place / "text.wav").write_text("not audio")
+    (place / "bad.yaml").write_text("a: [")
+    (place / "list.yaml").write_text("- 1")
+    (place / "lines.jsonl").write_text("{}\n")
+    (place / "corpus" / "train").mkdir(parents=True)
+    return place
+
+
+TRANSCRIBE = ["transcribe", "--model", "model"]
+
+COMMANDS = [
+    ([], "required: COMMAND"),
+    (["sing"], "invalid choice: 'sing'"),
+    (["transcribe"], "required: FILE, --model"),
+    (["transcribe", "good.wav"], "required: --model"),
+    (TRANSCRIBE, "required: FILE"),
+    ([*TRANSCRIBE, "good.wav", "--fast"], "unrecognized arguments: --fast"),
+    (["transcribe", "--model", "no", "good.wav"], "--model: got 'no'"),
+    (["transcribe", "--model", "good.wav", "good.wav"], "--model: got"),
+    (["transcribe", "--model", "corpus", "good.wav"], "no hyperparams.yaml"),
+    (["transcribe", "--model", "broken", "good.wav"], "head.ckpt"),
+    (["transcribe", "--model", "tagged", "good.wav"], "'!apply:os.getcwd'"),
+    (["transcribe", "--model", "aa", "good.wav"], "attention: got 'aa'"),
+    ([*TRANSCRIBE, "missing.wav"], "path: got 'missing.wav'"),
+    ([*TRANSCRIBE, "good.wav", "corpus"], "path: got 'corpus'"),
+    ([*TRANSCRIBE, "text.wav"], "path: got 'text.wav'"),
+    ([*TRANSCRIBE, "nine.wav"], "channels: got 9"),
+    ([*TRANSCRIBE, "--json", "nan.wav"], "samples: got NaN"),
+    (["picture"], "required: OUT.png"),
+    (["picture", "a.jpg"], "OUT.png: got 'a.jpg'"),
+    (["picture", "no/a.png"], "OUT.png: got 'no/a.png'"),
+    (["picture", "a.png", "--layers", "x"], "--layers: invalid int"),
+    (["picture", "a.png", "--layers", "0"], "num_layers: got 0"),
+    (["picture", "a.png", "--look_back", "-1"], "look_back: got -1"),
+    (["picture", "a.png", "--hop", "0"], "hop: got 0"),
+    (["picture", "a.png", "--frames", "0"], "frames: got 0"),
+    (["picture", "a.png", "--frames", "999999999"], "frames: got 999999999"),
+]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    COMMANDS,
+    ids=["-".join(arguments) or "none" for arguments, _ in COMMANDS],
+)
+def test_bad_commands(place, monkeypatch, capsys, arguments, words):
+    """Commands of the package."""
+    monkeypatch.chdir(place)
+    try:
+        code = main(arguments)
+    except SystemExit as stop:
+        code = stop.code
+    captured = capsys.readouterr()
+    assert (code, captured.out.strip()) == (2, "")
+    assert captured.err.count("\n") == 1 and captured.err.endswith("\n")
+    assert words in captured.err
+    assert "Traceback" not in captured.err
+    assert not list(place.glob("a.png"))
+
+
+def test_edge_cases_are_good(place, monkeypatch, capsys):
+    """No audio and one sample give an empty line."""
+    monkeypatch.chdir(place)
+    for name in ("empty.wav", "one.wav"):
+        assert main([*TRANSCRIBE, name]) == 0
+        captured = capsys.readouterr()
+        assert (captured.out, captured.err) == ("\n", "")
+
+
+SCRIPTS = [
+    ("pretrain", [], "param_file"),
+    ("pretrain", ["no.yaml"], "param_file: got 'no.yaml'"),
+    ("pretrain", ["corpus"], "param_file: got 'corpus'"),
+    ("pretrain", ["bad.yaml"], "param_file: got 'bad.yaml'"),
+    ("pretrain", ["list.yaml"], "param_file: got 'list.yaml'"),
+    ("pretrain", [SMALL["pretrain"]], "data_folder"),
+    ("pretrain", [SMALL["pretrain"], "--hop"], "--hop: got no value"),
+    ("pretrain", [SMALL["pretrain"], "--hop", "x"], "--hop: got 'x'"),
+    ("pretrain", [SMALL["pretrain"], "--hip", "1"], "--hip: got a name"),
+    (
+        "pretrain",
+        [SMALL["pretrain"], "--data_folder", "no"],
+        "data_folder must be an existing folder",
+    ),
+    (
+        "pretrain",
+        [SMALL["pretrain"], "--data_folder", "corpus", "--attention", "x"],
+        "attention: got 'x'",
+    ),
+    (
+        "pretrain",
+        [SMALL["pretrain"], "--data_folder", "corpus", "--hop", "0"],
+        "hop: got 0",
+    ),
+    (
+        "pretrain",
+        [SMALL["pretrain"], "--data_folder", "corpus"],
+        "valid not found",
+    ),
+    ("finetune_ctc", [], "param_file"),
+    (
+        "finetune_ctc",
+        [SMALL["finetune"], "--data_folder", "good.wav"],
+        "data_folder must be an existing folder",
+    ),
+    (
+        "finetune_ctc",
+        [SMALL["finetune"], "--data_folder", "corpus"],
+        "test not found",
+    ),
+    ("synthesize", [], "required: OUT, --split"),
+    ("synthesize", ["out", "--split", "a"], "must look like"),
+    (
+        "synthesize",
+        ["out", "--split", "a:voices=2:utterances=1"],
+        "voices <= utterances",
+    ),
+    (
+        "synthesize",
+        ["out", "--split", "a:voices=1:utterances=1", "--workers", "0"],
+        "workers must be at least 1",
+    ),
+    (
+        "synthesize",
+        ["good.wav", "--split", "a:voices=1:utterances=1"],
+        "good.wav",
+    ),
+    ("librispeech_prepare", [], "required: --data_folder"),
+    (
+        "librispeech_prepare",
+        ["--data_folder", "no", "--save_folder", "s", "--splits", "a"],
+        "data_folder must be an existing folder",
+    ),
+    (
+        "librispeech_prepare",
+        ["--data_folder", "corpus", "--save_folder", "s", "--splits", "train"],
+        "split train must hold audio",
+    ),
+    ("curves", [], "required: CURVES.jsonl, CURVES.png"),
+    ("curves", ["no", "a.png"], "CURVES.jsonl: got 'no'"),
+    ("curves", ["lines.jsonl", "a.png"], "which holds no values"),
+    ("curves", ["nan.wav", "a.png"], "can't decode"),
+    ("curves", ["lines.jsonl", "a.txt"], "CURVES.png: got 'a.txt'"),
+]
+
+
+@pytest.mark.parametrize(
+    ("script", "arguments", "words"),
+    SCRIPTS,
+    ids=[f"{row[0]}-{index}" for index, row in enumerate(SCRIPTS)],
+)
+def test_bad_scripts(
+    place, recipes_path, monkeypatch, capsys, script, arguments, words
+):
+    """Scripts of the recipes, as they run by themselves."""
+    module = __import__(script)
+    monkeypatch.chdir(place)
+    monkeypatch.setattr(sys, "argv", [f"{script}.py", *arguments])
+    if hasattr(module, "prepare"):
+        from recipe import exit_on_bad_input
+
+        if arguments:
+            arguments = [*arguments, "--output_folder", "out"]
+
+        def run():
+            exit_on_bad_input(module.prepare, arguments)
+    else:
+
+        def run():
+            module.main(arguments)
+
+    with pytest.raises(SystemExit) as stop:
+        run()
+    *_, last = capsys.readouterr().err.splitlines()
+    assert stop.value.code == 2
+    assert words in last and ": error: " in last
+
+
+@pytest.mark.parametrize("script", ["pretrain", "synthesize"])
+def test_scripts_as_programs(place, script):
+    """The same from the shell, where the last line is the error."""
+    done = subprocess.run(
+        [sys.executable, ROOT / "recipes" / "LibriSpeech" / f"{script}.py"],
+        cwd=place,
+        env={"PYTHONPATH": str(Path(speechbrain_llsa.__file__).parents[1])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert f"{script}.py: error: " in done.stderr

@@ -1,0 +1,155 @@
+"""The benchmarks: they run in small, and refuse what does not agree."""
+
+import doctest
+import importlib
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+FOLDER = Path(__file__).parents[2] / "benchmarks"
+
+SECTIONS = {
+    "attention": (8, ["attention_time.png", "attention_memory.png"]),
+    "llsa_forward": (3, []),
+    "llsa_training": (5, []),
+    "streaming_step": (7, []),
+    "real_time_factor": (2, []),
+    "one_hour": (3, ["one_hour.png"]),
+}
+"""By benchmark: rows at least, and plots."""
+
+NEEDED = ("local_attention", "onnxruntime", "onnxscript", "psutil")
+
+
+@pytest.fixture
+def load(monkeypatch):
+    """Imports a benchmark as if it were run; the threads it sets are put
+    back."""
+    for name in NEEDED:
+        pytest.importorskip(name)
+    monkeypatch.syspath_prepend(str(FOLDER))
+    before = torch.get_num_threads()
+    yield importlib.import_module
+    torch.set_num_threads(before)
+
+
+@pytest.mark.slow
+def test_tiny(load, tmp_path):
+    """Every benchmark writes a section with the machine, a table whose rows
+    have figures, and its plots."""
+    for name, (least, plots) in SECTIONS.items():
+        out = tmp_path / "new" / f"{name}.md"
+        load(name).main(["--tiny", "--threads", "1", "--out", str(out)])
+        text = out.read_text(encoding="utf-8")
+        assert text.startswith("## ")
+        assert f"1 threads; PyTorch {torch.__version__}" in text
+        _, _, *rows = (
+            [cell.strip() for cell in line.split("|")[1:-1]]
+            for line in text.splitlines()
+            if line.startswith("|")
+        )
+        assert len(rows) >= least
+        for row in rows:
+            assert len(row) == 6 and row[0]
+            assert any(digit in row[1] for digit in "0123456789")
+            assert bool(row[4]) == (row[5] in ("met", "**missed**"))
+        for plot in plots:
+            assert f"({plot})" in text
+            assert (out.parent / plot).stat().st_size > 1000
+
+
+def test_refuses_a_wrong_path(load, tmp_path, monkeypatch):
+    """No time and no section where an attention differs from the
+    reference."""
+    attention, common = load("attention"), load("common")
+    right = common.attend_frames
+
+    def wrong(*arguments, **options):
+        return right(*arguments, **options) * 1.001
+
+    monkeypatch.setattr(common, "attend_frames", wrong)
+    monkeypatch.setattr(attention, "take_turns", None)
+    out = tmp_path / "attention.md"
+    with pytest.raises(SystemExit, match=r"^sa, hop 1, against the ref.*\d;"):
+        attention.main(["--tiny", "--threads", "1", "--out", str(out)])
+    assert not out.exists()
+
+
+def test_refuses_wrong_gradients(load):
+    """Nor where the outputs agree and the gradients do not."""
+    common = load("common")
+    inputs = common.random_inputs(1, 3, 2)
+    weight = torch.randn_like(inputs[0])
+    right = common.with_gradients(lambda x: x[0] + x[1] * x[2], inputs, weight)
+    wrong = common.with_gradients(
+        lambda x: x[0] + x[1].detach() * x[2] + 0 * x[1], inputs, weight
+    )
+    common.check_equal("outputs", wrong[0], right[0])
+    with pytest.raises(SystemExit, match="gradients: got a difference of"):
+        common.check_equal("gradients", wrong, right)
+
+
+def test_no_number_is_no_agreement(load):
+    """NaN is a difference, and so is another shape."""
+    common = load("common")
+    with pytest.raises(SystemExit, match="x: got a difference of nan"):
+        common.check_equal("x", torch.tensor([torch.nan]), torch.zeros(1))
+    with pytest.raises(SystemExit, match="x: got shape"):
+        common.check_equal("x", torch.zeros(2), torch.zeros(1))
+
+
+def test_examples(load):
+    """Those in the docstrings of what benchmarks share."""
+    result = doctest.testmod(load("common"))
+    assert result.attempted > 5 and result.failed == 0
+
+
+def test_peers_take_turns(load):
+    """A B A B, each with a time for every turn."""
+    common = load("common")
+    calls = []
+    times = common.take_turns(
+        {"a": lambda: calls.append("a"), "b": lambda: calls.append("b")},
+        turns=3,
+        number=4,
+    )
+    changes = [calls[0]]
+    for call in calls:
+        if call != changes[-1]:
+            changes.append(call)
+    assert "".join(changes) == "ababab"
+    assert [len(values) for values in times.values()] == [3, 3]
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "found"),
+    [
+        ("out.write_text('| table |')", 0, "## GPU\n\n| table |"),
+        ("sys.exit('x: got 1, allowed is 2')", 1, "**Not measured**: x: got 1"),
+    ],
+)
+def test_all_joins_sections(load, monkeypatch, tmp_path, body, status, found):
+    """Sections that were there, and those that were measured now; a benchmark
+    that fails leaves its reason."""
+    script = "import pathlib, sys\nout = pathlib.Path(sys.argv[2])\n" + body
+    (tmp_path / "gpu.py").write_text(script, encoding="utf-8")
+    every = load("all")
+    monkeypatch.setattr(every, "FOLDER", tmp_path)
+    (tmp_path / "attention.section.md").write_text("## Attention\n")
+    (tmp_path / "gpu.section.md").write_text("of an earlier run")
+    assert every.main(["--folder", str(tmp_path), "--only", "gpu"]) == status
+    results = (tmp_path / "RESULTS.md").read_text(encoding="utf-8")
+    assert results.startswith(every.HEAD)
+    assert results.index("## Attention") < results.index(found)
+    assert "earlier" not in results
+
+
+def test_names_are_benchmarks(load):
+    """Every file that is one is in the list."""
+    shared = {"all", "common", "memory", "models", "small_model"}
+    shared |= {"onnx_accuracy", "soak"}  # need a trained model, or hours
+    scripts = {path.stem for path in FOLDER.glob("*.py")}
+    assert set(load("all").BENCHMARKS) == scripts - shared
+    assert "benchmarks" in str(sys.modules["all"].__file__)

@@ -1,0 +1,310 @@
+"""Exported models: the same as in PyTorch, without PyTorch."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tiny_model import make_model, make_signal, make_tokenizer, split
+
+from speechbrain_llsa.__main__ import main
+from speechbrain_llsa.inference.folder import write_streaming_folder
+from speechbrain_llsa.inference.onnx import (
+    MODEL_FILE,
+    OnnxStreamingASR,
+    read_description,
+)
+from speechbrain_llsa.inference.session import Session
+from speechbrain_llsa.lobes.decoding import TextDecoder
+
+pytest.importorskip("onnxruntime")
+pytest.importorskip("onnxscript")
+from speechbrain_llsa.inference.export import export_model
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def decoder():
+    return TextDecoder(make_tokenizer())
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory, decoder):
+    """A model, and the folder that it was exported to."""
+    model = make_model()
+    folder = tmp_path_factory.mktemp("onnx") / "exported"
+    return model, export_model(folder, model, decoder, int8=True)
+
+
+@pytest.fixture(scope="module")
+def asr(exported):
+    return OnnxStreamingASR.from_folder(exported[1], "fp32", threads=1)
+
+
+def stream(model, signal, lengths):
+    """All log-probabilities, (frames, labels), pushed in pieces."""
+    context = model.make_streaming_context()
+    pushes = split(signal.numpy(), lengths)
+    given = [model.stream(samples, context)[0] for samples in pushes]
+    given.append(model.stream(signal.numpy()[:0], context, final=True)[0])
+    return np.concatenate(given)
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(
+    samples=st.integers(0, 30000),
+    lengths=st.lists(st.integers(0, 9000), max_size=8),
+)
+def test_any_split_gives_what_pytorch_gives(exported, asr, samples, lengths):
+    """Log-probabilities to 1e-4 of PyTorch offline, for any split."""
+    model, _ = exported
+    signal = make_signal(samples)
+    with torch.no_grad():
+        expected, _ = model(signal[None])
+    streamed = stream(asr.model, signal, lengths)
+    assert streamed.shape == expected[0].shape
+    assert np.abs(streamed - expected[0].numpy()).max(initial=0) < 1e-4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("attention", "geometry", "step_frames"),
+    [
+        ("llsa", {"hop": 1, "look_ahead": 3}, None),
+        ("llsa", {"hop": 4, "look_ahead": 0}, None),
+        ("llsa", {"hop": 3, "look_back": 0, "look_ahead": 2}, None),
+        ("sa", {"look_ahead": 3}, 4),
+        ("maa", {"look_ahead": 0}, 1),
+    ],
+)
+def test_other_geometries(tmp_path, decoder, attention, geometry, step_frames):
+    """Also where parts of the state hold nothing, and for maa and sa."""
+    model = make_model(attention, **geometry)
+    folder = export_model(
+        tmp_path / "out", model, decoder, step_frames=step_frames
+    )
+    written = OnnxStreamingASR.from_folder(folder).model
+    signal = make_signal(21000)
+    with torch.no_grad():
+        expected, _ = model(signal[None])
+    streamed = stream(written, signal, [1, 5000, 77])
+    assert np.abs(streamed - expected[0].numpy()).max() < 1e-4
+
+
+def test_sessions_are_the_same(exported, asr, decoder):
+    """Committed and provisional text, push by push, at another rate."""
+    model, _ = exported
+    ours, theirs = asr.session(), Session(model, decoder)
+    signal = make_signal(66150)
+    assert signal.abs().max() > 0
+    provisional = set()
+    for samples in signal.split(1234):
+        pushed = ours.push(samples.numpy(), 22050)
+        assert pushed == theirs.push(samples, 22050)
+        provisional.add(pushed.provisional)
+    assert ours.finish() == theirs.finish()
+    assert ours.text == theirs.text != ""
+    assert len(provisional) > 2
+
+
+@settings(max_examples=30, deadline=None, derandomize=True)
+@given(lengths=st.lists(st.integers(0, 5000), max_size=5))
+def test_sessions_are_values(exported, asr, lengths):
+    """A snapshot goes on exactly, also in a model that is loaded anew; a fork
+    does not notice; reset equals new."""
+    again = OnnxStreamingASR.from_folder(exported[1], "fp32", threads=1)
+    session = asr.session()
+    for samples in split(make_signal(20000), lengths)[:-1]:
+        session.push(samples, 44100)
+    data = session.snapshot()
+    restored, forked = again.session(data), session.fork()
+    assert restored.snapshot() == forked.snapshot() == data
+    rest = make_signal(9000, 7)
+    said = [session.push(rest), session.finish(), session.text]
+    assert [restored.push(rest), restored.finish(), restored.text] == said
+    assert forked.snapshot() == data
+    session.reset()
+    assert session.snapshot() == asr.session().snapshot()
+
+
+def test_snapshots_of_other_models_are_refused(exported, asr, decoder):
+    """Of another graph, of PyTorch, or damaged: by name."""
+    model, folder = exported
+    session, other = asr.session(), Session(model, decoder)
+    for each in (session, other):
+        each.push(make_signal(9000))
+    int8 = OnnxStreamingASR.from_folder(folder, "int8", threads=1)
+    data = session.snapshot()
+    for start, snapshot in ((int8, data), (asr, other.snapshot())):
+        with pytest.raises(ValueError, match="snapshot: got one of model"):
+            start.session(snapshot)
+    for damaged in (data[:-1], data + b"0", data[:-1] + b"x"):
+        with pytest.raises(ValueError, match="snapshot: got bytes that are"):
+            asr.session(damaged)
+
+
+def test_sessions_do_not_know_of_each_other(asr):
+    """Two at once give what each gives alone, and errors change nothing."""
+    signals = [make_signal(20000, seed) for seed in (1, 2)]
+    alone = []
+    for signal in signals:
+        session = asr.session()
+        session.push(signal)
+        session.finish()
+        alone.append(session.text)
+    sessions = [asr.session() for _ in signals]
+    for start in range(0, 20000, 700):
+        for session, signal in zip(sessions, signals, strict=True):
+            session.push(signal[start : start + 700])
+            with pytest.raises(ValueError, match="NaN"):
+                session.push(np.array([np.nan], np.float32))
+    for session in sessions:
+        session.finish()
+    assert [session.text for session in sessions] == alone
+
+
+def test_int8_is_close(exported):
+    """Weights in 8 bits change log-probabilities a little, and the graph is
+    what is taken by default."""
+    model, folder = exported
+    quantised = OnnxStreamingASR.from_folder(folder).model
+    signal = make_signal(30000)
+    with torch.no_grad():
+        expected, _ = model(signal[None])
+    error = np.abs(stream(quantised, signal, []) - expected[0].numpy())
+    assert 1e-4 < error.max() < 1.0
+
+
+def test_it_needs_no_pytorch(exported, tmp_path):
+    """The runtime and the example import neither PyTorch nor the host, and
+    give the text."""
+    model, folder = exported
+    signal = make_signal(32000)
+    soundfile.write(tmp_path / "x.wav", signal.numpy(), 16000, "FLOAT")
+    code = (
+        "import sys, numpy as np, soundfile\n"
+        "from speechbrain_llsa import OnnxStreamingASR\n"
+        f"asr = OnnxStreamingASR.from_folder({str(folder)!r}, 'fp32')\n"
+        "session = asr.session()\n"
+        f"session.push(soundfile.read({str(tmp_path / 'x.wav')!r})[0])\n"
+        "session.finish()\n"
+        "assert not {'torch', 'speechbrain'} & set(sys.modules)\n"
+        "print(session.text)\n"
+    )
+    example = [str(ROOT / "examples" / "stream_onnx.py"), str(folder)]
+    texts = [
+        subprocess.run(
+            [sys.executable, *arguments],
+            check=True,
+            capture_output=True,
+            text=True,
+            cwd=ROOT,
+        ).stdout
+        for arguments in (["-c", code], [*example, str(tmp_path / "x.wav")])
+    ]
+    session = Session(model, TextDecoder(make_tokenizer()))
+    session.push(signal)
+    session.finish()
+    assert texts == [session.text + "\n"] * 2
+    lines = (ROOT / "examples" / "stream_onnx.py").read_text().splitlines()
+    assert len(lines) <= 60
+
+
+@pytest.mark.slow
+def test_command(tmp_path, capsys):
+    """The command writes what loads, and says what it wrote."""
+    source = write_streaming_folder(
+        tmp_path / "streaming", make_model(), make_tokenizer()
+    )
+    out = tmp_path / "out"
+    command = ["export", "--model", str(source), "--out", str(out)]
+    assert main(command) == 0
+    assert "step.onnx" in capsys.readouterr().out
+    assert list(read_description(out)["graphs"]) == ["fp32"]
+    OnnxStreamingASR.from_folder(out)
+    assert main([*command, "--int8"]) == 0
+    assert set(read_description(out)["graphs"]) == {"fp32", "int8"}
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "precious").touch()
+    assert main([*command[:-1], str(other)]) == 2
+    assert "holds something else" in capsys.readouterr().err
+    assert list(other.iterdir()) == [other / "precious"]
+
+
+DAMAGES = {
+    "no json": lambda folder: (folder / MODEL_FILE).unlink(),
+    "not json": lambda folder: (folder / MODEL_FILE).write_text("{"),
+    "no graph": lambda folder: (folder / "step.onnx").unlink(),
+    "short graph": lambda folder: (folder / "step.onnx").write_bytes(
+        (folder / "step.onnx").read_bytes()[:5000]
+    ),
+    "empty graph": lambda folder: (folder / "step.onnx").write_bytes(b""),
+    "format": lambda folder: change(folder, format="another"),
+    "version": lambda folder: change(folder, format_version=99),
+    "hop": lambda folder: change(folder, hop=3),
+    "step": lambda folder: change(folder, hop=3, step_frames=3),
+    "huge": lambda folder: change(folder, look_back=1 << 40),
+    "attention": lambda folder: change(folder, attention="aa"),
+    "pieces": lambda folder: change(folder, pieces=[1]),
+    "fewer pieces": lambda folder: change(
+        folder, pieces=["", "A"], first_pieces=["", "A"]
+    ),
+    "graph outside": lambda folder: change(
+        folder, graphs={"fp32": "../step.onnx"}
+    ),
+    "no graphs": lambda folder: change(folder, graphs={}),
+}
+
+
+def change(folder, **values):
+    path = folder / MODEL_FILE
+    description = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps({**description, **values}), encoding="utf-8")
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damaged_folders_are_refused(exported, tmp_path, damage):
+    """By name, and before anything large is made."""
+    folder = shutil.copytree(exported[1], tmp_path / "copy")
+    DAMAGES[damage](folder)
+    with pytest.raises((ValueError, FileNotFoundError), match="folder: got"):
+        OnnxStreamingASR.from_folder(folder, "fp32")
+
+
+def test_bad_arguments_are_refused(exported, tmp_path):
+    """Unknown precisions, threads out of range, a missing folder."""
+    folder = exported[1]
+    with pytest.raises(ValueError, match="precision: got 'fp64'"):
+        OnnxStreamingASR.from_folder(folder, "fp64")
+    with pytest.raises(ValueError, match="threads: got 0"):
+        OnnxStreamingASR.from_folder(folder, threads=0)
+    with pytest.raises(FileNotFoundError, match="folder: got"):
+        OnnxStreamingASR.from_folder(tmp_path / "missing")
+    with pytest.raises(ValueError, match="attention: got 'aa'"):
+        export_model(tmp_path / "x", make_model("aa"), None)
+    assert not (tmp_path / "x").exists()
+
+
+def test_the_graph_is_checked(exported, tmp_path, decoder, monkeypatch):
+    """A graph that gives something else is never written."""
+    from speechbrain_llsa.inference import export
+
+    write = export._write_graph
+
+    def write_another(step, path):
+        write(step, path)
+        torch.nn.init.normal_(step.model.head.bias)
+
+    monkeypatch.setattr(export, "_write_graph", write_another)
+    with pytest.raises(ValueError, match="gives something else"):
+        export_model(tmp_path / "out", make_model(), decoder)
+    assert not list(tmp_path.iterdir())

@@ -5,6 +5,7 @@ costs no import.
 """
 
 import importlib
+import logging
 import multiprocessing
 import os
 import resource
@@ -14,6 +15,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 RECIPES = ROOT / "recipes" / "LibriSpeech"
+FULL = Path("/dev/full")
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["recipe_process", "finetune_ctc", "pretrain"])
@@ -111,6 +113,55 @@ class Process:
 def run_recipe(recipe, arguments):
     """What the command line of a recipe does."""
     importlib.import_module(recipe).main(arguments)
+
+
+def run_until_full(recipe, arguments, name, step):
+    """The same, with a log file that is on a full disk from a step on."""
+    training = importlib.import_module("training")
+    begin = training.StreamingBrain.on_fit_batch_start
+
+    def on_fit_batch_start(self, batch, should_step):
+        begin(self, batch, should_step)
+        if self.optimizer_step == step:
+            _fill[name](self)
+
+    training.StreamingBrain.on_fit_batch_start = on_fit_batch_start
+    run_recipe(recipe, arguments)
+
+
+def _fill_curves(brain):
+    brain.curve_log.path = FULL
+
+
+def _fill_steps(brain):
+    brain.hparams.train_steps_logger.save_file = FULL
+
+
+def _fill_stages(brain):
+    brain.hparams.train_stage_logger.save_file = FULL
+
+
+def _fill_log(brain):
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, logging.FileHandler):
+            handler.setStream(FULL.open("a"))
+
+
+_fill = {
+    "curves.jsonl": _fill_curves,
+    "train_steps_log.txt": _fill_steps,
+    "train_stage_log.txt": _fill_stages,
+    "log.txt": _fill_log,
+}
+
+
+def damage(path):
+    """Zeros in the middle of an audio file: its header and its end are as
+    before."""
+    content = bytearray(path.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 200] = bytes(200)
+    path.write_bytes(content)
 
 
 def _begin(function, arguments, log, options):

@@ -80,10 +80,7 @@ class BadUtterances:
                 )
             if name not in self.named:
                 self.named.add(name)
-                logger.warning(
-                    f"Leaving out utterance {name}: it {fault}",
-                    main_process_only=False,
-                )
+                logger.warning(f"Leaving out utterance {name}: it {fault}")
         return len(faults)
 
     def keep_good(self, dataset, fault_of):

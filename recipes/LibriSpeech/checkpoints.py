@@ -11,7 +11,12 @@ from pathlib import Path
 
 from speechbrain.utils.checkpoints import METAFNAME, ckpt_recency
 from speechbrain.utils.logger import get_logger
-from whole_files import sync, write_atomically, written_atomically
+from whole_files import (
+    naming,
+    sync,
+    write_atomically,
+    written_atomically,
+)
 
 logger = get_logger(__name__)
 
@@ -19,8 +24,41 @@ COMPLETE = "COMPLETE"
 """Name of the file that lists the others of a checkpoint."""
 
 
-class CheckpointError(RuntimeError):
-    """A checkpoint that cannot be written."""
+def write_checkpoint(checkpointer, meta, end_of_epoch=True, **keep):
+    """Saves a checkpoint to its end, and deletes what is surplus then.
+
+    Arguments
+    ---------
+    checkpointer : speechbrain.utils.checkpoints.Checkpointer
+        Holds the checkpoints.
+    meta : dict
+        Values by which checkpoints are found and compared.
+    end_of_epoch : bool
+        Whether an epoch has ended.
+    **keep : dict
+        What to keep, as for :func:`delete_surplus`.
+
+    Raises
+    ------
+    whole_files.WriteError
+        If the checkpoint cannot be written, as on a full disk. Nothing of it
+        stays, and those before it do.
+    """
+    folder = checkpointer.checkpoints_dir
+    before = set(folder.iterdir())
+    try:
+        # torch.save tells of a full disk by a RuntimeError
+        with naming(folder, RuntimeError):
+            checkpoint = checkpointer.save_checkpoint(
+                meta=meta, end_of_epoch=end_of_epoch
+            )
+            mark_complete(checkpoint.path)
+            remove_incomplete(checkpointer)
+            delete_surplus(checkpointer, **keep)
+    finally:
+        for path in set(folder.glob("CKPT+*")) - before:
+            if fault_of_checkpoint(path) is not None:
+                shutil.rmtree(path, ignore_errors=True)
 
 
 def mark_complete(folder):

@@ -11,7 +11,7 @@ import math
 import sys
 from pathlib import Path
 
-from whole_files import write_atomically, written_atomically
+from whole_files import naming, write_atomically, written_atomically
 
 from speechbrain_llsa.commands.parser import OneLineParser
 
@@ -63,11 +63,17 @@ class CurveLog:
             Optimiser steps done when it was measured.
         **values : float
             The measured values by name.
+
+        Raises
+        ------
+        whole_files.WriteError
+            If it cannot be written.
         """
         line = json.dumps({"split": split, "step": step, **values})
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with open(self.path, "a", encoding="utf-8") as stream:
-            stream.write(line + "\n")
+        with naming(self.path):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with open(self.path, "a", encoding="utf-8") as stream:
+                stream.write(line + "\n")
 
     def read(self):
         """Reads all lines; one cut short by a crash, or of something else,

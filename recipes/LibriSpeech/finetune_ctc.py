@@ -21,9 +21,10 @@ import speechbrain as sb
 import torch
 from bad_utterances import BadUtterances
 from error_rates import compare_offline_and_streamed, format_error_rates
+from ranks import on_main
 from recipe import begin_recipe, exit_on_bad_input, train
 from speechbrain.nnet.losses import ctc_loss
-from speechbrain.utils.distributed import if_main_process, run_on_main
+from speechbrain.utils.distributed import if_main_process
 from speechbrain.utils.logger import get_logger
 from speechbrain.utils.metric_stats import ErrorRateStats
 from training import StreamingBrain
@@ -33,7 +34,7 @@ from training_data import (
     shortest_duration,
 )
 from units import encode, make_tokenizer
-from whole_files import write_atomically
+from whole_files import naming, write_atomically
 
 from speechbrain_llsa.inference.asr import StreamingASR
 from speechbrain_llsa.inference.folder import write_streaming_folder
@@ -173,17 +174,17 @@ class FinetuneBrain(StreamingBrain):
                 tokens.cpu(), unit_counts, lengths.tolist(), strict=True
             )
         ]
-        if batch.is_empty:
-            return torch.zeros(len(faults), device=self.device).bool()
+        # a batch that is empty has no names
         self.leave_out(
             {
                 name: fault
-                for name, fault in zip(batch.names, faults, strict=True)
+                for name, fault in zip(batch.names, faults, strict=False)
                 if fault is not None
             }
         )
         return torch.tensor(
-            [fault is None for fault in faults], device=self.device
+            [fault is None and not batch.is_empty for fault in faults],
+            device=self.device,
         )
 
     def on_stage_start(self, stage, epoch=None):
@@ -299,7 +300,7 @@ def run_on_all(function, *arguments):
         nonlocal result
         result = function(*arguments)
 
-    run_on_main(call)
+    on_main(call)
     return function(*arguments) if result is None else result
 
 
@@ -394,9 +395,10 @@ def evaluate(hparams, tokenizer, datasets):
     output_folder = Path(hparams["output_folder"])
     for unfinished in output_folder.glob(".streaming-*"):
         shutil.rmtree(unfinished)
-    folder = write_streaming_folder(
-        output_folder / "streaming", hparams["model"], tokenizer
-    )
+    folder = output_folder / "streaming"
+    # torch.save tells of a full disk by a RuntimeError
+    with naming(folder, RuntimeError):
+        write_streaming_folder(folder, hparams["model"], tokenizer)
     asr = StreamingASR.from_hparams(folder, trust=True)
     splits = [*hparams["valid_splits"], *hparams["test_splits"]]
     error_rates = {

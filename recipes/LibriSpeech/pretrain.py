@@ -17,8 +17,8 @@ from pathlib import Path
 import speechbrain as sb
 import torch
 from checkpoints import export_parameters
+from ranks import on_main
 from recipe import begin_recipe, exit_on_bad_input, train
-from speechbrain.utils.distributed import run_on_main
 from torch.nn.parallel import DistributedDataParallel
 from training import StreamingBrain
 from training_data import (
@@ -129,6 +129,7 @@ class PretrainBrain(StreamingBrain):
         )
         self.measure(
             stage,
+            weight=float(not batch.is_empty),
             diversity_loss=outputs["diversity_loss"],
             code_perplexity=outputs["code_perplex"],
             probability_perplexity=outputs["prob_perplex"],
@@ -243,14 +244,12 @@ def run(brain, datasets):
     """
     hparams = vars(brain.hparams)
     train(brain, hparams, *datasets)
-    run_on_main(
+    on_main(
         export_parameters,
-        kwargs={
-            "checkpointer": hparams["checkpointer"],
-            "names": ["latent_extractor", "latent_encoder"],
-            "folder": Path(hparams["output_folder"], "pretrained"),
-            "max_key": "accuracy",
-        },
+        checkpointer=hparams["checkpointer"],
+        names=["latent_extractor", "latent_encoder"],
+        folder=Path(hparams["output_folder"], "pretrained"),
+        max_key="accuracy",
     )
     return brain
 

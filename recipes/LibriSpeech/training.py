@@ -12,14 +12,14 @@ open, and nothing about how a recipe is written:
 - batches differ from epoch to epoch; a step limit is an integer;
 - a checkpoint cut short by a crash is passed over;
 - bad utterances are left out and counted, or an error;
-- with several ranks, gradients are those of one process on the joined batch;
+- with several ranks, gradients are those of one process on the joined batch,
+  and an error of one is raised by all;
 - values are averaged over ranks, logged by one, and drawn.
 """
 
 import json
 import math
 import random
-import shutil
 import time
 from pathlib import Path
 
@@ -27,31 +27,20 @@ import numpy as np
 import speechbrain as sb
 import torch
 from bad_utterances import BadUtteranceError, BadUtterances
-from checkpoints import (
-    CheckpointError,
-    delete_surplus,
-    fault_of_checkpoint,
-    is_complete,
-    mark_complete,
-    remove_incomplete,
-    set_incomplete_aside,
-)
+from checkpoints import is_complete, set_incomplete_aside, write_checkpoint
 from curves import CurveLog, draw_curves
+from ranks import join_faults, on_main
 from speechbrain.core import INTRA_EPOCH_CKPT_FLAG
 from speechbrain.utils.checkpoints import (
     mark_as_loader,
     mark_as_saver,
     register_checkpoint_hooks,
 )
-from speechbrain.utils.distributed import (
-    get_rank,
-    if_main_process,
-    is_distributed_initialized,
-    run_on_main,
-)
+from speechbrain.utils.distributed import get_rank, is_distributed_initialized
 from speechbrain.utils.logger import get_logger
 from training_arguments import check_max_grad_norm, check_optimizer_step_limit
 from training_data import RankBatchSampler
+from whole_files import naming
 
 from speechbrain_llsa.lobes.ranks import rank_count, sum_over_ranks
 
@@ -201,7 +190,7 @@ class StreamingBrain(sb.Brain):
             As for ``speechbrain.Brain.fit``.
         """
         super().fit(self._epochs_left(epoch_counter), *args, **kwargs)
-        self._draw_curves(every_seconds=0)
+        on_main(self._draw_curves, every_seconds=0)
 
     def _epochs_left(self, epoch_counter):
         iterator = iter(epoch_counter)
@@ -249,14 +238,13 @@ class StreamingBrain(sb.Brain):
         self._wrap_distributed()
         self.init_optimizers()
         checkpoint = self._recover_complete()
-        if if_main_process():
-            within_epoch = checkpoint is not None and self.step > 0
-            self.curve_log.rewind(self.optimizer_step, within_epoch)
+        within_epoch = checkpoint is not None and self.step > 0
+        on_main(self.curve_log.rewind, self.optimizer_step, within_epoch)
 
     def _recover_complete(self, **best):
         if self.checkpointer is None:
             return None
-        run_on_main(set_incomplete_aside, args=[self.checkpointer])
+        on_main(set_incomplete_aside, self.checkpointer)
         return self.checkpointer.recover_if_possible(
             ckpt_predicate=is_complete, **best
         )
@@ -345,13 +333,22 @@ class StreamingBrain(sb.Brain):
 
     def leave_out(self, faults):
         """Counts bad utterances of an epoch, and names each once, or raises.
+        Every rank must call it.
 
         Arguments
         ---------
         faults : dict of str to str
-            What is wrong, by the name of the utterance.
+            What is wrong, by the name of the utterance, as this rank has found
+            it.
+
+        Raises
+        ------
+        BadUtteranceError
+            If there is any on any rank, and they are not to be skipped.
         """
-        self.skips["utterances"] += self.bad_utterances.report(faults)
+        self.skips["utterances"] += self.bad_utterances.report(
+            join_faults(faults)
+        )
 
     def joined_share(self, stage, weight):
         """What to multiply the mean loss of this rank by, so that gradients,
@@ -447,7 +444,7 @@ class StreamingBrain(sb.Brain):
         )
         if self.skips["nonfinite_steps"] > self.nonfinite_patience:
             raise ValueError(
-                f"gradients: got {self.skips['nonfinite_steps']:g} steps not "
+                f"gradients: got {self.skips['nonfinite_steps']} steps not "
                 f"finite in epoch {self.epoch}, allowed are "
                 f"{self.nonfinite_patience} (nonfinite_patience)"
             )
@@ -494,17 +491,25 @@ class StreamingBrain(sb.Brain):
     def _log_step(self):
         values = self.step_averages.read()
         self.step_averages = Averages()
-        if if_main_process():
-            self.curve_log.append(
-                "train", self.optimizer_step, epoch=self.epoch, **values
-            )
-        steps_logger = getattr(self.hparams, "train_steps_logger", None)
-        if steps_logger is not None:
-            steps_logger.log_stats(
-                {"epoch": self.epoch, "step": self.optimizer_step},
-                train_stats=values,
-                verbose=False,
-            )
+        on_main(self._write_step, values)
+
+    def _write_step(self, values):
+        self.curve_log.append(
+            "train", self.optimizer_step, epoch=self.epoch, **values
+        )
+        self._write_stats(
+            "train_steps_logger",
+            {"epoch": self.epoch, "step": self.optimizer_step},
+            train_stats=values,
+            verbose=False,
+        )
+
+    def _write_stats(self, logger_name, *args, **kwargs):
+        """Calls a logger of the host, if the recipe has it."""
+        stats_logger = getattr(self.hparams, logger_name, None)
+        if stats_logger is not None:
+            with naming(getattr(stats_logger, "save_file", logger_name)):
+                stats_logger.log_stats(*args, **kwargs)
 
     def end_epoch(self, num_to_keep=1, max_keys=(), min_keys=()):
         """Logs an epoch, draws the curves and saves a checkpoint.
@@ -527,24 +532,7 @@ class StreamingBrain(sb.Brain):
         """
         train = self.stage_averages[sb.Stage.TRAIN].read()
         valid = self.stage_averages[sb.Stage.VALID].read()
-        self._report_skips()
-        if if_main_process():
-            self.curve_log.append(
-                "valid", self.optimizer_step, epoch=self.epoch, **valid
-            )
-        self._draw_curves()
-        stage_logger = getattr(self.hparams, "train_stage_logger", None)
-        if stage_logger is not None:
-            rate = self.optimizer.param_groups[0]["lr"]
-            stage_logger.log_stats(
-                {
-                    "epoch": self.epoch,
-                    "step": self.optimizer_step,
-                    "learning_rate": rate,
-                },
-                train_stats=train,
-                valid_stats=valid,
-            )
+        on_main(self._write_epoch, train, valid)
         if self.checkpointer is not None:
             self._save_checkpoint(
                 valid,
@@ -554,20 +542,30 @@ class StreamingBrain(sb.Brain):
             )
         return valid
 
-    def _report_skips(self):
-        """Says how much the epoch has left out, on all ranks."""
-        utterances = float(
-            sum_over_ranks(torch.tensor(self.skips["utterances"]))
-        )
-        if utterances or self.skips["steps"]:
+    def _write_epoch(self, train, valid):
+        if self.skips["utterances"] or self.skips["steps"]:
             logger.warning(
-                f"Epoch {self.epoch} left out {utterances:g} bad utterances "
-                f"and {self.skips['steps']:g} optimiser steps"
+                f"Epoch {self.epoch} left out {self.skips['utterances']} bad "
+                f"utterances and {self.skips['steps']} optimiser steps"
             )
+        self.curve_log.append(
+            "valid", self.optimizer_step, epoch=self.epoch, **valid
+        )
+        self._draw_curves()
+        self._write_stats(
+            "train_stage_logger",
+            {
+                "epoch": self.epoch,
+                "step": self.optimizer_step,
+                "learning_rate": self.optimizer.param_groups[0]["lr"],
+            },
+            train_stats=train,
+            valid_stats=valid,
+        )
 
     def check_loss_isfinite(self, loss):
         """Names the utterances of a loss that is not finite. Its step will be
-        left out.
+        left out. Every rank must call it.
 
         Arguments
         ---------
@@ -579,20 +577,25 @@ class StreamingBrain(sb.Brain):
         BadUtteranceError
             If bad utterances are not to be skipped.
         """
-        if torch.isfinite(loss):
-            return
         names = ", ".join(self.batch_names) or "unknown utterances"
-        message = f"The loss of batch {self.step} is not finite: {names}"
+        found = join_faults(
+            {} if torch.isfinite(loss) else {names: "gives such a loss"}
+        )
+        if not found:
+            return
+        message = (
+            f"The loss of batch {self.step} is not finite: {', '.join(found)}"
+        )
         if self.bad_utterances.on_bad_utterance == "error":
             raise BadUtteranceError(f"on_bad_utterance: {message}")
-        logger.warning(message, main_process_only=False)
+        logger.warning(message)
         if self.scaler.is_enabled():
-            super().check_loss_isfinite(loss)
+            super().check_loss_isfinite(torch.tensor(float("nan")))
 
     def _draw_curves(self, every_seconds=60):
         """Drawing takes seconds, and epochs may be short."""
         now = time.monotonic()
-        if if_main_process() and now - self.time_drawn >= every_seconds:
+        if now - self.time_drawn >= every_seconds:
             draw_curves(self.curve_log.read(), self.curve_picture)
             self.time_drawn = now
 
@@ -602,7 +605,7 @@ class StreamingBrain(sb.Brain):
         return should_save and self.step % self.grad_accumulation_factor == 0
 
     def _save_intra_epoch_ckpt(self):
-        self._draw_curves()
+        on_main(self._draw_curves)
         self._save_checkpoint(
             {INTRA_EPOCH_CKPT_FLAG: True},
             end_of_epoch=False,
@@ -613,45 +616,10 @@ class StreamingBrain(sb.Brain):
         self.shared_sums = {
             "step_sums": self.step_averages.rank_share(),
             "train_sums": self.stage_averages[sb.Stage.TRAIN].rank_share(),
-            "skips": self._shared_skips(),
         }
-        before = set(self.checkpointer.checkpoints_dir.iterdir())
-        try:
-            checkpoint = self.checkpointer.save_checkpoint(
-                meta=meta, end_of_epoch=end_of_epoch
-            )
-            # by one rank: each would list the folder at another moment, and
-            # those that find other checkpoints to delete wait for ever
-            run_on_main(self._complete_checkpoint, args=[checkpoint, keep])
-        except (OSError, RuntimeError) as error:
-            self._give_up_saving(before, error)
-
-    def _complete_checkpoint(self, checkpoint, keep):
-        mark_complete(checkpoint.path)
-        remove_incomplete(self.checkpointer)
-        delete_surplus(self.checkpointer, **keep)
-
-    def _give_up_saving(self, before, error):
-        """Removes what was written of a checkpoint, as a disk may be full."""
-        folder = self.checkpointer.checkpoints_dir
-        if if_main_process():
-            for path in set(folder.glob("CKPT+*")) - before:
-                if fault_of_checkpoint(path) is not None:
-                    shutil.rmtree(path, ignore_errors=True)
-        free_megabytes = shutil.disk_usage(folder).free / 1e6
-        raise CheckpointError(
-            f"save_folder: could not write a checkpoint of step "
-            f"{self.optimizer_step} to {folder}, where {free_megabytes:.1f} MB "
-            f"are free: {' '.join(str(error).split())[:300]}. The checkpoints "
-            "before it are whole: the same command resumes from the newest"
-        ) from error
-
-    def _shared_skips(self):
-        utterances = sum_over_ranks(torch.tensor(self.skips["utterances"]))
-        return {
-            **self.skips,
-            "utterances": float(utterances) / rank_count(),
-        }
+        # by one rank: each would list the folder at another moment, and those
+        # that find other checkpoints to delete wait for ever
+        on_main(write_checkpoint, self.checkpointer, meta, end_of_epoch, **keep)
 
     @mark_as_saver
     def _save_progress(self, path):
@@ -659,6 +627,7 @@ class StreamingBrain(sb.Brain):
             "step": self.step,
             "avg_train_loss": self.avg_train_loss,
             "optimizer_step": self.optimizer_step,
+            "skips": self.skips,
             **self.shared_sums,
         }
         Path(path).write_text(json.dumps(progress), encoding="utf-8")
@@ -677,6 +646,6 @@ class StreamingBrain(sb.Brain):
 
 
 def _no_skips():
-    """What an epoch has left out so far: utterances on this rank; optimiser
-    steps, and those with gradients that are not finite, on all ranks."""
-    return {"utterances": 0.0, "steps": 0.0, "nonfinite_steps": 0.0}
+    """What an epoch has left out so far, on all ranks: utterances, optimiser
+    steps, and those of them with gradients that are not finite."""
+    return {"utterances": 0, "steps": 0, "nonfinite_steps": 0}

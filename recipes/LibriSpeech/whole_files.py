@@ -1,11 +1,57 @@
-"""Files and folders that are whole or not there, whenever a process dies."""
+"""Files and folders that are whole or not there, whenever a process dies or
+a disk is full."""
 
 import os
 import shutil
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from speechbrain_llsa.inference.reason import reason
+
 _SCRATCH = ".part"
+
+
+class WriteError(OSError):
+    """A file or folder that cannot be written, as on a full disk."""
+
+
+@contextmanager
+def naming(path, *others):
+    """Names what could not be written, and how much room there is for it.
+
+    Arguments
+    ---------
+    path : str or pathlib.Path
+        What is written.
+    *others : type
+        Errors that tell of a full disk besides ``OSError``.
+
+    Raises
+    ------
+    WriteError
+        If it cannot be written.
+
+    Example
+    -------
+    >>> with naming("nowhere/example.txt"):
+    ...     open("nowhere/example.txt", "w")
+    Traceback (most recent call last):
+    ...
+    whole_files.WriteError: could not write nowhere/example.txt: [Errno 2] No \
+such file or directory: 'nowhere/example.txt'
+    """
+    try:
+        yield
+    except WriteError:
+        raise
+    except (OSError, *others) as error:
+        room = ""
+        with suppress(OSError):
+            free = shutil.disk_usage(Path(path).parent).free
+            room = f", where {free / 1e6:.1f} MB are free"
+        raise WriteError(
+            f"could not write {path}{room}: {reason(error)}"
+        ) from error
 
 
 def write_atomically(path, content):
@@ -45,6 +91,11 @@ def written_atomically(path):
         Where to write; it does not exist yet. After an error it is removed,
         and what was there before stays.
 
+    Raises
+    ------
+    WriteError
+        If it cannot be written.
+
     Example
     -------
     >>> folder = getfixture("tmp_path") / "example"
@@ -55,10 +106,9 @@ def written_atomically(path):
     ['one.txt']
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     scratch = path.with_name(f".{path.name}{_SCRATCH}")
-    _remove(scratch)
-    try:
+    with naming(path), _removed_at_last(scratch):
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield scratch
         for written in (*scratch.rglob("*"), scratch):
             sync(written)
@@ -72,8 +122,15 @@ def written_atomically(path):
         else:
             scratch.replace(path)
         sync(path.parent)
+
+
+@contextmanager
+def _removed_at_last(path):
+    _remove(path)
+    try:
+        yield
     finally:
-        _remove(scratch)
+        _remove(path)
 
 
 def sync(path):

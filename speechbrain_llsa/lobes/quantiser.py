@@ -42,7 +42,12 @@ class JointVectorQuantizer(GumbelVectorQuantizer):
             frames, vq_dim); ``prob_perplex``, here of the joined batch;
             ``code_perplexity``, ``temp`` and ``num_vars``.
         """
-        result = super().forward(x)
+        if x.shape[1]:
+            result = super().forward(x)
+        else:
+            # the host's class needs a frame
+            result = super().forward(x.new_zeros(len(x), 1, x.shape[2]))
+            result["x"] = result["x"][:, :0]
         if self.training and rank_count() > 1:
             result["prob_perplex"] = self._joint_perplexity(x)
         return result
@@ -51,7 +56,7 @@ class JointVectorQuantizer(GumbelVectorQuantizer):
         logits = self.weight_proj(x.reshape(-1, x.shape[-1])).float()
         # (frames of all rows, groups, num_vars) -> (groups, num_vars)
         own = torch.softmax(
-            logits.view(len(logits), self.groups, -1), dim=-1
+            logits.view(len(logits), self.groups, self.num_vars), dim=-1
         ).sum(dim=0)
         frames = sum_over_ranks(own.new_tensor(float(len(logits))))
         # the gradients of all ranks are averaged, and are to be added up

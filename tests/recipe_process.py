@@ -18,7 +18,18 @@ RECIPES = ROOT / "recipes" / "LibriSpeech"
 FULL = Path("/dev/full")
 
 _CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["recipe_process", "finetune_ctc", "pretrain"])
+_CONTEXT.set_forkserver_preload(
+    [
+        "recipe_process",
+        "finetune_ctc",
+        "pretrain",
+        # imported late, by optimisers and pictures
+        "torch._dynamo",
+        "torch.nn.parallel",
+        "matplotlib.backends.backend_agg",
+        "matplotlib.figure",
+    ]
+)
 
 MODEL = {
     "num_layers": 1,

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from recipe_process import RECIPES, command_line
+from recipe_process import RECIPES, command_line, damage
 
 sys.path.insert(0, str(RECIPES))
 
@@ -27,11 +27,13 @@ RUNS = {"pretrain": pretrain, "finetune_ctc": finetune_ctc}
 
 @pytest.fixture(scope="module", autouse=True)
 def no_environment():
-    """Listing the installed packages takes seconds for each run."""
+    """Listing the installed packages takes seconds for each run, and so do
+    pictures."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
             "speechbrain.utils.logger.get_environment_description", str
         )
+        patch.setattr("training.draw_curves", lambda entries, path: None)
         yield
 
 
@@ -43,14 +45,6 @@ def corpus(digits_corpus, tmp_path):
 
 def files(corpus, split="train"):
     return sorted((corpus / split).rglob("*.flac"))
-
-
-def damage(path):
-    """Zeros in the middle: its header and its end are as before."""
-    content = bytearray(path.read_bytes())
-    middle = len(content) // 2
-    content[middle : middle + 200] = bytes(200)
-    path.write_bytes(content)
 
 
 def set_transcript(path, words):

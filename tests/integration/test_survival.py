@@ -15,24 +15,35 @@ from pathlib import Path
 
 import pytest
 import torch
-from recipe_process import RECIPES, Process, command_line, run_recipe
+from recipe_process import (
+    FULL,
+    Process,
+    command_line,
+    run_recipe,
+    run_until_full,
+)
 
 from speechbrain_llsa.inference.asr import StreamingASR
 
 INTERVAL_STEPS = 2
 STEPS = {"pretrain": 12, "finetune_ctc": 9}
 SPLITS = ("valid", "test")
+WHOLE_SECONDS = 3.0
+"""About as long as a run takes."""
 
 
-def start(recipe, corpus, output, **options):
-    line = command_line(
+def toy_line(recipe, corpus, output):
+    return command_line(
         recipe,
         corpus,
         output,
         optimizer_step_limit=STEPS[recipe],
         ckpt_interval_steps=INTERVAL_STEPS,
-        **options.pop("overrides", {}),
     )
+
+
+def start(recipe, corpus, output, **options):
+    line = toy_line(recipe, corpus, output)
     log = Path(f"{output}.log")
     return Process(run_recipe, recipe, line, log=log, **options)
 
@@ -80,6 +91,9 @@ def exports(output):
 def moment_comes(phase, output, begun, lines, draw):
     """A function that says whether it is time to kill."""
     output = Path(output)
+    if phase == "any":
+        wait = draw.uniform(0, WHOLE_SECONDS)
+        return lambda: time.monotonic() - begun > wait
     if phase == "starting":
         wait = draw.uniform(0, 1)
         return lambda: time.monotonic() - begun > wait
@@ -124,8 +138,13 @@ def check_whole(output):
     """Everything in the folder is complete, or is not there."""
     output = Path(output)
     for name in complete_checkpoints(output):
-        for path in (output / "save" / name).glob("*encoder*.ckpt"):
-            torch.load(path, weights_only=True)
+        for path in (output / "save" / name).iterdir():
+            content = path.read_bytes()
+            assert content, path
+            if content.startswith(b"PK"):
+                torch.load(path, weights_only=True)
+            elif path.name in ("brain.ckpt", "COMPLETE"):
+                json.loads(content)
     pretrained = output / "pretrained"
     if pretrained.exists():
         for name in ("latent_extractor", "latent_encoder"):
@@ -144,12 +163,17 @@ def check_whole(output):
 
 
 def check_same(output, expected):
-    """Curves and weights are those of the uninterrupted run, to 1e-5."""
+    """Curves and weights are those of the uninterrupted run, to 1e-5; gives
+    the largest difference of a value in the curves."""
     given, wanted = curves(output), curves(expected)
     assert len(given) == len(wanted)
+    largest = 0.0
     for entry, other in zip(given, wanted, strict=True):
         assert entry.pop("split") == other.pop("split")
         assert entry == pytest.approx(other, rel=1e-5, nan_ok=True)
+        largest = max(
+            [largest, *(abs(entry[name] - other[name]) for name in other)]
+        )
     name, _ = list(complete_checkpoints(output).items())[-1]
     other, _ = list(complete_checkpoints(expected).items())[-1]
     pairs = [
@@ -172,6 +196,7 @@ def check_same(output, expected):
             for mode in ("offline", "streamed"):
                 given = error_rates(output)[split][mode]
                 assert given["wer"] == result[mode]["wer"]
+    return largest
 
 
 def error_rates(output):
@@ -183,8 +208,8 @@ def survive(recipe, corpus, folder, expected, kills, seed):
     many steps it cost."""
     draw = random.Random(seed)
     phases = ["training", "saving", "exporting"]
-    others = ["starting", "training", "saving", "training", "saving"]
-    report, attempts, rounds = [], 0, 0
+    others = ["starting", "training", "saving", "any", "any"]
+    report, differences, attempts, rounds = [], [], 0, 0
     while len(report) < kills:
         rounds += 1
         output = folder / f"round{rounds}"
@@ -202,13 +227,15 @@ def survive(recipe, corpus, folder, expected, kills, seed):
             done = [e["step"] for e in curves(output) if e["split"] == "train"]
             lost = max([saved, *done]) - saved
             assert lost <= INTERVAL_STEPS, (phase, where)
-            report.append({"asked": phase, "killed": where, "lost": lost})
+            report.append(
+                {"asked": phase, "killed": where, "saved": saved, "lost": lost}
+            )
         finish(recipe, corpus, output)
         check_whole(output)
-        check_same(output, expected)
+        differences.append(check_same(output, expected))
         assert not unfinished_checkpoints(output)
         assert not exports(output)
-    return report
+    return report, max(differences)
 
 
 @pytest.fixture(scope="module")
@@ -231,7 +258,7 @@ def test_killed_it_goes_on(recipe, digits_corpus, expected, tmp_path):
     """SIGKILL while training, saving and writing results: nothing is half
     there, at most the work since the last checkpoint is lost, and curves and
     weights become those of the uninterrupted run."""
-    report = survive(
+    report, _ = survive(
         recipe, digits_corpus, tmp_path, expected(recipe), kills=3, seed=1
     )
     assert len(report) == 3
@@ -243,13 +270,14 @@ def test_killed_very_often_it_goes_on(
     recipe, digits_corpus, expected, tmp_path
 ):
     """The same with 24 kills, at random moments of every phase."""
-    report = survive(
+    report, difference = survive(
         recipe, digits_corpus, tmp_path, expected(recipe), kills=24, seed=2
     )
     phases = Counter(entry["killed"] for entry in report)
     assert {"training", "saving"} <= set(phases)
     summary = {
         "kills": len(report),
+        "largest_difference_of_the_curves": difference,
         "phases": phases,
         "lost_steps": Counter(str(entry["lost"]) for entry in report),
         "each": report,
@@ -317,40 +345,97 @@ def test_a_full_disk_is_named_and_costs_one_checkpoint(
     process = start("pretrain", digits_corpus, output, file_bytes=30_000)
     assert process.wait() == 1
     log = process.log.read_text()
-    assert "CheckpointError: save_folder: could not write a checkpoint" in log
+    assert f"WriteError: could not write {output / 'save'}, where " in log
     assert not unfinished_checkpoints(output)
     finish("pretrain", digits_corpus, output)
     check_same(output, expected("pretrain"))
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(not FULL.exists(), reason="there is no /dev/full")
+@pytest.mark.parametrize(
+    ("name", "step"),
+    [
+        ("curves.jsonl", 5),
+        ("train_steps_log.txt", 6),
+        ("train_stage_log.txt", 7),
+        ("log.txt", 8),
+    ],
+)
+def test_a_full_disk_is_named_for_each_log(
+    name, step, digits_corpus, expected, tmp_path
+):
+    """A log that cannot be written ends the training with an error that names
+    it; the checkpoints are whole, and it goes on from them."""
+    output = tmp_path / "output"
+    process = Process(
+        run_until_full,
+        "pretrain",
+        toy_line("pretrain", digits_corpus, output),
+        name,
+        step,
+        log=tmp_path / "log",
+    )
+    assert process.wait() == 1
+    path = output / name if name == "log.txt" else FULL
+    error = f"WriteError: could not write {path}, where "
+    log = process.log.read_text()
+    assert error in log.strip().splitlines()[-1]
+    assert "No space left on device" in log.strip().splitlines()[-1]
+    assert complete_checkpoints(output)
+    assert not unfinished_checkpoints(output)
+    check_whole(output)
+    finish("pretrain", digits_corpus, output)
+    check_same(output, expected("pretrain"))
+
+
 @pytest.mark.long
-def test_a_disk_that_fills_up(digits_corpus, expected, tmp_path):
-    """The same on a small file system that is really full, after the first
-    checkpoints have fitted."""
+@pytest.mark.parametrize("recipe", STEPS)
+def test_a_disk_that_fills_up(recipe, digits_corpus, expected, tmp_path):
+    """The same on a small file system that is really full from some moment on,
+    ten times."""
+    expected = expected(recipe)
     disk = tmp_path / "disk"
     disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(disk)]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(disk)]
     if subprocess.run(mount, capture_output=True).returncode:
         pytest.skip("file systems cannot be mounted here")
+    draw = random.Random(3)
+    ended = Counter()
     try:
         ballast = disk / "ballast"
         output = disk / "output"
-        process = start("pretrain", digits_corpus, output)
-        while process.is_running and not complete_checkpoints(output):
-            time.sleep(0.0005)
-        with pytest.raises(OSError), open(ballast, "wb", 0) as stream:
-            while True:
-                stream.write(bytes(4096))
-        assert process.wait() == 1
-        log = process.log.read_text()
-        assert "No space left on device" in log
-        assert complete_checkpoints(output)
-        check_whole(output)
-        ballast.unlink()
-        finish("pretrain", digits_corpus, output)
-        check_same(output, expected("pretrain"))
+        for number in range(10):
+            process = Process(
+                run_recipe,
+                recipe,
+                toy_line(recipe, digits_corpus, output),
+                log=tmp_path / f"log{number}",
+            )
+            wait = draw.uniform(0.2, WHOLE_SECONDS)
+            begun = time.monotonic()
+            while process.is_running and time.monotonic() - begun < wait:
+                time.sleep(0.01)
+            with pytest.raises(OSError), open(ballast, "wb", 0) as stream:
+                while True:
+                    stream.write(bytes(256))
+            status = process.wait()
+            last = process.log.read_text().strip().splitlines()[-1]
+            if status:
+                assert "No space left on device" in last, last
+                assert last.startswith(("whole_files.WriteError", "OSError"))
+            ended[(status, last.split(":")[0])] += 1
+            check_whole(output)
+            ballast.unlink()
+            if not status:
+                check_same(output, expected)
+                shutil.rmtree(output)
+        finish(recipe, digits_corpus, output)
+        check_same(output, expected)
     finally:
         subprocess.run(["umount", str(disk)], check=True)
+    print(ended)
+    assert any(status for status, _ in ended)
 
 
 def test_exports_replace_a_folder_as_a_whole(tmp_path, recipes_path):
@@ -367,4 +452,3 @@ def test_exports_replace_a_folder_as_a_whole(tmp_path, recipes_path):
         raise KeyError
     assert [path.name for path in tmp_path.iterdir()] == ["pretrained"]
     assert (folder / "one").read_text() == "old"
-    assert RECIPES.is_dir()

@@ -109,6 +109,22 @@ def train(recipe, arguments):
     importlib.import_module(recipe).run(brain, datasets)
 
 
+def train_with_an_infinite_loss(recipe, arguments, rank, step):
+    """Runs a recipe; the loss of one rank is infinite after some steps."""
+    brain, datasets = _prepare(recipe, arguments)
+    compute_objectives = brain.compute_objectives
+
+    def infinite(outputs, batch, stage):
+        loss = compute_objectives(outputs, batch, stage)
+        is_now = stage.name == "TRAIN" and brain.optimizer_step == step
+        if is_now and os.environ["RANK"] == str(rank):
+            return loss * float("inf")
+        return loss
+
+    brain.compute_objectives = infinite
+    importlib.import_module(recipe).run(brain, datasets)
+
+
 class JoinedBatchSampler:
     """As many batches of a sampler as there are ranks, as one; the last one is
     filled up with the first."""

@@ -19,6 +19,7 @@ from joined_training import (
     run_ranks,
     start_ranks,
     train,
+    train_with_an_infinite_loss,
     write_gradients,
 )
 from recipe_process import (
@@ -232,6 +233,34 @@ def test_an_utterance_that_one_rank_cannot_read_can_be_an_error(
     ):
         assert "BadUtteranceError: on_bad_utterance: got" in text
         assert str(bad) in text
+
+
+@pytest.mark.slow
+def test_a_loss_that_is_not_finite_on_one_rank(digits_corpus, tmp_path):
+    """All ranks leave the step out, and log.txt names the utterances of the
+    other rank; or all end with an error that does."""
+    skip, error = (
+        line(
+            "pretrain",
+            digits_corpus,
+            tmp_path / mode,
+            on_bad_utterance=mode,
+            optimizer_step_limit=3,
+            seconds_per_batch=6,
+        )
+        for mode in ("skip", "error")
+    )
+    arguments = (train_with_an_infinite_loss, "pretrain")
+    status, logs = run_ranks(*arguments, skip, 1, 1, log=tmp_path / "log")
+    assert status == [0, 0], logs
+    log = (tmp_path / "skip" / "log.txt").read_text()
+    assert log.count("The loss of batch 2 is not finite: ") == 1
+    assert "left out 0 bad utterances and 1 optimiser steps" in log
+    for entry in curves(tmp_path / "skip"):
+        assert entry["split"] == "train" or entry["loss"] == entry["loss"]
+    for text in fail_together(*arguments, error, 1, 1, log=tmp_path / "log2"):
+        assert "The loss of batch 2 is not finite: " in text
+        assert ".flac" in text
 
 
 @pytest.mark.slow

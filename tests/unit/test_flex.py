@@ -267,6 +267,32 @@ def test_traced_once_for_all_lengths(monkeypatch, attention):
     assert len(graphs) == 1
 
 
+def test_many_geometries(monkeypatch):
+    """A model that is trained for many geometries compiles for each hop, above
+    PyTorch's limit, and not again."""
+    graphs = []
+
+    def count(module, example_inputs):
+        graphs.append(module)
+        return module.forward
+
+    torch._dynamo.reset()
+    kernel = torch.compile(
+        torch_flex.flex_attention, dynamic=True, fullgraph=True, backend=count
+    )
+    monkeypatch.setattr(flex, "_kernel", lambda: kernel)
+    monkeypatch.setattr(torch._dynamo.config, "recompile_limit", 2)
+    compiled = []
+    for _ in range(2):
+        for hop, look_ahead in ((1, 4), (2, 4), (3, 2), (4, 9)):
+            geometry = StreamGeometry(9, look_ahead, hop)
+            for inputs, end in batches("llsa", geometry, [(3, 40)]):
+                attend_flex(inputs, geometry, "llsa", end)
+        compiled.append(len(graphs))
+    assert compiled == [4, 4]
+    assert torch._dynamo.config.recompile_limit == 2
+
+
 def test_geometry_is_compiled_as_constants(monkeypatch):
     """The kernel takes no expression of symbols, as -look_back would be: what
     the mask captures besides tensors are lengths."""

@@ -152,6 +152,7 @@ def _tag(tags, index):
     )
 
 
+# for all lengths of batches and all geometries of a training
 @lru_cache(maxsize=1024)
 def _layout(blocks, geometry, attention, device):
     """Tags of the queries, the order of the keys, and the blocks in which

@@ -10,6 +10,8 @@ open, and nothing about how a recipe is written:
 - gradients of all parameter groups are clipped; steps with gradients that are
   not finite are left out;
 - batches differ from epoch to epoch; a step limit is an integer;
+- each batch takes one of the geometries that the encoder is trained for, by
+  seed and step alone;
 - a checkpoint cut short by a crash is passed over;
 - bad utterances are left out and counted, or an error;
 - with several ranks, gradients are those of one process on the joined batch,
@@ -21,6 +23,7 @@ import json
 import math
 import random
 import time
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -147,8 +150,9 @@ class StreamingBrain(sb.Brain):
     host's loggers (optional); ``lr_scheduler`` (optional), called with the
     optimiser and the number of the step to come, from 1 on, before that step;
     ``max_grad_norm`` (0 or less: no clipping); ``optimizer_step_limit``;
-    ``on_bad_utterance`` (optional), "skip" or "error"; and the host's other
-    run options.
+    ``encoder`` (optional), which says for :meth:`geometry` what there is to
+    choose from; ``on_bad_utterance`` (optional), "skip" or "error"; and the
+    host's other run options.
 
     Arguments are those of ``speechbrain.Brain``. Pass ``run_opts`` as
     ``training_arguments.parse_arguments`` gives them.
@@ -176,6 +180,7 @@ class StreamingBrain(sb.Brain):
         self.shared_sums = {}
         self.step_averages = Averages()
         self.stage_averages = {stage: Averages() for stage in sb.Stage}
+        self.geometry_counts = Counter()
         self.train_generator = None
         self.time_drawn = time.monotonic()
 
@@ -232,6 +237,34 @@ class StreamingBrain(sb.Brain):
         self.train_sampler = RankBatchSampler(loader_kwargs["batch_sampler"])
         return {**loader_kwargs, "batch_sampler": self.train_sampler}
 
+    def geometry(self, stage):
+        """The geometry of a batch. In training it is one of those that the
+        encoder is trained for: drawn by seed and step, the same on all ranks,
+        and so that each comes as often as the others. Otherwise it is the
+        encoder's default one.
+
+        Arguments
+        ---------
+        stage : speechbrain.Stage
+            What the batch is for.
+
+        Returns
+        -------
+        speechbrain_llsa.geometry.StreamGeometry
+        """
+        encoder = self.hparams.encoder
+        if stage != sb.Stage.TRAIN:
+            return encoder.geometry
+        # batches that make one optimiser step may differ
+        batches = self.grad_accumulation_factor
+        number = self.optimizer_step * batches + (self.step - 1) % batches
+        return encoder.geometries.draw(encoder.attention, number, self.seed)
+
+    def _several_geometries(self):
+        encoder = getattr(self.hparams, "encoder", None)
+        geometries = getattr(encoder, "geometries", None)
+        return geometries and len(geometries.all(encoder.attention)) > 1
+
     def on_fit_start(self):
         """Prepares training and loads the newest complete checkpoint."""
         self._compile()
@@ -240,6 +273,13 @@ class StreamingBrain(sb.Brain):
         checkpoint = self._recover_complete()
         within_epoch = checkpoint is not None and self.step > 0
         on_main(self.curve_log.rewind, self.optimizer_step, within_epoch)
+        if self._several_geometries():
+            encoder = self.hparams.encoder
+            choices = map(_name, encoder.geometries.all(encoder.attention))
+            logger.info(
+                f"Each batch is trained with one of: {'; '.join(choices)}. "
+                f"Validation is with {_name(encoder.geometry)}"
+            )
 
     def _recover_complete(self, **best):
         if self.checkpointer is None:
@@ -282,7 +322,7 @@ class StreamingBrain(sb.Brain):
             self.train_generator.manual_seed(int(sequence.generate_state(1)[0]))
 
     def on_fit_batch_start(self, batch, should_step):
-        """Seeds the step and sets its learning rate.
+        """Seeds the step, sets its learning rate and counts its geometry.
 
         Arguments
         ---------
@@ -296,6 +336,8 @@ class StreamingBrain(sb.Brain):
         scheduler = getattr(self.hparams, "lr_scheduler", None)
         if scheduler is not None:
             scheduler(self.optimizer, self.optimizer_step + 1)
+        if self._several_geometries():
+            self.geometry_counts[_name(self.geometry(sb.Stage.TRAIN))] += 1
 
     def fit_batch(self, batch):
         """Trains with the good utterances of a batch.
@@ -494,8 +536,11 @@ class StreamingBrain(sb.Brain):
         on_main(self._write_step, values)
 
     def _write_step(self, values):
+        counts = {}
+        if self.geometry_counts:
+            counts = {"geometry_counts": dict(self.geometry_counts)}
         self.curve_log.append(
-            "train", self.optimizer_step, epoch=self.epoch, **values
+            "train", self.optimizer_step, epoch=self.epoch, **values, **counts
         )
         self._write_stats(
             "train_steps_logger",
@@ -558,6 +603,10 @@ class StreamingBrain(sb.Brain):
                 "epoch": self.epoch,
                 "step": self.optimizer_step,
                 "learning_rate": self.optimizer.param_groups[0]["lr"],
+                **{
+                    f"batches with {name}": count
+                    for name, count in self.geometry_counts.items()
+                },
             },
             train_stats=train,
             valid_stats=valid,
@@ -628,6 +677,7 @@ class StreamingBrain(sb.Brain):
             "avg_train_loss": self.avg_train_loss,
             "optimizer_step": self.optimizer_step,
             "skips": self.skips,
+            "geometry_counts": self.geometry_counts,
             **self.shared_sums,
         }
         Path(path).write_text(json.dumps(progress), encoding="utf-8")
@@ -639,6 +689,7 @@ class StreamingBrain(sb.Brain):
         self.avg_train_loss = progress["avg_train_loss"]
         self.optimizer_step = progress["optimizer_step"]
         self.step_averages.sums = progress["step_sums"]
+        self.geometry_counts = Counter(progress.get("geometry_counts", {}))
         if not end_of_epoch:
             train = self.stage_averages[sb.Stage.TRAIN]
             train.sums = progress["train_sums"]
@@ -649,3 +700,8 @@ def _no_skips():
     """What an epoch has left out so far, on all ranks: utterances, optimiser
     steps, and those of them with gradients that are not finite."""
     return {"utterances": 0, "steps": 0, "nonfinite_steps": 0}
+
+
+def _name(geometry):
+    """What a geometry is called in the logs."""
+    return f"hop {geometry.hop} look_ahead {geometry.look_ahead}"

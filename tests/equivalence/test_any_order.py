@@ -1,10 +1,10 @@
 """Sessions in any order of calls give what offline gives.
 
-Hypothesis drives several sessions of one model at once: it pushes any number
-of samples, takes and restores snapshots (on a second, equal model), forks,
-resets and finishes. Whatever the order, the text, the log-probabilities of all
-frames and the frames where words begin and end are those of the whole signal
-offline.
+Hypothesis drives several sessions of one model at once, each at one of the
+geometries that the model is trained for: it pushes any number of samples,
+takes and restores snapshots (on a second, equal model), forks, resets and
+finishes. Whatever the order, the text, the log-probabilities of all frames and
+the frames where words begin and end are those of the whole signal offline.
 """
 
 from dataclasses import dataclass, field, replace
@@ -122,9 +122,9 @@ class Stream:
 
 
 @torch.no_grad()
-def offline(model, signal):
+def offline(model, signal, geometry):
     """Log-probabilities of the whole signal, (frames, labels)."""
-    return model(signal[None])[0][0]
+    return model(signal[None], geometry=geometry)[0][0]
 
 
 def text_of(log_probs):
@@ -174,8 +174,8 @@ class Sessions(RuleBasedStateMachine):
     @initialize(
         precision=st.sampled_from(list(PRECISIONS)),
         look_back=st.sampled_from([12, 3, 0]),
-        look_ahead=st.integers(0, 9),
-        hop=st.sampled_from([1, 3, 8]),
+        look_ahead=st.sampled_from([(4,), (0, 9), (7, 1, 5)]),
+        hop=st.sampled_from([(1,), (3, 8), (8, 1)]),
         sample_rate=st.sampled_from(RATES),
         samples=st.one_of(st.integers(5000, 60000), HUGE, PUSHES),
     )
@@ -241,9 +241,23 @@ class Sessions(RuleBasedStateMachine):
         stream.pushes.append(piece)
         self.call(stream, stream.session.push, piece, stream.sample_rate)
 
-    @rule(pick=st.integers(0, 1), sample_rate=st.sampled_from(RATES))
-    def begin_another(self, pick, sample_rate):
-        self.add(Stream(Session(self.models[pick], DECODER), sample_rate))
+    @rule(
+        pick=st.integers(0, 1),
+        sample_rate=st.sampled_from(RATES),
+        choice=st.integers(0, 5),
+    )
+    def begin_another(self, pick, sample_rate, choice):
+        choices = self.models[pick].geometries.all(self.attention)
+        session = self.session_like(choices[choice % len(choices)], pick)
+        self.add(Stream(session, sample_rate))
+
+    def session_like(self, geometry, pick=0):
+        return Session(
+            self.models[pick],
+            DECODER,
+            hop=geometry.hop,
+            look_ahead=geometry.look_ahead,
+        )
 
     @rule(pick=st.integers(0, 5))
     def fork(self, pick):
@@ -271,7 +285,7 @@ class Sessions(RuleBasedStateMachine):
         place = pick % len(self.streams)
         session = self.streams[place].session
         session.reset()
-        new = Session(self.models[0], DECODER)
+        new = self.session_like(session.geometry)
         assert session.snapshot() == new.snapshot()
         self.streams[place] = Stream(session, sample_rate)
 
@@ -296,7 +310,9 @@ class Sessions(RuleBasedStateMachine):
 
     def check(self, stream):
         """Everything is as offline."""
-        expected = offline(self.models[0], stream.signal())
+        expected = offline(
+            self.models[0], stream.signal(), stream.session.geometry
+        )
         streamed = torch.cat(stream.log_probs, dim=1)[0]
         assert streamed.shape == expected.shape
         exact = self.precision == "float64"

@@ -86,7 +86,8 @@ def good_folder(pieces=False):
     if pieces:
         model, tokenizer = make_model(labels=18), sentencepieces()
     else:
-        model, tokenizer = make_model(), make_tokenizer()
+        model = make_model(hop=[2, 3], look_ahead=[4, 0])
+        tokenizer = make_tokenizer()
     return write_streaming_folder(folder, model, tokenizer)
 
 

@@ -99,6 +99,34 @@ def test_other_geometries(tmp_path, decoder, attention, geometry, step_frames):
     assert np.abs(streamed - expected[0].numpy()).max() < 1e-4
 
 
+@pytest.mark.slow
+def test_one_geometry_of_many(tmp_path, decoder, capsys):
+    """--hop and --look_ahead choose that of the graph, which has no other."""
+    model = make_model(hop=[2, 1, 5], look_ahead=[4, 0, 7])
+    write_streaming_folder(tmp_path / "model", model, make_tokenizer())
+    line = ["export", "--model", str(tmp_path / "model")]
+    line += ["--out", str(tmp_path / "out"), "--hop=5", "--look_ahead=7"]
+    assert main(line) == 0
+    asr = OnnxStreamingASR.from_folder(tmp_path / "out")
+    geometry = model.geometries.choose(5, 7)
+    assert asr.latency_report().geometry == geometry
+    signal = make_signal(21000)
+    with torch.no_grad():
+        expected, _ = model(signal[None], geometry=geometry)
+    streamed = stream(asr.model, signal, [1, 5000, 77])
+    assert np.abs(streamed - expected[0].numpy()).max() < 1e-4
+    session = asr.session(hop=5, look_ahead=7)
+    session.push(signal.numpy())
+    data = session.snapshot()
+    assert asr.session(data).geometry == geometry
+    with pytest.raises(ValueError, match="hop: got 2, allowed is 5, which"):
+        asr.session(hop=2)
+    assert main([*line[:-1], "--look_ahead=1"]) == 2
+    assert "look_ahead: got 1, allowed is one of 4, 0, 7" in (
+        capsys.readouterr().err
+    )
+
+
 def test_sessions_are_the_same(exported, asr, decoder):
     """Committed and provisional text, push by push, at another rate."""
     model, _ = exported

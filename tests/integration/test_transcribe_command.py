@@ -51,6 +51,31 @@ def test_text(run, texts):
     assert run("--model", "model", "a.wav") == (0, texts["a.wav"] + "\n", "")
 
 
+@pytest.mark.parametrize(
+    ("line", "choice"),
+    [
+        ([], {}),
+        (["--hop", "1"], {"hop": 1}),
+        (["--look_ahead", "7", "--hop=5"], {"look_ahead": 7, "hop": 5}),
+    ],
+)
+def test_latencies(run, place, line, choice):
+    """--hop and --look_ahead choose among those that a model is trained for;
+    the text is that of the same choice offline."""
+    folder = place / "latencies"
+    if not folder.exists():
+        model = make_model(hop=[2, 1, 5], look_ahead=[4, 7])
+        write_streaming_folder(folder, model, make_tokenizer())
+    asr = StreamingASR.from_hparams(folder)
+    text = asr.transcribe_file_offline(place / "a.wav", **choice)
+    code, out, _ = run("--model", "latencies", "--json", *line, "a.wav")
+    result = json.loads(out)
+    assert (code, result["text"]) == (0, text)
+    look_ahead_seconds = choice.get("look_ahead", 4) * 0.02
+    assert result["look_ahead_seconds"] == pytest.approx(look_ahead_seconds)
+    assert bool(choice) == (text != asr.transcribe_file_offline("a.wav"))
+
+
 def test_many_files(run, texts):
     """Several files: a line for each, with its name."""
     code, out, _ = run("--model", "model", *texts)

@@ -97,6 +97,7 @@ class OnnxCTC:
     def __init__(self, path, clock, labels, threads=None):
         self.clock = clock
         self.labels = labels
+        self.threads = threads
         self._session = _open_graph(path, threads)
         inputs = self._session.get_inputs()
         outputs = self._session.get_outputs()

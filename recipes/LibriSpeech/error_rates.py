@@ -50,7 +50,14 @@ class ErrorRates:
         return self.characters.summarize("error_rate")
 
 
-def stream_waveform(asr, waveform, push_seconds, sample_rate=SAMPLE_RATE):
+def stream_waveform(
+    asr,
+    waveform,
+    push_seconds,
+    sample_rate=SAMPLE_RATE,
+    hop=None,
+    look_ahead=None,
+):
     """Transcribes a waveform through a session.
 
     Arguments
@@ -63,13 +70,17 @@ def stream_waveform(asr, waveform, push_seconds, sample_rate=SAMPLE_RATE):
         How much is pushed at once; the text does not depend on it.
     sample_rate : int
         Samples per second.
+    hop : int, optional
+        As for ``StreamingASR.session``.
+    look_ahead : int, optional
+        As for ``StreamingASR.session``.
 
     Returns
     -------
     str
         The text.
     """
-    session = asr.session()
+    session = asr.session(hop=hop, look_ahead=look_ahead)
     for samples in waveform.split(max(1, round(push_seconds * sample_rate))):
         session.push(samples, sample_rate)
     session.finish()
@@ -77,7 +88,13 @@ def stream_waveform(asr, waveform, push_seconds, sample_rate=SAMPLE_RATE):
 
 
 def compare_offline_and_streamed(
-    asr, dataset, push_seconds, errors_file=None, name=None
+    asr,
+    dataset,
+    push_seconds,
+    errors_file=None,
+    name=None,
+    hop=None,
+    look_ahead=None,
 ):
     """Transcribes every utterance twice: at once, and as a stream.
 
@@ -93,6 +110,10 @@ def compare_offline_and_streamed(
         Where the alignments go, of the streamed texts where there are any.
     name : str, optional
         For the progress bar.
+    hop : int, optional
+        As for ``StreamingASR.session``, of both.
+    look_ahead : int, optional
+        As for ``StreamingASR.session``, of both.
 
     Returns
     -------
@@ -102,10 +123,13 @@ def compare_offline_and_streamed(
         attention that cannot stream; ``different_texts``, utterances whose
         two texts differ.
     """
-    modes = {"offline": lambda wave: asr.transcribe_batch(wave[None])[0]}
+    geometry = {"hop": hop, "look_ahead": look_ahead}
+    modes = {
+        "offline": lambda wave: asr.transcribe_batch(wave[None], **geometry)[0]
+    }
     if asr.model.encoder_wrapper.latent_encoder.attention != "aa":
         modes["streamed"] = lambda wave: stream_waveform(
-            asr, wave, push_seconds
+            asr, wave, push_seconds, **geometry
         )
     rates = {mode: ErrorRates() for mode in modes}
     spent = dict.fromkeys(modes, 0.0)

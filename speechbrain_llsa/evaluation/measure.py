@@ -199,6 +199,8 @@ def evaluate(
     utterances,
     *,
     name="model",
+    hop=None,
+    look_ahead=None,
     push_seconds=FRAME_SECONDS,
     offline=True,
     timing_push_seconds=None,
@@ -223,6 +225,11 @@ def evaluate(
         What it is evaluated on.
     name : str
         What the model is called.
+    hop : int, optional
+        Frames that llsa commits at once: one of the numbers that the model is
+        trained for; the first of them by default.
+    look_ahead : int, optional
+        Frames that a layer sees ahead, as for ``hop``.
     push_seconds : float
         Audio that a session is pushed at once. The text does not depend on
         it; delays are known up to it.
@@ -253,8 +260,9 @@ def evaluate(
     TypeError
         If a number is of another type.
     ValueError
-        If there are no utterances with words, a number is out of range, audio
-        cannot be read, or there is nothing to run.
+        If there are no utterances with words, a number is out of range, the
+        model is not trained for ``hop`` or ``look_ahead``, audio cannot be
+        read, or there is nothing to run.
 
     Example
     -------
@@ -277,17 +285,18 @@ def evaluate(
             f"utterances: got {len(utterances)}, none of them with words; "
             "allowed is one with words at least"
         )
-    report = asr.latency_report()
+    geometry = {"hop": hop, "look_ahead": look_ahead}
+    report = asr.latency_report(**geometry)
     latency = report.declared_latency
     ways, delays = {}, None
     if latency.look_ahead is not None:
         if timing_push_seconds is None:
             timing_push_seconds = (latency.hop_wait + 1) * FRAME_SECONDS
-        ways["streamed"] = partial(_stream, asr)
+        ways["streamed"] = partial(_stream, asr, geometry)
         if any(each.words for each in utterances):
             delays = WordDelays()
     if offline and hasattr(asr, "transcribe_batch"):
-        ways["offline"] = partial(_hear_at_once, asr)
+        ways["offline"] = partial(_hear_at_once, asr, geometry)
     if not ways:
         raise ValueError(
             f"offline: got {offline} for {report.attention}, which cannot "
@@ -357,15 +366,16 @@ def evaluate(
     )
 
 
-def _hear_at_once(asr, signal, push_seconds):
+def _hear_at_once(asr, geometry, signal, push_seconds):
     """What the whole signal says, as a stream that says it at its end."""
-    (text,) = asr.transcribe_batch(torch.from_numpy(signal)[None])
+    wavs = torch.from_numpy(signal)[None]
+    (text,) = asr.transcribe_batch(wavs, **geometry)
     return [Said(None, text, "")]
 
 
-def _stream(asr, signal, push_seconds):
+def _stream(asr, geometry, signal, push_seconds):
     """All that a session says, push by push."""
-    session, said = asr.session(), []
+    session, said = asr.session(**geometry), []
     push_samples = max(1, round(push_seconds * SAMPLE_RATE))
     for start in range(0, len(signal), push_samples):
         samples = signal[start : start + push_samples]

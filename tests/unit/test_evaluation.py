@@ -158,12 +158,12 @@ def test_word_moments_are_those_of_every_prefix():
 def models(tmp_path_factory):
     """Tiny models, one that streams and one that cannot."""
     place = tmp_path_factory.mktemp("models")
-    models = {}
-    for attention in ("llsa", "aa", "maa"):
-        folder = write_streaming_folder(
-            place / attention, make_model(attention), make_tokenizer()
-        )
-        models[attention] = StreamingASR.from_hparams(folder)
+    several = make_model(hop=[2, 4], look_ahead=[4, 0])
+    models = {"several": several}
+    models |= {name: make_model(name) for name in ("llsa", "aa", "maa")}
+    for name, model in models.items():
+        folder = write_streaming_folder(place / name, model, make_tokenizer())
+        models[name] = StreamingASR.from_hparams(folder)
     return models
 
 
@@ -272,6 +272,21 @@ def test_masked_acausal_streams(models, utterances):
     found = evaluate(models["maa"], utterances[:1], timing_runs=1)
     assert found.different_texts == 0
     assert found.look_ahead_seconds == 2 * 0.08
+
+
+def test_geometries(models, utterances):
+    """A model that is trained for several: each as the model of its own."""
+    found = evaluate(
+        models["several"], utterances[:1], hop=4, look_ahead=0, timing_runs=1
+    )
+    assert (found.hop, found.look_ahead) == (4, 0)
+    assert found.different_texts == 0
+    signal = torch.from_numpy(utterances[0].signal)[None]
+    (text,) = models["several"].transcribe_batch(signal, hop=4, look_ahead=0)
+    assert found.texts[0].streamed == text
+    assert text != found.texts[0].transcript
+    with pytest.raises(ValueError, match="hop: got 3"):
+        evaluate(models["several"], utterances, hop=3)
 
 
 def test_json_is_plain(utterances, found):

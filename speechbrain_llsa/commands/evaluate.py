@@ -158,14 +158,9 @@ def run(arguments):
     """
     _check(arguments)
     utterances = _read(arguments)
-    rows = [
-        Row(folder, name, hop, look_ahead)
-        for (folder, name), look_ahead, hop in itertools.product(
-            zip(arguments.model, short_names(arguments.model), strict=True),
-            arguments.look_ahead,
-            arguments.hop,
-        )
-    ]
+    rows = make_rows(arguments.model, arguments.hop, arguments.look_ahead)
+    if len(rows) > 1:
+        _check_rows(rows, arguments)
     evaluations = []
     for row in rows:
         evaluations.append(
@@ -175,6 +170,31 @@ def run(arguments):
         )
         _write(evaluations, arguments)
     print(_table(evaluations, arguments))
+
+
+def make_rows(folders, hops, look_aheads):
+    """Lists every geometry of every model.
+
+    Arguments
+    ---------
+    folders : list of str
+        The models.
+    hops : list of int or None
+        Frames that llsa commits at once, ``None`` for a model's first.
+    look_aheads : list of int or None
+        Frames that a layer sees ahead, ``None`` for a model's first.
+
+    Returns
+    -------
+    list of Row
+    """
+    models = zip(folders, short_names(folders), strict=True)
+    return [
+        Row(folder, name, hop, look_ahead)
+        for (folder, name), look_ahead, hop in itertools.product(
+            models, look_aheads, hops
+        )
+    ]
 
 
 def short_names(folders):
@@ -236,6 +256,15 @@ def evaluate_row(row, utterances, arguments):
         resamples=arguments.resamples,
         progress=True,
     )
+
+
+def _check_rows(rows, arguments):
+    """Loads every model once, so that what is wrong with the last one shows
+    before the first is evaluated."""
+    for folder, same in itertools.groupby(rows, lambda row: row.folder):
+        asr = _load(folder, arguments)
+        for row in same:
+            asr.latency_report(hop=row.hop, look_ahead=row.look_ahead)
 
 
 def _in_own_process(row, utterances, arguments):

@@ -18,8 +18,8 @@ def format_table(evaluations, label="model"):
     Returns
     -------
     str
-        The table, and below it how the figures came about. A column where
-        nothing is known is left out.
+        How the figures came about, and then the table. A column where nothing
+        is known is left out.
     """
     columns = {
         label: [each.name for each in evaluations],
@@ -61,7 +61,7 @@ def format_table(evaluations, label="model"):
         + " |"
         for line in lines
     )
-    return f"{table}\n\n{describe(evaluations)}"
+    return f"{describe(evaluations)}\n\n{table}"
 
 
 def describe(evaluations):
@@ -79,26 +79,30 @@ def describe(evaluations):
     """
     first = evaluations[0]
     heard = {
-        f"{each.utterances} utterances, {each.audio_seconds / 60:.1f} minutes"
+        f"{each.utterances} utterance{'s' if each.utterances > 1 else ''}, "
+        f"{each.audio_seconds / 60:.1f} minutes"
         for each in evaluations
     }
     lines = [
         f"{' or '.join(sorted(heard))}; on {first.device}, "
         f"{_threads(first.threads)}.",
-        f"WER, CER: in brackets the {CONFIDENCE:.0%} interval of a bootstrap "
-        "over utterances.",
+        f"WER, CER: in brackets the {100 * CONFIDENCE:.0f} % interval of a "
+        "bootstrap over utterances.",
     ]
     streamed = [each for each in evaluations if each.streamed is not None]
-    if any(each.word_ends for each in streamed):
-        measured = sum(each.emission_delay.words for each in streamed)
-        at_end = sum(each.emission_delay.at_end for each in streamed)
+    delays = [each.emission_delay for each in streamed if each.emission_delay]
+    if delays:
+        measured = sum(each.words for each in delays)
+        at_end = sum(each.at_end for each in delays)
+        sources = {each.word_ends for each in streamed if each.word_ends}
         lines.append(
             "Word committed, shown after: from the end of a word to the push "
             "that commits its last letter, or first shows it, maybe "
             "provisionally; median, and 90th percentile in brackets, of right "
             f"words, in pushes of {first.push_seconds:g} s. Their ends are "
-            "those of the reference. Committed only by the end of the stream, "
-            f"and left out: {at_end} of {measured + at_end}."
+            f"those of the {' or the '.join(sorted(sources))}. Committed only "
+            "by the end of the stream, and left out: "
+            f"{at_end} of {measured + at_end}."
         )
     factors = [
         each.streamed.real_time_factor
@@ -106,11 +110,14 @@ def describe(evaluations):
         if each.streamed.real_time_factor is not None
     ]
     if factors:
+        first = factors[0]
         pushes = sorted({f"{each.push_seconds:g} s" for each in factors})
+        runs = "one run"
+        if first.runs > 1:
+            runs = f"best of {first.runs} runs, worst in brackets"
         lines.append(
-            f"Real-time factor: streamed, best of {factors[0].runs} runs over "
-            f"{factors[0].audio_seconds:.0f} s of audio, worst in brackets, in "
-            f"pushes of {' or '.join(pushes)}."
+            f"Real-time factor: streamed, {runs}, of {first.audio_seconds:.0f} "
+            f"s of audio, in pushes of {' or '.join(pushes)}."
         )
     lines.append(
         "Peak memory: largest resident set of the process while it streamed "
@@ -146,6 +153,8 @@ def _factor(evaluation):
     if streamed is None or streamed.real_time_factor is None:
         return NOTHING
     factor = streamed.real_time_factor
+    if factor.runs == 1:
+        return f"{factor.best:.3f}"
     return f"{factor.best:.3f} ({factor.worst:.3f})"
 
 

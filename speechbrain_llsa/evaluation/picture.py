@@ -30,7 +30,7 @@ def draw_error_rates(path, evaluations):
     from matplotlib.figure import Figure
     from matplotlib.transforms import ScaledTranslation
 
-    figure = Figure(figsize=(9, 5), layout="constrained")
+    figure = Figure(figsize=(8, 5.5), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
     axes.set_xlabel(
@@ -73,7 +73,7 @@ def draw_error_rates(path, evaluations):
     rates = [(each.streamed or each.offline).wer for each in evaluations]
     axes.set_xlim(0, max(latencies) * 1.15 or 1)
     axes.set_ylim(0, max(rate.high for rate in rates) * 1.08 or 1)
-    figure.legend(loc="outside right upper", fontsize=9)
+    figure.legend(loc="outside lower center", ncols=2, fontsize=9)
     figure.savefig(path, dpi=100)
 
 

@@ -21,6 +21,9 @@ from speechbrain_llsa.geometry import (
     check_number,
 )
 
+PUSH_SECONDS = 1 / SAMPLE_RATE, 3600.0
+"""Least and most audio that a session may be pushed at once."""
+
 TIMING_SECONDS = 60.0
 """Audio that is timed, where the caller does not say."""
 
@@ -271,11 +274,9 @@ def evaluate(
     >>> evaluate(asr, utterances).streamed.wer.percent  # doctest: +SKIP
     3.5
     """
-    check_number("push_seconds", push_seconds, 1 / SAMPLE_RATE)
+    check_number("push_seconds", push_seconds, *PUSH_SECONDS)
     if timing_push_seconds is not None:
-        check_number(
-            "timing_push_seconds", timing_push_seconds, 1 / SAMPLE_RATE
-        )
+        check_number("timing_push_seconds", timing_push_seconds, *PUSH_SECONDS)
     check_number("timing_seconds", timing_seconds, 0)
     check_integer("timing_runs", timing_runs, 1)
     check_integer("resamples", resamples, 1)

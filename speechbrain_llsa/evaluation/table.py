@@ -29,6 +29,10 @@ def format_table(evaluations, label="model"):
             str(each.hop) if each.attention == "llsa" else NOTHING
             for each in evaluations
         ],
+        "latency": [
+            _or_nothing(each.latency_seconds, lambda value: f"{value:.2f} s")
+            for each in evaluations
+        ],
         "WER % offline": [_rate(each.offline, "wer") for each in evaluations],
         "WER % streamed": [_rate(each.streamed, "wer") for each in evaluations],
         "CER % offline": [_rate(each.offline, "cer") for each in evaluations],
@@ -86,6 +90,7 @@ def describe(evaluations):
     lines = [
         f"{' or '.join(sorted(heard))}; on {first.device}, "
         f"{_threads(first.threads)}.",
+        "Latency: look-ahead, wait for the hop and receptive field, at most.",
         f"WER, CER: in brackets the {100 * CONFIDENCE:.0f} % interval of a "
         "bootstrap over utterances.",
     ]

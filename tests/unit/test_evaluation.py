@@ -2,6 +2,7 @@
 model."""
 
 import json
+import math
 from types import SimpleNamespace
 
 import numpy as np
@@ -311,6 +312,7 @@ def test_alignments(utterances, found, tmp_path):
     ("options", "error", "words"),
     [
         ({"push_seconds": 0}, ValueError, "push_seconds: got 0"),
+        ({"push_seconds": math.inf}, ValueError, "push_seconds: got inf"),
         ({"timing_push_seconds": 0}, ValueError, "timing_push_seconds: got 0"),
         ({"timing_runs": 0}, ValueError, "timing_runs: got 0"),
         ({"timing_seconds": -1}, ValueError, "timing_seconds: got -1"),

@@ -70,6 +70,7 @@ EXPORTED = replace(
 
 TABLE = """\
 - 120 utterances, 5.0 minutes; on cpu, 1 thread.
+- Latency: look-ahead, wait for the hop and receptive field, at most.
 - WER, CER: in brackets the 95 % interval of a bootstrap over utterances.
 - Word committed, shown after: from the end of a word to the push that commits \
 its last letter, or first shows it, maybe provisionally; median, and 90th \
@@ -81,19 +82,23 @@ audio, in pushes of 0.16 s.
 - Peak memory: largest resident set of the process while it streamed (offline \
 where it cannot), with Python, libraries and model.
 
-| model        | attention | look-ahead      | hop | WER % offline       \
+| model        | attention | look-ahead      | hop | latency \
+| WER % offline       \
 | WER % streamed      | CER % offline       | CER % streamed      \
 | texts that differ | word committed after | word shown after | \
 real-time factor | peak memory |
-| ------------ | --------- | --------------- | --- | ------------------- \
+| ------------ | --------- | --------------- | --- | ------- \
+| ------------------- \
 | ------------------- | ------------------- | ------------------- \
 | ----------------- | -------------------- | ---------------- | \
 ---------------- | ----------- |
-| results/llsa | llsa      | 0.16 s          | 8   | 5.00 (2.50 to 7.75) \
+| results/llsa | llsa      | 0.16 s          | 8   | 0.34 s  \
+| 5.00 (2.50 to 7.75) \
 | 5.00 (2.50 to 7.75) | 1.00 (0.50 to 1.50) | 1.00 (0.50 to 1.50) \
 | 0                 | 0.20 s (0.30 s)      | -0.05 s (0.10 s) | \
 0.100 (0.125)    | 700 MiB     |
-| results/aa   | aa        | whole utterance | -   | 5.00 (2.50 to 7.75) \
+| results/aa   | aa        | whole utterance | -   | -       \
+| 5.00 (2.50 to 7.75) \
 | -                   | 1.00 (0.50 to 1.50) | -                   \
 | -                 | -                    | -                | \
 -                | 700 MiB     |"""

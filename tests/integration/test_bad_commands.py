@@ -1,6 +1,7 @@
 """Bad command lines and files: exit code 2, one line on standard error, no
 traceback, for the package's commands and the recipes' scripts."""
 
+import logging
 import subprocess
 import sys
 from pathlib import Path
@@ -249,6 +250,9 @@ def test_bad_scripts(
     place, recipes_path, monkeypatch, capsys, script, arguments, words
 ):
     """Scripts of the recipes, as they run by themselves."""
+    # they set up logging to a stream that ends with the test
+    monkeypatch.setattr(logging.root, "handlers", [*logging.root.handlers])
+    monkeypatch.setattr(logging.root, "level", logging.root.level)
     module = __import__(script)
     monkeypatch.chdir(place)
     monkeypatch.setattr(sys, "argv", [f"{script}.py", *arguments])

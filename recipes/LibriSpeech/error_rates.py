@@ -5,52 +5,11 @@ import time
 
 import torch
 from bad_utterances import BadUtterances, name_of
-from speechbrain.utils.metric_stats import ErrorRateStats
 from tqdm import tqdm
 from whole_files import write_atomically
 
+from speechbrain_llsa.evaluation.error_rates import ErrorRates
 from speechbrain_llsa.geometry import SAMPLE_RATE
-
-
-class ErrorRates:
-    """Counts word and character errors, with the host's ``ErrorRateStats``.
-
-    Example
-    -------
-    >>> rates = ErrorRates()
-    >>> rates.append("1", "ONE TO", "ONE TWO")
-    >>> rates.word_error_rate
-    50.0
-    """
-
-    def __init__(self):
-        self.words = ErrorRateStats()
-        self.characters = ErrorRateStats()
-
-    def append(self, identity, text, transcript):
-        """Counts the errors of one utterance.
-
-        Arguments
-        ---------
-        identity : str
-            Which utterance.
-        text : str
-            What the model says.
-        transcript : str
-            What was said.
-        """
-        self.words.append([identity], [text.split()], [transcript.split()])
-        self.characters.append([identity], [list(text)], [list(transcript)])
-
-    @property
-    def word_error_rate(self):
-        """In percent."""
-        return self.words.summarize("error_rate")
-
-    @property
-    def character_error_rate(self):
-        """In percent."""
-        return self.characters.summarize("error_rate")
 
 
 def stream_waveform(

@@ -4,7 +4,6 @@ import inspect
 import os
 from pathlib import Path
 
-import numpy as np
 import torch
 import torchaudio
 from ruamel.yaml import YAMLError
@@ -13,16 +12,15 @@ from speechbrain.utils.data_utils import split_path
 from speechbrain.utils.dynamic_chunk_training import DynChunkTrainConfig
 from speechbrain.utils.fetching import fetch
 
-from speechbrain_llsa.geometry import FRAME_SECONDS, SAMPLE_RATE, check_type
+from speechbrain_llsa.geometry import FRAME_SECONDS, check_type
 from speechbrain_llsa.inference.audio import (
     audio_info,
     read_blocks,
+    read_signal,
 )
 from speechbrain_llsa.inference.batcher import SessionBatcher
 from speechbrain_llsa.inference.loading import load_hparams
 from speechbrain_llsa.inference.reason import reason
-from speechbrain_llsa.inference.resampling import StreamingResampler
-from speechbrain_llsa.inference.samples import mono_samples
 from speechbrain_llsa.inference.session import Session
 from speechbrain_llsa.lobes.decoding import (
     CTCGreedyState,
@@ -308,15 +306,7 @@ class StreamingASR(HostStreamingASR):
         -------
         str
         """
-        path = self._local_path(path)
-        blocks = [mono_samples(block) for block in read_blocks(path, 60.0)]
-        samples = np.concatenate([np.zeros(0, np.float32), *blocks])
-        resampler = StreamingResampler(
-            audio_info(path).sample_rate, SAMPLE_RATE
-        )
-        state = resampler.make_streaming_context()
-        signal = [resampler.push(samples, state), resampler.finish(state)]
-        signal = torch.from_numpy(np.concatenate(signal))
+        signal = torch.from_numpy(read_signal(self._local_path(path)))
         return self.transcribe_batch(
             signal[None], hop=hop, look_ahead=look_ahead
         )[0]

@@ -99,6 +99,7 @@ class OnnxCTC:
         self.clock = clock
         self.labels = labels
         self._name = Path(path).name
+        self.threads = threads
         self._session = _open_graph(path, threads)
         inputs = self._session.get_inputs()
         outputs = self._session.get_outputs()
@@ -355,8 +356,15 @@ class OnnxStreamingASR:
         """
         return Session(self.model, self.text_decoder, snapshot, hop, look_ahead)
 
-    def latency_report(self):
+    def latency_report(self, hop=None, look_ahead=None):
         """The declared latency of the model.
+
+        Arguments
+        ---------
+        hop : int, optional
+            As for :meth:`session`.
+        look_ahead : int, optional
+            As for :meth:`session`.
 
         Returns
         -------
@@ -365,7 +373,7 @@ class OnnxStreamingASR:
         clock = self.model.clock
         return LatencyReport(
             clock.attention,
-            clock.geometry,
+            self.model.geometries.choose(hop, look_ahead),
             clock.num_layers,
             clock.receptive_field_samples,
         )

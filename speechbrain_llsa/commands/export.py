@@ -57,6 +57,8 @@ def run(arguments):
         asr.text_decoder,
         arguments.int8,
         arguments.step_frames,
+        asr.endpointer,
+        asr.word_offsets,
     )
     for path in sorted(Path(folder).iterdir()):
         print(f"{path}  {path.stat().st_size:,} bytes")

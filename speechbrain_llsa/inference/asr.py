@@ -24,6 +24,7 @@ from speechbrain_llsa.inference.reason import reason
 from speechbrain_llsa.inference.resampling import StreamingResampler
 from speechbrain_llsa.inference.samples import mono_samples
 from speechbrain_llsa.inference.session import Session
+from speechbrain_llsa.inference.transcriber import Transcriber
 from speechbrain_llsa.lobes.decoding import (
     CTCGreedyState,
     TextDecoder,
@@ -70,10 +71,14 @@ class StreamingASR(HostStreamingASR):
     >>> asr.transcribe_file("speech.flac")  # doctest: +SKIP
     'HELLO WORLD'
     >>> session = asr.session()  # doctest: +SKIP
-    >>> session.push(samples, sample_rate=44100)  # doctest: +SKIP
-    Transcript(committed='HELLO ', provisional='WOR')
-    >>> session.finish()  # doctest: +SKIP
-    Transcript(committed='WORLD', provisional='')
+    >>> session.push(samples, sample_rate=44100).committed  # doctest: +SKIP
+    'HELLO '
+    >>> transcript = session.finish()  # doctest: +SKIP
+    >>> transcript.committed  # doctest: +SKIP
+    'WORLD'
+    >>> word = transcript.final_words[0]  # doctest: +SKIP
+    >>> word.text, word.start, word.end, word.confidence  # doctest: +SKIP
+    ('WORLD', 0.62, 1.1, 0.97)
     """
 
     HPARAMS_NEEDED = [*HostStreamingASR.HPARAMS_NEEDED, "model", "tokenizer"]
@@ -87,6 +92,9 @@ class StreamingASR(HostStreamingASR):
                 f"tokenizer: got {labels} labels, allowed is "
                 f"{self.model.labels}, as the head has outputs"
             )
+        self.endpointer = getattr(self.hparams, "endpointer", None)
+        self.word_offsets = getattr(self.hparams, "word_offsets", None)
+        self._transcriber()
 
     @property
     def model(self):
@@ -169,13 +177,19 @@ class StreamingASR(HostStreamingASR):
                 raise
             raise _no_such_model(source) from error
 
-    def session(self, snapshot=None):
+    def session(self, snapshot=None, search=None, endpointer=None):
         """Begins a session: one live stream.
 
         Arguments
         ---------
         snapshot : bytes, optional
             What ``Session.snapshot`` gave: the session goes on from there.
+        search : GreedySearch, optional
+            Turns log-probabilities into labels. Greedy by default.
+        endpointer : Endpointer, optional
+            Says where segments close. By default the model's own, which is
+            the attribute ``endpointer``: ``None`` where the stream is one
+            segment.
 
         Returns
         -------
@@ -189,15 +203,26 @@ class StreamingASR(HostStreamingASR):
             If the model's attention cannot stream, or if the snapshot is
             damaged, of another model or of another version.
         """
-        return Session(self.model, self.text_decoder, snapshot)
+        return Session(
+            self.model,
+            self.text_decoder,
+            snapshot,
+            search,
+            self.endpointer if endpointer is None else endpointer,
+            self.word_offsets,
+        )
 
-    def batcher(self, slots=16):
+    def batcher(self, slots=16, search=None, endpointer=None):
         """Makes what runs many live streams at once, in batches.
 
         Arguments
         ---------
         slots : int
             How many streams there may be at once.
+        search : GreedySearch, optional
+            As for :meth:`session`.
+        endpointer : Endpointer, optional
+            As for :meth:`session`.
 
         Returns
         -------
@@ -211,7 +236,22 @@ class StreamingASR(HostStreamingASR):
             If the model's attention cannot stream, or the number is not
             positive.
         """
-        return SessionBatcher(self.model, self.text_decoder, slots)
+        return SessionBatcher(
+            self.model,
+            self.text_decoder,
+            slots,
+            search=search,
+            endpointer=self.endpointer if endpointer is None else endpointer,
+            word_offsets=self.word_offsets,
+        )
+
+    def _transcriber(self, search=None, endpointer=None):
+        return Transcriber(
+            self.text_decoder,
+            search,
+            self.endpointer if endpointer is None else endpointer,
+            self.word_offsets,
+        )
 
     @torch.no_grad()
     def transcribe_batch(self, wavs, wav_lens=None):
@@ -261,6 +301,35 @@ class StreamingASR(HostStreamingASR):
         -------
         str
         """
+        return self.transcribe_batch(self._signal(path)[None])[0]
+
+    @torch.no_grad()
+    def transcript_offline(self, path, search=None, endpointer=None):
+        """Transcribes a whole audio file at once, as a comparison, and says
+        when each word is spoken.
+
+        Arguments
+        ---------
+        path : str or pathlib.Path
+            An audio file of any rate, with up to 8 channels.
+        search : GreedySearch, optional
+            As for :meth:`session`.
+        endpointer : Endpointer, optional
+            As for :meth:`session`.
+
+        Returns
+        -------
+        Transcript
+            With all words, which are final.
+        """
+        log_probs, _ = self.model(self._signal(path)[None].to(self.device))
+        log_probs = log_probs[0].cpu().numpy()
+        transcriber = self._transcriber(search, endpointer)
+        state = transcriber.make_streaming_context()
+        return transcriber.advance(log_probs, log_probs[:0], state, final=True)
+
+    def _signal(self, path):
+        """A whole audio file at 16 kHz, (samples,)."""
         path = self._local_path(path)
         blocks = [mono_samples(block) for block in read_blocks(path, 60.0)]
         samples = np.concatenate([np.zeros(0, np.float32), *blocks])
@@ -269,8 +338,7 @@ class StreamingASR(HostStreamingASR):
         )
         state = resampler.make_streaming_context()
         signal = [resampler.push(samples, state), resampler.finish(state)]
-        signal = torch.from_numpy(np.concatenate(signal))
-        return self.transcribe_batch(signal[None])[0]
+        return torch.from_numpy(np.concatenate(signal))
 
     def transcribe_file(
         self,

@@ -25,7 +25,15 @@ TOLERANCE = 1e-4
 """Largest difference of log-probabilities that the written graph may have."""
 
 
-def export_model(folder, model, text_decoder, int8=False, step_frames=None):
+def export_model(
+    folder,
+    model,
+    text_decoder,
+    int8=False,
+    step_frames=None,
+    endpointer=None,
+    word_offsets=None,
+):
     """Writes a folder that :class:`OnnxStreamingASR` loads.
 
     It is complete or not there at all: it is written beside its place,
@@ -45,6 +53,10 @@ def export_model(folder, model, text_decoder, int8=False, step_frames=None):
         range in each step.
     step_frames : int, optional
         Frames of a step, for maa and sa; llsa takes its hop.
+    endpointer : Endpointer, optional
+        Where segments close, if a session does not say.
+    word_offsets : WordOffsets, optional
+        Where words begin and end, relative to the frames of their labels.
 
     Returns
     -------
@@ -88,7 +100,9 @@ def export_model(folder, model, text_decoder, int8=False, step_frames=None):
                 strict=True,
             )
         )
-        description = describe(step.clock, shapes, text_decoder, graphs)
+        description = describe(
+            step.clock, shapes, text_decoder, graphs, endpointer, word_offsets
+        )
         (new / MODEL_FILE).write_text(
             json.dumps(description, ensure_ascii=False, indent=1),
             encoding="utf-8",

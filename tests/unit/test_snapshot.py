@@ -433,9 +433,9 @@ WRONG = (
 
 
 AS_GOOD = {
-    "search.label": ("1", "5"),
-    "search.start": ("0", "1", "5"),
-    "search.confidence": ("0.5",),
+    "transcriber.search.label": ("1", "5"),
+    "transcriber.search.start": ("0", "1", "5"),
+    "transcriber.search.confidence": ("0.5",),
 }
 """What the audio may as well have given, as far as counters tell."""
 
@@ -450,7 +450,7 @@ def test_every_value_is_checked(model):
         for wrong in WRONG:
             if repr(wrong) == repr(value):
                 continue
-            if name == "committed" and isinstance(wrong, str) and wrong:
+            if name == "transcriber.text" and isinstance(wrong, str) and wrong:
                 continue
             if repr(wrong) in AS_GOOD.get(name, ()):
                 continue
@@ -505,7 +505,7 @@ def test_every_array_is_checked(model):
 @pytest.mark.parametrize("label", [-2, -1, 9, 2**62])
 def test_the_last_label_is_checked(llsa, label):
     about, arrays = open_up(pushed(llsa).snapshot())
-    about["values"]["search.label"] = label
+    about["values"]["transcriber.search.label"] = label
     refused(llsa, close_up(about, arrays), f"a run of label {label} ")
 
 
@@ -585,7 +585,7 @@ def test_a_promise_of_a_gigabyte_is_refused(llsa):
 def test_text_with_the_blank_checksum_in_it(llsa):
     """Text that looks like what stands for the checksum does no harm."""
     session = pushed(llsa)
-    session._state.committed = snapshots.BLANK + 'ä"\\\n' + "é" * 70
+    session._state.transcriber.text = snapshots.BLANK + 'ä"\\\n' + "é" * 70
     restored = Session(llsa, DECODER, session.snapshot())
     assert restored.text == session.text
 
@@ -593,7 +593,7 @@ def test_text_with_the_blank_checksum_in_it(llsa):
 def test_text_beyond_a_snapshot_is_refused_when_taken(llsa):
     """Before bytes are given that nobody can read."""
     session = pushed(llsa)
-    session._state.committed = "A" * (snapshots.HEADER_BYTES + 1)
+    session._state.transcriber.text = "A" * (snapshots.HEADER_BYTES + 1)
     with pytest.raises(ValueError, match=r"session: got .* bytes of text"):
         session.snapshot()
 

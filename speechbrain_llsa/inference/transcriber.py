@@ -221,7 +221,7 @@ class Transcriber:
         )
         if not isinstance(text, str) or not isinstance(started, bool):
             raise TypeError("text or pieces.started is of another type")
-        possible = segment == SegmentState()
+        possible = repr(segment) == repr(SegmentState())
         if self.endpointer is not None:
             possible = _is_segment(
                 segment, frames, len(self.text_decoder.pieces)
@@ -313,7 +313,8 @@ class Transcriber:
 
 def _is_word(word, text, frames):
     """Whether a word can be like that, behind its last space in the text."""
-    if type(word.start) is not int or type(word.end) is not int:
+    kinds = type(word.start), type(word.end), type(word.confidence)
+    if kinds != (int, int, float):
         return False
     if not text[text.rfind(" ") + 1 :]:
         return word == WordState()

@@ -13,8 +13,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_model import make_model, make_signal, make_tokenizer, split
+from transcripts import assert_same, push_all
 
 from speechbrain_llsa.__main__ import main
+from speechbrain_llsa.inference.endpointer import Endpointer, EndpointRule
 from speechbrain_llsa.inference.folder import write_streaming_folder
 from speechbrain_llsa.inference.onnx import (
     MODEL_FILE,
@@ -22,6 +24,7 @@ from speechbrain_llsa.inference.onnx import (
     read_description,
 )
 from speechbrain_llsa.inference.session import Session
+from speechbrain_llsa.inference.words import WordOffsets
 from speechbrain_llsa.lobes.decoding import TextDecoder
 
 pytest.importorskip("onnxruntime")
@@ -29,6 +32,11 @@ pytest.importorskip("onnxscript")
 from speechbrain_llsa.inference.export import export_model
 
 ROOT = Path(__file__).parents[2]
+ENDPOINTER = Endpointer(
+    after_speech=EndpointRule(speech=True, silence_seconds=0.02),
+    maximum_length=EndpointRule(length_seconds=0.2),
+)
+OFFSETS = WordOffsets(-0.03, 0.11)
 
 
 @pytest.fixture(scope="module")
@@ -41,12 +49,27 @@ def exported(tmp_path_factory, decoder):
     """A model, and the folder that it was exported to."""
     model = make_model()
     folder = tmp_path_factory.mktemp("onnx") / "exported"
-    return model, export_model(folder, model, decoder, int8=True)
+    folder = export_model(
+        folder,
+        model,
+        decoder,
+        int8=True,
+        endpointer=ENDPOINTER,
+        word_offsets=OFFSETS,
+    )
+    return model, folder
 
 
 @pytest.fixture(scope="module")
-def asr(exported):
+def endpointing(exported):
+    """With endpoints and offsets, as the folder says."""
     return OnnxStreamingASR.from_folder(exported[1], "fp32", threads=1)
+
+
+@pytest.fixture(scope="module")
+def asr(endpointing):
+    """Without."""
+    return OnnxStreamingASR(endpointing.model, endpointing.text_decoder)
 
 
 def stream(model, signal, lengths):
@@ -97,6 +120,26 @@ def test_other_geometries(tmp_path, decoder, attention, geometry, step_frames):
         expected, _ = model(signal[None])
     streamed = stream(written, signal, [1, 5000, 77])
     assert np.abs(streamed - expected[0].numpy()).max() < 1e-4
+
+
+def test_words_and_segments_are_the_same(exported, endpointing, decoder):
+    """The folder carries endpoint rules and word offsets: words, times and
+    segments are those of a session in PyTorch."""
+    model, _ = exported
+    ours, theirs = (
+        push_all(session, make_signal(40000).split(640))
+        for session in (
+            endpointing.session(),
+            Session(
+                model, decoder, endpointer=ENDPOINTER, word_offsets=OFFSETS
+            ),
+        )
+    )
+    for our, their in zip(ours, theirs, strict=True):
+        assert_same(our, their)
+    assert ours[-1].segment > 3
+    plain = push_all(endpointing.session(endpointer=Endpointer()), [])
+    assert plain[-1].segment == 0
 
 
 def test_sessions_are_the_same(exported, asr, decoder):
@@ -262,6 +305,13 @@ DAMAGES = {
         folder, graphs={"fp32": "../step.onnx"}
     ),
     "no graphs": lambda folder: change(folder, graphs={}),
+    "rules": lambda folder: change(folder, endpointer=[1]),
+    "unknown rule": lambda folder: change(folder, endpointer={"a": None}),
+    "endless rule": lambda folder: change(
+        folder, endpointer={"after_speech": {"silence_seconds": 1e400}}
+    ),
+    "offsets": lambda folder: change(folder, word_offsets={"end_seconds": ""}),
+    "no offsets": lambda folder: change(folder, word_offsets=None),
 }
 
 

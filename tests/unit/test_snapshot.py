@@ -436,14 +436,17 @@ AS_GOOD = {
     "transcriber.search.label": ("1", "5"),
     "transcriber.search.start": ("0", "1", "5"),
     "transcriber.search.confidence": ("0.5",),
+    "transcriber.word.start": ("0", "1", "5"),
+    "transcriber.word.end": ("1", "5"),
+    "transcriber.word.confidence": ("0.5",),
 }
 """What the audio may as well have given, as far as counters tell."""
 
 
 def test_every_value_is_checked(model):
     """Each counter, size and flag, replaced by something else, is refused;
-    only other text of the same emptiness, and another label, beginning or
-    confidence of the run that goes on, are as good."""
+    only other text of the same emptiness, and what the label and the word that
+    go on may be as well, are as good."""
     about, arrays = open_up(pushed(model).snapshot())
     count = 0
     for name, value in about["values"].items():

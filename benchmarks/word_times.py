@@ -86,9 +86,14 @@ def main(arguments=None):
     asr = StreamingASR.from_hparams(options.model)
     with tempfile.TemporaryDirectory() as scratch:
         if options.estimate is not None:
-            asr.word_offsets = WordOffsets()
+            asr.word_offsets, asr.endpointer = None, None
             known = load_split(options.data, options.estimate, scratch)
             asr.word_offsets = estimate_offsets(recognise(asr, known))
+            if asr.word_offsets is None:
+                raise ValueError(
+                    f"--estimate: got {options.estimate!r}, in which too few "
+                    "words are right to say when words are spoken"
+                )
         utterances = load_split(options.data, options.split, scratch)
         results = recognise(asr, utterances)
     offsets = asr.word_offsets or WordOffsets()

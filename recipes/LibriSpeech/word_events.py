@@ -154,7 +154,7 @@ def estimate_offsets(utterances):
     Arguments
     ---------
     utterances : iterable of (list of Word, list of (str, float, float))
-        What was recognised, without offsets, and what was spoken.
+        What was recognised, without word offsets, and what was spoken.
 
     Returns
     -------

@@ -3,7 +3,7 @@
 Needs NumPy alone.
 """
 
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 
 from speechbrain_llsa.geometry import FRAME_SECONDS
 
@@ -106,7 +106,7 @@ class SegmentState:
         -------
         SegmentState
         """
-        return replace(self)
+        return SegmentState(**vars(self))
 
 
 class Endpointer:

@@ -6,7 +6,7 @@ that they commit, and so does offline transcription.
 """
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from speechbrain_llsa.geometry import FRAME_SECONDS, check_type
@@ -53,12 +53,13 @@ class TranscriberState:
         -------
         TranscriberState
         """
-        return replace(
-            self,
-            search=self.search and self.search.fork(),
-            pieces=self.pieces.fork(),
-            word=self.word.fork(),
-            segment=self.segment.fork(),
+        return TranscriberState(
+            self.search and self.search.fork(),
+            self.pieces.fork(),
+            self.text,
+            self.frames,
+            self.word.fork(),
+            self.segment.fork(),
         )
 
 
@@ -298,11 +299,10 @@ class Transcriber:
         """What would be said if the stream went on with these frames."""
         segment = state.segment.number
         tokens = self.search.look_ahead(ahead, state.search)
-        state = replace(
-            state,
+        state = TranscriberState(
             pieces=state.pieces.fork(),
-            word=state.word.fork(),
             text=state.text[state.text.rfind(" ") + 1 :],
+            word=state.word.fork(),
         )
         text, words = self._add(tokens, state, segment, final=False)
         words += self._words.end(

@@ -10,7 +10,7 @@ one word follows the other, its end is where the next one says, and the
 constant matters before pauses alone.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from speechbrain_llsa.geometry import FRAME_SECONDS
 from speechbrain_llsa.inference.transcript import Word
@@ -83,7 +83,7 @@ class WordState:
         -------
         WordState
         """
-        return replace(self)
+        return WordState(**vars(self))
 
 
 class WordAssembler:

@@ -121,7 +121,7 @@ class GreedySearchState:
         -------
         GreedySearchState
         """
-        return replace(self)
+        return GreedySearchState(**vars(self))
 
 
 class GreedySearch:
@@ -188,16 +188,17 @@ class GreedySearch:
                 f"log_probs: got shape {tuple(log_probs.shape)}, allowed is "
                 "(frames, labels)"
             )
-        tokens = []
+        tokens, first = [], state.frames
         for index, label in enumerate(log_probs.argmax(1).tolist()):
             begins = label != state.label
             if begins:
+                state.frames = first + index
                 tokens += self.close(state)
                 state.label, state.start = label, state.frames
             if label != self.blank_index and (begins or state.confidence):
                 probability = math.exp(min(0.0, float(log_probs[index, label])))
                 state.confidence = max(state.confidence, probability)
-            state.frames += 1
+        state.frames = first + len(log_probs)
         return tokens + self.close(state) if final else tokens
 
     def look_ahead(self, log_probs, state):
@@ -289,7 +290,7 @@ class TextState:
         -------
         TextState
         """
-        return replace(self)
+        return TextState(**vars(self))
 
 
 class PieceDecoder:

@@ -21,10 +21,12 @@ from speechbrain.dataio.encoder import CTCTextEncoder
 from tiny_model import make_model, make_signal, make_tokenizer
 
 from speechbrain_llsa.inference.asr import StreamingASR
+from speechbrain_llsa.inference.endpointer import Endpointer
 from speechbrain_llsa.inference.folder import (
     FolderPretrainer,
     write_streaming_folder,
 )
+from speechbrain_llsa.inference.words import WordOffsets
 from speechbrain_llsa.lobes.decoding import TextDecoder
 
 NAMED_ERRORS = (OSError, TypeError, ValueError)
@@ -79,7 +81,9 @@ def good_folder(pieces=False):
         model, tokenizer = make_model(labels=18), sentencepieces()
     else:
         model, tokenizer = make_model(), make_tokenizer()
-    return write_streaming_folder(folder, model, tokenizer)
+    return write_streaming_folder(
+        folder, model, tokenizer, Endpointer(), WordOffsets(-0.1, 0.3)
+    )
 
 
 @functools.cache

@@ -21,6 +21,7 @@ from tiny_model import make_model, make_signal, make_tokenizer
 
 from speechbrain_llsa import snapshot as snapshots
 from speechbrain_llsa.geometry import StreamGeometry
+from speechbrain_llsa.inference.endpointer import Endpointer, EndpointRule
 from speechbrain_llsa.inference.resampling import StreamingResampler
 from speechbrain_llsa.inference.session import Session
 from speechbrain_llsa.lobes.decoding import TextDecoder
@@ -462,6 +463,58 @@ def test_every_value_is_checked(model):
             refused(model, data)
             count += 1
     assert count > 300
+
+
+@pytest.mark.parametrize("samples", [700, 9000, 30000])
+def test_segments_are_checked(llsa, samples):
+    """The counters of endpoints fit each other and the frames, or else are
+    refused; those that fit go on."""
+    endpointer = Endpointer(
+        after_speech=EndpointRule(True, 0.04),
+        maximum_length=EndpointRule(length_seconds=0.2),
+    )
+    session = Session(llsa, DECODER, endpointer=endpointer)
+    session.push(make_signal(samples))
+    about, arrays = open_up(session.snapshot())
+    place = "transcriber.segment"
+    segment = session._state.transcriber.segment
+    frames = session._state.transcriber.frames
+    wrong = {
+        "number": [-1, segment.start + 1, True, 0.5, None, "1"],
+        "start": [-1, frames + 1, True, 1.5, None],
+        "silence": [-1, frames + 1, False, 0.5, None],
+        "speech": [not segment.speech, 0, 1, None, 2],
+        "label": [-2, 9, None, 0.0, True],
+    }
+    if frames:
+        wrong["label"].append(-1)
+    if segment.number:
+        wrong["number"].append(0)
+    for name, values in wrong.items():
+        for value in values:
+            changed = {**about["values"], f"{place}.{name}": value}
+            data = close_up({**about, "values": changed}, arrays)
+            with pytest.raises(ValueError, match=r"^snapshot: got"):
+                Session(llsa, DECODER, data, endpointer=endpointer)
+    restored = Session(llsa, DECODER, session.snapshot(), endpointer=endpointer)
+    assert rest_of(restored) == rest_of(session)
+
+
+def test_a_search_that_cannot_be_written_is_named(llsa):
+    """A snapshot of its session is refused, taken or given."""
+
+    class Search:
+        def make_streaming_context(self):
+            return None
+
+        def look_ahead(self, log_probs, state):
+            return []
+
+    session = Session(llsa, DECODER, search=Search())
+    with pytest.raises(ValueError, match="snapshot: got a session with Search"):
+        session.snapshot()
+    with pytest.raises(ValueError, match="snapshot: got a session with Search"):
+        Session(llsa, DECODER, pushed(llsa).snapshot(), search=Search())
 
 
 def test_values_may_not_be_missing_or_more(model):

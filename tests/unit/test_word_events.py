@@ -1,17 +1,22 @@
 """Measuring word times: CTM files, pairing, errors, offsets."""
 
+import shutil
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
+from tiny_model import make_model, make_tokenizer
 
+from speechbrain_llsa.inference.folder import write_streaming_folder
 from speechbrain_llsa.inference.transcript import Word
 from speechbrain_llsa.inference.words import WordOffsets
 
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT / "recipes" / "LibriSpeech"), str(ROOT / "benchmarks")]
 
+import word_times  # noqa: E402
 from word_events import (  # noqa: E402
     estimate_offsets,
     find_words,
@@ -19,7 +24,6 @@ from word_events import (  # noqa: E402
     read_ctm,
     time_errors,
 )
-from word_times import quantiles  # noqa: E402
 
 CTM = """\
 ;; a comment
@@ -97,8 +101,8 @@ def test_the_measure_itself():
     assert errors == pytest.approx(
         np.array([[0.01, -0.02], [0.02, -0.04], [0.03, -0.06], [0.04, -0.08]])
     )
-    assert quantiles(errors[:, 0]) == pytest.approx([25, 37])
-    assert quantiles(errors[:, 1]) == pytest.approx([50, 74])
+    assert word_times.quantiles(errors[:, 0]) == pytest.approx([25, 37])
+    assert word_times.quantiles(errors[:, 1]) == pytest.approx([50, 74])
     assert time_errors([]).shape == (0, 2)
 
 
@@ -117,3 +121,65 @@ def test_offsets_are_found():
     offsets = estimate_offsets([(words, reference)])
     assert offsets == WordOffsets(-0.1, 0.25)
     assert estimate_offsets([(words[:19], reference[:19])]) is None
+
+
+@pytest.fixture
+def model_folder(tmp_path):
+    return write_streaming_folder(
+        tmp_path / "model", make_model(), make_tokenizer()
+    )
+
+
+def test_benchmark(model_folder, digits_corpus, tmp_path, monkeypatch, capsys):
+    """The benchmark says what the offsets leave of the errors: none, for a
+    model that is late by the same everywhere."""
+
+    def stream(asr, waveform):
+        offsets = asr.word_offsets or WordOffsets()
+        return [
+            Word(
+                word,
+                start + 0.06 + offsets.start_seconds,
+                end - 0.11 + offsets.end_seconds,
+                1.0,
+            )
+            for word, start, end in spoken_in[len(waveform)]
+        ]
+
+    spoken_in = {
+        soundfile.info(path).frames: find_words(path)
+        for path in digits_corpus.rglob("*.flac")
+    }
+    monkeypatch.setattr(word_times, "stream", stream)
+    line = ["--model", str(model_folder), "--data", str(digits_corpus)]
+    out = tmp_path / "section.md"
+    word_times.main([*line, "--out", str(out)])
+    words = sum(len(w) for path, w in words_in(digits_corpus / "test"))
+    row = f"| test | {words} | {words} | 60 | 60 | 110 | 110 |"
+    assert row in out.read_text()
+    assert "is missed" in out.read_text()
+    word_times.main([*line, "--split", "test", "--estimate", "train"])
+    shown = capsys.readouterr().out
+    assert f"| test | {words} | {words} | 0 | 0 | 0 | 0 |" in shown
+    assert "is met" in shown
+    assert "    start_seconds: -0.06\n    end_seconds: 0.11" in shown
+
+
+def words_in(folder):
+    return [(path, find_words(path)) for path in folder.rglob("*.flac")]
+
+
+def test_the_benchmark_says_what_is_missing(
+    model_folder, digits_corpus, tmp_path
+):
+    """A model without a word that is right, and a corpus without times."""
+    line = ["--model", str(model_folder), "--data", str(digits_corpus)]
+    with pytest.raises(ValueError, match="no word of 'test' is right"):
+        word_times.main(line)
+    with pytest.raises(ValueError, match="--estimate: got 'valid'"):
+        word_times.main([*line, "--estimate", "valid"])
+    copy = shutil.copytree(digits_corpus, tmp_path / "copy")
+    for path in copy.rglob("*.ctm"):
+        path.unlink()
+    with pytest.raises(ValueError, match=r"--data: got .* has no CTM"):
+        word_times.main([*line[:3], str(copy)])

@@ -43,10 +43,12 @@ def stream_waveform(
         The text.
     """
     session = asr.session(hop=hop, look_ahead=look_ahead)
-    for samples in waveform.split(max(1, round(push_seconds * sample_rate))):
+    said = [
         session.push(samples, sample_rate)
-    session.finish()
-    return session.text
+        for samples in waveform.split(max(1, round(push_seconds * sample_rate)))
+    ]
+    said.append(session.finish())
+    return "".join(transcript.committed for transcript in said)
 
 
 def compare_offline_and_streamed(

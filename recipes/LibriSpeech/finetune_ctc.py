@@ -36,8 +36,10 @@ from training_data import (
 )
 from units import encode, make_tokenizer
 from whole_files import naming, write_atomically
+from word_events import estimate_offsets, find_words
 
 from speechbrain_llsa.inference.asr import StreamingASR
+from speechbrain_llsa.inference.endpointer import Endpointer
 from speechbrain_llsa.inference.folder import write_streaming_folder
 from speechbrain_llsa.inference.reason import reason
 from speechbrain_llsa.inference.weights import load_weights
@@ -382,6 +384,64 @@ def load_pretrained(hparams):
     logger.info(f"Loaded the pre-trained weights of {folder}")
 
 
+def read_endpointer(hparams):
+    """Where segments close, as the YAML file says.
+
+    Arguments
+    ---------
+    hparams : dict
+        With ``endpoints``, and ``endpoint_rules``: a dict of conditions for
+        each rule, or ``None``.
+
+    Returns
+    -------
+    Endpointer or None
+
+    Raises
+    ------
+    TypeError
+        If a condition or rule is of another type.
+    ValueError
+        If one is unknown or out of range.
+    """
+    endpointer = Endpointer(**hparams["endpoint_rules"])
+    return endpointer if hparams["endpoints"] else None
+
+
+def find_word_offsets(asr, dataset):
+    """Finds where the model's words begin and end, relative to the frames of
+    their labels, if it is known when the words of the validation are spoken.
+
+    Arguments
+    ---------
+    asr : speechbrain_llsa.inference.asr.StreamingASR
+        The model, without word offsets.
+    dataset : speechbrain.dataio.dataset.DynamicItemDataset
+        Utterances; those with a CTM file of their chapter count.
+
+    Returns
+    -------
+    WordOffsets or None
+    """
+    own, asr.endpointer = asr.endpointer, None
+    spoken = {
+        identity: find_words(dataset.data[identity]["wav"])
+        for identity in dataset.data_ids
+    }
+    utterances = [
+        (asr.transcript_offline(dataset.data[identity]["wav"]).words, words)
+        for identity, words in spoken.items()
+        if words is not None
+    ]
+    asr.endpointer = own
+    offsets = estimate_offsets(utterances)
+    if offsets is None:
+        logger.info("No word offsets: too few words whose times are known")
+    else:
+        logger.info(f"Word offsets of the validation: {offsets}")
+    return offsets
+
+
 def evaluate(hparams, tokenizer, datasets):
     """Writes the model to stream with, and measures it, as it was written,
     offline and streamed.
@@ -399,10 +459,16 @@ def evaluate(hparams, tokenizer, datasets):
     for unfinished in output_folder.glob(".streaming-*"):
         shutil.rmtree(unfinished)
     folder = output_folder / "streaming"
+    parts = hparams["model"], tokenizer, read_endpointer(hparams)
     # torch.save tells of a full disk by a RuntimeError
     with naming(folder, RuntimeError):
-        write_streaming_folder(folder, hparams["model"], tokenizer)
+        write_streaming_folder(folder, *parts)
     asr = StreamingASR.from_hparams(folder, trust=True)
+    offsets = find_word_offsets(asr, datasets["valid"])
+    if offsets is not None:
+        with naming(folder, RuntimeError):
+            write_streaming_folder(folder, *parts, offsets)
+        asr = StreamingASR.from_hparams(folder, trust=True)
     splits = [*hparams["valid_splits"], *hparams["test_splits"]]
     error_rates = {
         split: compare_offline_and_streamed(
@@ -442,6 +508,7 @@ def prepare(arguments):
     hparams, run_options = begin_recipe(
         arguments, ["train_splits", "valid_splits", "test_splits"]
     )
+    read_endpointer(hparams)
     datasets, tokenizer = prepare_datasets(hparams, hparams["save_folder"])
     load_pretrained(hparams)
     brain = FinetuneBrain(

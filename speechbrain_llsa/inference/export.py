@@ -26,7 +26,14 @@ TOLERANCE = 1e-4
 
 
 def export_model(
-    folder, model, text_decoder, int8=False, step_frames=None, geometry=None
+    folder,
+    model,
+    text_decoder,
+    int8=False,
+    step_frames=None,
+    geometry=None,
+    endpointer=None,
+    word_offsets=None,
 ):
     """Writes a folder that :class:`OnnxStreamingASR` loads.
 
@@ -50,6 +57,10 @@ def export_model(
     geometry : StreamGeometry, optional
         That of the graphs: one of those that the model is trained for; the
         default one otherwise.
+    endpointer : Endpointer, optional
+        Where segments close, if a session does not say.
+    word_offsets : WordOffsets, optional
+        Where words begin and end, relative to the frames of their labels.
 
     Returns
     -------
@@ -93,7 +104,9 @@ def export_model(
                 strict=True,
             )
         )
-        description = describe(step.clock, shapes, text_decoder, graphs)
+        description = describe(
+            step.clock, shapes, text_decoder, graphs, endpointer, word_offsets
+        )
         (new / MODEL_FILE).write_text(
             json.dumps(description, ensure_ascii=False, indent=1),
             encoding="utf-8",

@@ -97,6 +97,7 @@ class Stream:
     sample_rate: int
     pushes: list = field(default_factory=list)
     text: str = ""
+    words: list = field(default_factory=list)
     log_probs: list = field(default_factory=list)
 
     def copy(self, session):
@@ -104,6 +105,7 @@ class Stream:
             self,
             session=session,
             pushes=[*self.pushes],
+            words=[*self.words],
             log_probs=[*self.log_probs],
         )
 
@@ -146,6 +148,13 @@ def words_of(best):
             words[-1][1] = frame
             inside = True
     return words
+
+
+def frames_of(words):
+    """First and last frame of each word of a session."""
+    return [
+        [round(word.start / 0.02), round(word.end / 0.02) - 1] for word in words
+    ]
 
 
 class Figures:
@@ -215,6 +224,7 @@ class Sessions(RuleBasedStateMachine):
         for model in self.models:
             stream.log_probs += model.committed
         stream.text += transcript.committed
+        stream.words += transcript.final_words
         return transcript
 
     @rule(pick=st.integers(0, 5), samples=PUSHES)
@@ -321,6 +331,8 @@ class Sessions(RuleBasedStateMachine):
             error = (streamed - expected).abs().max().item()
         assert error < (EXACT if exact else TOLERANCE)
         assert stream.text == text_of(streamed)
+        assert frames_of(stream.words) == words_of(streamed.argmax(dim=1))
+        assert [word.text for word in stream.words] == stream.text.split()
         best = streamed.argmax(dim=1)
         tied = best != expected.argmax(dim=1)
         if tied.any():

@@ -13,6 +13,8 @@ import signal
 import sys
 from pathlib import Path
 
+from toy_recipe import MODEL
+
 ROOT = Path(__file__).parents[1]
 RECIPES = ROOT / "recipes" / "LibriSpeech"
 FULL = Path("/dev/full")
@@ -31,14 +33,6 @@ _CONTEXT.set_forkserver_preload(
     ]
 )
 
-MODEL = {
-    "num_layers": 1,
-    "embedding_dim": 16,
-    "nhead": 2,
-    "d_ffn": 32,
-    "extractor_channels": "[8, 8, 8, 8, 8, 8, 8]",
-    "extractor_dim": 8,
-}
 PRETRAIN = {
     **MODEL,
     "final_dim": 8,

@@ -5,10 +5,7 @@ import contextlib
 import io
 import json
 import logging
-import shutil
-import tempfile
 import warnings
-from pathlib import Path
 
 import torch
 
@@ -17,6 +14,10 @@ from speechbrain_llsa.inference.onnx import (
     OnnxCTC,
     describe,
     read_description,
+)
+from speechbrain_llsa.inference.whole_folder import (
+    check_replaceable,
+    whole_folder,
 )
 from speechbrain_llsa.lobes.step import NEVER, StreamingStep
 
@@ -77,19 +78,10 @@ def export_model(
     FileExistsError
         If there is something else at the place.
     """
-    folder = Path(folder)
-    if folder.exists() and not _may_be_replaced(folder):
-        raise FileExistsError(
-            f"folder: got {str(folder)!r}, which holds something else; allowed "
-            "is a new or empty folder, or one that was exported to before"
-        )
+    folder = check_replaceable(folder, MODEL_FILE)
     onnx = _import_onnx()
     step = StreamingStep(model, step_frames, geometry).eval()
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=".export-", dir=folder.parent))
-    try:
-        new, old = scratch / "new", scratch / "old"
-        new.mkdir()
+    with whole_folder(folder, ".export-") as new:
         graphs = {"fp32": "step.onnx"}
         _write_graph(step, new / graphs["fp32"])
         if int8:
@@ -113,18 +105,7 @@ def export_model(
         )
         read_description(new)
         _check_same(model, step, new / graphs["fp32"])
-        if folder.exists():
-            folder.rename(old)
-        new.rename(folder)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
     return folder
-
-
-def _may_be_replaced(folder):
-    if not folder.is_dir():
-        return False
-    return (folder / MODEL_FILE).is_file() or not any(folder.iterdir())
 
 
 def _import_onnx():

@@ -5,8 +5,6 @@ labels. It can be moved, and loads in the host's own ``StreamingASR``.
 """
 
 import json
-import shutil
-import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
@@ -22,6 +20,10 @@ from speechbrain_llsa.inference.endpointer import Endpointer
 from speechbrain_llsa.inference.labels import load_tokenizer
 from speechbrain_llsa.inference.reason import reason
 from speechbrain_llsa.inference.weights import load_weights
+from speechbrain_llsa.inference.whole_folder import (
+    check_replaceable,
+    whole_folder,
+)
 from speechbrain_llsa.inference.words import WordOffsets
 from speechbrain_llsa.lobes.ctc import StreamingCTC
 from speechbrain_llsa.lobes.decoding import pieces
@@ -218,23 +220,14 @@ def write_streaming_folder(
     FileExistsError
         If there is something else at the place.
     """
-    folder = Path(folder)
-    if folder.exists() and not _may_be_replaced(folder):
-        raise FileExistsError(
-            f"folder: got {str(folder)!r}, which holds something else; allowed "
-            "is a new or empty folder, or one that was written before"
-        )
+    folder = check_replaceable(folder, HPARAMS_FILE)
     check_type("model", model, StreamingCTC)
     if endpointer is not None:
         check_type("endpointer", endpointer, Endpointer)
     if word_offsets is not None:
         check_type("word_offsets", word_offsets, WordOffsets)
     content = _hparams(model, tokenizer, endpointer, word_offsets)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=".streaming-", dir=folder.parent))
-    try:
-        new, old = scratch / "new", scratch / "old"
-        new.mkdir()
+    with whole_folder(folder, ".streaming-") as new:
         (new / HPARAMS_FILE).write_text(content, encoding="utf-8")
         for name in ("extractor", "encoder_wrapper", "head"):
             weights = getattr(model, name).state_dict()
@@ -244,18 +237,7 @@ def write_streaming_folder(
             )
         _save_tokenizer(tokenizer, new)
         _check_same(model, new)
-        if folder.exists():
-            folder.rename(old)
-        new.rename(folder)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
     return folder
-
-
-def _may_be_replaced(folder):
-    if not folder.is_dir():
-        return False
-    return (folder / HPARAMS_FILE).is_file() or not any(folder.iterdir())
 
 
 def _hparams(model, tokenizer, endpointer, word_offsets):

@@ -8,6 +8,7 @@ import pytest
 import torch
 from speechbrain.inference.ASR import StreamingASR as HostStreamingASR
 from speechbrain.utils.dynamic_chunk_training import DynChunkTrainConfig
+from toy_recipe import MODEL
 
 from speechbrain_llsa.inference.asr import StreamingASR
 from speechbrain_llsa.inference.endpointer import Endpointer
@@ -25,14 +26,6 @@ from units import encode, make_tokenizer  # noqa: E402
 from word_events import find_words  # noqa: E402
 
 SMALL = str(ROOT / "hparams" / "finetune_small.yaml")
-MODEL = {
-    "num_layers": 1,
-    "embedding_dim": 16,
-    "nhead": 2,
-    "d_ffn": 32,
-    "extractor_channels": "[8, 8, 8, 8, 8, 8, 8]",
-    "extractor_dim": 8,
-}
 TOY = {
     **MODEL,
     "number_of_epochs": 2,

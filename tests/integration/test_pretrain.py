@@ -12,6 +12,7 @@ import soundfile
 import torch
 from speechbrain.utils.checkpoints import Checkpointer
 from speechbrain.utils.parameter_transfer import Pretrainer
+from toy_recipe import MODEL
 
 ROOT = Path(__file__).parents[2]
 RECIPES = ROOT / "recipes" / "LibriSpeech"
@@ -23,12 +24,7 @@ from training_arguments import load_hparams, parse_arguments  # noqa: E402
 SMALL = str(ROOT / "hparams" / "pretrain_small.yaml")
 BASE = str(ROOT / "hparams" / "pretrain_base.yaml")
 TOY = {
-    "num_layers": 1,
-    "embedding_dim": 16,
-    "nhead": 2,
-    "d_ffn": 32,
-    "extractor_channels": "[8, 8, 8, 8, 8, 8, 8]",
-    "extractor_dim": 8,
+    **MODEL,
     "final_dim": 8,
     "num_vars": 8,
     "num_negatives": 5,

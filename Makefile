@@ -24,6 +24,10 @@ $(VENV)/installed: setup.cfg pyproject.toml
 	@test -n "$(PYTHON)" || { echo "No Python 3.10 to 3.12 found: say make PYTHON=/path/to/python" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --editable ".[synthesis,test,bench]"
+	$(BIN)/python -m pip install --quiet --editable ".[kenlm]" 2>/dev/null || \
+		echo "KenLM could not be built (a C++ compiler?): its tests are skipped"
+	$(BIN)/python -m pip install --quiet ".[kenlm]" || \
+		echo "KenLM, which needs a C++ compiler, is missing: its tests are skipped"
 	touch $@
 
 lint: install

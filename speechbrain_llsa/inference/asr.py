@@ -4,7 +4,6 @@ import inspect
 import os
 from pathlib import Path
 
-import numpy as np
 import torch
 import torchaudio
 from ruamel.yaml import YAMLError
@@ -13,21 +12,22 @@ from speechbrain.utils.data_utils import split_path
 from speechbrain.utils.dynamic_chunk_training import DynChunkTrainConfig
 from speechbrain.utils.fetching import fetch
 
-from speechbrain_llsa.geometry import FRAME_SECONDS, SAMPLE_RATE, check_type
+from speechbrain_llsa.geometry import FRAME_SECONDS, check_type
 from speechbrain_llsa.inference.audio import (
     audio_info,
     read_blocks,
+    read_signal,
 )
 from speechbrain_llsa.inference.batcher import SessionBatcher
 from speechbrain_llsa.inference.loading import load_hparams
 from speechbrain_llsa.inference.reason import reason
-from speechbrain_llsa.inference.resampling import StreamingResampler
-from speechbrain_llsa.inference.samples import mono_samples
 from speechbrain_llsa.inference.search import BeamSearchOptions
 from speechbrain_llsa.inference.session import Session
+from speechbrain_llsa.inference.transcriber import Transcriber
 from speechbrain_llsa.lobes.beam import BeamSearch
-from speechbrain_llsa.lobes.decoding import GreedySearch, TextDecoder
+from speechbrain_llsa.lobes.decoding import TextDecoder
 from speechbrain_llsa.lobes.hotwords import HOTWORD_WEIGHT
+from speechbrain_llsa.lobes.text import GreedySearch
 
 HPARAMS_ERRORS = (
     YAMLError,
@@ -69,10 +69,14 @@ class StreamingASR(HostStreamingASR):
     >>> asr.transcribe_file("speech.flac")  # doctest: +SKIP
     'HELLO WORLD'
     >>> session = asr.session()  # doctest: +SKIP
-    >>> session.push(samples, sample_rate=44100)  # doctest: +SKIP
-    Transcript(committed='HELLO ', provisional='WOR')
-    >>> session.finish()  # doctest: +SKIP
-    Transcript(committed='WORLD', provisional='')
+    >>> session.push(samples, sample_rate=44100).committed  # doctest: +SKIP
+    'HELLO '
+    >>> transcript = session.finish()  # doctest: +SKIP
+    >>> transcript.committed  # doctest: +SKIP
+    'WORLD'
+    >>> word = transcript.final_words[0]  # doctest: +SKIP
+    >>> word.text, word.start, word.end, word.confidence  # doctest: +SKIP
+    ('WORLD', 0.62, 1.1, 0.97)
     """
 
     HPARAMS_NEEDED = [*HostStreamingASR.HPARAMS_NEEDED, "model", "tokenizer"]
@@ -90,6 +94,9 @@ class StreamingASR(HostStreamingASR):
         self.search = GreedySearch()
         if self._options is not None:
             self.search = self._options.make_search(self.text_decoder)
+        self.endpointer = getattr(self.hparams, "endpointer", None)
+        self.word_offsets = getattr(self.hparams, "word_offsets", None)
+        self._transcriber()
 
     @property
     def model(self):
@@ -175,16 +182,27 @@ class StreamingASR(HostStreamingASR):
     def session(
         self,
         snapshot=None,
+        hop=None,
+        look_ahead=None,
         search=None,
         hotwords=(),
         hotword_weight=HOTWORD_WEIGHT,
+        endpointer=None,
     ):
         """Begins a session: one live stream.
+
+        Sessions of one model may have different geometries at once.
 
         Arguments
         ---------
         snapshot : bytes, optional
-            What ``Session.snapshot`` gave: the session goes on from there.
+            What ``Session.snapshot`` gave: the session goes on from there,
+            with the ``hop`` and ``look_ahead`` that it has.
+        hop : int, optional
+            Frames that llsa commits at once: one of the numbers that the
+            model is trained for; the first of them by default.
+        look_ahead : int, optional
+            Frames that a layer sees ahead, as for ``hop``.
         search : str or GreedySearch or BeamSearch, optional
             How text is found: "greedy", "beam", or a search that was made
             before. By default as the folder says, which is greedy if it says
@@ -193,6 +211,10 @@ class StreamingASR(HostStreamingASR):
             Words or phrases that the stream is likely to hold.
         hotword_weight : float
             What a whole one adds to the log-probability of a text.
+        endpointer : Endpointer, optional
+            Says where segments close. By default the model's own, which is
+            the attribute ``endpointer``: ``None`` where the stream is one
+            segment.
 
         Returns
         -------
@@ -203,12 +225,21 @@ class StreamingASR(HostStreamingASR):
         TypeError
             If an argument is of another type.
         ValueError
-            If the model's attention cannot stream, if the snapshot is
-            damaged, of another model or of another version, if there is no
-            such search, or a hotword cannot be spelled.
+            If the model's attention cannot stream, if it is not trained for
+            ``hop`` or ``look_ahead``, if the snapshot is damaged, of another
+            model, of another version or of other numbers, if there is no such
+            search, or if a hotword cannot be spelled.
         """
-        search = self._choose_search(search, hotwords, hotword_weight)
-        return Session(self.model, self.text_decoder, snapshot, search)
+        return Session(
+            self.model,
+            self.text_decoder,
+            snapshot,
+            hop,
+            look_ahead,
+            search=self._choose_search(search, hotwords, hotword_weight),
+            endpointer=self.endpointer if endpointer is None else endpointer,
+            word_offsets=self.word_offsets,
+        )
 
     def beam_search(self, **changes):
         """Makes a beam search for this model.
@@ -235,7 +266,9 @@ class StreamingASR(HostStreamingASR):
         options = self._options or BeamSearchOptions()
         return options.make_search(self.text_decoder, **changes)
 
-    def _choose_search(self, search, hotwords, hotword_weight):
+    def _choose_search(
+        self, search, hotwords=(), hotword_weight=HOTWORD_WEIGHT
+    ):
         if search is None:
             search = self.search
             if hotwords and isinstance(search, GreedySearch):
@@ -261,13 +294,46 @@ class StreamingASR(HostStreamingASR):
             )
         return search.with_hotwords(hotwords, hotword_weight)
 
-    def batcher(self, slots=16):
+    def latency_report(self, hop=None, look_ahead=None):
+        """The declared latency of the model.
+
+        Arguments
+        ---------
+        hop : int, optional
+            As for :meth:`session`.
+        look_ahead : int, optional
+            As for :meth:`session`.
+
+        Returns
+        -------
+        LatencyReport
+        """
+        return self.model.latency_report(
+            self.model.geometries.choose(hop, look_ahead)
+        )
+
+    def batcher(
+        self,
+        slots=16,
+        hop=None,
+        look_ahead=None,
+        search=None,
+        endpointer=None,
+    ):
         """Makes what runs many live streams at once, in batches.
 
         Arguments
         ---------
         slots : int
             How many streams there may be at once.
+        hop : int, optional
+            As for :meth:`session`, for all streams.
+        look_ahead : int, optional
+            As for :meth:`session`, for all streams.
+        search : GreedySearch, optional
+            As for :meth:`session`.
+        endpointer : Endpointer, optional
+            As for :meth:`session`.
 
         Returns
         -------
@@ -276,17 +342,32 @@ class StreamingASR(HostStreamingASR):
         Raises
         ------
         TypeError
-            If the number is not an integer.
+            If a number is not an integer.
         ValueError
-            If the model's attention cannot stream, or the number is not
-            positive.
+            If the model's attention cannot stream, or a number is not
+            allowed.
         """
         return SessionBatcher(
-            self.model, self.text_decoder, slots, search=self.search
+            self.model,
+            self.text_decoder,
+            slots,
+            hop=hop,
+            look_ahead=look_ahead,
+            search=self._choose_search(search),
+            endpointer=self.endpointer if endpointer is None else endpointer,
+            word_offsets=self.word_offsets,
+        )
+
+    def _transcriber(self, search=None, endpointer=None):
+        return Transcriber(
+            self.text_decoder,
+            self._choose_search(search),
+            self.endpointer if endpointer is None else endpointer,
+            self.word_offsets,
         )
 
     @torch.no_grad()
-    def transcribe_batch(self, wavs, wav_lens=None):
+    def transcribe_batch(self, wavs, wav_lens=None, hop=None, look_ahead=None):
         """Transcribes whole utterances offline.
 
         Arguments
@@ -295,6 +376,10 @@ class StreamingASR(HostStreamingASR):
             Waveforms at 16 kHz, (batch, samples), padded at the end.
         wav_lens : torch.Tensor, optional
             Length of each waveform as a part of the longest, (batch,).
+        hop : int, optional
+            As for :meth:`session`.
+        look_ahead : int, optional
+            As for :meth:`session`.
 
         Returns
         -------
@@ -306,14 +391,16 @@ class StreamingASR(HostStreamingASR):
         TypeError
             If an argument is of another type.
         ValueError
-            If an argument has another shape, or samples are not finite.
+            If an argument has another shape, samples are not finite, or the
+            model is not trained for ``hop`` or ``look_ahead``.
         """
+        geometry = self.model.geometries.choose(hop, look_ahead)
         _check_wavs(wavs)
         wavs = wavs.to(self.device)
         if wav_lens is not None:
             check_type("wav_lens", wav_lens, torch.Tensor)
             wav_lens = wav_lens.to(self.device)
-        log_probs, lengths = self.model(wavs, wav_lens)
+        log_probs, lengths = self.model(wavs, wav_lens, geometry=geometry)
         return [
             self._text_of(row[:length])
             for row, length in zip(log_probs, lengths.tolist(), strict=True)
@@ -325,38 +412,74 @@ class StreamingASR(HostStreamingASR):
         tokens = self.search.advance(log_probs.cpu(), state, final=True)
         return self.text_decoder.decode(token.label for token in tokens)
 
-    def forward(self, wavs, wav_lens=None):
+    def forward(self, wavs, wav_lens=None, hop=None, look_ahead=None):
         """The same as :meth:`transcribe_batch`."""
-        return self.transcribe_batch(wavs, wav_lens)
+        return self.transcribe_batch(wavs, wav_lens, hop, look_ahead)
 
-    def transcribe_file_offline(self, path):
+    def transcribe_file_offline(self, path, hop=None, look_ahead=None):
         """Transcribes a whole audio file at once, as a comparison.
 
         Arguments
         ---------
         path : str or pathlib.Path
             An audio file of any rate, with up to 8 channels.
+        hop : int, optional
+            As for :meth:`session`.
+        look_ahead : int, optional
+            As for :meth:`session`.
 
         Returns
         -------
         str
         """
-        path = self._local_path(path)
-        blocks = [mono_samples(block) for block in read_blocks(path, 60.0)]
-        samples = np.concatenate([np.zeros(0, np.float32), *blocks])
-        resampler = StreamingResampler(
-            audio_info(path).sample_rate, SAMPLE_RATE
-        )
-        state = resampler.make_streaming_context()
-        signal = [resampler.push(samples, state), resampler.finish(state)]
-        signal = torch.from_numpy(np.concatenate(signal))
-        return self.transcribe_batch(signal[None])[0]
+        return self.transcribe_batch(
+            self._signal(path)[None], hop=hop, look_ahead=look_ahead
+        )[0]
+
+    @torch.no_grad()
+    def transcript_offline(
+        self, path, hop=None, look_ahead=None, search=None, endpointer=None
+    ):
+        """Transcribes a whole audio file at once, as a comparison, and says
+        when each word is spoken.
+
+        Arguments
+        ---------
+        path : str or pathlib.Path
+            An audio file of any rate, with up to 8 channels.
+        hop : int, optional
+            As for :meth:`session`.
+        look_ahead : int, optional
+            As for :meth:`session`.
+        search : GreedySearch, optional
+            As for :meth:`session`.
+        endpointer : Endpointer, optional
+            As for :meth:`session`.
+
+        Returns
+        -------
+        Transcript
+            With all words, which are final.
+        """
+        geometry = self.model.geometries.choose(hop, look_ahead)
+        wavs = self._signal(path)[None].to(self.device)
+        log_probs, _ = self.model(wavs, geometry=geometry)
+        log_probs = log_probs[0].cpu().numpy()
+        transcriber = self._transcriber(search, endpointer)
+        state = transcriber.make_streaming_context()
+        return transcriber.advance(log_probs, log_probs[:0], state, final=True)
+
+    def _signal(self, path):
+        """A whole audio file at 16 kHz, (samples,)."""
+        return torch.from_numpy(read_signal(self._local_path(path)))
 
     def transcribe_file(
         self,
         path,
         dynchunktrain_config=None,
         use_torchaudio_streaming=False,
+        hop=None,
+        look_ahead=None,
         **kwargs,
     ):
         """Transcribes an audio file as a stream.
@@ -366,10 +489,13 @@ class StreamingASR(HostStreamingASR):
         path : str or pathlib.Path
             An audio file of any rate, with up to 8 channels.
         dynchunktrain_config : DynChunkTrainConfig, optional
-            How many frames are pushed at once; the text does not depend on
-            it. 16 by default.
+            As for :meth:`transcribe_file_streaming`.
         use_torchaudio_streaming : bool
             Whether the host's reader is used, which needs ``torchaudio.io``.
+        hop : int, optional
+            As for :meth:`session`.
+        look_ahead : int, optional
+            As for :meth:`session`.
         **kwargs : dict
             As for the host's ``transcribe_file_streaming``.
 
@@ -378,7 +504,12 @@ class StreamingASR(HostStreamingASR):
         str
         """
         texts = self.transcribe_file_streaming(
-            path, dynchunktrain_config, use_torchaudio_streaming, **kwargs
+            path,
+            dynchunktrain_config,
+            use_torchaudio_streaming,
+            hop,
+            look_ahead,
+            **kwargs,
         )
         return "".join(texts)
 
@@ -387,6 +518,8 @@ class StreamingASR(HostStreamingASR):
         path,
         dynchunktrain_config=None,
         use_torchaudio_streaming=False,
+        hop=None,
+        look_ahead=None,
         **kwargs,
     ):
         """Transcribes an audio file as a stream, and gives text as it is
@@ -397,10 +530,16 @@ class StreamingASR(HostStreamingASR):
         path : str or pathlib.Path
             An audio file of any rate, with up to 8 channels.
         dynchunktrain_config : DynChunkTrainConfig, optional
-            How many frames are pushed at once; the text does not depend on
-            it. 16 by default.
+            How many frames are pushed at once, 16 by default. Where llsa is
+            trained for several hops, its ``chunk_size`` is the hop, unless
+            ``hop`` is given. Otherwise the text does not depend on it.
         use_torchaudio_streaming : bool
-            Whether the host's reader is used, which needs ``torchaudio.io``.
+            Whether the host's reader is used, which needs ``torchaudio.io``,
+            and knows of no ``hop`` and ``look_ahead``.
+        hop : int, optional
+            As for :meth:`session`.
+        look_ahead : int, optional
+            As for :meth:`session`.
         **kwargs : dict
             As for the host's method.
 
@@ -414,27 +553,38 @@ class StreamingASR(HostStreamingASR):
         FileNotFoundError
             If there is no such file.
         ValueError
-            If it cannot be read, or ``torchaudio.io`` is wanted and missing.
+            If it cannot be read, if ``torchaudio.io`` is wanted and missing,
+            or if the model is not trained for ``hop``, ``look_ahead`` or
+            ``chunk_size``.
         """
-        if dynchunktrain_config is None:
-            dynchunktrain_config = DynChunkTrainConfig(CHUNK_SIZE)
-        check_type(
-            "dynchunktrain_config", dynchunktrain_config, DynChunkTrainConfig
-        )
+        config = dynchunktrain_config
+        if config is None:
+            config = DynChunkTrainConfig(CHUNK_SIZE)
+        check_type("dynchunktrain_config", config, DynChunkTrainConfig)
         if use_torchaudio_streaming:
             if not hasattr(torchaudio, "io"):
                 raise ValueError(
                     "use_torchaudio_streaming: got True, allowed with this "
                     "torchaudio is False: it has no torchaudio.io any more"
                 )
+            if (hop, look_ahead) != (None, None):
+                raise ValueError(
+                    "use_torchaudio_streaming: got True, allowed with hop or "
+                    "look_ahead is False: the host's reader has neither"
+                )
             yield from super().transcribe_file_streaming(
-                str(path), dynchunktrain_config, True, **kwargs
+                str(path), config, True, **kwargs
             )
             return
+        if hop is None and dynchunktrain_config is not None:
+            encoder = self.model.encoder_wrapper.latent_encoder
+            hop = encoder.geometries.of_chunk(
+                encoder.attention, config.chunk_size
+            ).hop
         path = self._local_path(path, **kwargs)
         sample_rate = audio_info(path).sample_rate
-        session = self.session()
-        block_seconds = dynchunktrain_config.chunk_size * FRAME_SECONDS
+        session = self.session(hop=hop, look_ahead=look_ahead)
+        block_seconds = config.chunk_size * FRAME_SECONDS
         for block in read_blocks(path, block_seconds):
             yield session.push(block, sample_rate).committed
         yield session.finish().committed

@@ -14,13 +14,10 @@ from speechbrain_llsa.inference.reason import reason
 from speechbrain_llsa.inference.sample_queue import SampleQueue
 from speechbrain_llsa.inference.samples import mono_samples
 from speechbrain_llsa.inference.session import settle_rate
+from speechbrain_llsa.inference.transcriber import Transcriber
 from speechbrain_llsa.inference.transcript import Transcript
 from speechbrain_llsa.lobes.ctc import StreamingCTC
-from speechbrain_llsa.lobes.decoding import (
-    GreedySearch,
-    TextDecoder,
-    TextState,
-)
+from speechbrain_llsa.lobes.decoding import TextDecoder
 from speechbrain_llsa.lobes.step import NEVER, StreamingStep
 
 
@@ -50,8 +47,17 @@ class SessionBatcher:
         them is allocated here.
     step_frames : int, optional
         Frames of a step; llsa takes its hop, which is the default.
+    hop : int, optional
+        Frames that llsa commits at once, in all streams: one of the numbers
+        that the model is trained for; the first of them by default.
+    look_ahead : int, optional
+        Frames that a layer sees ahead, as for ``hop``.
     search : GreedySearch or BeamSearch, optional
-        Turns log-probabilities into labels. Greedy by default.
+        As for a session.
+    endpointer : Endpointer, optional
+        As for a session.
+    word_offsets : WordOffsets, optional
+        As for a session.
 
     Raises
     ------
@@ -92,14 +98,26 @@ class SessionBatcher:
     """
 
     def __init__(
-        self, model, text_decoder, slots=16, step_frames=None, search=None
+        self,
+        model,
+        text_decoder,
+        slots=16,
+        step_frames=None,
+        hop=None,
+        look_ahead=None,
+        search=None,
+        endpointer=None,
+        word_offsets=None,
     ):
         check_type("model", model, StreamingCTC)
         check_type("text_decoder", text_decoder, TextDecoder)
         check_integer("slots", slots, 1)
-        self._step = StreamingStep(model, step_frames)
+        geometry = model.geometries.choose(hop, look_ahead)
+        self._step = StreamingStep(model, step_frames, geometry)
         self._clock = self._step.clock
-        self._text_decoder = text_decoder
+        self._transcriber = Transcriber(
+            text_decoder, search, endpointer, word_offsets
+        )
         self._device = next(model.parameters()).device
         self._lock = threading.Lock()
         self._slots = [None] * slots
@@ -107,7 +125,6 @@ class SessionBatcher:
         # since those of the initial state may be one and the same.
         self._state = [part.clone() for part in self._step.initial_state(slots)]
         self._initial = self._step.initial_state(1)
-        self._search = GreedySearch() if search is None else search
 
     @property
     def slots(self):
@@ -118,6 +135,11 @@ class SessionBatcher:
     def free_slots(self):
         """How many more streams may join now."""
         return self._slots.count(None)
+
+    @property
+    def geometry(self):
+        """The ``StreamGeometry`` of all streams, in frames."""
+        return self._clock.geometry
 
     @property
     def step_seconds(self):
@@ -140,6 +162,8 @@ class SessionBatcher:
 
         Raises
         ------
+        TypeError
+            If the search is something else.
         RuntimeError
             If all slots are taken.
         """
@@ -152,8 +176,10 @@ class SessionBatcher:
             slot = self._slots.index(None)
             for kept, initial in zip(self._state, self._initial, strict=True):
                 kept[slot] = initial[0]
-            search = self._search if search is None else search
-            session = BatchedSession(self, self._clock, slot, search)
+            transcriber = self._transcriber
+            if search is not None:
+                transcriber = transcriber.with_search(search)
+            session = BatchedSession(self, self._clock, slot, transcriber)
             self._slots[slot] = session
             return session
 
@@ -223,9 +249,9 @@ class BatchedSession:
     Made by :meth:`SessionBatcher.session`. Unlike in
     :class:`speechbrain_llsa.inference.session.Session`, :meth:`push` and
     :meth:`finish` only queue: the batcher's step does the work, and
-    :meth:`read` gives what is new. A call that fails ends the stream, since
-    what the stream was to take is lost: the call raises its own error, and
-    each one after it ``StreamError``.
+    :meth:`read` gives what is new, which is kept until then. A call that
+    fails ends the stream, since what the stream was to take is lost: the call
+    raises its own error, and each one after it ``StreamError``.
 
     Arguments
     ---------
@@ -235,11 +261,11 @@ class BatchedSession:
         Where its steps lie.
     slot : int
         Row of the batcher's state.
-    search : GreedySearch or BeamSearch
-        Turns log-probabilities into labels.
+    transcriber : Transcriber
+        Turns log-probabilities into transcripts.
     """
 
-    def __init__(self, batcher, clock, slot, search):
+    def __init__(self, batcher, clock, slot, transcriber):
         self.sample_rate = None
         self.signal = None
         self._batcher = batcher
@@ -249,18 +275,17 @@ class BatchedSession:
         self._steps = 0
         self._ended = False
         self._finished = False
-        self._search = search
-        self._search_state = search.make_streaming_context()
-        self._text_state = TextState()
-        self._text = ""
-        self._read = 0
-        self._provisional = ""
+        self._transcriber = transcriber
+        self._state = self._transcriber.make_streaming_context()
+        self._texts, self._words = [], []
+        self._provisional = "", ()
         self._error = None
 
     @property
     def text(self):
-        """All text committed so far, also after an error."""
-        return self._text
+        """All text committed so far, also after an error. With an endpointer
+        that of the segment that goes on, or was the last one."""
+        return self._state.text
 
     @property
     def finished(self):
@@ -321,7 +346,8 @@ class BatchedSession:
             self._queue.push(resampler.finish(self.signal))
             self._ended = True
             if self._is_last(self._steps):
-                nothing = np.zeros((0, len(self._batcher._text_decoder.pieces)))
+                labels = len(self._transcriber.text_decoder.pieces)
+                nothing = np.zeros((0, labels))
                 self._take(nothing, nothing, final=True)
             self._leave_at_end()
 
@@ -340,8 +366,15 @@ class BatchedSession:
         """
         with self._batcher._lock:
             self._check_error()
-            new, self._read = self._text[self._read :], len(self._text)
-            return Transcript(new, self._provisional)
+            text, words = "".join(self._texts), (*self._words,)
+            self._texts, self._words = [], []
+            provisional, others = self._provisional
+            return Transcript(
+                text,
+                provisional,
+                words + others,
+                self._state.segment.number,
+            )
 
     def close(self):
         """Leaves, without what is still queued. To be called at any time, any
@@ -401,19 +434,16 @@ class BatchedSession:
         self._leave_at_end()
 
     def _take(self, log_probs, ahead, final):
-        """Turns log-probabilities into text, (frames, labels)."""
-        search, search_state = self._search, self._search_state.fork()
-        text_state = self._text_state.fork()
-        tokens = search.advance(log_probs, search_state, final)
-        text = self._text_of(tokens, text_state)
-        tokens = search.look_ahead(ahead, search_state)
-        self._provisional = self._text_of(tokens, text_state.fork())
-        self._search_state, self._text_state = search_state, text_state
-        self._text += text
-
-    def _text_of(self, tokens, state):
-        labels = [token.label for token in tokens]
-        return self._batcher._text_decoder.decode_streaming(labels, state)
+        """Keeps what log-probabilities say, (frames, labels), until it is
+        read."""
+        transcript = self._transcriber.advance(
+            log_probs, ahead, self._state, final
+        )
+        if transcript.committed:
+            self._texts.append(transcript.committed)
+        self._words += transcript.final_words
+        others = transcript.words[len(transcript.final_words) :]
+        self._provisional = transcript.provisional, others
 
     def _existing(self, log_probs, first):
         """Of frames that begin with this one, those of the utterance."""
@@ -430,7 +460,7 @@ class BatchedSession:
 
     def _fail(self, error):
         self._error = error
-        self._provisional = ""
+        self._provisional = "", ()
         self._leave()
 
     def _leave(self):

@@ -111,8 +111,8 @@ class GreedySearchState:
     """Frame where the run of this label began."""
 
     confidence: float = 0.0
-    """Largest probability of the label in this run, 0 to 1; 0 where it is the
-    blank."""
+    """Largest probability of the label in this run, 0 to 1; 0 where the run
+    is no token: of the blank, or given already."""
 
     def fork(self):
         """An independent copy.
@@ -121,7 +121,7 @@ class GreedySearchState:
         -------
         GreedySearchState
         """
-        return replace(self)
+        return GreedySearchState(**vars(self))
 
 
 class GreedySearch:
@@ -188,19 +188,18 @@ class GreedySearch:
                 f"log_probs: got shape {tuple(log_probs.shape)}, allowed is "
                 "(frames, labels)"
             )
-        tokens = []
+        tokens, first = [], state.frames
         for index, label in enumerate(log_probs.argmax(1).tolist()):
-            if label != state.label:
-                tokens += self._end_run(state)
+            begins = label != state.label
+            if begins:
+                state.frames = first + index
+                tokens += self.close(state)
                 state.label, state.start = label, state.frames
-            if label != self.blank_index:
+            if label != self.blank_index and (begins or state.confidence):
                 probability = math.exp(min(0.0, float(log_probs[index, label])))
                 state.confidence = max(state.confidence, probability)
-            state.frames += 1
-        if final:
-            tokens += self._end_run(state)
-            state.label, state.start = self.blank_index, state.frames
-        return tokens
+        state.frames = first + len(log_probs)
+        return tokens + self.close(state) if final else tokens
 
     def look_ahead(self, log_probs, state):
         """What follows the committed tokens, if the stream goes on like this.
@@ -219,19 +218,23 @@ class GreedySearch:
         return self.advance(log_probs, state.fork(), final=True)
 
     def close(self, state):
-        """Commits all that is best now: nothing, since a run goes on until it
-        is over.
+        """Commits all that is best now: the run that goes on ends here. What
+        follows of it is no second token.
 
         Arguments
         ---------
         state : GreedySearchState
-            The state.
+            The state. It is brought up to date.
 
         Returns
         -------
         list of Token
+            One, or none.
         """
-        return []
+        confidence, state.confidence = state.confidence, 0.0
+        if not confidence:
+            return []
+        return [Token(state.label, state.start, state.frames, confidence)]
 
     def context_form(self, values, frames, labels):
         """The form of the state after so many frames
@@ -257,7 +260,7 @@ class GreedySearch:
         """
         label, start = values["label"], values["start"]
         confidence = values["confidence"]
-        silent = label in (-1, self.blank_index)
+        silent = label in (-1, self.blank_index) or not confidence
         if not (
             type(label) is type(start) is int
             and type(confidence) is float
@@ -271,13 +274,6 @@ class GreedySearch:
                 f"a confidence of {confidence}, after {frames} frames"
             )
         return GreedySearchState(frames, label, start, confidence)
-
-    def _end_run(self, state):
-        """The token of the run that ends here, if it is not of blanks."""
-        confidence, state.confidence = state.confidence, 0.0
-        if state.label in (-1, self.blank_index):
-            return []
-        return [Token(state.label, state.start, state.frames, confidence)]
 
 
 @dataclass
@@ -294,7 +290,7 @@ class TextState:
         -------
         TextState
         """
-        return replace(self)
+        return TextState(**vars(self))
 
 
 class PieceDecoder:

@@ -11,7 +11,8 @@ A search turns the log-probabilities of one stream into tokens, push by push.
   search over all frames at once gives;
 - ``look_ahead(log_probs, state)``: the tokens that follow the committed ones
   if the stream goes on with these frames. It leaves the state alone;
-- ``close(state)``: commits all that is best now, and goes on from there;
+- ``close(state)``: an endpoint, at which all that is best now is committed;
+  the search goes on from there;
 - ``context_form(values, frames, labels)``: only where the state can be written
   into a snapshot: its form after so many frames
   (:mod:`speechbrain_llsa.snapshot`).

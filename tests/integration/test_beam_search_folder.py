@@ -1,6 +1,7 @@
 """Beam search in a model: its folder, sessions, batches, ONNX, the command."""
 
 import shutil
+from dataclasses import replace
 
 import pytest
 import soundfile
@@ -11,6 +12,7 @@ from word_ngrams import make_arpa
 
 from speechbrain_llsa.__main__ import main
 from speechbrain_llsa.inference.asr import StreamingASR
+from speechbrain_llsa.inference.endpointer import Endpointer, EndpointRule
 from speechbrain_llsa.inference.folder import write_streaming_folder
 from speechbrain_llsa.inference.search import BeamSearchOptions
 from speechbrain_llsa.lobes.beam import BeamSearch
@@ -22,6 +24,11 @@ search: !new:speechbrain_llsa.inference.search.BeamSearchOptions
 """
 
 SIGNAL = make_signal(40000)
+
+ENDPOINTER = Endpointer(
+    after_speech=EndpointRule(True, silence_seconds=0.04),
+    maximum_length=EndpointRule(length_seconds=0.7),
+)
 
 
 @pytest.fixture(scope="module")
@@ -99,6 +106,36 @@ def test_a_folder_says_how(beam):
         expected,
         stream(beam.session(search="greedy")),
     ]
+
+
+@pytest.mark.parametrize("endpointer", [None, ENDPOINTER])
+def test_words_are_those_of_the_whole(beam, tmp_path, endpointer):
+    """Their text, times, confidences and segments, in a session and in a
+    batch, with endpoints and without."""
+    path = tmp_path / "a.wav"
+    soundfile.write(path, SIGNAL.numpy(), 16000, subtype="FLOAT")
+    expected = beam.transcript_offline(path, endpointer=endpointer)
+    assert len(expected.words) > 1
+    session = beam.session(endpointer=endpointer)
+    words = []
+    for part in split(SIGNAL, (1, 5000, 9000, 3)):
+        words += session.push(part).final_words
+    words += session.finish().final_words
+    assert_same_words(words, expected.words)
+    batcher = beam.batcher(slots=1, endpointer=endpointer)
+    session = batcher.session()
+    session.push(SIGNAL)
+    session.finish()
+    while batcher.step():
+        pass
+    assert_same_words(session.read().words, expected.words)
+
+
+def assert_same_words(words, expected):
+    assert len(words) == len(expected)
+    for word, other in zip(words, expected, strict=True):
+        assert replace(word, confidence=0.5) == replace(other, confidence=0.5)
+        assert word.confidence == pytest.approx(other.confidence, abs=1e-4)
 
 
 def test_padding_does_not_matter(beam):
@@ -229,12 +266,12 @@ def test_written_with_a_search(arpa, tmp_path):
         beam_size=4, language_model=arpa, beta=1.0, hotwords=["ABBA", "A BED"]
     )
     arguments = make_model(), make_tokenizer()
-    folder = write_streaming_folder(tmp_path / "a", *arguments, options)
+    folder = write_streaming_folder(tmp_path / "a", *arguments, search=options)
     asr = StreamingASR.from_hparams(folder.rename(tmp_path / "moved"))
     search = BeamSearch(asr.text_decoder, **options.arguments)
     assert stream(asr.session()) == offline(asr, search)
     plain = write_streaming_folder(
-        tmp_path / "b", *arguments, BeamSearchOptions()
+        tmp_path / "b", *arguments, search=BeamSearchOptions()
     )
     asr = StreamingASR.from_hparams(plain)
     assert stream(asr.session()) == offline(asr, asr.beam_search())
@@ -255,7 +292,7 @@ def test_a_bad_search_is_not_written(tmp_path, options, error, message):
             tmp_path / "a",
             make_model(),
             make_tokenizer(),
-            BeamSearchOptions(**options),
+            search=BeamSearchOptions(**options),
         )
     assert message in str(caught.value)
     assert list(tmp_path.iterdir()) == []

@@ -192,7 +192,7 @@ def test_names_are_benchmarks(load):
     """Every file that is one is in the list."""
     shared = {"all", "common", "memory", "models", "small_model"}
     # need a trained model, or hours
-    shared |= {"beam_search", "onnx_accuracy", "soak"}
+    shared |= {"beam_search", "onnx_accuracy", "soak", "word_times"}
     scripts = {path.stem for path in FOLDER.glob("*.py")}
     assert set(load("all").BENCHMARKS) == scripts - shared
     assert "benchmarks" in str(sys.modules["all"].__file__)

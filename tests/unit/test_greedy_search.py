@@ -81,10 +81,24 @@ def test_a_token_is_committed_when_its_end_is_known():
     assert [(t.label, t.start, t.end) for t in ahead] == [(1, 1, 3), (2, 3, 4)]
     assert SEARCH.look_ahead(log_probs_of([]), state)[0].end == 2
     assert state == kept
-    assert SEARCH.close(state) == []
     (token,) = SEARCH.advance(log_probs_of([0]), state)
     assert token == Token(1, 1, 2, pytest.approx(0.7))
     assert SEARCH.look_ahead(log_probs_of([]), state) == []
+
+
+@pytest.mark.parametrize("cut", [1, 2, 3, 4, 5])
+def test_an_endpoint_cuts_tokens_and_loses_none(cut):
+    """Wherever it lies, the labels are the same: a run that goes on behind it
+    is no second token."""
+    log_probs = log_probs_of([1, 0, 2, 2, 1, 1])
+    state = SEARCH.make_streaming_context()
+    tokens = SEARCH.advance(log_probs[:cut], state)
+    closing = SEARCH.close(state)
+    assert all(token.end == cut for token in closing)
+    assert SEARCH.close(state) == []
+    tokens += closing + SEARCH.advance(log_probs[cut:], state, final=True)
+    assert [token.label for token in tokens] == [1, 2, 1]
+    assert all(token.confidence == pytest.approx(0.7) for token in tokens)
 
 
 def test_nothing_is_left_after_the_end():

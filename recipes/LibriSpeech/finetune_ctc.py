@@ -417,22 +417,20 @@ def find_word_offsets(asr, dataset):
     asr : speechbrain_llsa.inference.asr.StreamingASR
         The model, without word offsets.
     dataset : speechbrain.dataio.dataset.DynamicItemDataset
-        Utterances; those with a CTM file of their chapter count.
+        Utterances with ``wav`` and ``fault``; good ones with a CTM file of
+        their chapter count.
 
     Returns
     -------
     WordOffsets or None
     """
     own, asr.endpointer = asr.endpointer, None
-    spoken = {
-        identity: find_words(dataset.data[identity]["wav"])
-        for identity in dataset.data_ids
-    }
-    utterances = [
-        (asr.transcript_offline(dataset.data[identity]["wav"]).words, words)
-        for identity, words in spoken.items()
-        if words is not None
-    ]
+    utterances = []
+    for item in dataset:
+        spoken = find_words(item["wav"])
+        if spoken is not None and not item["fault"]:
+            words = asr.transcript_offline(item["wav"]).words
+            utterances.append((words, spoken))
     asr.endpointer = own
     offsets = estimate_offsets(utterances)
     if offsets is None:

@@ -23,7 +23,7 @@ import torch
 from bad_utterances import BadUtterances
 from error_rates import compare_offline_and_streamed, format_error_rates
 from ranks import on_main
-from recipe import begin_recipe, exit_on_bad_input, train
+from recipe import begin_recipe, end_recipe, exit_on_bad_input, train
 from speechbrain.nnet.losses import ctc_loss
 from speechbrain.utils.distributed import if_main_process
 from speechbrain.utils.logger import get_logger
@@ -561,3 +561,4 @@ def main(arguments):
 
 if __name__ == "__main__":
     run(*exit_on_bad_input(prepare, sys.argv[1:]))
+    end_recipe()

@@ -42,6 +42,7 @@ from speechbrain_llsa.inference.asr import StreamingASR
 from speechbrain_llsa.inference.endpointer import Endpointer
 from speechbrain_llsa.inference.folder import write_streaming_folder
 from speechbrain_llsa.inference.reason import reason
+from speechbrain_llsa.inference.search import BeamSearchOptions
 from speechbrain_llsa.inference.weights import load_weights
 from speechbrain_llsa.lobes.decoding import (
     CTCGreedyState,
@@ -408,6 +409,43 @@ def read_endpointer(hparams):
     return endpointer if hparams["endpoints"] else None
 
 
+def read_search(hparams, tokenizer):
+    """How text is found, as the YAML file says.
+
+    Arguments
+    ---------
+    hparams : dict
+        With ``search``, "greedy" or "beam", and ``beam_search``: a dict of
+        arguments.
+    tokenizer : CTCTextEncoder or sentencepiece.SentencePieceProcessor
+        The units to search.
+
+    Returns
+    -------
+    BeamSearchOptions or None
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such language model.
+    ImportError
+        If KenLM is needed and not installed.
+    TypeError
+        If an argument is unknown or of another type.
+    ValueError
+        If an entry is out of range, or the language model is damaged.
+    """
+    if hparams["search"] not in ("greedy", "beam"):
+        raise ValueError(
+            f"search: got {hparams['search']!r}, allowed is greedy or beam"
+        )
+    options = BeamSearchOptions(**hparams["beam_search"])
+    if hparams["search"] == "greedy":
+        return None
+    options.make_search(TextDecoder(tokenizer))
+    return options
+
+
 def find_word_offsets(asr, dataset):
     """Finds where the model's words begin and end, relative to the frames of
     their labels, if it is known when the words of the validation are spoken.
@@ -457,16 +495,21 @@ def evaluate(hparams, tokenizer, datasets):
     for unfinished in output_folder.glob(".streaming-*"):
         shutil.rmtree(unfinished)
     folder = output_folder / "streaming"
-    parts = hparams["model"], tokenizer, read_endpointer(hparams)
-    # torch.save tells of a full disk by a RuntimeError
-    with naming(folder, RuntimeError):
-        write_streaming_folder(folder, *parts)
-    asr = StreamingASR.from_hparams(folder, trust=True)
+    model, endpointer = hparams["model"], read_endpointer(hparams)
+    search = read_search(hparams, tokenizer)
+
+    def write(offsets=None):
+        # torch.save tells of a full disk by a RuntimeError
+        with naming(folder, RuntimeError):
+            write_streaming_folder(
+                folder, model, tokenizer, endpointer, offsets, search
+            )
+        return StreamingASR.from_hparams(folder, trust=True)
+
+    asr = write()
     offsets = find_word_offsets(asr, datasets["valid"])
     if offsets is not None:
-        with naming(folder, RuntimeError):
-            write_streaming_folder(folder, *parts, offsets)
-        asr = StreamingASR.from_hparams(folder, trust=True)
+        asr = write(offsets)
     splits = [*hparams["valid_splits"], *hparams["test_splits"]]
     error_rates = {
         split: compare_offline_and_streamed(
@@ -508,6 +551,7 @@ def prepare(arguments):
     )
     read_endpointer(hparams)
     datasets, tokenizer = prepare_datasets(hparams, hparams["save_folder"])
+    read_search(hparams, tokenizer)
     load_pretrained(hparams)
     brain = FinetuneBrain(
         modules=hparams["modules"],

@@ -14,6 +14,7 @@ from speechbrain_llsa.inference.asr import StreamingASR
 from speechbrain_llsa.inference.endpointer import Endpointer
 from speechbrain_llsa.inference.transcript import Transcript, Word
 from speechbrain_llsa.inference.words import WordOffsets
+from speechbrain_llsa.lobes.beam import BeamSearch
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "recipes" / "LibriSpeech"))
@@ -171,7 +172,8 @@ def test_resuming_is_going_on(trained, digits_corpus, tmp_path):
 @pytest.mark.slow
 def test_from_pretrained_with_sentencepiece(digits_corpus, tmp_path):
     """pretrain.py, then fine-tuning of its weights on pieces; the front end
-    is frozen and stays as pre-trained."""
+    is frozen and stays as pre-trained. The search of the YAML file is that of
+    the written model."""
     run(
         pretrain,
         str(ROOT / "hparams" / "pretrain_small.yaml"),
@@ -195,6 +197,8 @@ def test_from_pretrained_with_sentencepiece(digits_corpus, tmp_path):
         freeze_extractor=True,
         freeze_encoder_steps=2,
         attention="sa",
+        search="beam",
+        beam_search="{beam_size: 3}",
     )
     weights = torch.load(
         tmp_path / "pretrain" / "pretrained" / "latent_extractor.ckpt",
@@ -206,6 +210,9 @@ def test_from_pretrained_with_sentencepiece(digits_corpus, tmp_path):
         (tmp_path / "finetune" / "error_rates.json").read_text()
     )
     assert result["test"]["different_texts"] == 0
+    asr = StreamingASR.from_hparams(tmp_path / "finetune" / "streaming")
+    assert isinstance(asr.search, BeamSearch)
+    assert asr.hparams.search.arguments == {"beam_size": 3}
 
 
 @pytest.mark.slow
@@ -237,6 +244,13 @@ def test_acausal_is_measured_offline(digits_corpus, tmp_path):
             {"endpoint_rules": "{after_speech: {silence: 1}}"},
             ValueError,
             "after_speech: got the field 'silence'",
+        ),
+        ({"search": "best"}, ValueError, "search: got 'best'"),
+        ({"beam_search": "{width: 3}"}, TypeError, "argument 'width'"),
+        (
+            {"search": "beam", "beam_search": "{beam_size: 0}"},
+            ValueError,
+            "beam_size: got 0",
         ),
         ({"attention": "full"}, ValueError, "attention: got 'full'"),
     ],

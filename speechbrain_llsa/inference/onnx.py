@@ -97,12 +97,12 @@ class OnnxCTC:
     def __init__(self, path, clock, labels, threads=None):
         self.clock = clock
         self.labels = labels
+        self._name = Path(path).name
         self._session = _open_graph(path, threads)
         inputs = self._session.get_inputs()
         outputs = self._session.get_outputs()
         names = [each.name for each in inputs[3:]]
         self._check(
-            path,
             [each.name for each in inputs]
             == ["samples", "position", "end", *names]
             and [each.name for each in outputs]
@@ -114,7 +114,6 @@ class OnnxCTC:
         )
         shapes = [each.shape[1:] for each in inputs[3:]]
         self._check(
-            path,
             inputs[0].shape[1:] == [clock.step_samples]
             and outputs[0].shape[1:] == [clock.step_frames, labels]
             and all(
@@ -131,11 +130,14 @@ class OnnxCTC:
         self._initial = tuple(
             np.zeros([1, *shape], np.float32) for shape in shapes
         )
+        self._check(self._ahead_shape[1:] == [labels])
+        silence = np.zeros(clock.step_samples, np.float32)
+        self._run(silence, clock.first_frame, NEVER, self._initial)
 
-    def _check(self, path, fits):
+    def _check(self, fits):
         if not fits:
             raise ValueError(
-                f"folder: got {Path(path).name}, whose inputs and outputs are "
+                f"folder: got {self._name}, whose inputs and outputs are "
                 f"not those of a step as {MODEL_FILE} describes it"
             )
 
@@ -208,19 +210,36 @@ class OnnxCTC:
         exist, (frames, labels)."""
         clock = self.clock
         position = clock.first_frame + state.steps * clock.step_frames
-        feeds = {
-            "samples": samples[None],
-            "position": np.array([position], np.int64),
-            "end": np.array([end], np.int64),
-            **dict(zip(self._state_names, state.tensors, strict=True)),
-        }
-        log_probs, ahead, *tensors = self._session.run(None, feeds)
+        log_probs, ahead, *tensors = self._run(
+            samples, position, end, state.tensors
+        )
         state.tensors = tuple(tensors)
         state.steps += 1
         first = position - clock.delay_frames
         if first + clock.step_frames > 0:
             state.ahead = ahead[0]
         return log_probs[0, max(0, -first) : max(0, min(end - first, NEVER))]
+
+    def _run(self, samples, position, end, tensors):
+        """What the graph gives for one row, of the shapes that it declares."""
+        feeds = {
+            "samples": samples[None],
+            "position": np.array([position], np.int64),
+            "end": np.array([end], np.int64),
+            **dict(zip(self._state_names, tensors, strict=True)),
+        }
+        try:
+            outputs = self._session.run(None, feeds)
+        except Exception as error:
+            raise _refused(self._name, error) from error
+        shapes = [
+            (1, self.clock.step_frames, self.labels),
+            (1, *self._ahead_shape),
+            *(tensor.shape for tensor in tensors),
+        ]
+        self._check([output.shape for output in outputs] == shapes)
+        self._check(all(output.dtype == np.float32 for output in outputs))
+        return outputs
 
 
 class OnnxStreamingASR:
@@ -508,15 +527,22 @@ def _open_graph(path, threads):
         options.intra_op_num_threads = threads
     try:
         return onnxruntime.InferenceSession(
-            str(path), options, providers=["CPUExecutionProvider"]
+            str(path),
+            options,
+            providers=["CPUExecutionProvider"],
+            enable_fallback=False,
         )
     except Exception as error:
-        # ONNX Runtime has a class of its own for each kind of failure, all of
-        # them plain exceptions
-        raise ValueError(
-            f"folder: got a damaged {Path(path).name}, which ONNX Runtime "
-            f"refuses: {' '.join(str(error).split())[:300]}"
-        ) from error
+        raise _refused(Path(path).name, error) from error
+
+
+def _refused(name, error):
+    """ONNX Runtime has a class of its own for each kind of failure, all of
+    them plain exceptions."""
+    return ValueError(
+        f"folder: got a damaged {name}, which ONNX Runtime refuses: "
+        f"{' '.join(str(error).split())[:300]}"
+    )
 
 
 def _fingerprint(path, clock):

@@ -262,6 +262,7 @@ DAMAGES = {
         folder, graphs={"fp32": "../step.onnx"}
     ),
     "no graphs": lambda folder: change(folder, graphs={}),
+    "no step": lambda folder: change_graph(folder),
 }
 
 
@@ -269,6 +270,18 @@ def change(folder, **values):
     path = folder / MODEL_FILE
     description = json.loads(path.read_text(encoding="utf-8"))
     path.write_text(json.dumps({**description, **values}), encoding="utf-8")
+
+
+def change_graph(folder):
+    """A graph that loads, and whose first convolution cannot be run."""
+    import onnx
+
+    graph = onnx.load(folder / "step.onnx")
+    node = next(n for n in graph.graph.node if n.op_type == "Conv")
+    (shape,) = (a for a in node.attribute if a.name == "kernel_shape")
+    shape.ints[-1] = 1
+    graph.graph.ClearField("value_info")
+    onnx.save(graph, folder / "step.onnx")
 
 
 @pytest.mark.parametrize("damage", DAMAGES)

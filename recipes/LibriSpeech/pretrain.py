@@ -8,7 +8,9 @@ command line: ``--attention sa`` trains another attention. The same command
 again resumes where the training stopped. ``output_folder`` then holds the
 checkpoints (``save/``), the logs, the curves (``curves.png``) and the weights
 of the best epoch for fine-tuning: ``pretrained/latent_extractor.ckpt`` and
-``pretrained/latent_encoder.ckpt``, as the host's ``Pretrainer`` loads them.
+``pretrained/latent_encoder.ckpt``, as the host's ``Pretrainer`` loads them, and
+``pretrained/hyperparams.yaml``, so that ``StreamingEncoder.from_hparams`` loads
+the folder.
 """
 
 import sys
@@ -25,6 +27,7 @@ from training_data import (
     shortest_duration,
 )
 
+from speechbrain_llsa.inference.folder import write_encoder_hparams
 from speechbrain_llsa.lobes.contrastive import sample_negatives, stack_rows
 from speechbrain_llsa.lobes.padding import padding_mask, sample_counts
 
@@ -245,6 +248,14 @@ def run(brain, datasets):
             "folder": Path(hparams["output_folder"], "pretrained"),
             "max_key": "accuracy",
         },
+    )
+    run_on_main(
+        write_encoder_hparams,
+        args=[
+            Path(hparams["output_folder"], "pretrained"),
+            hparams["extractor"],
+            hparams["encoder_wrapper"],
+        ],
     )
     return brain
 

@@ -7,11 +7,13 @@ PyTorch.
 from importlib import import_module
 
 _HOMES = {
+    "EncoderSession": "features",
     "OnnxStreamingASR": "onnx",
     "Session": "session",
     "SessionBatcher": "batcher",
     "StreamError": "batcher",
     "StreamingASR": "asr",
+    "StreamingEncoder": "features",
     "Transcript": "transcript",
 }
 

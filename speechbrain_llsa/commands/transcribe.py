@@ -1,13 +1,12 @@
 """Streams audio files through a model, and prints text as it is committed."""
 
 import json
-import shutil
-import sys
 from pathlib import Path
 
 from tqdm import tqdm
 
 from speechbrain_llsa.commands.model import add_model_arguments, load_model
+from speechbrain_llsa.commands.output import choose_output
 from speechbrain_llsa.inference.audio import audio_info, read_blocks
 
 NAME = "transcribe"
@@ -58,7 +57,7 @@ def run(arguments):
     latency = asr.model.latency_report().declared_latency
     for path in arguments.files:
         info = infos[path]
-        output = _output(arguments.json)
+        output = choose_output(arguments.json)
         if not arguments.json and len(arguments.files) > 1:
             output.write(f"{path}: ")
         text = _transcribe(asr.session(), path, info, output)
@@ -89,71 +88,3 @@ def _transcribe(session, path, info, output):
         output.show(session.finish(), bar)
         output.end(bar)
     return session.text
-
-
-def _output(as_json):
-    """What shows text: nothing, a plain stream, or lines over a bar."""
-    if as_json:
-        return SilentOutput()
-    if sys.stdout.isatty() and sys.stderr.isatty():
-        return TerminalOutput()
-    return PlainOutput()
-
-
-class SilentOutput:
-    """Shows nothing before the end."""
-
-    def write(self, text):
-        """Takes text that is not of the transcript."""
-
-    def show(self, transcript, bar):
-        """Takes what a session says, with the bar that stands below."""
-
-    def end(self, bar):
-        """Takes the end of a file."""
-
-
-class PlainOutput(SilentOutput):
-    """Prints committed text at once, as into a pipe."""
-
-    def write(self, text):
-        """Prints text that is not of the transcript."""
-        print(text, end="", flush=True)
-
-    def show(self, transcript, bar):
-        """Prints the committed text."""
-        self.write(transcript.committed)
-
-    def end(self, bar):
-        """Ends the line."""
-        self.write("\n")
-
-
-class TerminalOutput(SilentOutput):
-    """Shows the line that grows, with its provisional text, in the bar, and
-    prints it above the bar when it is full."""
-
-    def __init__(self):
-        self.line = ""
-
-    def write(self, text):
-        """Begins a line."""
-        self.line += text
-
-    def show(self, transcript, bar):
-        """Shows committed and provisional text."""
-        self.line += transcript.committed
-        columns = shutil.get_terminal_size().columns - 1
-        while len(self.line) > columns:
-            cut = self.line.rfind(" ", 1, columns + 1)
-            cut = columns if cut < 0 else cut
-            bar.write(self.line[:cut])
-            self.line = self.line[cut:].lstrip()
-        room = max(10, columns - 30)
-        newest = (self.line + transcript.provisional)[-room:]
-        bar.set_description_str(newest, refresh=False)
-
-    def end(self, bar):
-        """Prints what is left."""
-        bar.write(self.line)
-        self.line = ""

@@ -3,10 +3,16 @@
 import os
 import sys
 
-from speechbrain_llsa.commands import export, listen, picture, transcribe
+from speechbrain_llsa.commands import (
+    evaluate,
+    export,
+    listen,
+    picture,
+    transcribe,
+)
 from speechbrain_llsa.commands.parser import OneLineParser
 
-COMMANDS = (transcribe, listen, export, picture)
+COMMANDS = (transcribe, listen, evaluate, export, picture)
 """Each has ``NAME``, ``add_arguments(parser)`` and ``run(arguments)``."""
 
 

@@ -20,7 +20,7 @@ from safetensors.numpy import load, save
 
 FORMAT = "speechbrain_llsa.session"
 
-VERSION = 1
+VERSION = 2
 """Of the format. It goes up when what a session remembers changes."""
 
 HEADER_BYTES = 1 << 24
@@ -155,6 +155,34 @@ def convert(state, function):
     flat = flatten(state)
     converted = {name: function(value) for name, value in flat.items()}
     return rebuild(state, converted)
+
+
+def below(name, flat):
+    """The values below a place in a state.
+
+    Arguments
+    ---------
+    name : str
+        The place.
+    flat : dict
+        Values by name.
+
+    Returns
+    -------
+    dict
+        Values by what follows the place in their names.
+
+    Example
+    -------
+    >>> below("layers", {"layers.0.received": 7, "end": None})
+    {'0.received': 7}
+    """
+    start = f"{name}."
+    return {
+        key.removeprefix(start): value
+        for key, value in flat.items()
+        if key.startswith(start)
+    }
 
 
 def _parts(state):

@@ -1,56 +1,25 @@
 """Word and character error rates of a model, offline and streamed."""
 
+import io
 import time
 
 import torch
-from speechbrain.utils.metric_stats import ErrorRateStats
+from bad_utterances import BadUtterances, name_of
 from tqdm import tqdm
+from whole_files import write_atomically
 
+from speechbrain_llsa.evaluation.error_rates import ErrorRates
 from speechbrain_llsa.geometry import SAMPLE_RATE
 
 
-class ErrorRates:
-    """Counts word and character errors, with the host's ``ErrorRateStats``.
-
-    Example
-    -------
-    >>> rates = ErrorRates()
-    >>> rates.append("1", "ONE TO", "ONE TWO")
-    >>> rates.word_error_rate
-    50.0
-    """
-
-    def __init__(self):
-        self.words = ErrorRateStats()
-        self.characters = ErrorRateStats()
-
-    def append(self, identity, text, transcript):
-        """Counts the errors of one utterance.
-
-        Arguments
-        ---------
-        identity : str
-            Which utterance.
-        text : str
-            What the model says.
-        transcript : str
-            What was said.
-        """
-        self.words.append([identity], [text.split()], [transcript.split()])
-        self.characters.append([identity], [list(text)], [list(transcript)])
-
-    @property
-    def word_error_rate(self):
-        """In percent."""
-        return self.words.summarize("error_rate")
-
-    @property
-    def character_error_rate(self):
-        """In percent."""
-        return self.characters.summarize("error_rate")
-
-
-def stream_waveform(asr, waveform, push_seconds, sample_rate=SAMPLE_RATE):
+def stream_waveform(
+    asr,
+    waveform,
+    push_seconds,
+    sample_rate=SAMPLE_RATE,
+    hop=None,
+    look_ahead=None,
+):
     """Transcribes a waveform through a session.
 
     Arguments
@@ -63,21 +32,34 @@ def stream_waveform(asr, waveform, push_seconds, sample_rate=SAMPLE_RATE):
         How much is pushed at once; the text does not depend on it.
     sample_rate : int
         Samples per second.
+    hop : int, optional
+        As for ``StreamingASR.session``.
+    look_ahead : int, optional
+        As for ``StreamingASR.session``.
 
     Returns
     -------
     str
         The text.
     """
-    session = asr.session()
-    for samples in waveform.split(max(1, round(push_seconds * sample_rate))):
+    session = asr.session(hop=hop, look_ahead=look_ahead)
+    said = [
         session.push(samples, sample_rate)
-    session.finish()
-    return session.text
+        for samples in waveform.split(max(1, round(push_seconds * sample_rate)))
+    ]
+    said.append(session.finish())
+    return "".join(transcript.committed for transcript in said)
 
 
 def compare_offline_and_streamed(
-    asr, dataset, push_seconds, errors_file=None, name=None
+    asr,
+    dataset,
+    push_seconds,
+    errors_file=None,
+    name=None,
+    bad_utterances=None,
+    hop=None,
+    look_ahead=None,
 ):
     """Transcribes every utterance twice: at once, and as a stream.
 
@@ -86,31 +68,48 @@ def compare_offline_and_streamed(
     asr : speechbrain_llsa.inference.asr.StreamingASR
         The model.
     dataset : speechbrain.dataio.dataset.DynamicItemDataset
-        Utterances with ``id``, ``sig`` at the rate of the model, and ``wrd``.
+        Utterances with ``id``, ``wav``, ``wrd``, ``sig`` at the rate of the
+        model, and ``fault``: why it cannot be used, else "".
     push_seconds : float
         How much a session is pushed at once.
     errors_file : str or pathlib.Path, optional
         Where the alignments go, of the streamed texts where there are any.
     name : str, optional
         For the progress bar.
+    bad_utterances : bad_utterances.BadUtterances, optional
+        What to do with utterances that cannot be used; by default they are
+        left out.
+    hop : int, optional
+        As for ``StreamingASR.session``, of both.
+    look_ahead : int, optional
+        As for ``StreamingASR.session``, of both.
 
     Returns
     -------
     dict
-        ``utterances``; ``offline`` and ``streamed``, each with ``wer`` and
+        ``utterances``; ``left_out``, utterances that could not be used;
+        ``offline`` and ``streamed``, each with ``wer`` and
         ``cer`` in percent and ``real_time_factor``, the latter ``None`` for an
         attention that cannot stream; ``different_texts``, utterances whose
         two texts differ.
     """
-    modes = {"offline": lambda wave: asr.transcribe_batch(wave[None])[0]}
+    geometry = {"hop": hop, "look_ahead": look_ahead}
+    modes = {
+        "offline": lambda wave: asr.transcribe_batch(wave[None], **geometry)[0]
+    }
     if asr.model.encoder_wrapper.latent_encoder.attention != "aa":
         modes["streamed"] = lambda wave: stream_waveform(
-            asr, wave, push_seconds
+            asr, wave, push_seconds, **geometry
         )
     rates = {mode: ErrorRates() for mode in modes}
     spent = dict.fromkeys(modes, 0.0)
-    audio_seconds, different = 0.0, 0
+    bad_utterances = bad_utterances or BadUtterances()
+    audio_seconds, different, left_out = 0.0, 0, 0
     for item in tqdm(dataset, desc=name, dynamic_ncols=True, disable=None):
+        if item["fault"]:
+            name_of_item = name_of(item["id"], item["wav"])
+            left_out += bad_utterances.report({name_of_item: item["fault"]})
+            continue
         audio_seconds += len(item["sig"]) / SAMPLE_RATE
         texts = set()
         for mode, transcribe in modes.items():
@@ -120,7 +119,11 @@ def compare_offline_and_streamed(
             rates[mode].append(item["id"], text, item["wrd"])
             texts.add(text)
         different += len(texts) > 1
-    results = {"utterances": len(dataset), "audio_seconds": audio_seconds}
+    results = {
+        "utterances": len(dataset) - left_out,
+        "left_out": left_out,
+        "audio_seconds": audio_seconds,
+    }
     for mode in ("offline", "streamed"):
         results[mode] = None
         if mode in modes:
@@ -132,8 +135,9 @@ def compare_offline_and_streamed(
             }
     results["different_texts"] = different
     if errors_file is not None:
-        with open(errors_file, "w", encoding="utf-8") as stream:
-            rates[list(modes)[-1]].words.write_stats(stream)
+        stream = io.StringIO()
+        rates[list(modes)[-1]].words.write_stats(stream)
+        write_atomically(errors_file, stream.getvalue())
     return results
 
 

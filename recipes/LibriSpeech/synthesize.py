@@ -6,8 +6,10 @@
         --split test:voices=4:utterances=100
 
 writes OUT/SPLIT/SPEAKER/CHAPTER/ with 16 kHz mono FLAC files and
-SPEAKER-CHAPTER.trans.txt, and OUT/SPEAKERS.TXT. The same arguments give the
-same files, whatever the number of workers. The voices of the splits differ
+SPEAKER-CHAPTER.trans.txt, and OUT/SPEAKERS.TXT. SPEAKER-CHAPTER.ctm says when
+each word is spoken, as espeak-ng reports it, in NIST's format: utterance,
+channel, start and duration in seconds, word. The same arguments give the same
+files, whatever the number of workers. The voices of the splits differ
 in speaker and in voice variant, so that test voices are unheard in training;
 transcripts do not occur twice while there are others.
 
@@ -54,7 +56,6 @@ def synthesize_corpus(
     digits=(3, 8),
     silence=(0.1, 0.5),
     noise=None,
-    word_times=False,
     progress=True,
 ):
     """Makes a corpus in LibriSpeech layout by speech synthesis.
@@ -87,9 +88,6 @@ def synthesize_corpus(
     noise : (float, float), optional
         Lowest and highest signal-to-noise ratio, in dB, of noise of random
         colour added to every utterance. None adds none.
-    word_times : bool
-        Also write SPEAKER-CHAPTER.words.jsonl: per line an utterance's "ID"
-        and its "words", each with "word", "start" and "end" in seconds.
     progress : bool
         Whether to show a progress bar.
 
@@ -128,7 +126,6 @@ def synthesize_corpus(
         "digits": list(digits),
         "silence": list(silence),
         "noise": None if noise is None else list(noise),
-        "word_times": word_times,
     }
     _check(settings, workers)
     SpeechSynthesizer()
@@ -258,7 +255,6 @@ def _chapters_of(out, split, speakers, texts, settings):
                 texts=tuple(own[start : start + UTTERANCES_PER_CHAPTER]),
                 silence=tuple(settings["silence"]),
                 noise=None if noise is None else tuple(noise),
-                word_times=settings["word_times"],
             )
 
 
@@ -375,11 +371,6 @@ def _parser():
         nargs=2,
         metavar=("LOWEST", "HIGHEST"),
         help="add noise at signal-to-noise ratios of this range, in dB",
-    )
-    parser.add_argument(
-        "--word_times",
-        action="store_true",
-        help="also write when each word is spoken (*.words.jsonl)",
     )
     return parser
 

@@ -1,17 +1,25 @@
 """Transcribes live, from a microphone or from standard input."""
 
 import contextlib
-import json
 import os
 import queue
 import signal
 import sys
 import threading
+import time
 
 from tqdm import tqdm
 
-from speechbrain_llsa.commands.model import add_model_arguments, load_model
 from speechbrain_llsa.commands.output import choose_output
+from speechbrain_llsa.commands.sessions import (
+    add_session_arguments,
+    load_sessions,
+)
+from speechbrain_llsa.commands.word_files import (
+    add_word_file_arguments,
+    word_files,
+    write_word_files,
+)
 from speechbrain_llsa.geometry import SAMPLE_RATE
 from speechbrain_llsa.inference.microphone import Microphone
 from speechbrain_llsa.inference.pcm import PCMDecoder
@@ -43,7 +51,7 @@ def add_arguments(parser):
         metavar="-",
         help="standard input, raw or WAV, in place of the microphone",
     )
-    add_model_arguments(parser)
+    add_session_arguments(parser, endpoint=True)
     parser.add_argument(
         "--sample_rate",
         type=int,
@@ -68,7 +76,10 @@ def add_arguments(parser):
     parser.add_argument(
         "--json",
         action="store_true",
-        help="print one line of JSON for each text that is committed",
+        help="print a line of JSON for each segment, with words and times",
+    )
+    add_word_file_arguments(
+        parser, "listen-DATE-TIME at the end", "the current one"
     )
 
 
@@ -92,12 +103,23 @@ def run(arguments):
     ValueError
         If the model cannot be read, or an argument is not allowed.
     """
+    name = time.strftime("listen-%Y%m%d-%H%M%S")
+    targets = word_files(arguments, ".", name)
     source = _open(arguments)
-    session = load_model(arguments).session()
-    output = choose_output(arguments.json, beside=0)
+    sessions = load_sessions(arguments)
+    about = {
+        "heard_seconds": 0.0,
+        "look_ahead_seconds": sessions.look_ahead_seconds,
+    }
+    output = choose_output(
+        arguments.json, sessions.endpointer, "", {}, about, beside=0
+    )
     bar = tqdm(disable=None, leave=False, bar_format="{desc}", mininterval=0)
+    # a bad place shows now, rather than when all has been said
+    write_word_files(targets, [])
+    heard, told, failure = 0, False, None
     with bar, _interrupts() as interrupted, source:
-        heard, told, failure = 0.0, False, None
+        transcription = sessions.begin(output, bar, bool(targets))
         while not interrupted.is_set():
             try:
                 samples = source.read(WAIT_SECONDS)
@@ -108,26 +130,19 @@ def run(arguments):
                 break
             if samples is None:
                 continue
-            heard += len(samples) / source.sample_rate
-            transcript = session.push(samples, source.sample_rate)
-            _show(transcript, heard, arguments.json, output, bar)
+            heard += len(samples)
+            about["heard_seconds"] = round(heard / source.sample_rate, 3)
+            transcription.push(samples, source.sample_rate)
+            bar.refresh()
             if source.overruns and not told:
                 told = True
                 bar.write("the device loses audio", file=sys.stderr)
-        _show(session.finish(), heard, arguments.json, output, bar)
-        output.end(bar)
+        transcription.finish()
+    write_word_files(targets, transcription.words)
     if failure is not None:
         raise failure
     if source.overruns:
         print(f"{source.overruns} overruns of the device", file=sys.stderr)
-
-
-def _show(transcript, heard, as_json, output, bar):
-    output.show(transcript, bar)
-    bar.refresh()
-    if as_json and transcript.committed:
-        line = {"text": transcript.committed, "heard_seconds": round(heard, 3)}
-        print(json.dumps(line, ensure_ascii=False), flush=True)
 
 
 END = object()

@@ -1,12 +1,19 @@
 """Streams audio files through a model, and prints text as it is committed."""
 
-import json
 from pathlib import Path
 
 from tqdm import tqdm
 
-from speechbrain_llsa.commands.model import add_model_arguments, load_model
 from speechbrain_llsa.commands.output import choose_output
+from speechbrain_llsa.commands.sessions import (
+    add_session_arguments,
+    load_sessions,
+)
+from speechbrain_llsa.commands.word_files import (
+    add_word_file_arguments,
+    word_files,
+    write_word_files,
+)
 from speechbrain_llsa.inference.audio import audio_info, read_blocks
 
 NAME = "transcribe"
@@ -29,12 +36,13 @@ def add_arguments(parser):
         metavar="FILE",
         help="audio of any rate, with up to 8 channels",
     )
-    add_model_arguments(parser)
+    add_session_arguments(parser)
     parser.add_argument(
         "--json",
         action="store_true",
-        help="print one line of JSON for each file, when it ends",
+        help="print a line of JSON for each segment, with words and times",
     )
+    add_word_file_arguments(parser, "FILE's name", "beside the audio")
 
 
 def run(arguments):
@@ -50,41 +58,52 @@ def run(arguments):
     FileNotFoundError
         If the model or a file does not exist.
     ValueError
-        If the model or a file cannot be read.
+        If the model or a file cannot be read, options do not fit, or the model
+        is not trained for the hop or the look-ahead.
     """
-    asr = load_model(arguments)
+    targets = _targets(arguments)
+    sessions = load_sessions(arguments)
     infos = {path: audio_info(path) for path in arguments.files}
-    latency = asr.model.latency_report().declared_latency
     for path in arguments.files:
-        info = infos[path]
-        output = choose_output(arguments.json)
-        if not arguments.json and len(arguments.files) > 1:
-            output.write(f"{path}: ")
-        text = _transcribe(asr.session(), path, info, output)
-        if arguments.json:
-            result = {
-                "file": path,
-                "text": text,
-                "duration_seconds": round(info.duration_seconds, 6),
-                "look_ahead_seconds": latency.look_ahead_seconds,
-            }
-            print(json.dumps(result, ensure_ascii=False), flush=True)
+        about = {
+            "duration_seconds": round(infos[path].duration_seconds, 6),
+            "look_ahead_seconds": sessions.look_ahead_seconds,
+        }
+        output = choose_output(
+            arguments.json,
+            sessions.endpointer,
+            f"{path}: " if len(arguments.files) > 1 else "",
+            {"file": path},
+            about,
+        )
+        bar = tqdm(
+            total=round(infos[path].duration_seconds, 3),
+            desc=Path(path).name,
+            disable=None,
+            leave=False,
+            bar_format="{percentage:3.0f}% |{bar:20}| {desc}",
+        )
+        sample_rate = infos[path].sample_rate
+        with bar:
+            transcription = sessions.begin(output, bar, bool(targets[path]))
+            for block in read_blocks(path, BLOCK_SECONDS):
+                transcription.push(block, sample_rate)
+                bar.update(len(block) / sample_rate)
+            transcription.finish()
+        write_word_files(targets[path], transcription.words)
 
 
-def _transcribe(session, path, info, output):
-    """Streams one file. Its text goes to the output as it is committed."""
-    bar = tqdm(
-        total=round(info.duration_seconds, 3),
-        desc=Path(path).name,
-        disable=None,
-        leave=False,
-        bar_format="{percentage:3.0f}% |{bar:20}| {desc}",
-    )
-    with bar:
-        for block in read_blocks(path, BLOCK_SECONDS):
-            transcript = session.push(block, info.sample_rate)
-            output.show(transcript, bar)
-            bar.update(len(block) / info.sample_rate)
-        output.show(session.finish(), bar)
-        output.end(bar)
-    return session.text
+def _targets(arguments):
+    """Paths of the files to write, by format, for each audio file."""
+    targets, taken = {}, set(map(Path, arguments.files))
+    for path in dict.fromkeys(arguments.files):
+        place = Path(path)
+        targets[path] = word_files(arguments, place.parent, place.stem)
+        for target in targets[path].values():
+            if target in taken:
+                raise ValueError(
+                    f"--format: got two files for {str(target)!r}, allowed is "
+                    "audio files of different names"
+                )
+            taken.add(target)
+    return targets

@@ -8,6 +8,7 @@ from importlib import import_module
 
 _HOMES = {
     "EncoderSession": "features",
+    "Endpointer": "endpointer",
     "OnnxStreamingASR": "onnx",
     "Session": "session",
     "SessionBatcher": "batcher",
@@ -15,6 +16,8 @@ _HOMES = {
     "StreamingASR": "asr",
     "StreamingEncoder": "features",
     "Transcript": "transcript",
+    "Word": "transcript",
+    "WordOffsets": "words",
 }
 
 __all__ = [*_HOMES]

@@ -5,10 +5,7 @@ import contextlib
 import io
 import json
 import logging
-import shutil
-import tempfile
 import warnings
-from pathlib import Path
 
 import torch
 
@@ -18,6 +15,10 @@ from speechbrain_llsa.inference.onnx import (
     describe,
     read_description,
 )
+from speechbrain_llsa.inference.whole_folder import (
+    check_replaceable,
+    whole_folder,
+)
 from speechbrain_llsa.lobes.step import NEVER, StreamingStep
 
 OPSET = 20
@@ -25,7 +26,16 @@ TOLERANCE = 1e-4
 """Largest difference of log-probabilities that the written graph may have."""
 
 
-def export_model(folder, model, text_decoder, int8=False, step_frames=None):
+def export_model(
+    folder,
+    model,
+    text_decoder,
+    int8=False,
+    step_frames=None,
+    geometry=None,
+    endpointer=None,
+    word_offsets=None,
+):
     """Writes a folder that :class:`OnnxStreamingASR` loads.
 
     It is complete or not there at all: it is written beside its place,
@@ -45,6 +55,13 @@ def export_model(folder, model, text_decoder, int8=False, step_frames=None):
         range in each step.
     step_frames : int, optional
         Frames of a step, for maa and sa; llsa takes its hop.
+    geometry : StreamGeometry, optional
+        That of the graphs: one of those that the model is trained for; the
+        default one otherwise.
+    endpointer : Endpointer, optional
+        Where segments close, if a session does not say.
+    word_offsets : WordOffsets, optional
+        Where words begin and end, relative to the frames of their labels.
 
     Returns
     -------
@@ -56,24 +73,15 @@ def export_model(folder, model, text_decoder, int8=False, step_frames=None):
     ImportError
         If the packages of the extra ``onnx`` are not installed.
     ValueError
-        If the attention cannot stream, or the graph does not give what the
-        model gives.
+        If the attention cannot stream, the model is not trained for the
+        geometry, or the graph does not give what the model gives.
     FileExistsError
         If there is something else at the place.
     """
-    folder = Path(folder)
-    if folder.exists() and not _may_be_replaced(folder):
-        raise FileExistsError(
-            f"folder: got {str(folder)!r}, which holds something else; allowed "
-            "is a new or empty folder, or one that was exported to before"
-        )
+    folder = check_replaceable(folder, MODEL_FILE)
     onnx = _import_onnx()
-    step = StreamingStep(model, step_frames).eval()
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=".export-", dir=folder.parent))
-    try:
-        new, old = scratch / "new", scratch / "old"
-        new.mkdir()
+    step = StreamingStep(model, step_frames, geometry).eval()
+    with whole_folder(folder, ".export-") as new:
         graphs = {"fp32": "step.onnx"}
         _write_graph(step, new / graphs["fp32"])
         if int8:
@@ -88,25 +96,16 @@ def export_model(folder, model, text_decoder, int8=False, step_frames=None):
                 strict=True,
             )
         )
-        description = describe(step.clock, shapes, text_decoder, graphs)
+        description = describe(
+            step.clock, shapes, text_decoder, graphs, endpointer, word_offsets
+        )
         (new / MODEL_FILE).write_text(
             json.dumps(description, ensure_ascii=False, indent=1),
             encoding="utf-8",
         )
         read_description(new)
         _check_same(model, step, new / graphs["fp32"])
-        if folder.exists():
-            folder.rename(old)
-        new.rename(folder)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
     return folder
-
-
-def _may_be_replaced(folder):
-    if not folder.is_dir():
-        return False
-    return (folder / MODEL_FILE).is_file() or not any(folder.iterdir())
 
 
 def _import_onnx():
@@ -193,7 +192,7 @@ def _check_same(model, step, path):
     written = OnnxCTC(path, step.clock, model.labels)
     generator = torch.Generator().manual_seed(0)
     noise = torch.randn(8000, generator=generator) / 10
-    expected, _ = model(noise[None])
+    expected, _ = model(noise[None], geometry=step.clock.geometry)
     state = written.make_streaming_context()
     given, _ = written.stream(noise.numpy(), state, final=True)
     error = float((torch.from_numpy(given) - expected[0]).abs().max())

@@ -8,7 +8,7 @@ the operators of the graph.
 
 import hashlib
 import json
-from dataclasses import astuple, dataclass, replace
+from dataclasses import asdict, astuple, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +18,11 @@ from speechbrain_llsa.geometry import (
     LatencyReport,
     StepClock,
     StreamGeometry,
+    TrainedGeometries,
 )
+from speechbrain_llsa.inference.endpointer import Endpointer
 from speechbrain_llsa.inference.session import Session
+from speechbrain_llsa.inference.words import WordOffsets
 from speechbrain_llsa.lobes.text import PieceDecoder
 from speechbrain_llsa.snapshot import blank_array
 
@@ -98,6 +101,7 @@ class OnnxCTC:
         self.clock = clock
         self.labels = labels
         self._name = Path(path).name
+        self.threads = threads
         self._session = _open_graph(path, threads)
         inputs = self._session.get_inputs()
         outputs = self._session.get_outputs()
@@ -141,13 +145,24 @@ class OnnxCTC:
                 f"not those of a step as {MODEL_FILE} describes it"
             )
 
-    def make_streaming_context(self):
+    @property
+    def geometries(self):
+        """The one geometry that the graph is of, as ``TrainedGeometries``."""
+        return TrainedGeometries(*astuple(self.clock.geometry))
+
+    def make_streaming_context(self, geometry=None):
         """A fresh state for :meth:`stream`.
+
+        Arguments
+        ---------
+        geometry : StreamGeometry, optional
+            That of the graph.
 
         Returns
         -------
         OnnxState
         """
+        self.geometries.check(geometry)
         silence = np.zeros(self.clock.leading_samples, np.float32)
         return OnnxState(self._initial, silence)
 
@@ -164,7 +179,7 @@ class OnnxCTC:
         """The inverse of :meth:`export_context`: the state itself."""
         return context
 
-    def context_form(self, samples):
+    def context_form(self, samples, geometry=None):
         """The form of the state of a stream that goes on. As
         :meth:`speechbrain_llsa.lobes.ctc.StreamingCTC.context_form`."""
         clock = self.clock
@@ -181,6 +196,13 @@ class OnnxCTC:
             steps,
             blank_array(np.float32, *ahead),
         )
+
+    def committed_frames(self, context):
+        """How many frames :meth:`stream` has committed. As
+        :meth:`speechbrain_llsa.lobes.ctc.StreamingCTC.committed_frames`."""
+        clock = self.clock
+        position = clock.first_frame + context.steps * clock.step_frames
+        return max(0, position - clock.delay_frames)
 
     def stream(self, samples, context, final=False):
         """Transcribes the next samples of one stream. As
@@ -251,20 +273,26 @@ class OnnxStreamingASR:
         The model.
     text_decoder : PieceDecoder
         Turns its labels into text.
+    endpointer : Endpointer, optional
+        Where segments close, if a session does not say.
+    word_offsets : WordOffsets, optional
+        Where words begin and end, relative to the frames of their labels.
 
     Example
     -------
     >>> asr = OnnxStreamingASR.from_folder("exported")  # doctest: +SKIP
     >>> session = asr.session()  # doctest: +SKIP
-    >>> session.push(samples, sample_rate=44100)  # doctest: +SKIP
-    Transcript(committed='HELLO ', provisional='WOR')
-    >>> session.finish()  # doctest: +SKIP
-    Transcript(committed='WORLD', provisional='')
+    >>> session.push(samples, sample_rate=44100).committed  # doctest: +SKIP
+    'HELLO '
+    >>> session.finish().committed  # doctest: +SKIP
+    'WORLD'
     """
 
-    def __init__(self, model, text_decoder):
+    def __init__(self, model, text_decoder, endpointer=None, word_offsets=None):
         self.model = model
         self.text_decoder = text_decoder
+        self.endpointer = endpointer
+        self.word_offsets = word_offsets
 
     @classmethod
     def from_folder(cls, folder, precision=None, threads=None):
@@ -315,15 +343,32 @@ class OnnxStreamingASR:
         decoder = PieceDecoder(
             description["pieces"], description["first_pieces"]
         )
-        return cls(model, decoder)
+        return cls(model, decoder, *_options(description))
 
-    def session(self, snapshot=None):
+    def session(
+        self,
+        snapshot=None,
+        hop=None,
+        look_ahead=None,
+        search=None,
+        endpointer=None,
+    ):
         """Begins a session: one live stream.
 
         Arguments
         ---------
         snapshot : bytes, optional
             What ``Session.snapshot`` gave: the session goes on from there.
+        hop : int, optional
+            As for ``StreamingASR.session``; a graph has one.
+        look_ahead : int, optional
+            The same.
+        search : GreedySearch, optional
+            Turns log-probabilities into labels. Greedy by default.
+        endpointer : Endpointer, optional
+            Says where segments close. By default the model's own, which is
+            the attribute ``endpointer``: ``None`` where the stream is one
+            segment.
 
         Returns
         -------
@@ -332,15 +377,31 @@ class OnnxStreamingASR:
         Raises
         ------
         TypeError
-            If the snapshot is not bytes.
+            If an argument is of another type.
         ValueError
-            If the snapshot is damaged, of another model or of another
-            version.
+            If the graph is of another ``hop`` or ``look_ahead``, or if the
+            snapshot is damaged, of another model or of another version.
         """
-        return Session(self.model, self.text_decoder, snapshot)
+        return Session(
+            self.model,
+            self.text_decoder,
+            snapshot,
+            hop,
+            look_ahead,
+            search=search,
+            endpointer=self.endpointer if endpointer is None else endpointer,
+            word_offsets=self.word_offsets,
+        )
 
-    def latency_report(self):
+    def latency_report(self, hop=None, look_ahead=None):
         """The declared latency of the model.
+
+        Arguments
+        ---------
+        hop : int, optional
+            As for :meth:`session`.
+        look_ahead : int, optional
+            As for :meth:`session`.
 
         Returns
         -------
@@ -349,13 +410,20 @@ class OnnxStreamingASR:
         clock = self.model.clock
         return LatencyReport(
             clock.attention,
-            clock.geometry,
+            self.model.geometries.choose(hop, look_ahead),
             clock.num_layers,
             clock.receptive_field_samples,
         )
 
 
-def describe(clock, state_shapes, text_decoder, graphs):
+def describe(
+    clock,
+    state_shapes,
+    text_decoder,
+    graphs,
+    endpointer=None,
+    word_offsets=None,
+):
     """What ``model.json`` says: everything that a runtime needs.
 
     Arguments
@@ -368,6 +436,10 @@ def describe(clock, state_shapes, text_decoder, graphs):
         The text of the labels.
     graphs : dict
         File of each precision.
+    endpointer : Endpointer, optional
+        Where segments close.
+    word_offsets : WordOffsets, optional
+        Where words begin and end, relative to the frames of their labels.
 
     Returns
     -------
@@ -399,6 +471,8 @@ def describe(clock, state_shapes, text_decoder, graphs):
         ],
         "pieces": text_decoder.pieces,
         "first_pieces": text_decoder.first_pieces,
+        "endpointer": endpointer and endpointer.to_dict(),
+        "word_offsets": asdict(word_offsets or WordOffsets()),
     }
 
 
@@ -440,6 +514,7 @@ def read_description(folder):
                 f"{FORMAT_VERSION}"
             )
         _clock(description)
+        _options(description)
         for name in ("pieces", "first_pieces"):
             pieces = description[name]
             if not (
@@ -474,6 +549,15 @@ def _damaged(why):
     return ValueError(
         f"folder: got a damaged {MODEL_FILE}, or one of another kind: "
         f"{' '.join(why.split())[:300]}"
+    )
+
+
+def _options(description):
+    """Endpointer, which may be ``None``, and word offsets."""
+    rules = description.get("endpointer")
+    return (
+        None if rules is None else Endpointer(**rules),
+        WordOffsets(**description.get("word_offsets", {})),
     )
 
 

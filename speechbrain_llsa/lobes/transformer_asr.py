@@ -3,6 +3,7 @@
 from speechbrain.lobes.models.transformer.TransformerASR import (
     TransformerASR,
     TransformerASRStreamingContext,
+    make_transformer_src_tgt_masks,
 )
 from torch import nn
 
@@ -14,7 +15,7 @@ class StreamingTransformerASR(TransformerASR):
     """The host's ``TransformerASR`` around a
     :class:`~speechbrain_llsa.nnet.encoder.StreamingTransformerEncoder`.
 
-    ``encode``, ``forward`` and ``decode`` are the host's, the decoder too.
+    ``forward`` and ``decode`` are the host's, the decoder too.
     Nothing is added to the input of the encoder, whose positions are rotary.
 
     Arguments
@@ -47,9 +48,10 @@ class StreamingTransformerASR(TransformerASR):
         llsa (low-latency streaming).
     look_back : int
         Frames that an encoder layer sees behind a frame.
-    look_ahead : int
-        Frames that an encoder layer sees ahead of a frame; 0 is causal.
-    hop : int
+    look_ahead : int or list of int
+        Frames that an encoder layer sees ahead of a frame; 0 is causal. Lists
+        as for the encoder.
+    hop : int or list of int
         Frames that llsa commits at once; the others do not use it.
     attention_dropout : float, optional
         Probability to drop an attention weight of the encoder; as ``dropout``
@@ -199,7 +201,14 @@ class StreamingTransformerASR(TransformerASR):
             if parameter.dim() > 1:
                 nn.init.xavier_normal_(parameter)
 
-    def encode(self, src, wav_len=None, pad_idx=0, dynchunktrain_config=None):
+    def encode(
+        self,
+        src,
+        wav_len=None,
+        pad_idx=0,
+        dynchunktrain_config=None,
+        geometry=None,
+    ):
         """Encodes whole utterances.
 
         Arguments
@@ -213,6 +222,9 @@ class StreamingTransformerASR(TransformerASR):
             Of the host's signature.
         dynchunktrain_config : None
             Of the host's signature. The geometry stands in its place.
+        geometry : speechbrain_llsa.geometry.StreamGeometry, optional
+            One of those that the encoder is trained for; the default one
+            otherwise.
 
         Returns
         -------
@@ -231,7 +243,17 @@ class StreamingTransformerASR(TransformerASR):
                 "is None: look_back, look_ahead and hop say what the encoder "
                 "sees"
             )
-        return super().encode(src, wav_len, pad_idx)
+        if src.dim() == 4:
+            src = src.flatten(2)
+        padding_mask, *_ = make_transformer_src_tgt_masks(
+            src, None, wav_len, pad_idx=pad_idx
+        )
+        out, _, *hidden_states = self.encoder(
+            self.custom_src_module(src),
+            src_key_padding_mask=padding_mask,
+            geometry=geometry,
+        )
+        return (out, *hidden_states) if hidden_states else out
 
     def make_streaming_context(
         self, dynchunktrain_config=None, encoder_kwargs=None
@@ -241,8 +263,9 @@ class StreamingTransformerASR(TransformerASR):
         Arguments
         ---------
         dynchunktrain_config : DynChunkTrainConfig, optional
-            Of the host's signature: how much the caller will push. Pushes of
-            any length give the same, so that it has no effect.
+            Of the host's signature, as for the encoder: its ``chunk_size`` is
+            the hop where llsa is trained for several, and has no effect
+            otherwise.
         encoder_kwargs : dict, optional
             Of the host's signature: more arguments of the encoder's
             ``make_streaming_context``.

@@ -25,12 +25,14 @@ from speechbrain.dataio.encoder import CTCTextEncoder
 from tiny_model import make_model, make_signal, make_tokenizer
 
 from speechbrain_llsa.inference.asr import StreamingASR
+from speechbrain_llsa.inference.endpointer import Endpointer
 from speechbrain_llsa.inference.export import export_model
 from speechbrain_llsa.inference.folder import (
     FolderPretrainer,
     write_streaming_folder,
 )
 from speechbrain_llsa.inference.onnx import OnnxStreamingASR
+from speechbrain_llsa.inference.words import WordOffsets
 from speechbrain_llsa.lobes.decoding import TextDecoder
 from speechbrain_llsa.snapshot import BLANK
 
@@ -86,8 +88,11 @@ def good_folder(pieces=False):
     if pieces:
         model, tokenizer = make_model(labels=18), sentencepieces()
     else:
-        model, tokenizer = make_model(), make_tokenizer()
-    return write_streaming_folder(folder, model, tokenizer)
+        model = make_model(hop=[2, 3], look_ahead=[4, 0])
+        tokenizer = make_tokenizer()
+    return write_streaming_folder(
+        folder, model, tokenizer, Endpointer(), WordOffsets(-0.1, 0.3)
+    )
 
 
 @functools.cache

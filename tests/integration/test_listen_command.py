@@ -43,6 +43,14 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
+def latencies(tmp_path_factory):
+    """A model for many latencies."""
+    folder = tmp_path_factory.mktemp("latencies") / "streaming"
+    model = make_model(hop=[2, 1, 5], look_ahead=[4, 7])
+    return write_streaming_folder(folder, model, make_tokenizer())
+
+
+@pytest.fixture(scope="module")
 def wide_folder(tmp_path_factory):
     """A model whose characters take two columns of a terminal."""
     tokenizer = CTCTextEncoder()
@@ -98,17 +106,45 @@ def feed(monkeypatch):
         os.close(descriptor)
 
 
-def test_the_text_is_that_of_transcribe(folder, tmp_path, feed, capsys):
-    """A WAV file through a pipe, at a rate of its own and in stereo."""
+SHORT_SEGMENTS = ["--maximum_length", "0.04", "--silence_after_speech", "0"]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--no-endpoint"],
+        ["--endpoint"],
+        SHORT_SEGMENTS,
+        ["--endpoint", "--hop", "5", "--look_ahead", "7"],
+    ],
+)
+def test_the_text_is_that_of_transcribe(
+    latencies, tmp_path, feed, capsys, options
+):
+    """A WAV file through a pipe, at a rate of its own and in stereo; with the
+    same options for the session."""
     samples = pcm(60000).reshape(-1, 2)
     path = tmp_path / "a.wav"
     soundfile.write(path, samples, 22050)
-    assert main(["transcribe", "--model", str(folder), str(path)]) == 0
+    options = ["--model", str(latencies), *options]
+    assert main(["transcribe", *options, str(path)]) == 0
     expected = capsys.readouterr().out
     assert len(expected) > 10
+    assert (expected.count("\n") > 2) == (SHORT_SEGMENTS[0] in options)
     feed(path.read_bytes())
-    assert main(["listen", "--model", str(folder), "-"]) == 0
+    assert main(["listen", *options, "-"]) == 0
     assert capsys.readouterr() == (expected, "")
+
+
+def test_hop_and_look_ahead_matter(latencies, feed, capsys):
+    """So that the test above says something."""
+    texts = set()
+    for hop in "215":
+        feed(pcm(30000).tobytes())
+        options = ["--hop", hop, "--look_ahead", "7"]
+        assert main(["listen", "--model", str(latencies), "-", *options]) == 0
+        texts.add(capsys.readouterr().out)
+    assert len(texts) == 3
 
 
 @pytest.mark.parametrize("encoding", ["s16", "f32"])
@@ -121,24 +157,59 @@ def test_raw_samples(folder, feed, capsys, encoding):
     feed(samples.tobytes() + b"x")
     command = ["listen", "--model", str(folder), "-", "--channels", "2"]
     command += ["--sample_rate", "8000", "--encoding", encoding]
+    command += ["--no-endpoint"]
     assert main(command) == 0
     out, err = capsys.readouterr()
     assert out == text_of(folder, samples, 8000) + "\n"
     assert err == "1 bytes at the end are no sample\n"
 
 
-def test_json(folder, feed, capsys):
-    """A line for each committed text, as it comes."""
+def test_json(folder, feed, tmp_path, capsys):
+    """The lines of transcribe, each as soon as its segment closes."""
     samples = pcm(40000)
+    soundfile.write(tmp_path / "a.wav", samples, 16000)
+    options = ["--model", str(folder), "--json", *SHORT_SEGMENTS]
+    assert main(["transcribe", *options, str(tmp_path / "a.wav")]) == 0
+    expected = [json.loads(x) for x in capsys.readouterr().out.splitlines()]
     feed(samples.tobytes())
-    assert main(["listen", "--model", str(folder), "-", "--json"]) == 0
+    assert main(["listen", *options, "-"]) == 0
     lines = [json.loads(x) for x in capsys.readouterr().out.splitlines()]
     assert len(lines) > 5
-    assert all(line["text"] for line in lines)
-    text = "".join(line["text"] for line in lines)
-    assert text == text_of(folder, samples)
-    heard = [line["heard_seconds"] for line in lines]
+    heard = [line.pop("heard_seconds") for line in lines]
     assert heard == sorted(heard) and heard[0] < 1 and heard[-1] == 2.5
+    for line in expected:
+        del line["file"], line["duration_seconds"]
+    assert lines == expected
+
+
+def test_word_files(folder, feed, tmp_path, monkeypatch, capsys):
+    """Those of transcribe, named after the time when listening began; here,
+    or in a folder."""
+    monkeypatch.chdir(tmp_path)
+    samples = pcm(40000)
+    soundfile.write("a.wav", samples, 16000)
+    options = ["--model", str(folder), "--format", "srt", "--format", "ctm"]
+    assert main(["transcribe", *options, "--endpoint", "a.wav"]) == 0
+    for place in ([], ["--output", "new/folder"]):
+        feed(samples.tobytes())
+        assert main(["listen", *options, *place, "-"]) == 0
+    assert "".join(capsys.readouterr().err) == ""
+    for place in (Path(), Path("new", "folder")):
+        (srt,), (ctm,) = place.glob("listen-*.srt"), place.glob("listen-*.ctm")
+        assert re.fullmatch(r"listen-\d{8}-\d{6}", ctm.stem)
+        assert srt.read_text() == Path("a.srt").read_text() != ""
+        of_file = Path("a.ctm").read_text().replace("a 1", f"{ctm.stem} 1")
+        assert ctm.read_text() == of_file
+
+
+def test_a_place_for_word_files_that_is_none(folder, feed, tmp_path, capsys):
+    """It is told before anything is heard."""
+    (tmp_path / "a").write_text("")
+    options = ["--format", "srt", "--output", str(tmp_path / "a")]
+    feed(b"")
+    assert main(["listen", "--model", str(folder), *options, "-"]) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and str(tmp_path / "a") in err and err.count("\n") == 1
 
 
 @pytest.mark.parametrize(
@@ -149,6 +220,13 @@ def test_json(folder, feed, capsys):
         (b"", ["--channels", "0"], "channels: got 0"),
         (b"", ["--sample_rate", "0"], "sample_rate: got 0"),
         (b"", ["--device", "2"], "--device: got '2', allowed with - is none"),
+        (b"", ["--hop", "3"], "hop: got 3"),
+        (b"", ["--output", "x"], "--output: got 'x' without --format"),
+        (
+            b"",
+            ["--no-endpoint", "--maximum_length", "3"],
+            "--maximum_length: got 3 with --no-endpoint",
+        ),
     ],
 )
 def test_bad_input(folder, feed, capsys, data, arguments, message):
@@ -223,7 +301,8 @@ def read_until(master, output, found):
 
 
 @pytest.mark.slow
-def test_a_terminal(wide_folder):
+@pytest.mark.parametrize("options", [["--no-endpoint"], SHORT_SEGMENTS])
+def test_a_terminal(wide_folder, options):
     """Odd pieces of a WAV file, in a narrow pseudo-terminal, with wide
     characters. Then an interrupt, while standard input stays open: the rest
     comes, and all is well."""
@@ -233,7 +312,7 @@ def test_a_terminal(wide_folder):
     expected = text_of(wide_folder, samples)
     master, slave = pty.openpty()
     ioctl(slave, TIOCSWINSZ, struct.pack("HHHH", 24, COLUMNS, 0, 0))
-    process = start(wide_folder, stdout=slave, stderr=slave)
+    process = start(wide_folder, *options, stdout=slave, stderr=slave)
     os.close(slave)
     for piece in odd_chunks(content.getvalue()):
         process.stdin.write(piece)
@@ -326,7 +405,7 @@ def test_a_microphone(folder, samples, capsys, monkeypatch):
     module = fake_sounddevice(blocks)
     monkeypatch.setitem(sys.modules, "sounddevice", module)
     before = signal.getsignal(signal.SIGINT)
-    assert main(["listen", "--model", str(folder)]) == 0
+    assert main(["listen", "--model", str(folder), "--no-endpoint"]) == 0
     assert capsys.readouterr() == (text_of(folder, samples, 22050) + "\n", "")
     assert module.opened == (22050, None, 1, "float32")
     assert module.closed and signal.getsignal(signal.SIGINT) is before
@@ -340,7 +419,8 @@ def test_overruns_are_told_once_and_counted(
     module = fake_sounddevice(blocks, overruns={3, 4, 20})
     monkeypatch.setitem(sys.modules, "sounddevice", module)
     command = ["listen", "--model", str(folder), "--device", "7"]
-    assert main([*command, "--sample_rate", "16000"]) == 0
+    command += ["--no-endpoint", "--sample_rate", "16000"]
+    assert main(command) == 0
     out, err = capsys.readouterr()
     assert out == text_of(folder, samples) + "\n"
     assert err == "the device loses audio\n3 overruns of the device\n"
@@ -370,7 +450,7 @@ def test_no_device(folder, samples, capsys, monkeypatch, ends, message):
     """One line and the exit code 2; what was heard before is printed."""
     module = fake_sounddevice(np.array_split(samples, 40), ends=ends)
     monkeypatch.setitem(sys.modules, "sounddevice", module)
-    assert main(["listen", "--model", str(folder)]) == 2
+    assert main(["listen", "--model", str(folder), "--no-endpoint"]) == 2
     out, err = capsys.readouterr()
     assert re.search(message, err) and err.count("\n") == 1
     heard = text_of(folder, samples, 22050) + "\n"
@@ -420,10 +500,10 @@ def test_lines_wrap(monkeypatch, wide):
     words = "ONE TWO THREEANDMORETHANTHETERMINALHAS FOUR "
     words = words.replace("E", "一") if wide else words
     for character in words * 3:
-        output.show(Transcript(character, "TAIL"), bar)
+        output.show(Transcript(character, "TAIL"), [], bar)
         assert bar.description.endswith("TAIL")
         assert width(bar.description) < COLUMNS
-    output.end(bar)
+    output.end("", 0, [], bar)
     assert bar.description == ""
     assert all(width(line) < COLUMNS for line in bar.lines)
     shown = "".join(bar.lines).replace(" ", "")

@@ -105,8 +105,18 @@ class StreamingEncoder(LayerFeatures):
         encoder = cls(extractor, wrapper, layer)
         return encoder.to((run_opts or {}).get("device", "cpu"))
 
-    def session(self):
+    def session(self, hop=None, look_ahead=None):
         """Begins a session: one live stream.
+
+        Sessions of one encoder may have different geometries at once.
+
+        Arguments
+        ---------
+        hop : int, optional
+            Frames that llsa commits at once: one of the numbers that the
+            encoder is trained for; the first of them by default.
+        look_ahead : int, optional
+            Frames that a layer sees ahead, as for ``hop``.
 
         Returns
         -------
@@ -115,17 +125,22 @@ class StreamingEncoder(LayerFeatures):
         Raises
         ------
         ValueError
-            If the encoder's attention cannot stream.
+            If the encoder's attention cannot stream, or it is not trained for
+            ``hop`` or ``look_ahead``.
         """
-        return EncoderSession(self)
+        return EncoderSession(self, hop, look_ahead)
 
-    def encode_file(self, path):
+    def encode_file(self, path, hop=None, look_ahead=None):
         """Encodes a whole audio file at once.
 
         Arguments
         ---------
         path : str or pathlib.Path
             An audio file of any rate, with up to 8 channels.
+        hop : int, optional
+            As for :meth:`session`.
+        look_ahead : int, optional
+            As for :meth:`session`.
 
         Returns
         -------
@@ -137,9 +152,12 @@ class StreamingEncoder(LayerFeatures):
         FileNotFoundError
             If there is no such file.
         ValueError
-            If it cannot be read.
+            If it cannot be read, or the encoder is not trained for ``hop`` or
+            ``look_ahead``.
         """
-        return self(torch.from_numpy(read_signal(path))[None])[0][0]
+        signal = torch.from_numpy(read_signal(path))
+        frames, _ = self(signal[None], hop=hop, look_ahead=look_ahead)
+        return frames[0]
 
 
 @dataclass
@@ -184,13 +202,19 @@ class EncoderSession:
     ---------
     encoder : StreamingEncoder
         The encoder.
+    hop : int, optional
+        Frames that llsa commits at once: one of the numbers that the encoder
+        is trained for; the first of them by default.
+    look_ahead : int, optional
+        Frames that a layer sees ahead, as for ``hop``.
 
     Raises
     ------
     TypeError
-        If it is something else.
+        If an argument is something else.
     ValueError
-        If its attention cannot stream.
+        If the encoder's attention cannot stream, or it is not trained for
+        ``hop`` or ``look_ahead``.
 
     Example
     -------
@@ -211,9 +235,10 @@ class EncoderSession:
     (torch.Size([44, 16]), torch.Size([4, 16]), 48)
     """
 
-    def __init__(self, encoder):
+    def __init__(self, encoder, hop=None, look_ahead=None):
         check_type("encoder", encoder, LayerFeatures)
         self._encoder = encoder
+        self.geometry = encoder.geometries.choose(hop, look_ahead)
         self.reset()
 
     @property
@@ -227,10 +252,11 @@ class EncoderSession:
         return self._state.encoder is None
 
     def reset(self):
-        """Forgets everything: the session is as new."""
-        self._state = EncoderSessionState(
-            self._encoder.make_streaming_context()
+        """Forgets everything but its geometry: the session is as new."""
+        context = self._encoder.make_streaming_context(
+            self.geometry.hop, self.geometry.look_ahead
         )
+        self._state = EncoderSessionState(context)
 
     def fork(self):
         """A second session that stands where this one stands. Neither knows

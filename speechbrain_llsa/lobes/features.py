@@ -188,6 +188,11 @@ class LayerFeatures(nn.Module):
         return len(self.encoder_wrapper.latent_encoder.layers)
 
     @property
+    def geometries(self):
+        """The ``TrainedGeometries`` of the encoder."""
+        return self.encoder_wrapper.latent_encoder.geometries
+
+    @property
     def features(self):
         """Features of a frame."""
         return self.encoder_wrapper.latent_encoder.d_model
@@ -238,8 +243,15 @@ class LayerFeatures(nn.Module):
         index = torch.arange(first, first + frames, dtype=torch.float64)
         return index * self.frame_seconds
 
-    def latency_report(self):
+    def latency_report(self, hop=None, look_ahead=None):
         """The declared latency of the frames, beside the other attentions.
+
+        Arguments
+        ---------
+        hop : int, optional
+            As for :meth:`forward`.
+        look_ahead : int, optional
+            As for :meth:`forward`.
 
         Returns
         -------
@@ -253,13 +265,13 @@ class LayerFeatures(nn.Module):
             depth = max(1, depth)
         return LatencyReport(
             encoder.attention,
-            encoder.geometry,
+            self.geometries.choose(hop, look_ahead),
             depth,
             self.extractor.receptive_field_samples,
             self.frame_seconds,
         )
 
-    def forward(self, wavs, wav_lens=None):
+    def forward(self, wavs, wav_lens=None, hop=None, look_ahead=None):
         """Encodes whole utterances.
 
         Arguments
@@ -268,6 +280,11 @@ class LayerFeatures(nn.Module):
             Waveforms at 16 kHz, (batch, samples), padded at the end.
         wav_lens : torch.Tensor, optional
             Length of each waveform as a part of the longest, (batch,).
+        hop : int, optional
+            Frames that llsa commits at once: one of the numbers that the
+            encoder is trained for; the first of them by default.
+        look_ahead : int, optional
+            Frames that a layer sees ahead, as for ``hop``.
 
         Returns
         -------
@@ -284,8 +301,10 @@ class LayerFeatures(nn.Module):
         TypeError
             If an argument is not a tensor.
         ValueError
-            If an argument has another shape, or a length is out of range.
+            If an argument has another shape, a length is out of range, or the
+            encoder is not trained for ``hop`` or ``look_ahead``.
         """
+        geometry = self.geometries.choose(hop, look_ahead)
         counts = sample_counts(wavs, wav_lens)
         with torch.no_grad():
             parameter = next(self.extractor.parameters())
@@ -295,11 +314,19 @@ class LayerFeatures(nn.Module):
             out, _, hidden_states = self.encoder_wrapper.latent_encoder(
                 self.encoder_wrapper.project(latents),
                 src_key_padding_mask=padding_mask(lengths, latents.shape[1]),
+                geometry=geometry,
             )
         return self._choose(out, hidden_states)[0], lengths
 
-    def make_streaming_context(self):
+    def make_streaming_context(self, hop=None, look_ahead=None):
         """A fresh state for :meth:`stream`.
+
+        Arguments
+        ---------
+        hop : int, optional
+            As for :meth:`forward`.
+        look_ahead : int, optional
+            As for :meth:`forward`.
 
         Returns
         -------
@@ -308,11 +335,13 @@ class LayerFeatures(nn.Module):
         Raises
         ------
         ValueError
-            If the encoder's attention cannot stream.
+            If the encoder's attention cannot stream, or it is not trained for
+            ``hop`` or ``look_ahead``.
         """
+        geometry = self.geometries.choose(hop, look_ahead)
         return FeaturesState(
             self.extractor.make_streaming_context(),
-            self.encoder_wrapper.make_streaming_context(),
+            self.encoder_wrapper.make_streaming_context(geometry=geometry),
         )
 
     @torch.no_grad()

@@ -1,6 +1,7 @@
 """Frames of any layer: streaming gives what offline gives."""
 
 import pytest
+import soundfile
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -18,7 +19,13 @@ GEOMETRIES = (("maa", 1), ("sa", 1), ("llsa", 1), ("llsa", 3))
 CHOICES = (None, *range(LAYERS + 1), "all", "sum", "normalised sum")
 
 
-def make_encoder(attention="llsa", hop=3, layer=None, dtype=torch.float32):
+def make_encoder(
+    attention="llsa",
+    hop=3,
+    layer=None,
+    dtype=torch.float32,
+    look_ahead=LOOK_AHEAD,
+):
     """Three layers of 16 features, with weights that matter."""
     torch.manual_seed(0)
     encoder = StreamingTransformerEncoder(
@@ -28,7 +35,7 @@ def make_encoder(attention="llsa", hop=3, layer=None, dtype=torch.float32):
         d_model=16,
         attention=attention,
         look_back=10,
-        look_ahead=LOOK_AHEAD,
+        look_ahead=look_ahead,
         hop=hop,
     )
     if isinstance(layer, str) and layer.endswith("sum"):
@@ -152,6 +159,45 @@ def test_any_rate():
     pieces = stream(encoder.session(), signal.split(777), 44100)
     assert len(whole) == 23
     assert largest_error(pieces, whole) < 1e-4
+
+
+@pytest.mark.parametrize(("attention", "hop"), [("llsa", [3, 1]), ("sa", 1)])
+def test_many_latencies(attention, hop, tmp_path):
+    """Sessions of one encoder with different geometries, one beside the other:
+    each gives what an encoder of that geometry alone gives, which is what
+    offline gives."""
+    look_aheads = [LOOK_AHEAD, 2]
+    signal = make_signal(14000)
+    soundfile.write(tmp_path / "a.wav", signal.numpy(), 16000, subtype="FLOAT")
+    for layer in (2, "all"):
+        both = make_encoder(attention, hop, layer, look_ahead=look_aheads)
+        sessions, expected = [], []
+        for look_ahead in look_aheads:
+            one = hop[1] if isinstance(hop, list) else hop
+            chosen = {"hop": one, "look_ahead": look_ahead}
+            alone = make_encoder(attention, one, layer, look_ahead=look_ahead)
+            expected.append(alone(signal[None])[0][0])
+            offline = both.encode_file(tmp_path / "a.wav", **chosen)
+            assert largest_error(offline, expected[-1]) < 1e-4
+            sessions.append(both.session(**chosen))
+            declared = both.latency_report(**chosen)
+            assert declared == alone.latency_report()
+        assert largest_error(*expected) > 1e-2
+        pushed = [
+            [session.push(part) for session in sessions]
+            for part in signal.split(999)
+        ]
+        for index, session in enumerate(sessions):
+            frames = [row[index] for row in pushed] + [session.finish()]
+            assert largest_error(torch.cat(frames), expected[index]) < 1e-4
+            session.reset()
+            assert session.geometry.look_ahead == look_aheads[index]
+            frames = torch.cat([session.push(signal), session.finish()])
+            assert largest_error(frames, expected[index]) < 1e-4
+        with pytest.raises(ValueError, match="look_ahead: got 3"):
+            both.session(look_ahead=3)
+        with pytest.raises(ValueError, match="look_ahead: got 3"):
+            both(signal[None], look_ahead=3)
 
 
 def test_batch_mates_do_not_matter():

@@ -18,6 +18,8 @@ _HOMES = {
     "StreamingTransformerASR": "lobes.transformer_asr",
     "StreamingCTC": "lobes.ctc",
     "StreamingASR": "inference.asr",
+    "StreamingEncoder": "inference.features",
+    "WeightedLayerSum": "lobes.features",
     "OnnxStreamingASR": "inference.onnx",
     "Session": "inference.session",
     "SessionBatcher": "inference.batcher",

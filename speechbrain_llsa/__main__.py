@@ -1,11 +1,18 @@
 """The command line: ``python -m speechbrain_llsa COMMAND ...``."""
 
+import os
 import sys
 
-from speechbrain_llsa.commands import evaluate, export, picture, transcribe
+from speechbrain_llsa.commands import (
+    evaluate,
+    export,
+    listen,
+    picture,
+    transcribe,
+)
 from speechbrain_llsa.commands.parser import OneLineParser
 
-COMMANDS = (transcribe, evaluate, export, picture)
+COMMANDS = (transcribe, listen, evaluate, export, picture)
 """Each has ``NAME``, ``add_arguments(parser)`` and ``run(arguments)``."""
 
 
@@ -21,7 +28,8 @@ def main(arguments=None):
     -------
     int
         0, or 2 after bad input, which gets one line on standard error, or 130
-        after an interrupt.
+        after an interrupt. 0 as well where nobody reads the output to its
+        end.
 
     Raises
     ------
@@ -43,6 +51,12 @@ def main(arguments=None):
     parsed = parser.parse_args(arguments)
     try:
         parsed.run(parsed)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # what is still to be written would raise the error again at exit
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        return 0
     except (ImportError, OSError, TypeError, ValueError) as error:
         message = " ".join(str(error).split())
         print(f"{parser.prog}: error: {message}", file=sys.stderr)

@@ -9,7 +9,8 @@ one model for many latencies. The same command again resumes where the training
 stopped. ``output_folder`` then holds the checkpoints (``save/``), the logs, the
 curves (``curves.png``) and the weights of the best epoch for fine-tuning:
 ``pretrained/latent_extractor.ckpt`` and ``pretrained/latent_encoder.ckpt``, as
-the host's ``Pretrainer`` loads them.
+the host's ``Pretrainer`` loads them, and ``pretrained/hyperparams.yaml``, so
+that ``StreamingEncoder.from_hparams`` loads the folder.
 """
 
 import sys
@@ -28,6 +29,7 @@ from training_data import (
     shortest_duration,
 )
 
+from speechbrain_llsa.inference.folder import write_encoder_hparams
 from speechbrain_llsa.lobes.contrastive import sample_negatives, stack_rows
 from speechbrain_llsa.lobes.padding import padding_mask, sample_counts
 
@@ -248,12 +250,19 @@ def run(brain, datasets):
     """
     hparams = vars(brain.hparams)
     train(brain, hparams, *datasets)
+    folder = Path(hparams["output_folder"], "pretrained")
     on_main(
         export_parameters,
         checkpointer=hparams["checkpointer"],
         names=["latent_extractor", "latent_encoder"],
-        folder=Path(hparams["output_folder"], "pretrained"),
+        folder=folder,
         max_key="accuracy",
+    )
+    on_main(
+        write_encoder_hparams,
+        folder,
+        hparams["extractor"],
+        hparams["encoder_wrapper"],
     )
     return brain
 

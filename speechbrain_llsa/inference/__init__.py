@@ -7,12 +7,14 @@ PyTorch.
 from importlib import import_module
 
 _HOMES = {
+    "EncoderSession": "features",
     "Endpointer": "endpointer",
     "OnnxStreamingASR": "onnx",
     "Session": "session",
     "SessionBatcher": "batcher",
     "StreamError": "batcher",
     "StreamingASR": "asr",
+    "StreamingEncoder": "features",
     "Transcript": "transcript",
     "Word": "transcript",
     "WordOffsets": "words",

@@ -1,12 +1,10 @@
 """Streaming speech recognition: the host's ``StreamingASR``, and sessions."""
 
-import inspect
 import os
 from pathlib import Path
 
 import torch
 import torchaudio
-from ruamel.yaml import YAMLError
 from speechbrain.inference.ASR import StreamingASR as HostStreamingASR
 from speechbrain.utils.data_utils import split_path
 from speechbrain.utils.dynamic_chunk_training import DynChunkTrainConfig
@@ -19,8 +17,7 @@ from speechbrain_llsa.inference.audio import (
     read_signal,
 )
 from speechbrain_llsa.inference.batcher import SessionBatcher
-from speechbrain_llsa.inference.loading import load_hparams
-from speechbrain_llsa.inference.reason import reason
+from speechbrain_llsa.inference.loading import load_model
 from speechbrain_llsa.inference.search import BeamSearchOptions
 from speechbrain_llsa.inference.session import Session
 from speechbrain_llsa.inference.transcriber import Transcriber
@@ -28,20 +25,6 @@ from speechbrain_llsa.lobes.beam import BeamSearch
 from speechbrain_llsa.lobes.decoding import TextDecoder
 from speechbrain_llsa.lobes.hotwords import HOTWORD_WEIGHT
 from speechbrain_llsa.lobes.text import GreedySearch
-
-HPARAMS_ERRORS = (
-    YAMLError,
-    LookupError,
-    AttributeError,
-    ImportError,
-    TypeError,
-    ValueError,
-    ArithmeticError,
-)
-"""What a damaged hyperparameter file raises in the host."""
-
-OPTIONS = tuple(inspect.signature(load_hparams).parameters)[3:]
-"""Names of the arguments that only loading needs."""
 
 CHUNK_SIZE = 16
 """Frames that are pushed at once where the caller does not say; the text does
@@ -152,32 +135,15 @@ class StreamingASR(HostStreamingASR):
             If a file in it is damaged, of another model, or not to be built
             without trust.
         """
-        unknown = kwargs.keys() - OPTIONS
-        if unknown:
-            raise TypeError(
-                f"from_hparams: got the argument {min(unknown)!r}, allowed "
-                f"are those of the host: {', '.join(OPTIONS)}"
-            )
-        if not isinstance(trust, bool):
-            raise TypeError(f"trust: got {trust!r}, allowed is True or False")
-        source = _checked_source(source, hparams_file)
-        if Path(source).is_dir():
-            kwargs.pop("savedir", None)
-        try:
-            hparams = load_hparams(source, hparams_file, trust, **kwargs)
-            if kwargs.get("download_only"):
-                return None
-            return cls(hparams["modules"], hparams, run_opts, freeze_params)
-        except HPARAMS_ERRORS as error:
-            raise ValueError(
-                f"source: got {source!r}, whose {hparams_file} or a file that "
-                "it names is damaged, of another kind of model, or not "
-                f"allowed: {reason(error)}"
-            ) from error
-        except OSError as error:
-            if Path(source).is_dir():
-                raise
-            raise _no_such_model(source) from error
+        return load_model(
+            source,
+            hparams_file,
+            trust,
+            lambda hparams: cls(
+                hparams["modules"], hparams, run_opts, freeze_params
+            ),
+            **kwargs,
+        )
 
     def session(
         self,
@@ -608,25 +574,3 @@ def _check_wavs(wavs):
         raise ValueError(
             "wavs: got NaN or infinite numbers, allowed is finite ones"
         )
-
-
-def _checked_source(source, hparams_file):
-    """The source as a text, unless nothing can be there."""
-    check_type("source", source, (str, os.PathLike))
-    source = str(source)
-    if Path(source).is_dir():
-        if not Path(source, hparams_file).is_file():
-            raise FileNotFoundError(
-                f"source: got {source!r}, which holds no {hparams_file}; "
-                "allowed is a folder as write_streaming_folder writes it"
-            )
-    elif source.count("/") != 1 or source[0] in "./~":
-        raise _no_such_model(source)
-    return source
-
-
-def _no_such_model(source):
-    return FileNotFoundError(
-        f"source: got {source!r}, allowed is an existing folder as "
-        "write_streaming_folder writes it, or owner/name of a model hub"
-    )

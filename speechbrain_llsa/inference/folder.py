@@ -34,10 +34,7 @@ from speechbrain_llsa.nnet.encoder import StreamingTransformerEncoder
 
 HPARAMS_FILE = "hyperparams.yaml"
 
-TEMPLATE = """\
-# A streaming CTC model. Load this folder with
-#   speechbrain_llsa.inference.asr.StreamingASR.from_hparams(source=FOLDER)
-# or with SpeechBrain's own speechbrain.inference.ASR.StreamingASR.
+ENCODER_TEMPLATE = """\
 sample_rate: {sample_rate}
 
 extractor: !new:speechbrain_llsa.nnet.frontend.StreamingLatentExtractor
@@ -47,7 +44,33 @@ encoder: !new:speechbrain_llsa.nnet.encoder.StreamingTransformerEncoder
 encoder_wrapper: !new:speechbrain_llsa.lobes.wav2vec2.StreamingEncoderWrapper
 {encoder_wrapper}
     latent_encoder: !ref <encoder>
+"""
 
+PRETRAINED_TEMPLATE = (
+    """\
+# A pre-trained encoder. Load this folder with
+#   speechbrain_llsa.inference.features.StreamingEncoder.from_hparams(FOLDER)
+"""
+    + ENCODER_TEMPLATE
+    + """
+pretrainer: !new:speechbrain_llsa.inference.folder.FolderPretrainer
+    loadables:
+        extractor: !ref <extractor>
+        encoder_wrapper: !ref <encoder_wrapper>
+    file_names:
+        extractor: latent_extractor.ckpt
+        encoder_wrapper: latent_encoder.ckpt
+"""
+)
+
+TEMPLATE = (
+    """\
+# A streaming CTC model. Load this folder with
+#   speechbrain_llsa.inference.asr.StreamingASR.from_hparams(source=FOLDER)
+# or with SpeechBrain's own speechbrain.inference.ASR.StreamingASR.
+"""
+    + ENCODER_TEMPLATE
+    + """
 head: !new:{head_class}
 {head}
 model: !new:speechbrain_llsa.lobes.ctc.StreamingCTC
@@ -89,6 +112,7 @@ pretrainer: !new:speechbrain_llsa.inference.folder.FolderPretrainer
         head: head.ckpt
         tokenizer: {tokenizer_file}
 """  # noqa: E501
+)
 
 
 class FolderPretrainer(Pretrainer):
@@ -265,18 +289,8 @@ def _hparams(model, tokenizer, endpointer, word_offsets):
             f"tokenizer: got {labels} labels, allowed is {model.labels}, as "
             "the head has outputs"
         )
-    projector = wrapper.input_projector
     return TEMPLATE.format(
-        sample_rate=SAMPLE_RATE,
-        extractor=_arguments(
-            out_channels=extractor.out_channels,
-            kernel_sizes=list(extractor.kernel_sizes),
-            strides=list(extractor.strides),
-        ),
-        encoder=_encoder(wrapper.latent_encoder),
-        encoder_wrapper=_arguments(
-            in_dim=projector.in_features, embedding_dim=projector.out_features
-        ).rstrip(),
+        **_encoder_parts(extractor, wrapper),
         options=_options(endpointer, word_offsets),
         head_class=head_class,
         head=head,
@@ -291,6 +305,53 @@ def _search(search):
         arguments["language_model"] = search.language_model.name
     arguments = _arguments(**arguments) or "    {}\n"
     return f"\nsearch: !new:{_class_name(BeamSearchOptions)}\n{arguments}"
+
+
+def write_encoder_hparams(folder, extractor, encoder_wrapper):
+    """Writes the hyperparameter file of a pre-trained encoder, beside its
+    weights ``latent_extractor.ckpt`` and ``latent_encoder.ckpt``, so that
+    ``StreamingEncoder.from_hparams`` loads the folder.
+
+    Arguments
+    ---------
+    folder : str or pathlib.Path
+        The folder of the weights.
+    extractor : StreamingLatentExtractor
+        The front end.
+    encoder_wrapper : StreamingEncoderWrapper
+        The encoder.
+
+    Returns
+    -------
+    pathlib.Path
+        The file.
+
+    Raises
+    ------
+    TypeError
+        If the encoder is of another kind.
+    """
+    path = Path(folder, HPARAMS_FILE)
+    parts = _encoder_parts(extractor, encoder_wrapper)
+    path.write_text(PRETRAINED_TEMPLATE.format(**parts), encoding="utf-8")
+    return path
+
+
+def _encoder_parts(extractor, wrapper):
+    """What the part of the hyperparameter files says that all models have."""
+    projector = wrapper.input_projector
+    return {
+        "sample_rate": SAMPLE_RATE,
+        "extractor": _arguments(
+            out_channels=extractor.out_channels,
+            kernel_sizes=list(extractor.kernel_sizes),
+            strides=list(extractor.strides),
+        ),
+        "encoder": _encoder(wrapper.latent_encoder),
+        "encoder_wrapper": _arguments(
+            in_dim=projector.in_features, embedding_dim=projector.out_features
+        ).rstrip(),
+    }
 
 
 def _encoder(encoder):

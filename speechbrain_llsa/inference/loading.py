@@ -6,18 +6,34 @@ trusts. Here a file is read once, so that what is checked is what is built,
 and the model is first laid out without memory and compared with the weights.
 """
 
+import inspect
+import os
 from pathlib import Path
 
 import torch
 from hyperpyyaml import load_hyperpyyaml
+from ruamel.yaml import YAMLError
 from speechbrain.utils.fetching import FetchConfig, LocalStrategy, fetch
 
+from speechbrain_llsa.geometry import check_type
+from speechbrain_llsa.inference.reason import reason
 from speechbrain_llsa.inference.search import BeamSearchOptions
 from speechbrain_llsa.inference.trust import (
     check_hyperparameters,
     check_overrides,
     read_hyperparameters,
 )
+
+HPARAMS_ERRORS = (
+    YAMLError,
+    LookupError,
+    AttributeError,
+    ImportError,
+    TypeError,
+    ValueError,
+    ArithmeticError,
+)
+"""What a damaged hyperparameter file raises in the host."""
 
 
 def load_hparams(
@@ -100,6 +116,91 @@ def load_hparams(
     if not download_only:
         hparams["pretrainer"].load_collected()
     return hparams
+
+
+OPTIONS = tuple(inspect.signature(load_hparams).parameters)[3:]
+"""Names of the arguments that only loading needs."""
+
+
+def load_model(source, hparams_file, trust, make, **options):
+    """Makes a model of what a hyperparameter file describes, or says what is
+    wrong with it.
+
+    Arguments
+    ---------
+    source : str or pathlib.Path
+        A folder, which is read where it lies: ``savedir`` has no effect then.
+        Or a repository of a model hub.
+    hparams_file : str
+        Name of the file in it.
+    trust : bool
+        Whether the file may build and call anything.
+    make : callable
+        Makes the model of the entries of the file.
+    **options : dict
+        As for :func:`load_hparams`.
+
+    Returns
+    -------
+    object
+        The model; ``None`` with ``download_only``.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder, or a file in it, does not exist.
+    TypeError
+        If an argument is of another type.
+    ValueError
+        If a file in it is damaged, of another model, or not to be built
+        without trust.
+    """
+    unknown = options.keys() - OPTIONS
+    if unknown:
+        raise TypeError(
+            f"from_hparams: got the argument {min(unknown)!r}, allowed "
+            f"are those of the host: {', '.join(OPTIONS)}"
+        )
+    if not isinstance(trust, bool):
+        raise TypeError(f"trust: got {trust!r}, allowed is True or False")
+    source = _checked_source(source, hparams_file)
+    if Path(source).is_dir():
+        options.pop("savedir", None)
+    try:
+        hparams = load_hparams(source, hparams_file, trust, **options)
+        return None if options.get("download_only") else make(hparams)
+    except HPARAMS_ERRORS as error:
+        raise ValueError(
+            f"source: got {source!r}, whose {hparams_file} or a file that "
+            "it names is damaged, of another kind of model, or not "
+            f"allowed: {reason(error)}"
+        ) from error
+    except OSError as error:
+        if Path(source).is_dir():
+            raise
+        raise _no_such_model(source) from error
+
+
+def _checked_source(source, hparams_file):
+    """The source as a text, unless nothing can be there."""
+    check_type("source", source, (str, os.PathLike))
+    source = str(source)
+    if Path(source).is_dir():
+        if not Path(source, hparams_file).is_file():
+            raise FileNotFoundError(
+                f"source: got {source!r}, which holds no {hparams_file}; "
+                "allowed is a folder as write_streaming_folder writes it"
+            )
+    elif source.count("/") != 1 or source[0] in "./~":
+        raise _no_such_model(source)
+    return source
+
+
+def _no_such_model(source):
+    return FileNotFoundError(
+        f"source: got {source!r}, allowed is an existing folder as "
+        "write_streaming_folder writes it, or owner/name of a model hub"
+    )
 
 
 def _build(text, overrides, overrides_must_match):

@@ -166,8 +166,11 @@ class StreamingTransformerEncoder(nn.Module):
     normalize_before : bool
         Whether the norms stand before attention and feed-forward, or after.
     output_hidden_states : bool
-        Whether ``forward`` also gives a list of the input and every layer's
-        output.
+        Whether ``forward``, ``forward_streaming`` and ``flush`` also give a
+        list of the input and every layer's output. In streaming these are
+        the frames that will not change: with llsa the committed ones for all
+        layers, otherwise for each layer ``look_ahead`` frames fewer than for
+        the one before it.
     gradient_checkpointing : bool
         Whether the backward pass computes each layer again, in training, so
         that only the layers' inputs stay in memory. Outputs and gradients are
@@ -417,6 +420,8 @@ class StreamingTransformerEncoder(nn.Module):
             possibly none.
         list
             One entry for each layer, ``None``.
+        list
+            Only with ``output_hidden_states``.
 
         Raises
         ------
@@ -445,6 +450,8 @@ class StreamingTransformerEncoder(nn.Module):
             (batch, frames, d_model).
         list
             One entry for each layer, ``None``.
+        list
+            Only with ``output_hidden_states``.
 
         Raises
         ------
@@ -551,10 +558,13 @@ class StreamingTransformerEncoder(nn.Module):
             state.end = _ended(end, state, src)
         state.received += src.shape[1]
         state.finished = final
-        out, _, state = self._advance(src, state, final)
+        out, hidden_states, state = self._advance(src, state, final)
         state.committed += out.shape[1]
         context.become(state)
-        return out, [None] * len(self.layers)
+        attention_list = [None] * len(self.layers)
+        if self.output_hidden_states:
+            return out, attention_list, hidden_states
+        return out, attention_list
 
     def _advance(self, src, state, final, training=False):
         """Passes frames through the stack: (batch, frames, features) to the

@@ -21,6 +21,10 @@ sys.path.insert(0, str(RECIPES))
 import pretrain  # noqa: E402
 from training_arguments import load_hparams, parse_arguments  # noqa: E402
 
+from speechbrain_llsa.inference.features import (  # noqa: E402
+    StreamingEncoder,
+)
+
 SMALL = str(ROOT / "hparams" / "pretrain_small.yaml")
 BASE = str(ROOT / "hparams" / "pretrain_base.yaml")
 TOY = {
@@ -180,6 +184,19 @@ def test_the_host_loads_the_pretrained_weights(trained, corpus, tmp_path):
     best = Checkpointer(output / "save").find_checkpoint(max_key="accuracy")
     saved = torch.load(best.paramfiles["latent_encoder"])
     assert torch.equal(saved["mask_emb"], hparams["encoder_wrapper"].mask_emb)
+
+
+def test_the_pretrained_encoder_streams(trained):
+    """pretrained/ loads as a source of features."""
+    output, _ = trained
+    encoder = StreamingEncoder.from_hparams(output / "pretrained", layer="all")
+    weights = encoder.extractor.state_dict()
+    best = Checkpointer(output / "save").find_checkpoint(max_key="accuracy")
+    expected = torch.load(best.paramfiles["latent_extractor"])
+    assert all(torch.equal(weights[name], expected[name]) for name in expected)
+    layers = encoder.num_layers + 1
+    frames = encoder.session().push(torch.randn(16000))
+    assert frames.shape[1:] == (layers, encoder.features) and len(frames)
 
 
 def test_running_again_does_nothing_more(trained, corpus):

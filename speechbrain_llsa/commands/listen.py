@@ -1,0 +1,246 @@
+"""Transcribes live, from a microphone or from standard input."""
+
+import contextlib
+import os
+import queue
+import signal
+import sys
+import threading
+import time
+
+from tqdm import tqdm
+
+from speechbrain_llsa.commands.output import choose_output
+from speechbrain_llsa.commands.sessions import (
+    add_session_arguments,
+    load_sessions,
+)
+from speechbrain_llsa.commands.word_files import (
+    add_word_file_arguments,
+    word_files,
+    write_word_files,
+)
+from speechbrain_llsa.geometry import SAMPLE_RATE
+from speechbrain_llsa.inference.microphone import Microphone
+from speechbrain_llsa.inference.pcm import PCMDecoder
+
+NAME = "listen"
+
+WAIT_SECONDS = 0.1
+"""How often an interrupt is looked for while nothing comes."""
+
+PIPE_BYTES = 1 << 14
+"""Bytes that are read from a pipe at once, at most."""
+
+PIPE_BLOCKS = 64
+"""Pieces that may wait; then the pipe has to."""
+
+
+def add_arguments(parser):
+    """Declares the arguments of the command.
+
+    Arguments
+    ---------
+    parser : argparse.ArgumentParser
+        Parser of the command.
+    """
+    parser.add_argument(
+        "input",
+        nargs="?",
+        choices=["-"],
+        metavar="-",
+        help="standard input, raw or WAV, in place of the microphone",
+    )
+    add_session_arguments(parser, endpoint=True)
+    parser.add_argument(
+        "--sample_rate",
+        type=int,
+        metavar="N",
+        help="samples per second (default: of the device; of standard input "
+        f"{SAMPLE_RATE}; a WAV header says it by itself, as the following two)",
+    )
+    parser.add_argument(
+        "--channels", type=int, default=1, metavar="N", help="(default: 1)"
+    )
+    parser.add_argument(
+        "--encoding",
+        choices=["s16", "f32"],
+        default="s16",
+        help="samples of standard input (default: s16)",
+    )
+    parser.add_argument(
+        "--device",
+        metavar="NAME",
+        help="number of the input device, or a part of its name",
+    )
+    parser.add_argument(
+        "--json",
+        action="store_true",
+        help="print a line of JSON for each segment, with words and times",
+    )
+    add_word_file_arguments(
+        parser, "listen-DATE-TIME at the end", "the current one"
+    )
+
+
+def run(arguments):
+    """Runs the command, until the input ends or an interrupt: both end the
+    stream, and the rest of the text is printed.
+
+    Arguments
+    ---------
+    arguments : argparse.Namespace
+        Its arguments.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the model does not exist.
+    ImportError
+        If the microphone is asked for without sounddevice.
+    OSError
+        If there is no PortAudio, or no such device.
+    ValueError
+        If the model cannot be read, or an argument is not allowed.
+    """
+    name = time.strftime("listen-%Y%m%d-%H%M%S")
+    targets = word_files(arguments, ".", name)
+    source = _open(arguments)
+    sessions = load_sessions(arguments)
+    about = {
+        "heard_seconds": 0.0,
+        "look_ahead_seconds": sessions.look_ahead_seconds,
+    }
+    output = choose_output(
+        arguments.json, sessions.endpointer, "", {}, about, beside=0
+    )
+    bar = tqdm(disable=None, leave=False, bar_format="{desc}", mininterval=0)
+    # a bad place shows now, rather than when all has been said
+    write_word_files(targets, [])
+    heard, told, failure = 0, False, None
+    with bar, _interrupts() as interrupted, source:
+        transcription = sessions.begin(output, bar, bool(targets))
+        while not interrupted.is_set():
+            try:
+                samples = source.read(WAIT_SECONDS)
+            except OSError as error:
+                failure = error
+                break
+            if samples is END:
+                break
+            if samples is None:
+                continue
+            heard += len(samples)
+            about["heard_seconds"] = round(heard / source.sample_rate, 3)
+            transcription.push(samples, source.sample_rate)
+            bar.refresh()
+            if source.overruns and not told:
+                told = True
+                bar.write("the device loses audio", file=sys.stderr)
+        transcription.finish()
+    write_word_files(targets, transcription.words)
+    if failure is not None:
+        raise failure
+    if source.overruns:
+        print(f"{source.overruns} overruns of the device", file=sys.stderr)
+
+
+END = object()
+"""What is read when the input has ended."""
+
+
+def _open(arguments):
+    device = arguments.device
+    if arguments.input is None:
+        if device is not None and device.isdecimal():
+            device = int(device)
+        return Microphone(arguments.sample_rate, arguments.channels, device)
+    if device is not None:
+        raise ValueError(
+            f"--device: got {device!r}, allowed with - is none: standard "
+            "input is no device"
+        )
+    rate = arguments.sample_rate
+    rate = SAMPLE_RATE if rate is None else rate
+    decoder = PCMDecoder(rate, arguments.channels, arguments.encoding)
+    return Pipe(sys.stdin.fileno(), decoder)
+
+
+class Pipe:
+    """A file descriptor that is read in a thread of its own, so that waiting
+    for it can be ended.
+
+    Arguments
+    ---------
+    descriptor : int
+        What is read.
+    decoder : PCMDecoder
+        Makes samples of its bytes.
+    """
+
+    overruns = 0
+
+    def __init__(self, descriptor, decoder):
+        self._descriptor = descriptor
+        self._decoder = decoder
+        self._blocks = queue.Queue(PIPE_BLOCKS)
+
+    @property
+    def sample_rate(self):
+        """Samples per second, once there are any."""
+        return self._decoder.sample_rate
+
+    def __enter__(self):
+        threading.Thread(target=self._fill, daemon=True).start()
+        return self
+
+    def __exit__(self, *_):
+        """The thread ends with the program."""
+
+    def read(self, timeout_seconds):
+        """The next samples, ``None`` if there are none in time, or ``END``."""
+        try:
+            data = self._blocks.get(timeout=timeout_seconds)
+        except queue.Empty:
+            return None
+        if isinstance(data, OSError):
+            raise data
+        if data:
+            return self._decoder.push(data)
+        samples = self._decoder.finish()
+        if len(samples):
+            self._blocks.put(b"")
+            return samples
+        if self._decoder.left_over:
+            left_over = self._decoder.left_over
+            tqdm.write(
+                f"{left_over} bytes at the end are no sample", file=sys.stderr
+            )
+        return END
+
+    def _fill(self):
+        data = None
+        while data != b"":
+            try:
+                data = os.read(self._descriptor, PIPE_BYTES)
+            except OSError as error:
+                self._blocks.put(error)
+                return
+            self._blocks.put(data)
+
+
+@contextlib.contextmanager
+def _interrupts():
+    """The first interrupt is told, and does not break off what runs; the
+    second one does."""
+    interrupted = threading.Event()
+
+    def tell(number, frame):
+        interrupted.set()
+        signal.signal(signal.SIGINT, before)
+
+    before = signal.signal(signal.SIGINT, tell)
+    try:
+        yield interrupted
+    finally:
+        signal.signal(signal.SIGINT, before)

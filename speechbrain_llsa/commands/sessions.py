@@ -1,0 +1,153 @@
+"""The sessions of a command, as its options say."""
+
+from dataclasses import dataclass
+
+from speechbrain_llsa.commands.endpoints import (
+    add_endpoint_arguments,
+    choose_endpointer,
+    given_rules,
+)
+from speechbrain_llsa.commands.model import (
+    add_geometry_arguments,
+    add_model_arguments,
+    load_model,
+)
+from speechbrain_llsa.commands.search import (
+    add_search_arguments,
+    choose_search,
+)
+from speechbrain_llsa.inference.asr import StreamingASR
+from speechbrain_llsa.inference.transcript import SegmentCollector
+
+
+def add_session_arguments(parser, endpoint=None):
+    """Declares the model and all that a session of it can be told.
+
+    Arguments
+    ---------
+    parser : argparse.ArgumentParser
+        Parser of the command.
+    endpoint : bool, optional
+        Whether segments are closed where the command line does not say. By
+        default as the model's YAML file says.
+    """
+    add_model_arguments(parser)
+    add_geometry_arguments(parser)
+    add_endpoint_arguments(parser, endpoint)
+    add_search_arguments(parser)
+
+
+def load_sessions(arguments):
+    """Loads the model that the arguments name.
+
+    Arguments
+    ---------
+    arguments : argparse.Namespace
+        As :func:`add_session_arguments` declares them.
+
+    Returns
+    -------
+    Sessions
+
+    Raises
+    ------
+    FileNotFoundError
+        If the model does not exist.
+    ValueError
+        If it cannot be read, options do not fit, or it is not trained for the
+        hop or the look-ahead.
+    """
+    rules = given_rules(arguments)
+    asr = load_model(arguments)
+    asr.endpointer = choose_endpointer(arguments, rules, asr.endpointer)
+    geometry = {"hop": arguments.hop, "look_ahead": arguments.look_ahead}
+    latency = asr.latency_report(**geometry).declared_latency
+    options = {**geometry, "search": choose_search(asr, arguments)}
+    return Sessions(asr, options, latency.look_ahead_seconds)
+
+
+@dataclass(frozen=True)
+class Sessions:
+    """Sessions of one model with the same options."""
+
+    asr: StreamingASR
+    """The model, with the endpointer."""
+
+    options: dict
+    """Of each session."""
+
+    look_ahead_seconds: float
+    """Their declared look-ahead."""
+
+    @property
+    def endpointer(self):
+        """Where segments close; ``None`` for nowhere."""
+        return self.asr.endpointer
+
+    def begin(self, output, bar, keep_words=False):
+        """Begins one.
+
+        Arguments
+        ---------
+        output : JsonOutput
+            Or another of :mod:`speechbrain_llsa.commands.output`.
+        bar : tqdm.tqdm
+            What stands below the text.
+        keep_words : bool
+            Whether the words of the whole stream are kept.
+
+        Returns
+        -------
+        Transcription
+        """
+        session = self.asr.session(**self.options)
+        return Transcription(session, output, bar, keep_words)
+
+
+class Transcription:
+    """One stream, whose text goes to an output as it is committed.
+
+    Arguments
+    ---------
+    session : Session
+        The stream.
+    output : JsonOutput
+        Or another of :mod:`speechbrain_llsa.commands.output`.
+    bar : tqdm.tqdm
+        What stands below the text.
+    keep_words : bool
+        Whether the words of the whole stream are kept.
+    """
+
+    def __init__(self, session, output, bar, keep_words):
+        self.words = []
+        self._session = session
+        self._output = output
+        self._bar = bar
+        self._keep_words = keep_words
+        self._segments = SegmentCollector()
+
+    def push(self, samples, sample_rate):
+        """Takes the next samples.
+
+        Arguments
+        ---------
+        samples : numpy.ndarray
+            As for ``Session.push``.
+        sample_rate : int
+            Samples per second.
+        """
+        self._show(self._session.push(samples, sample_rate))
+
+    def finish(self):
+        """Ends the stream."""
+        number = self._show(self._session.finish())
+        closed = self._segments.finish()
+        self._output.end(self._session.text, number, closed, self._bar)
+
+    def _show(self, transcript):
+        if self._keep_words:
+            self.words += transcript.final_words
+        closed = self._segments.take(transcript)
+        self._output.show(transcript, closed, self._bar)
+        return transcript.segment

@@ -1,0 +1,338 @@
+"""Frames of an encoder's layers for other tasks, from audio as it comes."""
+
+import copy
+from dataclasses import dataclass, replace
+
+import torch
+
+from speechbrain_llsa.geometry import check_type
+from speechbrain_llsa.inference.audio import read_signal
+from speechbrain_llsa.inference.loading import load_model
+from speechbrain_llsa.inference.resampling import ResamplerState
+from speechbrain_llsa.inference.samples import mono_samples
+from speechbrain_llsa.inference.session import settle_rate
+from speechbrain_llsa.lobes.features import (
+    FeaturesState,
+    LayerFeatures,
+    checked_layer,
+)
+
+
+class StreamingEncoder(LayerFeatures):
+    """A trained encoder as a source of features, offline and streaming.
+
+    Arguments
+    ---------
+    extractor : StreamingLatentExtractor
+        The front end.
+    encoder_wrapper : StreamingEncoderWrapper
+        The encoder.
+    layer : int or str or WeightedLayerSum, optional
+        Which frames to give, as for
+        :class:`speechbrain_llsa.lobes.features.LayerFeatures`.
+
+    Example
+    -------
+    >>> encoder = StreamingEncoder.from_hparams(  # doctest: +SKIP
+    ...     "results/pretrained", layer=6
+    ... )
+    >>> frames, lengths = encoder(wavs, wav_lens)  # doctest: +SKIP
+    >>> session = encoder.session()  # doctest: +SKIP
+    >>> frames = session.push(samples, sample_rate=44100)  # doctest: +SKIP
+    >>> tail = session.finish()  # doctest: +SKIP
+    """
+
+    @classmethod
+    def from_hparams(
+        cls,
+        source,
+        hparams_file="hyperparams.yaml",
+        *,
+        layer=None,
+        trust=False,
+        run_opts=None,
+        **kwargs,
+    ):
+        """Loads an encoder.
+
+        Arguments
+        ---------
+        source : str or pathlib.Path
+            A ``streaming/`` folder of fine-tuning, or a ``pretrained/`` folder
+            of pre-training, which is read where it lies. Or a repository of a
+            model hub that holds the same.
+        hparams_file : str
+            Name of the hyperparameter file in it.
+        layer : int or str or WeightedLayerSum, optional
+            Which frames to give. Layers above an integer are not kept.
+        trust : bool
+            Whether the hyperparameter file may build any class and call any
+            function. Without it, a file is refused unless it describes a
+            model in the way that the recipes do.
+        run_opts : dict, optional
+            Such as ``{"device": "cuda"}``.
+        **kwargs : dict
+            As for ``StreamingASR.from_hparams``, such as ``overrides``.
+
+        Returns
+        -------
+        StreamingEncoder
+            ``None`` with ``download_only``.
+
+        Raises
+        ------
+        FileNotFoundError
+            If the folder, or a file in it, does not exist.
+        TypeError
+            If an argument is of another type.
+        ValueError
+            If a file in it is damaged, of another model, or not to be built
+            without trust; or if there is no such layer.
+        """
+        check_type("run_opts", run_opts or {}, dict)
+
+        def parts(hparams):
+            return hparams["extractor"], hparams["encoder_wrapper"]
+
+        loaded = load_model(source, hparams_file, trust, parts, **kwargs)
+        if loaded is None:
+            return None
+        extractor, wrapper = loaded
+        layers = wrapper.latent_encoder.layers
+        checked_layer(layer, len(layers))
+        if isinstance(layer, int):
+            wrapper.latent_encoder.layers = layers[: max(1, layer)]
+        encoder = cls(extractor, wrapper, layer)
+        return encoder.to((run_opts or {}).get("device", "cpu"))
+
+    def session(self, hop=None, look_ahead=None):
+        """Begins a session: one live stream.
+
+        Sessions of one encoder may have different geometries at once.
+
+        Arguments
+        ---------
+        hop : int, optional
+            Frames that llsa commits at once: one of the numbers that the
+            encoder is trained for; the first of them by default.
+        look_ahead : int, optional
+            Frames that a layer sees ahead, as for ``hop``.
+
+        Returns
+        -------
+        EncoderSession
+
+        Raises
+        ------
+        ValueError
+            If the encoder's attention cannot stream, or it is not trained for
+            ``hop`` or ``look_ahead``.
+        """
+        return EncoderSession(self, hop, look_ahead)
+
+    def encode_file(self, path, hop=None, look_ahead=None):
+        """Encodes a whole audio file at once.
+
+        Arguments
+        ---------
+        path : str or pathlib.Path
+            An audio file of any rate, with up to 8 channels.
+        hop : int, optional
+            As for :meth:`session`.
+        look_ahead : int, optional
+            As for :meth:`session`.
+
+        Returns
+        -------
+        torch.Tensor
+            (frames, features), or (frames, layers, features) for all layers.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such file.
+        ValueError
+            If it cannot be read, or the encoder is not trained for ``hop`` or
+            ``look_ahead``.
+        """
+        signal = torch.from_numpy(read_signal(path))
+        frames, _ = self(signal[None], hop=hop, look_ahead=look_ahead)
+        return frames[0]
+
+
+@dataclass
+class EncoderSessionState:
+    """What a session remembers. The waveform is not kept."""
+
+    encoder: FeaturesState | None
+    """Of front end and encoder. ``None`` once the stream has ended."""
+
+    sample_rate: int | None = None
+    """Samples per second that come in. ``None`` before the first push, which
+    sets it."""
+
+    signal: ResamplerState | None = None
+    """Resampling to the rate of the encoder. ``None`` when ``sample_rate``
+    is."""
+
+    frames: int = 0
+    """Frames given so far."""
+
+    def fork(self):
+        """An independent copy, which shares the tensors.
+
+        Returns
+        -------
+        EncoderSessionState
+        """
+        return replace(
+            self,
+            encoder=self.encoder and self.encoder.fork(),
+            signal=self.signal and self.signal.fork(),
+        )
+
+
+class EncoderSession:
+    """Encodes one stream: push audio, take frames, finish.
+
+    A call that raises an error leaves the session as it was. Sessions of one
+    encoder do not know of each other, and can run in threads of their own.
+
+    Arguments
+    ---------
+    encoder : StreamingEncoder
+        The encoder.
+    hop : int, optional
+        Frames that llsa commits at once: one of the numbers that the encoder
+        is trained for; the first of them by default.
+    look_ahead : int, optional
+        Frames that a layer sees ahead, as for ``hop``.
+
+    Raises
+    ------
+    TypeError
+        If an argument is something else.
+    ValueError
+        If the encoder's attention cannot stream, or it is not trained for
+        ``hop`` or ``look_ahead``.
+
+    Example
+    -------
+    >>> from speechbrain_llsa.lobes.wav2vec2 import StreamingEncoderWrapper
+    >>> from speechbrain_llsa.nnet.encoder import StreamingTransformerEncoder
+    >>> from speechbrain_llsa.nnet.frontend import StreamingLatentExtractor
+    >>> latent_encoder = StreamingTransformerEncoder(
+    ...     num_layers=2, nhead=2, d_ffn=32, d_model=16, look_ahead=4
+    ... )
+    >>> encoder = StreamingEncoder(
+    ...     StreamingLatentExtractor(out_channels=[8] * 7),
+    ...     StreamingEncoderWrapper(8, 16, latent_encoder),
+    ... )
+    >>> session = EncoderSession(encoder)
+    >>> frames = session.push(torch.randn(44100), sample_rate=44100)
+    >>> tail = session.finish()
+    >>> frames.shape, tail.shape, session.frames
+    (torch.Size([44, 16]), torch.Size([4, 16]), 48)
+    """
+
+    def __init__(self, encoder, hop=None, look_ahead=None):
+        check_type("encoder", encoder, LayerFeatures)
+        self._encoder = encoder
+        self.geometry = encoder.geometries.choose(hop, look_ahead)
+        self.reset()
+
+    @property
+    def frames(self):
+        """Frames given so far."""
+        return self._state.frames
+
+    @property
+    def finished(self):
+        """Whether the stream has ended."""
+        return self._state.encoder is None
+
+    def reset(self):
+        """Forgets everything but its geometry: the session is as new."""
+        context = self._encoder.make_streaming_context(
+            self.geometry.hop, self.geometry.look_ahead
+        )
+        self._state = EncoderSessionState(context)
+
+    def fork(self):
+        """A second session that stands where this one stands. Neither knows
+        of what happens to the other.
+
+        Returns
+        -------
+        EncoderSession
+        """
+        forked = copy.copy(self)
+        forked._state = self._state.fork()
+        return forked
+
+    def push(self, samples, sample_rate=None):
+        """Takes the next samples.
+
+        Arguments
+        ---------
+        samples : torch.Tensor or numpy.ndarray
+            The next samples, any number of them: float32, float64, int16 or
+            int32; (samples,), or (samples, channels) with at most 8 channels.
+        sample_rate : int, optional
+            Samples per second, which stays the same for the whole session. By
+            default that of the pushes before, or at first 16000.
+
+        Returns
+        -------
+        torch.Tensor
+            The next frames, which will not change, (frames, features), or
+            (frames, layers, features) for all layers; possibly none.
+
+        Raises
+        ------
+        TypeError
+            If samples or rate are of another type.
+        ValueError
+            If samples are not finite or of another shape, if the rate is not
+            positive or not that of the session, or if it has been finished.
+        """
+        state = self._open_fork()
+        samples = mono_samples(samples)
+        resampler = settle_rate(state, sample_rate)
+        return self._advance(state, resampler.push(samples, state.signal))
+
+    def finish(self):
+        """Ends the stream.
+
+        Returns
+        -------
+        torch.Tensor
+            The rest of the frames, exactly what the whole signal gives there.
+
+        Raises
+        ------
+        ValueError
+            If the session has been finished.
+        """
+        state = self._open_fork()
+        samples = settle_rate(state, None).finish(state.signal)
+        return self._advance(state, samples, final=True)
+
+    def _open_fork(self):
+        if self.finished:
+            raise ValueError(
+                "session: got a call after finish, allowed is a session that "
+                "has not been finished; begin a new one"
+            )
+        return self._state.fork()
+
+    def _advance(self, state, samples, final=False):
+        frames = self._encoder.stream(
+            torch.from_numpy(samples), state.encoder, final
+        )
+        count = state.frames + len(frames)
+        if final:
+            state = EncoderSessionState(None)
+        state.frames = count
+        self._state = state
+        return frames

@@ -1,0 +1,101 @@
+"""A StreamingEncoder loads what the recipes write."""
+
+import pytest
+import soundfile
+import torch
+from tiny_model import make_model, make_signal, make_tokenizer
+
+from speechbrain_llsa import StreamingEncoder, WeightedLayerSum
+from speechbrain_llsa.inference.folder import (
+    HPARAMS_FILE,
+    write_encoder_hparams,
+    write_streaming_folder,
+)
+
+
+@pytest.fixture(scope="module")
+def model():
+    """The model of both folders."""
+    return make_model()
+
+
+@pytest.fixture(scope="module", params=["streaming", "pretrained"])
+def folder(request, model, tmp_path_factory):
+    """What fine-tuning writes, and what pre-training writes."""
+    folder = tmp_path_factory.mktemp("features") / request.param
+    if request.param == "streaming":
+        return write_streaming_folder(folder, model, make_tokenizer())
+    folder.mkdir()
+    for part, name in (
+        (model.extractor, "latent_extractor"),
+        (model.encoder_wrapper, "latent_encoder"),
+    ):
+        torch.save(part.state_dict(), folder / f"{name}.ckpt")
+    write_encoder_hparams(folder, model.extractor, model.encoder_wrapper)
+    return folder
+
+
+@torch.no_grad()
+def test_the_encoder_is_that_of_the_model(folder, model):
+    """Its output, and its layers without those above."""
+    wavs = make_signal(8000)[None]
+    expected = model.encoder_wrapper(model.extractor(wavs))["embeddings"]
+    encoder = StreamingEncoder.from_hparams(folder)
+    assert torch.equal(encoder(wavs)[0], expected)
+    layers = StreamingEncoder.from_hparams(folder, layer="all")(wavs)[0]
+    assert layers.shape == (1, 23, 3, 16)
+    for layer in range(3):
+        encoder = StreamingEncoder.from_hparams(folder, layer=layer)
+        assert encoder.num_layers == max(1, layer)
+        assert torch.allclose(encoder(wavs)[0], layers[:, :, layer], atol=1e-6)
+    summed = StreamingEncoder.from_hparams(folder, layer=WeightedLayerSum(3))
+    assert torch.allclose(summed(wavs)[0], layers.mean(dim=2), atol=1e-6)
+    assert [n for n, p in summed.named_parameters() if p.requires_grad] == [
+        "layer.weights"
+    ]
+
+
+def test_files_of_any_rate(folder, tmp_path):
+    """A file at once gives what a session gives."""
+    signal = make_signal(20000).view(-1, 2)
+    soundfile.write(tmp_path / "a.wav", signal.numpy(), 22050, subtype="FLOAT")
+    encoder = StreamingEncoder.from_hparams(folder, layer=1)
+    expected = encoder.encode_file(tmp_path / "a.wav")
+    session = encoder.session()
+    frames = [session.push(part, 22050) for part in signal.split(999)]
+    given = torch.cat([*frames, session.finish()])
+    assert given.shape == expected.shape == (21, 16)
+    assert (given - expected).abs().max() < 1e-4
+
+
+def test_strangers_are_checked(folder, tmp_path):
+    """The rules of trust are those of StreamingASR."""
+    for file in folder.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    path = tmp_path / HPARAMS_FILE
+    text = path.read_text(encoding="utf-8")
+    path.write_text("x: !apply:os.getcwd []\n" + text, encoding="utf-8")
+    with pytest.raises(ValueError, match="allowed without trust"):
+        StreamingEncoder.from_hparams(tmp_path)
+    StreamingEncoder.from_hparams(tmp_path, trust=True)
+    path.write_text(text.replace("d_ffn: 32", "d_ffn: 999999"), "utf-8")
+    with pytest.raises(ValueError, match="got sizes that need"):
+        StreamingEncoder.from_hparams(tmp_path)
+    path.write_text("sample_rate: 16000\n", "utf-8")
+    with pytest.raises(ValueError, match="pretrainer"):
+        StreamingEncoder.from_hparams(tmp_path)
+    path.unlink()
+    with pytest.raises(FileNotFoundError, match="source: got"):
+        StreamingEncoder.from_hparams(tmp_path)
+
+
+def test_bad_arguments(folder):
+    """Errors name the argument."""
+    with pytest.raises(ValueError, match="layer: got 3"):
+        StreamingEncoder.from_hparams(folder, layer=3)
+    with pytest.raises(TypeError, match="trust: got 1"):
+        StreamingEncoder.from_hparams(folder, trust=1)
+    with pytest.raises(TypeError, match="the argument 'layers'"):
+        StreamingEncoder.from_hparams(folder, layers=3)
+    with pytest.raises(TypeError, match="run_opts: got str"):
+        StreamingEncoder.from_hparams(folder, run_opts="cpu")

@@ -152,6 +152,7 @@ class _Recording:
     """What a session needs of a model, with a look at what goes by."""
 
     def __init__(self, model):
+        self.geometries = model.geometries
         self.make_streaming_context = model.make_streaming_context
         self._model = model
         self._given = []

@@ -23,7 +23,7 @@ import torch
 from bad_utterances import BadUtterances
 from error_rates import compare_offline_and_streamed, format_error_rates
 from ranks import on_main
-from recipe import begin_recipe, exit_on_bad_input, train
+from recipe import begin_recipe, end_recipe, exit_on_bad_input, train
 from speechbrain.nnet.losses import ctc_loss
 from speechbrain.utils.distributed import if_main_process
 from speechbrain.utils.logger import get_logger
@@ -417,22 +417,20 @@ def find_word_offsets(asr, dataset):
     asr : speechbrain_llsa.inference.asr.StreamingASR
         The model, without word offsets.
     dataset : speechbrain.dataio.dataset.DynamicItemDataset
-        Utterances; those with a CTM file of their chapter count.
+        Utterances with ``wav`` and ``fault``; good ones with a CTM file of
+        their chapter count.
 
     Returns
     -------
     WordOffsets or None
     """
     own, asr.endpointer = asr.endpointer, None
-    spoken = {
-        identity: find_words(dataset.data[identity]["wav"])
-        for identity in dataset.data_ids
-    }
-    utterances = [
-        (asr.transcript_offline(dataset.data[identity]["wav"]).words, words)
-        for identity, words in spoken.items()
-        if words is not None
-    ]
+    utterances = []
+    for item in dataset:
+        spoken = find_words(item["wav"])
+        if spoken is not None and not item["fault"]:
+            words = asr.transcript_offline(item["wav"]).words
+            utterances.append((words, spoken))
     asr.endpointer = own
     offsets = estimate_offsets(utterances)
     if offsets is None:
@@ -563,3 +561,4 @@ def main(arguments):
 
 if __name__ == "__main__":
     run(*exit_on_bad_input(prepare, sys.argv[1:]))
+    end_recipe()

@@ -20,7 +20,7 @@ import speechbrain as sb
 import torch
 from checkpoints import export_parameters
 from ranks import on_main
-from recipe import begin_recipe, exit_on_bad_input, train
+from recipe import begin_recipe, end_recipe, exit_on_bad_input, train
 from torch.nn.parallel import DistributedDataParallel
 from training import StreamingBrain
 from training_data import (
@@ -285,3 +285,4 @@ def main(arguments):
 
 if __name__ == "__main__":
     run(*exit_on_bad_input(prepare, sys.argv[1:]))
+    end_recipe()

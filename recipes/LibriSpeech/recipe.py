@@ -9,6 +9,7 @@ from librispeech_prepare import prepare_librispeech
 from ranks import on_main
 from ruamel.yaml import YAMLError
 from speechbrain.utils.distributed import ddp_init_group
+from torch import distributed
 from training_arguments import load_hparams, parse_arguments
 from training_data import train_loader_options, valid_loader_options
 from whole_files import naming
@@ -88,6 +89,14 @@ def begin_recipe(arguments, split_entries):
 
     on_main(write)
     return hparams, run_options
+
+
+def end_recipe():
+    """Leaves the group of ranks, where there is one. A process that ends while
+    it is still in the group aborts now and then: threads of the group outlive
+    what they need."""
+    if distributed.is_available() and distributed.is_initialized():
+        distributed.destroy_process_group()
 
 
 def _name_lost_lines():

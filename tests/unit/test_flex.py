@@ -282,16 +282,16 @@ def test_many_geometries(monkeypatch):
         torch_flex.flex_attention, dynamic=True, fullgraph=True, backend=count
     )
     monkeypatch.setattr(flex, "_kernel", lambda: kernel)
-    monkeypatch.setattr(torch._dynamo.config, "recompile_limit", 2)
     compiled = []
-    for _ in range(2):
-        for hop, look_ahead in ((1, 4), (2, 4), (3, 2), (4, 9)):
-            geometry = StreamGeometry(9, look_ahead, hop)
-            for inputs, end in batches("llsa", geometry, [(3, 40)]):
-                attend_flex(inputs, geometry, "llsa", end)
-        compiled.append(len(graphs))
+    with torch._dynamo.config.patch(recompile_limit=2):
+        for _ in range(2):
+            for hop, look_ahead in ((1, 4), (2, 4), (3, 2), (4, 9)):
+                geometry = StreamGeometry(9, look_ahead, hop)
+                for inputs, end in batches("llsa", geometry, [(3, 40)]):
+                    attend_flex(inputs, geometry, "llsa", end)
+            compiled.append(len(graphs))
+        assert torch._dynamo.config.recompile_limit == 2
     assert compiled == [4, 4]
-    assert torch._dynamo.config.recompile_limit == 2
 
 
 def test_geometry_is_compiled_as_constants(monkeypatch):

@@ -35,7 +35,9 @@ def add_endpoint_arguments(parser, default=None):
         Whether segments are closed where the command line does not say. By
         default as the model's YAML file says.
     """
-    otherwise = "as the model's YAML file says" if default is None else default
+    otherwise = "as the model's YAML file says"
+    if default is not None:
+        otherwise = "yes" if default else "no"
     parser.add_argument(
         "--endpoint",
         action=argparse.BooleanOptionalAction,

@@ -78,9 +78,7 @@ def add_arguments(parser):
         action="store_true",
         help="print a line of JSON for each segment, with words and times",
     )
-    add_word_file_arguments(
-        parser, "listen-DATE-TIME at the end", "the current one"
-    )
+    add_word_file_arguments(parser, "listen-DATE-TIME", "the current one")
 
 
 def run(arguments):

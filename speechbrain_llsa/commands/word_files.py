@@ -23,8 +23,8 @@ def add_word_file_arguments(parser, name, folder):
         action="append",
         choices=FORMATS,
         default=[],
-        help=f"write words with times into {name} with this extension; "
-        "give it several times for several formats",
+        help=f"write words with times into {name} with this extension, at "
+        "the end; give it several times for several formats",
     )
     parser.add_argument(
         "--output",

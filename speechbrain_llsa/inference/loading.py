@@ -189,7 +189,7 @@ def _checked_source(source, hparams_file):
         if not Path(source, hparams_file).is_file():
             raise FileNotFoundError(
                 f"source: got {source!r}, which holds no {hparams_file}; "
-                "allowed is a folder as write_streaming_folder writes it"
+                "allowed is a folder as the recipes write it"
             )
     elif source.count("/") != 1 or source[0] in "./~":
         raise _no_such_model(source)
@@ -199,7 +199,7 @@ def _checked_source(source, hparams_file):
 def _no_such_model(source):
     return FileNotFoundError(
         f"source: got {source!r}, allowed is an existing folder as "
-        "write_streaming_folder writes it, or owner/name of a model hub"
+        "the recipes write it, or owner/name of a model hub"
     )
 
 

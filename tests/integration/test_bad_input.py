@@ -19,11 +19,13 @@ from speechbrain_llsa import (
     StreamGeometry,
     StreamingASR,
     StreamingCTC,
+    StreamingEncoder,
     StreamingEncoderWrapper,
     StreamingLatentExtractor,
     StreamingTransformerASR,
     StreamingTransformerEncoder,
     TrainedGeometries,
+    WeightedLayerSum,
 )
 from speechbrain_llsa.inference.audio import audio_info, read_blocks
 from speechbrain_llsa.inference.batcher import SessionBatcher
@@ -105,6 +107,10 @@ def wrapper(**changes):
 
 def front_end(**changes):
     return StreamingLatentExtractor(**{"out_channels": [4] * 7, **changes})
+
+
+def features(**changes):
+    return StreamingEncoder(front_end(), wrapper(), **changes)
 
 
 def transformer(**changes):
@@ -338,6 +344,65 @@ def classes():
             lambda: wrapper()(torch.zeros(1, 5, 4), mask=torch.ones(2, 2)),
             ValueError,
             "mask: got shape (2, 2)",
+        ),
+        (
+            "features",
+            lambda: StreamingEncoder(None, wrapper()),
+            TypeError,
+            "extractor: got NoneType",
+        ),
+        ("features", lambda: features(layer=2), ValueError, "layer: got 2"),
+        ("features", lambda: features(layer=[1]), TypeError, "layer: got l"),
+        ("features", lambda: features()(wav[0]), ValueError, "wavs: got shape"),
+        ("features", lambda: features()([0.0]), TypeError, "wavs: got list"),
+        ("features", lambda: features()(wav, hop=7), ValueError, "hop: got 7"),
+        (
+            "features",
+            lambda: features().session(look_ahead=1),
+            ValueError,
+            "look_ahead: got 1",
+        ),
+        (
+            "features",
+            lambda: features().session().push(None),
+            TypeError,
+            "samples: got N",
+        ),
+        (
+            "features",
+            lambda: features().stream(wav[0], None),
+            TypeError,
+            "context: got NoneType",
+        ),
+        (
+            "features",
+            lambda: features().encode_file("missing"),
+            FileNotFoundError,
+            "path: got 'missing'",
+        ),
+        (
+            "features",
+            lambda: StreamingEncoder.from_hparams("./missing"),
+            FileNotFoundError,
+            "source: got './missing'",
+        ),
+        (
+            "layer sum",
+            lambda: WeightedLayerSum(0),
+            ValueError,
+            "num_layers: got 0",
+        ),
+        (
+            "layer sum",
+            lambda: WeightedLayerSum(2, normalize=1),
+            TypeError,
+            "normalize: got int",
+        ),
+        (
+            "layer sum",
+            lambda: WeightedLayerSum(2)(one),
+            ValueError,
+            "frames: got shape (1, 5, 8)",
         ),
         (
             "transformer",

@@ -271,18 +271,31 @@ class Screen:
         return ["".join(row).rstrip() for row in self.rows]
 
 
-def start(folder, *arguments, **streams):
-    """The command, as a shell starts it."""
-    command = [sys.executable, "-m", "speechbrain_llsa", "listen"]
-    environment = {"PYTHONPATH": str(PACKAGE), "OMP_NUM_THREADS": "1"}
-    environment["PYTHONUTF8"] = "1"
-    return subprocess.Popen(
-        [*command, "--model", str(folder), "-", *arguments],
-        stdin=subprocess.PIPE,
-        bufsize=0,
-        env={**os.environ, **environment},
-        **streams,
-    )
+@pytest.fixture
+def start():
+    """Runs the command, as a shell starts it, and ends it at last."""
+    processes = []
+
+    def start(folder, *arguments, **streams):
+        command = [sys.executable, "-m", "speechbrain_llsa", "listen"]
+        environment = {**os.environ, "PYTHONPATH": str(PACKAGE)}
+        environment |= {"OMP_NUM_THREADS": "1", "PYTHONUTF8": "1"}
+        environment.pop("COLUMNS", None)  # the terminal says how many
+        process = subprocess.Popen(
+            [*command, "--model", str(folder), "-", *arguments],
+            stdin=subprocess.PIPE,
+            bufsize=0,
+            env=environment,
+            **streams,
+        )
+        processes.append(process)
+        return process
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.wait()
+        process.stdin.close()
 
 
 def read_until(master, output, found):
@@ -302,7 +315,7 @@ def read_until(master, output, found):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("options", [["--no-endpoint"], SHORT_SEGMENTS])
-def test_a_terminal(wide_folder, options):
+def test_a_terminal(wide_folder, start, options):
     """Odd pieces of a WAV file, in a narrow pseudo-terminal, with wide
     characters. Then an interrupt, while standard input stays open: the rest
     comes, and all is well."""
@@ -340,7 +353,7 @@ def test_a_terminal(wide_folder, options):
 
 
 @pytest.mark.slow
-def test_nobody_reads(folder):
+def test_nobody_reads(folder, start):
     """The reader ends first: no error, and no word about it."""
     process = start(folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     process.stdout.close()

@@ -2,6 +2,7 @@
 
 import logging
 import sys
+import time
 from contextlib import suppress
 
 import speechbrain as sb
@@ -25,6 +26,9 @@ BAD_INPUT = (
     YAMLError,
 )
 """What a bad command line, YAML file or folder raises before training."""
+
+LETTING_GO_SECONDS = 1.0
+"""How long a rank waits for the threads of its group before it ends."""
 
 
 def exit_on_bad_input(prepare, arguments):
@@ -92,11 +96,15 @@ def begin_recipe(arguments, split_entries):
 
 
 def end_recipe():
-    """Leaves the group of ranks, where there is one. A process that ends while
-    it is still in the group aborts now and then: threads of the group outlive
-    what they need."""
+    """Leaves the group of ranks, where there is one.
+
+    The threads of gloo may still hold tensors of the last exchange, and a
+    thread that lets go of one while Python ends aborts the process. So they
+    get time to do it before.
+    """
     if distributed.is_available() and distributed.is_initialized():
         distributed.destroy_process_group()
+        time.sleep(LETTING_GO_SECONDS)
 
 
 def _name_lost_lines():

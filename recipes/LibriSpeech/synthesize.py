@@ -52,6 +52,8 @@ def synthesize_corpus(
     text_seed=None,
     voice_seed=None,
     digits=(3, 8),
+    longest_list=None,
+    words=None,
     silence=(0.1, 0.5),
     noise=None,
     word_times=False,
@@ -81,6 +83,12 @@ def synthesize_corpus(
         same speakers.
     digits : (int, int)
         Fewest and most digits of a digit string.
+    longest_list : int, optional
+        How many words of each list of the lexicon the sentences use, all by
+        default (about 3,300 distinct words); 8 leave about 1,000.
+    words : (int, int), optional
+        Fewest and most words of an utterance, which is then a run of words
+        out of a sentence. None leaves sentences whole.
     silence : (float, float)
         Shortest and longest silence before and after an utterance, in
         seconds. It holds low noise, as a quiet room does.
@@ -126,6 +134,8 @@ def synthesize_corpus(
         "text_seed": seed if text_seed is None else text_seed,
         "voice_seed": seed if voice_seed is None else voice_seed,
         "digits": list(digits),
+        "longest_list": longest_list,
+        "words": None if words is None else list(words),
         "silence": list(silence),
         "noise": None if noise is None else list(noise),
         "word_times": word_times,
@@ -143,6 +153,8 @@ def synthesize_corpus(
         {name: size[1] for name, size in splits.items()},
         settings["text_seed"],
         *digits,
+        longest_list,
+        words,
     )
     _claim(out, settings)
     chapters = [
@@ -192,6 +204,18 @@ def _check(settings, workers):
     for key in ("seed", "text_seed", "voice_seed"):
         if settings[key] < 0:
             raise ValueError(f"{key} must be at least 0, got {settings[key]}.")
+    longest_list = settings["longest_list"]
+    if longest_list is not None and longest_list < 2:
+        raise ValueError(
+            f"longest_list must be at least 2, got {longest_list}."
+        )
+    if settings["words"] is not None:
+        fewest, most = settings["words"]
+        if not 1 <= fewest <= most:
+            raise ValueError(
+                "words must be two numbers, 1 <= fewest <= most, "
+                f"got {fewest} and {most}."
+            )
     low, high = settings["silence"]
     if not 0 <= low <= high:
         raise ValueError(
@@ -360,6 +384,21 @@ def _parser():
         default=(3, 8),
         metavar=("FEWEST", "MOST"),
         help="digits per utterance (default: 3 8)",
+    )
+    parser.add_argument(
+        "--longest_list",
+        type=int,
+        metavar="WORDS",
+        help="words of each list of the lexicon that sentences use (default: "
+        "all, about 3,300 words together)",
+    )
+    parser.add_argument(
+        "--words",
+        type=int,
+        nargs=2,
+        metavar=("FEWEST", "MOST"),
+        help="cut runs of so many words out of sentences (default: whole "
+        "sentences)",
     )
     parser.add_argument(
         "--silence",

@@ -377,6 +377,21 @@ def test_sentences_corpus(module, tmp_path):
     assert len(set(transcripts_of(tmp_path).values())) == 4
 
 
+def test_few_words(recipes_path):
+    """Short lists leave some 1,000 words; runs are as long as asked, and are
+    out of the sentences that come without the cut."""
+    from synthesis.text import make_texts, transcript_of
+
+    texts = make_texts("sentences", {"a": 5000}, 1, longest_list=8)["a"]
+    words = {word for text in texts for word in transcript_of(text).split()}
+    assert 900 < len(words) < 1100
+    runs = make_texts("sentences", {"a": 300}, 1, longest_list=8, words=(1, 5))[
+        "a"
+    ]
+    lengths = {len(transcript_of(run).split()) for run in runs}
+    assert lengths == {1, 2, 3, 4, 5}
+
+
 def test_missing_library(module, tmp_path, monkeypatch):
     """Without espeakng-loader one sentence says how to get it."""
     monkeypatch.setitem(sys.modules, "espeakng_loader", None)
@@ -397,6 +412,8 @@ def test_missing_library(module, tmp_path, monkeypatch):
         ({"text": "songs"}, "text must be one of"),
         ({"seed": -1}, "seed must be at least 0"),
         ({"digits": (5, 4)}, "1 <= fewest <= most"),
+        ({"longest_list": 1}, "longest_list must be at least 2"),
+        ({"words": (0, 4)}, "1 <= fewest <= most"),
         ({"silence": (0.5, 0.1)}, "shortest <= longest"),
         ({"noise": (20, 10)}, "lowest <= highest"),
         ({"workers": 0}, "workers must be at least 1"),

@@ -73,7 +73,44 @@ def make_digits(generator, shortest, longest):
     return " ".join(words)
 
 
-def make_texts(kind, counts, seed, shortest=3, longest=8):
+def cut_words(text, fewest, most, generator):
+    """A run of words out of a text.
+
+    Arguments
+    ---------
+    text : str
+        With its punctuation.
+    fewest : int
+        Fewest words of the run, at least 1.
+    most : int
+        Most words; a text that has fewer may stay whole.
+    generator : numpy.random.Generator
+
+    Returns
+    -------
+    str
+
+    Example
+    -------
+    >>> generator = np.random.default_rng(1)
+    >>> cut_words("On Friday, the bee sang.", 2, 3, generator)
+    'the bee'
+    """
+    words = text.split()
+    count = min(int(generator.integers(fewest, most + 1)), len(words))
+    start = int(generator.integers(len(words) - count + 1))
+    return " ".join(words[start : start + count])
+
+
+def make_texts(
+    kind,
+    counts,
+    seed,
+    shortest=3,
+    longest=8,
+    longest_list=None,
+    words=None,
+):
     """Texts for all splits, no transcript twice while there are others.
 
     Arguments
@@ -88,6 +125,12 @@ def make_texts(kind, counts, seed, shortest=3, longest=8):
         Fewest digits of a digit string.
     longest : int
         Most digits of a digit string.
+    longest_list : int, optional
+        How many words of each list of the lexicon sentences use; all by
+        default.
+    words : (int, int), optional
+        Fewest and most words of a run that is cut out of a sentence. None
+        leaves sentences whole.
 
     Returns
     -------
@@ -122,7 +165,9 @@ def make_texts(kind, counts, seed, shortest=3, longest=8):
                 if kind == "digits":
                     text = make_digits(generator, shortest, longest)
                 else:
-                    text = make_sentence(generator)
+                    text = make_sentence(generator, longest_list)
+                    if words is not None:
+                        text = cut_words(text, *words, generator)
                 transcript = transcript_of(text)
                 if transcript not in taken:
                     break

@@ -16,11 +16,12 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "recipes" / "LibriSpeech")]
 
-from error_rates import ErrorRates, stream_waveform  # noqa: E402
+from error_rates import stream_waveform  # noqa: E402
 from librispeech_prepare import prepare_librispeech  # noqa: E402
 from training_data import load_manifests  # noqa: E402
 
 from speechbrain_llsa import OnnxStreamingASR, StreamingASR  # noqa: E402
+from speechbrain_llsa.evaluation.error_rates import ErrorRates  # noqa: E402
 from speechbrain_llsa.inference.export import export_model  # noqa: E402
 
 BAR = 0.5

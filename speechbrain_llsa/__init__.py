@@ -10,6 +10,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "StreamGeometry": "geometry",
+    "TrainedGeometries": "geometry",
     "LatencyReport": "geometry",
     "StreamingTransformerEncoder": "nnet.encoder",
     "StreamingLatentExtractor": "nnet.frontend",

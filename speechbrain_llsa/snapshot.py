@@ -20,7 +20,7 @@ from safetensors.numpy import load, save
 
 FORMAT = "speechbrain_llsa.session"
 
-VERSION = 1
+VERSION = 2
 """Of the format. It goes up when what a session remembers changes."""
 
 HEADER_BYTES = 1 << 24

@@ -46,8 +46,8 @@ class EncoderState:
     that run in step."""
 
     signature: tuple
-    """Attention, geometry and sizes of the encoder that the state belongs to,
-    to refuse a state of another one."""
+    """Attention, geometry of the stream and sizes of the encoder that the
+    state belongs to, to refuse a state of another one."""
 
     layers: list[LayerState]
     """One for each layer."""
@@ -76,6 +76,11 @@ class EncoderState:
 
     finished: bool = False
     """Whether the state has been flushed."""
+
+    @property
+    def geometry(self):
+        """The geometry of the stream, from its first frame to its last."""
+        return self.signature[1]
 
     def fork(self):
         """An independent copy, which shares the tensors.

@@ -3,54 +3,20 @@
 import time
 
 import torch
-from speechbrain.utils.metric_stats import ErrorRateStats
 from tqdm import tqdm
 
+from speechbrain_llsa.evaluation.error_rates import ErrorRates
 from speechbrain_llsa.geometry import SAMPLE_RATE
 
 
-class ErrorRates:
-    """Counts word and character errors, with the host's ``ErrorRateStats``.
-
-    Example
-    -------
-    >>> rates = ErrorRates()
-    >>> rates.append("1", "ONE TO", "ONE TWO")
-    >>> rates.word_error_rate
-    50.0
-    """
-
-    def __init__(self):
-        self.words = ErrorRateStats()
-        self.characters = ErrorRateStats()
-
-    def append(self, identity, text, transcript):
-        """Counts the errors of one utterance.
-
-        Arguments
-        ---------
-        identity : str
-            Which utterance.
-        text : str
-            What the model says.
-        transcript : str
-            What was said.
-        """
-        self.words.append([identity], [text.split()], [transcript.split()])
-        self.characters.append([identity], [list(text)], [list(transcript)])
-
-    @property
-    def word_error_rate(self):
-        """In percent."""
-        return self.words.summarize("error_rate")
-
-    @property
-    def character_error_rate(self):
-        """In percent."""
-        return self.characters.summarize("error_rate")
-
-
-def stream_waveform(asr, waveform, push_seconds, sample_rate=SAMPLE_RATE):
+def stream_waveform(
+    asr,
+    waveform,
+    push_seconds,
+    sample_rate=SAMPLE_RATE,
+    hop=None,
+    look_ahead=None,
+):
     """Transcribes a waveform through a session.
 
     Arguments
@@ -63,13 +29,17 @@ def stream_waveform(asr, waveform, push_seconds, sample_rate=SAMPLE_RATE):
         How much is pushed at once; the text does not depend on it.
     sample_rate : int
         Samples per second.
+    hop : int, optional
+        As for ``StreamingASR.session``.
+    look_ahead : int, optional
+        As for ``StreamingASR.session``.
 
     Returns
     -------
     str
         The text.
     """
-    session = asr.session()
+    session = asr.session(hop=hop, look_ahead=look_ahead)
     for samples in waveform.split(max(1, round(push_seconds * sample_rate))):
         session.push(samples, sample_rate)
     session.finish()
@@ -77,7 +47,13 @@ def stream_waveform(asr, waveform, push_seconds, sample_rate=SAMPLE_RATE):
 
 
 def compare_offline_and_streamed(
-    asr, dataset, push_seconds, errors_file=None, name=None
+    asr,
+    dataset,
+    push_seconds,
+    errors_file=None,
+    name=None,
+    hop=None,
+    look_ahead=None,
 ):
     """Transcribes every utterance twice: at once, and as a stream.
 
@@ -93,6 +69,10 @@ def compare_offline_and_streamed(
         Where the alignments go, of the streamed texts where there are any.
     name : str, optional
         For the progress bar.
+    hop : int, optional
+        As for ``StreamingASR.session``, of both.
+    look_ahead : int, optional
+        As for ``StreamingASR.session``, of both.
 
     Returns
     -------
@@ -102,10 +82,13 @@ def compare_offline_and_streamed(
         attention that cannot stream; ``different_texts``, utterances whose
         two texts differ.
     """
-    modes = {"offline": lambda wave: asr.transcribe_batch(wave[None])[0]}
+    geometry = {"hop": hop, "look_ahead": look_ahead}
+    modes = {
+        "offline": lambda wave: asr.transcribe_batch(wave[None], **geometry)[0]
+    }
     if asr.model.encoder_wrapper.latent_encoder.attention != "aa":
         modes["streamed"] = lambda wave: stream_waveform(
-            asr, wave, push_seconds
+            asr, wave, push_seconds, **geometry
         )
     rates = {mode: ErrorRates() for mode in modes}
     spent = dict.fromkeys(modes, 0.0)

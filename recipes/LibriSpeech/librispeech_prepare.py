@@ -19,24 +19,20 @@ import io
 import json
 import logging
 import os
-import re
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import soundfile
-from tqdm import tqdm
-
 from speechbrain_llsa.commands.parser import OneLineParser
+from speechbrain_llsa.evaluation.librispeech import (
+    find_splits,
+    list_split,
+    read_rows,
+)
 
 logger = logging.getLogger(__name__)
 
 COLUMNS = ("ID", "duration", "wav", "spk_id", "wrd")
-AUDIO_SUFFIXES = (".flac", ".wav")
-TRANSCRIPT_SUFFIX = ".trans.txt"
 _FORMAT = 1
-_NAMED_AT_MOST = 10
-_HOST_VARIABLE = re.compile(r"\$[\w.]")
 
 
 def prepare_librispeech(
@@ -97,6 +93,7 @@ def prepare_librispeech(
     Example
     -------
     >>> import numpy as np
+    >>> import soundfile
     >>> folder = getfixture("tmp_path")
     >>> chapter = folder / "train" / "7" / "1"
     >>> chapter.mkdir(parents=True)
@@ -111,8 +108,8 @@ def prepare_librispeech(
     members = {split: [split] for split in dict.fromkeys(splits)}
     if merge_splits:
         members[merge_name] = list(dict.fromkeys(merge_splits))
-    folders = _find_splits(
-        Path(data_folder), [s for group in members.values() for s in group]
+    folders = find_splits(
+        data_folder, [s for group in members.values() for s in group]
     )
     save_folder = Path(save_folder)
     save_folder.mkdir(parents=True, exist_ok=True)
@@ -120,7 +117,7 @@ def prepare_librispeech(
         "transcripts_required": transcripts_required,
         "on_bad_file": on_bad_file,
     }
-    contents = {split: _list_split(path) for split, path in folders.items()}
+    contents = {split: list_split(path) for split, path in folders.items()}
     rows = {}
     paths = {}
     for name, group in members.items():
@@ -141,7 +138,7 @@ def prepare_librispeech(
         logger.info("%s is written: %s.", path, reason)
         for split in group:
             if split not in rows:
-                rows[split] = _rows_of(
+                rows[split] = read_rows(
                     split, contents[split], threads, progress, **options
                 )
         _write(path, [row for split in group for row in rows[split]], made_of)
@@ -186,86 +183,6 @@ def _check_arguments(splits, merge_splits, merge_name, on_bad_file, threads):
         raise ValueError(f"threads must be at least 1, got {threads}.")
 
 
-def _find_splits(data_folder, splits):
-    """The absolute folder of each split."""
-    if not data_folder.is_dir():
-        raise FileNotFoundError(
-            f"data_folder must be an existing folder, got {data_folder}."
-        )
-    data_folder = data_folder.resolve()
-    if _HOST_VARIABLE.search(str(data_folder)):
-        raise ValueError(
-            "data_folder must not hold a $, which SpeechBrain's manifests "
-            f"take for a variable, got {data_folder}."
-        )
-    roots = [data_folder]
-    if (data_folder / "LibriSpeech").is_dir():
-        roots.append(data_folder / "LibriSpeech")
-    found = {
-        split: root / split
-        for split in splits
-        for root in reversed(roots)
-        if (root / split).is_dir()
-    }
-    missing = [split for split in dict.fromkeys(splits) if split not in found]
-    if missing:
-        there = sorted(
-            str(path.relative_to(data_folder))
-            for root in roots
-            for path in root.iterdir()
-            if path.is_dir() and path not in roots
-        )
-        raise FileNotFoundError(
-            f"splits must be folders in {data_folder}: "
-            f"{', '.join(missing)} not found, there are "
-            f"{', '.join(there) or 'no folders'}."
-        )
-    return found
-
-
-def _list_split(folder):
-    """Audio and transcripts of a split, and a fingerprint of them.
-
-    Only SPEAKER/CHAPTER/FILE counts; other audio is counted as misplaced.
-    """
-    audio, transcripts, misplaced = [], [], 0
-    newest, total_bytes = 0.0, 0
-    digest = hashlib.blake2b(digest_size=16)
-    for parent, folders, files in os.walk(folder, followlinks=True):
-        folders.sort()
-        depth = len(Path(parent).relative_to(folder).parts)
-        for name in sorted(files):
-            is_audio = name.lower().endswith(AUDIO_SUFFIXES)
-            if name.startswith(".") or not (
-                is_audio or name.endswith(TRANSCRIPT_SUFFIX)
-            ):
-                continue
-            path = os.path.join(parent, name)
-            if depth != 2:
-                misplaced += is_audio
-                continue
-            (audio if is_audio else transcripts).append(path)
-            status = os.stat(path)
-            newest = max(newest, status.st_mtime)
-            total_bytes += status.st_size
-            relative = os.path.relpath(path, folder)
-            digest.update(
-                f"{relative}\0{status.st_size}\0{status.st_mtime_ns}\n".encode()
-            )
-    return {
-        "folder": folder,
-        "audio": audio,
-        "transcripts": transcripts,
-        "misplaced": misplaced,
-        "fingerprint": {
-            "files": len(audio) + len(transcripts),
-            "bytes": total_bytes,
-            "newest": newest,
-            "hash": digest.hexdigest(),
-        },
-    }
-
-
 def _description_path(path):
     return path.with_name(f"{path.stem}.manifest.json")
 
@@ -300,132 +217,6 @@ def _why_stale(path, made_of):
 
 def _hash(content):
     return hashlib.blake2b(content, digest_size=16).hexdigest()
-
-
-def _read_transcripts(paths):
-    """Transcripts by utterance, and what is wrong with them."""
-    transcripts, bad = {}, []
-    for path in paths:
-        try:
-            with open(path, encoding="utf-8") as file:
-                lines = file.read().splitlines()
-        except UnicodeDecodeError:
-            bad.append((path, "is not UTF-8"))
-            continue
-        for line in lines:
-            if not line.strip():
-                continue
-            utterance, *words = line.split()
-            if utterance in transcripts:
-                bad.append((path, f"has {utterance} twice"))
-            transcripts[utterance] = (" ".join(words), path)
-    return transcripts, bad
-
-
-def _duration_or_fault(path):
-    """Duration in seconds, or what is wrong with the file in words."""
-    try:
-        if os.path.getsize(path) == 0:
-            return "is empty"
-        with soundfile.SoundFile(path) as file:
-            if file.frames == 0:
-                return "holds no audio"
-            try:
-                file.seek(file.frames - 1)
-                complete = len(file.read(1)) == 1
-            except soundfile.LibsndfileError:
-                complete = False
-            if not complete:
-                return "is truncated"
-            return file.frames / file.samplerate
-    except (OSError, soundfile.LibsndfileError) as error:
-        return f"cannot be read ({error})"
-
-
-def _rows_of(
-    split, content, threads, progress, transcripts_required, on_bad_file
-):
-    """The rows of a split, bad files dealt with."""
-    audio = content["audio"]
-    if not audio:
-        raise ValueError(
-            f"split {split} must hold audio as SPEAKER/CHAPTER/UTTERANCE.flac "
-            f"(or .wav), got none in {content['folder']} "
-            f"({content['misplaced']} audio files elsewhere in it)."
-        )
-    if content["misplaced"]:
-        logger.warning(
-            "%s: %d audio files that are not in SPEAKER/CHAPTER/ are left out.",
-            split,
-            content["misplaced"],
-        )
-    transcripts, bad = _read_transcripts(content["transcripts"])
-    with ThreadPoolExecutor(threads) as pool:
-        results = list(
-            tqdm(
-                pool.map(_duration_or_fault, audio),
-                total=len(audio),
-                desc=split,
-                unit="file",
-                disable=None if progress else True,
-            )
-        )
-    rows, seen = [], set()
-    without = 0
-    for path, result in zip(audio, results, strict=True):
-        utterance = Path(path).stem
-        if utterance in seen:
-            bad.append((path, f"is another file of utterance {utterance}"))
-            continue
-        seen.add(utterance)
-        words, _ = transcripts.get(utterance, ("", None))
-        if isinstance(result, str):
-            bad.append((path, result))
-            continue
-        if not words:
-            without += 1
-            if transcripts_required:
-                bad.append((path, "has no transcript"))
-                continue
-        if _HOST_VARIABLE.search(path) or _HOST_VARIABLE.search(words):
-            bad.append((path, "has a $ in its name or transcript"))
-            continue
-        speaker = Path(path).parts[-3]
-        rows.append((utterance, result, path, speaker, words))
-    bad += [
-        (path, f"has a transcript of {utterance}, which has no audio")
-        for utterance, (_, path) in transcripts.items()
-        if utterance not in seen
-    ]
-    _deal_with(split, bad, on_bad_file)
-    if not rows:
-        raise ValueError(
-            f"split {split} must hold a good audio file, got "
-            f"{len(audio)} bad ones."
-        )
-    if transcripts and without and not transcripts_required:
-        logger.warning(
-            "%s: %d of %d utterances have no transcript; their wrd is empty.",
-            split,
-            without,
-            len(audio),
-        )
-    return rows
-
-
-def _deal_with(split, bad, on_bad_file):
-    """Raises or warns about bad files, by name."""
-    if not bad:
-        return
-    named = "; ".join(f"{path} {fault}" for path, fault in bad[:_NAMED_AT_MOST])
-    if len(bad) > _NAMED_AT_MOST:
-        named += f"; and {len(bad) - _NAMED_AT_MOST} more"
-    if on_bad_file == "error":
-        raise ValueError(
-            f'split {split} must hold good files unless on_bad_file="skip", '
-            f"got {len(bad)} bad: {named}."
-        )
-    logger.warning("%s: %d bad, left out: %s.", split, len(bad), named)
 
 
 def _write(path, rows, made_of):

@@ -2,7 +2,11 @@
 
 from pathlib import Path
 
-from speechbrain_llsa.commands.model import add_model_arguments, load_model
+from speechbrain_llsa.commands.model import (
+    add_geometry_arguments,
+    add_model_arguments,
+    load_model,
+)
 from speechbrain_llsa.inference.export import export_model
 
 NAME = "export"
@@ -31,6 +35,7 @@ def add_arguments(parser):
         metavar="N",
         help="frames of a step, for maa and sa (llsa takes its hop)",
     )
+    add_geometry_arguments(parser)
 
 
 def run(arguments):
@@ -48,7 +53,8 @@ def run(arguments):
     FileExistsError
         If there is something else at the place to write to.
     ValueError
-        If the model cannot be read or cannot stream.
+        If the model cannot be read, cannot stream, or is not trained for the
+        hop or the look-ahead.
     """
     asr = load_model(arguments)
     folder = export_model(
@@ -57,6 +63,7 @@ def run(arguments):
         asr.text_decoder,
         arguments.int8,
         arguments.step_frames,
+        asr.model.geometries.choose(arguments.hop, arguments.look_ahead),
     )
     for path in sorted(Path(folder).iterdir()):
         print(f"{path}  {path.stat().st_size:,} bytes")

@@ -26,6 +26,27 @@ def add_model_arguments(parser):
     )
 
 
+def add_geometry_arguments(parser):
+    """Declares ``--hop`` and ``--look_ahead``.
+
+    Arguments
+    ---------
+    parser : argparse.ArgumentParser
+        Parser of the command.
+    """
+    for name, meaning in (
+        ("hop", "frames that llsa commits at once"),
+        ("look_ahead", "frames that a layer sees ahead"),
+    ):
+        parser.add_argument(
+            f"--{name}",
+            type=int,
+            metavar="N",
+            help=f"{meaning}: one of those that the model is trained for "
+            "(default: the first)",
+        )
+
+
 def load_model(arguments):
     """Loads the model that the arguments name.
 

@@ -7,7 +7,11 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from speechbrain_llsa.commands.model import add_model_arguments, load_model
+from speechbrain_llsa.commands.model import (
+    add_geometry_arguments,
+    add_model_arguments,
+    load_model,
+)
 from speechbrain_llsa.inference.audio import audio_info, read_blocks
 
 NAME = "transcribe"
@@ -31,6 +35,7 @@ def add_arguments(parser):
         help="audio of any rate, with up to 8 channels",
     )
     add_model_arguments(parser)
+    add_geometry_arguments(parser)
     parser.add_argument(
         "--json",
         action="store_true",
@@ -51,17 +56,20 @@ def run(arguments):
     FileNotFoundError
         If the model or a file does not exist.
     ValueError
-        If the model or a file cannot be read.
+        If the model or a file cannot be read, or the model is not trained for
+        the hop or the look-ahead.
     """
     asr = load_model(arguments)
     infos = {path: audio_info(path) for path in arguments.files}
-    latency = asr.model.latency_report().declared_latency
+    geometry = {"hop": arguments.hop, "look_ahead": arguments.look_ahead}
+    latency = asr.latency_report(**geometry).declared_latency
     for path in arguments.files:
         info = infos[path]
         output = _output(arguments.json)
         if not arguments.json and len(arguments.files) > 1:
             output.write(f"{path}: ")
-        text = _transcribe(asr.session(), path, info, output)
+        session = asr.session(**geometry)
+        text = _transcribe(session, path, info, output)
         if arguments.json:
             result = {
                 "file": path,

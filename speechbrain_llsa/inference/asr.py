@@ -4,7 +4,6 @@ import inspect
 import os
 from pathlib import Path
 
-import numpy as np
 import torch
 import torchaudio
 from ruamel.yaml import YAMLError
@@ -13,16 +12,15 @@ from speechbrain.utils.data_utils import split_path
 from speechbrain.utils.dynamic_chunk_training import DynChunkTrainConfig
 from speechbrain.utils.fetching import fetch
 
-from speechbrain_llsa.geometry import FRAME_SECONDS, SAMPLE_RATE, check_type
+from speechbrain_llsa.geometry import FRAME_SECONDS, check_type
 from speechbrain_llsa.inference.audio import (
     audio_info,
     read_blocks,
+    read_signal,
 )
 from speechbrain_llsa.inference.batcher import SessionBatcher
 from speechbrain_llsa.inference.loading import load_hparams
 from speechbrain_llsa.inference.reason import reason
-from speechbrain_llsa.inference.resampling import StreamingResampler
-from speechbrain_llsa.inference.samples import mono_samples
 from speechbrain_llsa.inference.session import Session
 from speechbrain_llsa.lobes.decoding import (
     CTCGreedyState,
@@ -169,13 +167,21 @@ class StreamingASR(HostStreamingASR):
                 raise
             raise _no_such_model(source) from error
 
-    def session(self, snapshot=None):
+    def session(self, snapshot=None, hop=None, look_ahead=None):
         """Begins a session: one live stream.
+
+        Sessions of one model may have different geometries at once.
 
         Arguments
         ---------
         snapshot : bytes, optional
-            What ``Session.snapshot`` gave: the session goes on from there.
+            What ``Session.snapshot`` gave: the session goes on from there,
+            with the ``hop`` and ``look_ahead`` that it has.
+        hop : int, optional
+            Frames that llsa commits at once: one of the numbers that the
+            model is trained for; the first of them by default.
+        look_ahead : int, optional
+            Frames that a layer sees ahead, as for ``hop``.
 
         Returns
         -------
@@ -184,20 +190,43 @@ class StreamingASR(HostStreamingASR):
         Raises
         ------
         TypeError
-            If the snapshot is not bytes.
+            If an argument is of another type.
         ValueError
-            If the model's attention cannot stream, or if the snapshot is
-            damaged, of another model or of another version.
+            If the model's attention cannot stream, if it is not trained for
+            ``hop`` or ``look_ahead``, or if the snapshot is damaged, of
+            another model, of another version or of other numbers.
         """
-        return Session(self.model, self.text_decoder, snapshot)
+        return Session(self.model, self.text_decoder, snapshot, hop, look_ahead)
 
-    def batcher(self, slots=16):
+    def latency_report(self, hop=None, look_ahead=None):
+        """The declared latency of the model.
+
+        Arguments
+        ---------
+        hop : int, optional
+            As for :meth:`session`.
+        look_ahead : int, optional
+            As for :meth:`session`.
+
+        Returns
+        -------
+        LatencyReport
+        """
+        return self.model.latency_report(
+            self.model.geometries.choose(hop, look_ahead)
+        )
+
+    def batcher(self, slots=16, hop=None, look_ahead=None):
         """Makes what runs many live streams at once, in batches.
 
         Arguments
         ---------
         slots : int
             How many streams there may be at once.
+        hop : int, optional
+            As for :meth:`session`, for all streams.
+        look_ahead : int, optional
+            As for :meth:`session`, for all streams.
 
         Returns
         -------
@@ -206,15 +235,21 @@ class StreamingASR(HostStreamingASR):
         Raises
         ------
         TypeError
-            If the number is not an integer.
+            If a number is not an integer.
         ValueError
-            If the model's attention cannot stream, or the number is not
-            positive.
+            If the model's attention cannot stream, or a number is not
+            allowed.
         """
-        return SessionBatcher(self.model, self.text_decoder, slots)
+        return SessionBatcher(
+            self.model,
+            self.text_decoder,
+            slots,
+            hop=hop,
+            look_ahead=look_ahead,
+        )
 
     @torch.no_grad()
-    def transcribe_batch(self, wavs, wav_lens=None):
+    def transcribe_batch(self, wavs, wav_lens=None, hop=None, look_ahead=None):
         """Transcribes whole utterances offline.
 
         Arguments
@@ -223,6 +258,10 @@ class StreamingASR(HostStreamingASR):
             Waveforms at 16 kHz, (batch, samples), padded at the end.
         wav_lens : torch.Tensor, optional
             Length of each waveform as a part of the longest, (batch,).
+        hop : int, optional
+            As for :meth:`session`.
+        look_ahead : int, optional
+            As for :meth:`session`.
 
         Returns
         -------
@@ -234,49 +273,51 @@ class StreamingASR(HostStreamingASR):
         TypeError
             If an argument is of another type.
         ValueError
-            If an argument has another shape, or samples are not finite.
+            If an argument has another shape, samples are not finite, or the
+            model is not trained for ``hop`` or ``look_ahead``.
         """
+        geometry = self.model.geometries.choose(hop, look_ahead)
         _check_wavs(wavs)
         wavs = wavs.to(self.device)
         if wav_lens is not None:
             check_type("wav_lens", wav_lens, torch.Tensor)
             wav_lens = wav_lens.to(self.device)
-        log_probs, lengths = self.model(wavs, wav_lens)
+        log_probs, lengths = self.model(wavs, wav_lens, geometry=geometry)
         rows = ctc_greedy_decode_streaming(log_probs, CTCGreedyState(), lengths)
         return [self.text_decoder.decode(labels) for labels in rows]
 
-    def forward(self, wavs, wav_lens=None):
+    def forward(self, wavs, wav_lens=None, hop=None, look_ahead=None):
         """The same as :meth:`transcribe_batch`."""
-        return self.transcribe_batch(wavs, wav_lens)
+        return self.transcribe_batch(wavs, wav_lens, hop, look_ahead)
 
-    def transcribe_file_offline(self, path):
+    def transcribe_file_offline(self, path, hop=None, look_ahead=None):
         """Transcribes a whole audio file at once, as a comparison.
 
         Arguments
         ---------
         path : str or pathlib.Path
             An audio file of any rate, with up to 8 channels.
+        hop : int, optional
+            As for :meth:`session`.
+        look_ahead : int, optional
+            As for :meth:`session`.
 
         Returns
         -------
         str
         """
-        path = self._local_path(path)
-        blocks = [mono_samples(block) for block in read_blocks(path, 60.0)]
-        samples = np.concatenate([np.zeros(0, np.float32), *blocks])
-        resampler = StreamingResampler(
-            audio_info(path).sample_rate, SAMPLE_RATE
-        )
-        state = resampler.make_streaming_context()
-        signal = [resampler.push(samples, state), resampler.finish(state)]
-        signal = torch.from_numpy(np.concatenate(signal))
-        return self.transcribe_batch(signal[None])[0]
+        signal = torch.from_numpy(read_signal(self._local_path(path)))
+        return self.transcribe_batch(
+            signal[None], hop=hop, look_ahead=look_ahead
+        )[0]
 
     def transcribe_file(
         self,
         path,
         dynchunktrain_config=None,
         use_torchaudio_streaming=False,
+        hop=None,
+        look_ahead=None,
         **kwargs,
     ):
         """Transcribes an audio file as a stream.
@@ -286,10 +327,13 @@ class StreamingASR(HostStreamingASR):
         path : str or pathlib.Path
             An audio file of any rate, with up to 8 channels.
         dynchunktrain_config : DynChunkTrainConfig, optional
-            How many frames are pushed at once; the text does not depend on
-            it. 16 by default.
+            As for :meth:`transcribe_file_streaming`.
         use_torchaudio_streaming : bool
             Whether the host's reader is used, which needs ``torchaudio.io``.
+        hop : int, optional
+            As for :meth:`session`.
+        look_ahead : int, optional
+            As for :meth:`session`.
         **kwargs : dict
             As for the host's ``transcribe_file_streaming``.
 
@@ -298,7 +342,12 @@ class StreamingASR(HostStreamingASR):
         str
         """
         texts = self.transcribe_file_streaming(
-            path, dynchunktrain_config, use_torchaudio_streaming, **kwargs
+            path,
+            dynchunktrain_config,
+            use_torchaudio_streaming,
+            hop,
+            look_ahead,
+            **kwargs,
         )
         return "".join(texts)
 
@@ -307,6 +356,8 @@ class StreamingASR(HostStreamingASR):
         path,
         dynchunktrain_config=None,
         use_torchaudio_streaming=False,
+        hop=None,
+        look_ahead=None,
         **kwargs,
     ):
         """Transcribes an audio file as a stream, and gives text as it is
@@ -317,10 +368,16 @@ class StreamingASR(HostStreamingASR):
         path : str or pathlib.Path
             An audio file of any rate, with up to 8 channels.
         dynchunktrain_config : DynChunkTrainConfig, optional
-            How many frames are pushed at once; the text does not depend on
-            it. 16 by default.
+            How many frames are pushed at once, 16 by default. Where llsa is
+            trained for several hops, its ``chunk_size`` is the hop, unless
+            ``hop`` is given. Otherwise the text does not depend on it.
         use_torchaudio_streaming : bool
-            Whether the host's reader is used, which needs ``torchaudio.io``.
+            Whether the host's reader is used, which needs ``torchaudio.io``,
+            and knows of no ``hop`` and ``look_ahead``.
+        hop : int, optional
+            As for :meth:`session`.
+        look_ahead : int, optional
+            As for :meth:`session`.
         **kwargs : dict
             As for the host's method.
 
@@ -334,27 +391,38 @@ class StreamingASR(HostStreamingASR):
         FileNotFoundError
             If there is no such file.
         ValueError
-            If it cannot be read, or ``torchaudio.io`` is wanted and missing.
+            If it cannot be read, if ``torchaudio.io`` is wanted and missing,
+            or if the model is not trained for ``hop``, ``look_ahead`` or
+            ``chunk_size``.
         """
-        if dynchunktrain_config is None:
-            dynchunktrain_config = DynChunkTrainConfig(CHUNK_SIZE)
-        check_type(
-            "dynchunktrain_config", dynchunktrain_config, DynChunkTrainConfig
-        )
+        config = dynchunktrain_config
+        if config is None:
+            config = DynChunkTrainConfig(CHUNK_SIZE)
+        check_type("dynchunktrain_config", config, DynChunkTrainConfig)
         if use_torchaudio_streaming:
             if not hasattr(torchaudio, "io"):
                 raise ValueError(
                     "use_torchaudio_streaming: got True, allowed with this "
                     "torchaudio is False: it has no torchaudio.io any more"
                 )
+            if (hop, look_ahead) != (None, None):
+                raise ValueError(
+                    "use_torchaudio_streaming: got True, allowed with hop or "
+                    "look_ahead is False: the host's reader has neither"
+                )
             yield from super().transcribe_file_streaming(
-                str(path), dynchunktrain_config, True, **kwargs
+                str(path), config, True, **kwargs
             )
             return
+        if hop is None and dynchunktrain_config is not None:
+            encoder = self.model.encoder_wrapper.latent_encoder
+            hop = encoder.geometries.of_chunk(
+                encoder.attention, config.chunk_size
+            ).hop
         path = self._local_path(path, **kwargs)
         sample_rate = audio_info(path).sample_rate
-        session = self.session()
-        block_seconds = dynchunktrain_config.chunk_size * FRAME_SECONDS
+        session = self.session(hop=hop, look_ahead=look_ahead)
+        block_seconds = config.chunk_size * FRAME_SECONDS
         for block in read_blocks(path, block_seconds):
             yield session.push(block, sample_rate).committed
         yield session.finish().committed

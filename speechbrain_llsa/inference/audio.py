@@ -3,10 +3,15 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import soundfile
 
-from speechbrain_llsa.inference.resampling import check_rate
-from speechbrain_llsa.inference.samples import MAX_CHANNELS
+from speechbrain_llsa.geometry import SAMPLE_RATE
+from speechbrain_llsa.inference.resampling import (
+    StreamingResampler,
+    check_rate,
+)
+from speechbrain_llsa.inference.samples import MAX_CHANNELS, mono_samples
 
 BLOCK_SAMPLES = 1 << 20
 """Samples that are read at once, at most, whatever a header declares."""
@@ -90,6 +95,42 @@ def read_blocks(path, block_seconds):
             if not len(block):
                 return
             yield block
+
+
+def read_signal(path):
+    """Reads a whole audio file at the rate of the model.
+
+    Arguments
+    ---------
+    path : str or pathlib.Path
+        The file, of any rate, with up to 8 channels.
+
+    Returns
+    -------
+    numpy.ndarray
+        Samples at 16 kHz, float32 (samples,).
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it is not audio that libsndfile can read.
+
+    Example
+    -------
+    >>> path = getfixture("tmp_path") / "tone.wav"
+    >>> soundfile.write(path, np.zeros((1000, 2)), 8000)
+    >>> read_signal(path).shape
+    (2000,)
+    """
+    resampler = StreamingResampler(audio_info(path).sample_rate, SAMPLE_RATE)
+    state = resampler.make_streaming_context()
+    signal = [
+        resampler.push(mono_samples(block), state)
+        for block in read_blocks(path, 60.0)
+    ]
+    return np.concatenate([*signal, resampler.finish(state)])
 
 
 def _open(path):

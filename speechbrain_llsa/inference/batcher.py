@@ -51,6 +51,11 @@ class SessionBatcher:
         them is allocated here.
     step_frames : int, optional
         Frames of a step; llsa takes its hop, which is the default.
+    hop : int, optional
+        Frames that llsa commits at once, in all streams: one of the numbers
+        that the model is trained for; the first of them by default.
+    look_ahead : int, optional
+        Frames that a layer sees ahead, as for ``hop``.
 
     Raises
     ------
@@ -90,11 +95,20 @@ class SessionBatcher:
     False
     """
 
-    def __init__(self, model, text_decoder, slots=16, step_frames=None):
+    def __init__(
+        self,
+        model,
+        text_decoder,
+        slots=16,
+        step_frames=None,
+        hop=None,
+        look_ahead=None,
+    ):
         check_type("model", model, StreamingCTC)
         check_type("text_decoder", text_decoder, TextDecoder)
         check_integer("slots", slots, 1)
-        self._step = StreamingStep(model, step_frames)
+        geometry = model.geometries.choose(hop, look_ahead)
+        self._step = StreamingStep(model, step_frames, geometry)
         self._clock = self._step.clock
         self._text_decoder = text_decoder
         self._device = next(model.parameters()).device
@@ -115,6 +129,11 @@ class SessionBatcher:
     def free_slots(self):
         """How many more streams may join now."""
         return self._slots.count(None)
+
+    @property
+    def geometry(self):
+        """The ``StreamGeometry`` of all streams, in frames."""
+        return self._clock.geometry
 
     @property
     def step_seconds(self):

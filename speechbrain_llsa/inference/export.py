@@ -25,7 +25,9 @@ TOLERANCE = 1e-4
 """Largest difference of log-probabilities that the written graph may have."""
 
 
-def export_model(folder, model, text_decoder, int8=False, step_frames=None):
+def export_model(
+    folder, model, text_decoder, int8=False, step_frames=None, geometry=None
+):
     """Writes a folder that :class:`OnnxStreamingASR` loads.
 
     It is complete or not there at all: it is written beside its place,
@@ -45,6 +47,9 @@ def export_model(folder, model, text_decoder, int8=False, step_frames=None):
         range in each step.
     step_frames : int, optional
         Frames of a step, for maa and sa; llsa takes its hop.
+    geometry : StreamGeometry, optional
+        That of the graphs: one of those that the model is trained for; the
+        default one otherwise.
 
     Returns
     -------
@@ -56,8 +61,8 @@ def export_model(folder, model, text_decoder, int8=False, step_frames=None):
     ImportError
         If the packages of the extra ``onnx`` are not installed.
     ValueError
-        If the attention cannot stream, or the graph does not give what the
-        model gives.
+        If the attention cannot stream, the model is not trained for the
+        geometry, or the graph does not give what the model gives.
     FileExistsError
         If there is something else at the place.
     """
@@ -68,7 +73,7 @@ def export_model(folder, model, text_decoder, int8=False, step_frames=None):
             "is a new or empty folder, or one that was exported to before"
         )
     onnx = _import_onnx()
-    step = StreamingStep(model, step_frames).eval()
+    step = StreamingStep(model, step_frames, geometry).eval()
     folder.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=".export-", dir=folder.parent))
     try:
@@ -193,7 +198,7 @@ def _check_same(model, step, path):
     written = OnnxCTC(path, step.clock, model.labels)
     generator = torch.Generator().manual_seed(0)
     noise = torch.randn(8000, generator=generator) / 10
-    expected, _ = model(noise[None])
+    expected, _ = model(noise[None], geometry=step.clock.geometry)
     state = written.make_streaming_context()
     given, _ = written.stream(noise.numpy(), state, final=True)
     error = float((torch.from_numpy(given) - expected[0]).abs().max())

@@ -288,12 +288,17 @@ def _encoder(encoder):
         d_model=encoder.d_model,
         attention=encoder.attention,
         look_back=encoder.geometry.look_back,
-        look_ahead=encoder.geometry.look_ahead,
-        hop=encoder.geometry.hop,
+        look_ahead=_one_or_list(encoder.geometries.look_ahead),
+        hop=_one_or_list(encoder.geometries.hop),
         positional_encoding=encoder.positional_encoding,
         normalize_before=layer.normalize_before,
     )
     return f"{arguments}    activation: !name:{_class_name(type(activation))}\n"
+
+
+def _one_or_list(values):
+    """The one value of a tuple, or several as a list."""
+    return values[0] if len(values) == 1 else list(values)
 
 
 def _head(head):

@@ -12,6 +12,13 @@ a fork of the state is flushed and its frames are given. If the stream goes on
 after all, so does the state that was not flushed, and frames that have been
 given are not given again. A file transcribed by the host gives exactly its
 offline text, unless it holds ``hold_seconds`` of exact zeros in one piece.
+
+The host chooses with ``DynChunkTrainConfig(chunk_size, left_context_size)``.
+Where llsa was trained for several hops, ``chunk_size`` is the hop of the
+stream, and has to be one of them. Everywhere else a chunk is only what is
+pushed at once, of any size, and the text does not depend on it. The host has
+no word for ``look_ahead``: the first that the model was trained for counts.
+``left_context_size`` has no effect, since a model has one ``look_back``.
 """
 
 from dataclasses import dataclass, field, replace
@@ -287,11 +294,17 @@ class HostEncoder(torch.nn.Module):
         Arguments
         ---------
         dynchunktrain_config : DynChunkTrainConfig
-            How much the host will push. It has no effect on the result.
+            How much the host will push, and the hop where llsa was trained
+            for several. Nothing else has an effect on the result.
 
         Returns
         -------
         HostEncoderState
+
+        Raises
+        ------
+        ValueError
+            If the ``chunk_size`` is none of several hops.
         """
         return HostEncoderState(
             self.encoder_wrapper.make_streaming_context(dynchunktrain_config)

@@ -18,6 +18,7 @@ from speechbrain_llsa.geometry import (
     LatencyReport,
     StepClock,
     StreamGeometry,
+    TrainedGeometries,
 )
 from speechbrain_llsa.inference.session import Session
 from speechbrain_llsa.lobes.text import PieceDecoder
@@ -97,6 +98,7 @@ class OnnxCTC:
     def __init__(self, path, clock, labels, threads=None):
         self.clock = clock
         self.labels = labels
+        self.threads = threads
         self._session = _open_graph(path, threads)
         inputs = self._session.get_inputs()
         outputs = self._session.get_outputs()
@@ -139,13 +141,24 @@ class OnnxCTC:
                 f"not those of a step as {MODEL_FILE} describes it"
             )
 
-    def make_streaming_context(self):
+    @property
+    def geometries(self):
+        """The one geometry that the graph is of, as ``TrainedGeometries``."""
+        return TrainedGeometries(*astuple(self.clock.geometry))
+
+    def make_streaming_context(self, geometry=None):
         """A fresh state for :meth:`stream`.
+
+        Arguments
+        ---------
+        geometry : StreamGeometry, optional
+            That of the graph.
 
         Returns
         -------
         OnnxState
         """
+        self.geometries.check(geometry)
         silence = np.zeros(self.clock.leading_samples, np.float32)
         return OnnxState(self._initial, silence)
 
@@ -162,7 +175,7 @@ class OnnxCTC:
         """The inverse of :meth:`export_context`: the state itself."""
         return context
 
-    def context_form(self, samples):
+    def context_form(self, samples, geometry=None):
         """The form of the state of a stream that goes on. As
         :meth:`speechbrain_llsa.lobes.ctc.StreamingCTC.context_form`."""
         clock = self.clock
@@ -298,13 +311,17 @@ class OnnxStreamingASR:
         )
         return cls(model, decoder)
 
-    def session(self, snapshot=None):
+    def session(self, snapshot=None, hop=None, look_ahead=None):
         """Begins a session: one live stream.
 
         Arguments
         ---------
         snapshot : bytes, optional
             What ``Session.snapshot`` gave: the session goes on from there.
+        hop : int, optional
+            As for ``StreamingASR.session``; a graph has one.
+        look_ahead : int, optional
+            The same.
 
         Returns
         -------
@@ -313,15 +330,22 @@ class OnnxStreamingASR:
         Raises
         ------
         TypeError
-            If the snapshot is not bytes.
+            If an argument is of another type.
         ValueError
-            If the snapshot is damaged, of another model or of another
-            version.
+            If the graph is of another ``hop`` or ``look_ahead``, or if the
+            snapshot is damaged, of another model or of another version.
         """
-        return Session(self.model, self.text_decoder, snapshot)
+        return Session(self.model, self.text_decoder, snapshot, hop, look_ahead)
 
-    def latency_report(self):
+    def latency_report(self, hop=None, look_ahead=None):
         """The declared latency of the model.
+
+        Arguments
+        ---------
+        hop : int, optional
+            As for :meth:`session`.
+        look_ahead : int, optional
+            As for :meth:`session`.
 
         Returns
         -------
@@ -330,7 +354,7 @@ class OnnxStreamingASR:
         clock = self.model.clock
         return LatencyReport(
             clock.attention,
-            clock.geometry,
+            self.model.geometries.choose(hop, look_ahead),
             clock.num_layers,
             clock.receptive_field_samples,
         )

@@ -12,7 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from speechbrain_llsa.geometry import SAMPLE_RATE, check_integer
+from speechbrain_llsa.geometry import (
+    SAMPLE_RATE,
+    StreamGeometry,
+    check_integer,
+)
 from speechbrain_llsa.inference.resampling import (
     ResamplerState,
     StreamingResampler,
@@ -39,6 +43,10 @@ that products of samples and rates fit into 64 bits."""
 @dataclass
 class SessionState:
     """What a session remembers. The waveform is not kept."""
+
+    geometry: StreamGeometry
+    """One of those that the model is trained for, from the first frame to the
+    last."""
 
     model: Any = None
     """What the model remembers of front end and encoder; it has ``fork()``.
@@ -99,14 +107,20 @@ class Session:
     snapshot : bytes, optional
         What :meth:`snapshot` gave: the session goes on from there. It may
         come from a stranger.
+    hop : int, optional
+        Frames that llsa commits at once: one of the numbers that the model is
+        trained for; the first of them, or that of the snapshot, by default.
+    look_ahead : int, optional
+        Frames that a layer sees ahead, as for ``hop``.
 
     Raises
     ------
     TypeError
         If an argument is something else.
     ValueError
-        If the model's attention cannot stream, or if the snapshot is damaged,
-        of another model or of another version.
+        If the model's attention cannot stream, if it is not trained for
+        ``hop`` or ``look_ahead``, or if the snapshot is damaged, of another
+        model, of another version or of another ``hop`` or ``look_ahead``.
 
     Example
     -------
@@ -140,7 +154,9 @@ class Session:
     True
     """
 
-    def __init__(self, model, text_decoder, snapshot=None):
+    def __init__(
+        self, model, text_decoder, snapshot=None, hop=None, look_ahead=None
+    ):
         for name, part, needed in (
             ("model", model, "make_streaming_context"),
             ("text_decoder", text_decoder, "decode_streaming"),
@@ -152,9 +168,11 @@ class Session:
                 )
         self._model = model
         self._text_decoder = text_decoder
-        self.reset()
+        self._state = self._new_state(model.geometries.choose(hop, look_ahead))
         if snapshot is not None:
             self._state = self._read(snapshot)
+            self._check_begun("hop", hop)
+            self._check_begun("look_ahead", look_ahead)
 
     @property
     def text(self):
@@ -166,9 +184,14 @@ class Session:
         """Whether the stream has ended."""
         return self._state.finished
 
+    @property
+    def geometry(self):
+        """Its ``StreamGeometry``: look-back, look-ahead and hop, in frames."""
+        return self._state.geometry
+
     def reset(self):
-        """Forgets everything: the session is as new."""
-        self._state = SessionState(self._model.make_streaming_context())
+        """Forgets everything but its geometry: the session is as new."""
+        self._state = self._new_state(self.geometry)
 
     def fork(self):
         """A second session that stands where this one stands. Neither knows
@@ -251,6 +274,20 @@ class Session:
         state.finished = True
         return self._advance(state, samples)
 
+    def _new_state(self, geometry):
+        return SessionState(
+            geometry, self._model.make_streaming_context(geometry)
+        )
+
+    def _check_begun(self, name, value):
+        """Refuses a number that is not that of the stream."""
+        begun = getattr(self.geometry, name)
+        if value not in (None, begun):
+            raise ValueError(
+                f"{name}: got {value}, allowed is {begun}, with which the "
+                "session of the snapshot began"
+            )
+
     def _fingerprint(self):
         """Of the model and its labels."""
         decoder = self._text_decoder
@@ -278,10 +315,13 @@ class Session:
         finished, committed = values["finished"], values["committed"]
         if not isinstance(finished, bool) or not isinstance(committed, str):
             raise TypeError("finished or committed are of another type")
+        geometry = self._model.geometries.choose(
+            values["geometry.hop"], values["geometry.look_ahead"]
+        )
         if finished:
-            return SessionState(committed=committed, finished=True)
+            return SessionState(geometry, committed=committed, finished=True)
         if values["sample_rate"] is None:
-            return SessionState(self._model.make_streaming_context())
+            return self._new_state(geometry)
         sample_rate = check_rate("sample_rate", values["sample_rate"])
         received = values["signal.received"]
         check_integer("signal.received", received, 0)
@@ -289,7 +329,8 @@ class Session:
             raise ValueError(f"signal.received is above {LONGEST_SAMPLES}")
         signal = _resampler(sample_rate).context_form(received)
         return SessionState(
-            self._model.context_form(signal.given),
+            geometry,
+            self._model.context_form(signal.given, geometry),
             CTCGreedyState(blank_array(np.int64, 1)),
             TextState(started=bool(committed)),
             sample_rate,
@@ -315,7 +356,9 @@ class Session:
         )
         state.committed += committed
         if state.finished:
-            state = SessionState(committed=state.committed, finished=True)
+            state = SessionState(
+                state.geometry, committed=state.committed, finished=True
+            )
         self._state = state
         return Transcript(committed, provisional)
 

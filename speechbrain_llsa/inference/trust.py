@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from ruamel.yaml import YAML
 from ruamel.yaml.events import AliasEvent, DocumentStartEvent
-from ruamel.yaml.nodes import MappingNode, ScalarNode
+from ruamel.yaml.nodes import MappingNode, ScalarNode, SequenceNode
 
 LARGEST_FILE_BYTES = 1 << 16
 MOST_NODES = 1000
@@ -26,6 +26,12 @@ LARGEST_INTEGERS = {
     "hop": 1_000,
 }
 """Largest value of what costs time or memory without weights in a file."""
+
+LISTED_INTEGERS = {"look_ahead", "hop"}
+"""Those of which a model may be trained for several."""
+
+MOST_LISTED = 64
+"""Longest list of them."""
 
 _PACKAGE = "speechbrain_llsa."
 
@@ -242,7 +248,7 @@ def _check_node(node, above, top=False):
     if isinstance(node, MappingNode):
         for key, value in node.value:
             _check_key(key)
-            _check_integer(key.value, value)
+            _check_integers(key.value, value)
             _check_node(value, above)
     elif isinstance(node, ScalarNode):
         if not _PLAIN_TEXT.fullmatch(node.value):
@@ -256,10 +262,22 @@ def _check_node(node, above, top=False):
             _check_node(value, above)
 
 
-def _check_integer(name, node):
-    largest = LARGEST_INTEGERS.get(name)
-    if largest is None:
+def _check_integers(name, node):
+    if name not in LARGEST_INTEGERS:
         return
+    nodes = [node]
+    if isinstance(node, SequenceNode) and name in LISTED_INTEGERS:
+        nodes = node.value
+    if not 1 <= len(nodes) <= MOST_LISTED:
+        raise ValueError(
+            f"{name}: got a list of {len(nodes)}, allowed without trust is an "
+            f"integer, or a list of up to {MOST_LISTED}"
+        )
+    for each in nodes:
+        _check_integer(name, each, LARGEST_INTEGERS[name])
+
+
+def _check_integer(name, node, largest):
     value = node.value if isinstance(node, ScalarNode) else "something else"
     if not _INTEGER.fullmatch(value) or int(value) > largest:
         raise ValueError(

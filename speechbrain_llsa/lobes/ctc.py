@@ -114,7 +114,12 @@ class StreamingCTC(torch.nn.Module):
         weight = next(self.head.parameters())
         return self.head(weight.new_zeros(1, 0, features)).shape[2]
 
-    def forward(self, wavs, wav_lens=None, masker=None):
+    @property
+    def geometries(self):
+        """The ``TrainedGeometries`` of the encoder."""
+        return self.encoder_wrapper.latent_encoder.geometries
+
+    def forward(self, wavs, wav_lens=None, masker=None, geometry=None):
         """Transcribes whole utterances.
 
         Arguments
@@ -126,6 +131,9 @@ class StreamingCTC(torch.nn.Module):
         masker : SpanMasker, optional
             Says which latent frames the mask embedding replaces, for
             training.
+        geometry : StreamGeometry, optional
+            One of those that the model is trained for; the default one
+            otherwise.
 
         Returns
         -------
@@ -150,6 +158,7 @@ class StreamingCTC(torch.nn.Module):
             latents,
             padding_mask=padding_mask(lengths, frames),
             mask=None if masker is None else masker(lengths, frames),
+            geometry=geometry,
         )
         return self.classify(results["embeddings"]), lengths
 
@@ -171,8 +180,14 @@ class StreamingCTC(torch.nn.Module):
         precision = torch.promote_types(logits.dtype, torch.float32)
         return F.log_softmax(logits, dim=-1, dtype=precision)
 
-    def make_streaming_context(self):
+    def make_streaming_context(self, geometry=None):
         """A fresh state for :meth:`forward_streaming`.
+
+        Arguments
+        ---------
+        geometry : StreamGeometry, optional
+            That of the stream: one of those that the model is trained for;
+            the default one otherwise.
 
         Returns
         -------
@@ -181,11 +196,12 @@ class StreamingCTC(torch.nn.Module):
         Raises
         ------
         ValueError
-            If the encoder's attention cannot stream.
+            If the encoder's attention cannot stream, or it is not trained for
+            the geometry.
         """
         return CTCState(
             self.extractor.make_streaming_context(),
-            self.encoder_wrapper.make_streaming_context(),
+            self.encoder_wrapper.make_streaming_context(geometry=geometry),
         )
 
     def forward_streaming(self, samples, context):
@@ -285,7 +301,7 @@ class StreamingCTC(torch.nn.Module):
         return log_probs[0].cpu().numpy(), state.provisional[0].cpu().numpy()
 
     def fingerprint(self):
-        """A digest of geometry, sizes and weights, which says of a snapshot
+        """A digest of geometries, sizes and weights, which says of a snapshot
         whether it is of this model.
 
         Returns
@@ -323,7 +339,7 @@ class StreamingCTC(torch.nn.Module):
         """
         return from_arrays(context, next(self.parameters()).device)
 
-    def context_form(self, samples):
+    def context_form(self, samples, geometry=None):
         """The form of what :meth:`export_context` gives for one stream that
         goes on (:mod:`speechbrain_llsa.snapshot`).
 
@@ -331,6 +347,8 @@ class StreamingCTC(torch.nn.Module):
         ---------
         samples : int
             Samples pushed.
+        geometry : StreamGeometry, optional
+            That of the stream, as for :meth:`make_streaming_context`.
 
         Returns
         -------
@@ -339,6 +357,7 @@ class StreamingCTC(torch.nn.Module):
         encoder = encoder_form(
             self.encoder_wrapper.latent_encoder,
             int(self.extractor.get_output_lengths(samples)),
+            geometry,
         )
         ahead = 0
         if encoder.provisional is not None:
@@ -352,13 +371,19 @@ class StreamingCTC(torch.nn.Module):
             ),
         )
 
-    def latency_report(self):
+    def latency_report(self, geometry=None):
         """The declared latency of the model, beside the other attentions.
+
+        Arguments
+        ---------
+        geometry : StreamGeometry, optional
+            One of those that the model is trained for; the default one
+            otherwise.
 
         Returns
         -------
         LatencyReport
         """
         return self.encoder_wrapper.latent_encoder.latency_report(
-            self.extractor.receptive_field_samples
+            self.extractor.receptive_field_samples, geometry=geometry
         )

@@ -15,7 +15,7 @@ _KNOWN_LOCK = Lock()
 
 
 def ctc_fingerprint(model):
-    """A digest of geometry, sizes and weights of a CTC model.
+    """A digest of geometries, sizes and weights of a CTC model.
 
     The digest of the weights is calculated at the first call, and again once
     they have changed.
@@ -36,7 +36,7 @@ def ctc_fingerprint(model):
     _, activation, *_ = layer.pos_ffn.ffn
     description = {
         "attention": encoder.attention,
-        "geometry": astuple(encoder.geometry),
+        "geometries": astuple(encoder.geometries),
         "heads": layer.self_att.nhead,
         "positions": encoder.positional_encoding,
         "normalize_before": layer.normalize_before,

@@ -116,7 +116,7 @@ def front_end_form(extractor, samples):
     return FrontEndState(tuple(carried), samples)
 
 
-def encoder_form(encoder, frames):
+def encoder_form(encoder, frames, geometry=None):
     """The form of the state of an encoder, for one row that goes on.
 
     Arguments
@@ -125,6 +125,8 @@ def encoder_form(encoder, frames):
         The encoder.
     frames : int
         Frames pushed.
+    geometry : StreamGeometry, optional
+        That of the stream; the encoder's default one otherwise.
 
     Returns
     -------
@@ -133,7 +135,8 @@ def encoder_form(encoder, frames):
     Raises
     ------
     ValueError
-        If the encoder's attention cannot stream.
+        If the encoder's attention cannot stream, or it is not trained for the
+        geometry.
 
     Example
     -------
@@ -145,7 +148,7 @@ def encoder_form(encoder, frames):
     >>> form.committed, form.frames.shape, form.layers[0].key.shape
     (42, (1, 6, 16), (1, 2, 42, 8))
     """
-    state = encoder.make_streaming_context()
+    state = encoder.make_streaming_context(geometry=geometry)
     state.batch_size, state.received = 1, frames
     if encoder.attention == "llsa":
         _advance_hops(encoder, state)
@@ -172,7 +175,7 @@ def _heads_form(encoder, frames):
 
 def _advance_hops(encoder, state):
     """llsa: hops are committed as soon as their look-ahead is there."""
-    geometry = encoder.geometry
+    geometry = state.geometry
     ready = max(0, state.received - geometry.look_ahead)
     state.committed = ready // geometry.hop * geometry.hop
     state.frames = _frames_form(encoder, state.received - state.committed)
@@ -193,9 +196,10 @@ def _advance_hops(encoder, state):
 def _advance_frames(encoder, state):
     """maa and sa: each layer gives its frames ``look_ahead`` frames late."""
     given, state.layers = state.received, []
+    geometry = state.geometry
     for _ in encoder.layers:
-        received, given = given, max(0, given - encoder.geometry.look_ahead)
-        seen = received - max(0, given - encoder.geometry.look_back)
+        received, given = given, max(0, given - geometry.look_ahead)
+        seen = received - max(0, given - geometry.look_back)
         state.layers.append(
             LayerState(
                 received=received,

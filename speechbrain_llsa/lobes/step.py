@@ -25,11 +25,15 @@ class StreamingStep(torch.nn.Module):
         The model, whose parameters are used.
     step_frames : int, optional
         Frames of a step; llsa takes its hop, which is the default.
+    geometry : StreamGeometry, optional
+        That of all streams: one of those that the model is trained for; the
+        default one otherwise.
 
     Raises
     ------
     ValueError
-        If the attention cannot stream, or the step of llsa is not its hop.
+        If the attention cannot stream, the step of llsa is not its hop, or
+        the model is not trained for the geometry.
 
     Example
     -------
@@ -67,11 +71,11 @@ class StreamingStep(torch.nn.Module):
     True
     """
 
-    def __init__(self, model, step_frames=None):
+    def __init__(self, model, step_frames=None, geometry=None):
         super().__init__()
         self.model = model
         encoder = model.encoder_wrapper.latent_encoder
-        geometry = encoder.geometry
+        geometry = encoder.geometries.check(geometry)
         self.clock = StepClock(
             encoder.attention,
             geometry,
@@ -160,6 +164,7 @@ class StreamingStep(torch.nn.Module):
             ],
             position,
             end,
+            self.clock.geometry,
         )
         new = self._named(carried, ahead, layers)
         return (
@@ -188,13 +193,14 @@ class StreamingStep(torch.nn.Module):
         extractor = self.model.extractor
         parameter = next(self.model.parameters())
         heads = encoder.layers[0].self_att.nhead
+        geometry = self.clock.geometry
         waiting = 0
         if encoder.attention == "llsa":
-            waiting = encoder.geometry.look_ahead
+            waiting = geometry.look_ahead
         ahead = parameter.new_zeros(batch, waiting, encoder.d_model)
         layer = initial_layer_state(
             encoder.attention,
-            encoder.geometry,
+            geometry,
             heads,
             encoder.d_model // heads,
             ahead,

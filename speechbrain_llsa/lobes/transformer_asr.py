@@ -47,9 +47,10 @@ class StreamingTransformerASR(TransformerASR):
         llsa (low-latency streaming).
     look_back : int
         Frames that an encoder layer sees behind a frame.
-    look_ahead : int
-        Frames that an encoder layer sees ahead of a frame; 0 is causal.
-    hop : int
+    look_ahead : int or list of int
+        Frames that an encoder layer sees ahead of a frame; 0 is causal. Lists
+        as for the encoder.
+    hop : int or list of int
         Frames that llsa commits at once; the others do not use it.
     attention_dropout : float, optional
         Probability to drop an attention weight of the encoder; as ``dropout``
@@ -241,8 +242,9 @@ class StreamingTransformerASR(TransformerASR):
         Arguments
         ---------
         dynchunktrain_config : DynChunkTrainConfig, optional
-            Of the host's signature: how much the caller will push. Pushes of
-            any length give the same, so that it has no effect.
+            Of the host's signature, as for the encoder: its ``chunk_size`` is
+            the hop where llsa is trained for several, and has no effect
+            otherwise.
         encoder_kwargs : dict, optional
             Of the host's signature: more arguments of the encoder's
             ``make_streaming_context``.

@@ -79,7 +79,14 @@ class StreamingEncoderWrapper(EncoderWrapper):
             dropout_encoder_input=dropout_encoder_input,
         )
 
-    def forward(self, latents, wav_lens=None, padding_mask=None, mask=None):
+    def forward(
+        self,
+        latents,
+        wav_lens=None,
+        padding_mask=None,
+        mask=None,
+        geometry=None,
+    ):
         """Encodes whole utterances.
 
         Arguments
@@ -94,6 +101,9 @@ class StreamingEncoderWrapper(EncoderWrapper):
         mask : torch.Tensor, optional
             True at the frames to replace by the mask embedding,
             (batch, frames).
+        geometry : speechbrain_llsa.geometry.StreamGeometry, optional
+            One of those that the encoder is trained for; the default one
+            otherwise.
 
         Returns
         -------
@@ -143,24 +153,29 @@ class StreamingEncoderWrapper(EncoderWrapper):
                 real_count = (~padding_mask).sum()
             results["num_masked"] = mask.sum()
             results["ratio_masked"] = results["num_masked"] / real_count
+        # an encoder of the host knows of no geometry
+        chosen = {} if geometry is None else {"geometry": geometry}
         results["embeddings"] = self.latent_encoder(
-            features, src_key_padding_mask=padding_mask
+            features, src_key_padding_mask=padding_mask, **chosen
         )[0]
         return results
 
-    def make_streaming_context(self, config=None):
+    def make_streaming_context(self, config=None, geometry=None):
         """A fresh state for :meth:`forward_streaming`.
 
         Arguments
         ---------
         config : speechbrain.utils.dynamic_chunk_training.DynChunkTrainConfig
-            Of the host's contract; pushes of any length give the same.
+            Of the host's contract, as for the encoder.
+        geometry : speechbrain_llsa.geometry.StreamGeometry, optional
+            One of those that the encoder is trained for; the default one
+            otherwise.
 
         Returns
         -------
         speechbrain_llsa.state.EncoderState
         """
-        return self.latent_encoder.make_streaming_context(config)
+        return self.latent_encoder.make_streaming_context(config, geometry)
 
     def forward_streaming(self, latents, context, end=None):
         """Encodes the next latent frames of utterances.

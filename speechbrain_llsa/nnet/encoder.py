@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 from speechbrain.nnet.attention import PositionalwiseFeedForward
 from speechbrain.nnet.normalization import LayerNorm
+from speechbrain.utils.dynamic_chunk_training import DynChunkTrainConfig
 from torch import nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
@@ -16,7 +17,7 @@ from torch.utils.checkpoint import checkpoint
 from speechbrain_llsa.geometry import (
     FRAME_SECONDS,
     LatencyReport,
-    StreamGeometry,
+    TrainedGeometries,
     check_attention,
     check_integer,
     check_number,
@@ -55,6 +56,7 @@ class StreamingTransformerEncoderLayer(nn.Module):
 
     Example
     -------
+    >>> from speechbrain_llsa.geometry import StreamGeometry
     >>> layer = StreamingTransformerEncoderLayer(d_model=16, nhead=4, d_ffn=32)
     >>> schedule = FrameSchedule("sa", StreamGeometry(8, 2), final=True)
     >>> out, state = layer(torch.rand(2, 30, 16), schedule, LayerState())
@@ -143,10 +145,13 @@ class StreamingTransformerEncoder(nn.Module):
         (low-latency streaming).
     look_back : int
         Frames that a layer sees behind a frame (llsa: behind its hop).
-    look_ahead : int
-        Frames that a layer sees ahead of a frame (llsa: ahead of its hop).
-    hop : int
-        Frames that llsa commits at once; the others do not use it.
+    look_ahead : int or list of int
+        Frames that a layer sees ahead of a frame (llsa: ahead of its hop). A
+        list for an encoder that is trained for several; the first is the
+        default.
+    hop : int or list of int
+        Frames that llsa commits at once; the others do not use it. A list as
+        for ``look_ahead``.
     positional_encoding : str or None
         "rope" for rotary positions, ``None`` for no positions.
     dropout : float
@@ -217,7 +222,7 @@ class StreamingTransformerEncoder(nn.Module):
     ):
         super().__init__()
         self.attention = check_attention(attention)
-        self.geometry = StreamGeometry(look_back, look_ahead, hop)
+        self.geometries = TrainedGeometries(look_back, look_ahead, hop)
         check_integer("num_layers", num_layers, 1)
         check_integer("nhead", nhead, 1)
         check_integer("d_ffn", d_ffn, 1)
@@ -272,6 +277,11 @@ class StreamingTransformerEncoder(nn.Module):
         )
         self.norm = LayerNorm(d_model, eps=1e-6)
 
+    @property
+    def geometry(self):
+        """The default geometry."""
+        return self.geometries.default
+
     def forward(
         self,
         src,
@@ -279,6 +289,7 @@ class StreamingTransformerEncoder(nn.Module):
         src_key_padding_mask=None,
         pos_embs=None,
         dynchunktrain_config=None,
+        geometry=None,
     ):
         """Encodes whole utterances.
 
@@ -295,6 +306,9 @@ class StreamingTransformerEncoder(nn.Module):
             Of the host's contract. Positions are rotary.
         dynchunktrain_config : None
             Of the host's contract. The geometry stands in its place.
+        geometry : StreamGeometry, optional
+            One of those that the encoder is trained for; the default one
+            otherwise.
 
         Returns
         -------
@@ -328,7 +342,7 @@ class StreamingTransformerEncoder(nn.Module):
         if src_key_padding_mask is not None:
             end = _lengths(src, src_key_padding_mask)
             src = src.masked_fill(src_key_padding_mask.bool()[..., None], 0.0)
-        state = self._new_state()
+        state = self._new_state(geometry)
         state.end = end
         out, hidden_states, _ = self._advance(
             src, state, final=True, training=self.training
@@ -338,14 +352,19 @@ class StreamingTransformerEncoder(nn.Module):
             return out, attention_list, hidden_states
         return out, attention_list
 
-    def make_streaming_context(self, config=None):
+    def make_streaming_context(self, config=None, geometry=None):
         """A fresh state for :meth:`forward_streaming`.
 
         Arguments
         ---------
         config : speechbrain.utils.dynamic_chunk_training.DynChunkTrainConfig
-            Of the host's contract: how much the caller will push. Pushes of
-            any length give the same, so that it has no effect.
+            Of the host's contract: how much the caller will push. Where llsa
+            is trained for several hops, its ``chunk_size`` is the hop, unless
+            a geometry is given; otherwise it has no effect, since pushes of
+            any length give the same. ``left_context_size`` has none.
+        geometry : StreamGeometry, optional
+            That of the stream: one of those that the encoder is trained for;
+            the default one otherwise.
 
         Returns
         -------
@@ -353,15 +372,24 @@ class StreamingTransformerEncoder(nn.Module):
 
         Raises
         ------
+        TypeError
+            If an argument is of another type.
         ValueError
-            If the attention is aa, which needs the whole utterance.
+            If the attention is aa, which needs the whole utterance, or if the
+            encoder is not trained for the geometry or the ``chunk_size``.
         """
         if self.attention == "aa":
             raise ValueError(
                 "attention: got 'aa', which sees the whole utterance; allowed "
                 "for streaming is one of maa, sa, llsa"
             )
-        return self._new_state()
+        if config is not None:
+            check_type("config", config, DynChunkTrainConfig)
+        if config is not None and geometry is None:
+            geometry = self.geometries.of_chunk(
+                self.attention, config.chunk_size
+            )
+        return self._new_state(geometry)
 
     def forward_streaming(self, src, context, pos_embs=None, end=None):
         """Encodes the next frames of utterances. This is inference: no
@@ -430,7 +458,10 @@ class StreamingTransformerEncoder(nn.Module):
         return self._stream(src, context, None, final=True)
 
     def latency_report(
-        self, receptive_field_samples=0, frame_seconds=FRAME_SECONDS
+        self,
+        receptive_field_samples=0,
+        frame_seconds=FRAME_SECONDS,
+        geometry=None,
     ):
         """The declared latency of this encoder, beside the other attentions.
 
@@ -440,6 +471,9 @@ class StreamingTransformerEncoder(nn.Module):
             Receptive field of the front end before the encoder, in samples.
         frame_seconds : float
             Seconds from one frame that the encoder is given to the next.
+        geometry : StreamGeometry, optional
+            One of those that the encoder is trained for; the default one
+            otherwise.
 
         Returns
         -------
@@ -455,22 +489,22 @@ class StreamingTransformerEncoder(nn.Module):
         """
         return LatencyReport(
             self.attention,
-            self.geometry,
+            self.geometries.check(geometry),
             len(self.layers),
             receptive_field_samples,
             frame_seconds,
         )
 
-    def _new_state(self):
+    def _new_state(self, geometry):
         return EncoderState(
-            signature=self._signature(),
+            signature=self._signature(self.geometries.check(geometry)),
             layers=[LayerState() for _ in self.layers],
         )
 
-    def _signature(self):
+    def _signature(self, geometry):
         return (
             self.attention,
-            self.geometry,
+            geometry,
             len(self.layers),
             self.d_model,
             self.layers[0].self_att.nhead,
@@ -492,10 +526,14 @@ class StreamingTransformerEncoder(nn.Module):
     def _stream(self, src, context, end, final):
         self._check_frames(src)
         _check_context(context)
-        if context.signature != self._signature():
+        if (
+            context.geometry not in self.geometries
+            or context.signature != self._signature(context.geometry)
+        ):
             raise ValueError(
                 f"context: got one of an encoder with {context.signature}, "
-                f"allowed is one of this encoder, with {self._signature()}"
+                "allowed is one of this encoder, with "
+                f"{self._signature(self.geometries)}"
             )
         if context.finished:
             raise ValueError(
@@ -525,7 +563,7 @@ class StreamingTransformerEncoder(nn.Module):
             return self._advance_hops(src, state, final, training)
         schedule = FrameSchedule(
             self.attention,
-            self.geometry,
+            state.geometry,
             final,
             state.end,
             self.positional_encoding is not None,
@@ -538,7 +576,7 @@ class StreamingTransformerEncoder(nn.Module):
         return self.norm(out), hidden_states, state
 
     def _advance_hops(self, src, state, final, training):
-        hop, look_ahead = self.geometry.hop, self.geometry.look_ahead
+        hop, look_ahead = state.geometry.hop, state.geometry.look_ahead
         frames = src
         if state.frames is not None:
             frames = torch.cat([state.frames, src], dim=1)
@@ -561,7 +599,7 @@ class StreamingTransformerEncoder(nn.Module):
         needed = hops * hop + look_ahead
         window = F.pad(frames[:, :needed], (0, 0, 0, max(0, needed - waiting)))
         schedule = HopSchedule(
-            self.geometry,
+            state.geometry,
             first_hop,
             hops,
             end,

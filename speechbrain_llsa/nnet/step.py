@@ -164,7 +164,7 @@ def initial_layer_state(attention, geometry, heads, head_dim, like):
     )
 
 
-def encoder_step(encoder, frames, ahead, layers, position, end):
+def encoder_step(encoder, frames, ahead, layers, position, end, geometry=None):
     """Passes the frames of one step through an encoder.
 
     Arguments
@@ -182,6 +182,9 @@ def encoder_step(encoder, frames, ahead, layers, position, end):
         Position of the first of ``frames`` in each row, int64 (batch,).
     end : torch.Tensor
         Frames of each row's utterance, int64 (batch,).
+    geometry : StreamGeometry, optional
+        That of the streams: one of those that the encoder is trained for; the
+        default one otherwise.
 
     Returns
     -------
@@ -200,7 +203,7 @@ def encoder_step(encoder, frames, ahead, layers, position, end):
     window = torch.cat([ahead, frames], dim=1)
     schedule = StepSchedule(
         encoder.attention,
-        encoder.geometry,
+        encoder.geometries.check(geometry),
         step,
         position - ahead.shape[1],
         end,

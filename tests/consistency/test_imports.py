@@ -19,6 +19,7 @@ LAYERS = [
     "nnet",
     "lobes",
     "inference",
+    "evaluation",
     "commands",
     "__main__",
 ]

@@ -1,0 +1,226 @@
+"""Reads what models are evaluated on: folders, manifests, times of words."""
+
+import math
+from pathlib import Path
+
+from speechbrain.dataio.dataio import load_data_csv, load_data_json
+
+from speechbrain_llsa.evaluation.librispeech import (
+    find_splits,
+    list_split,
+    read_rows,
+)
+from speechbrain_llsa.evaluation.utterance import SpokenWord, Utterance
+from speechbrain_llsa.inference.reason import reason
+
+WORD_TIMES_SUFFIX = ".ctm"
+MANIFEST_READERS = {".csv": load_data_csv, ".json": load_data_json}
+TRANSCRIPT_NAMES = ("wrd", "words")
+"""What the transcript may be called in a manifest."""
+
+
+def read_split(folder, split, on_bad_file="error", progress=False):
+    """Reads a split of a folder in LibriSpeech layout: all utterances, and
+    where their words lie, if files beside them say so
+    (:func:`read_word_times`).
+
+    Arguments
+    ---------
+    folder : str or pathlib.Path
+        The folder that holds the splits, or the one that holds LibriSpeech/
+        with the splits.
+    split : str
+        Name of the split.
+    on_bad_file : str
+        What to do about audio that is empty, truncated, cannot be read or has
+        no transcript, and about a transcript without audio: "error" raises,
+        "skip" leaves them out and warns. Either names them.
+    progress : bool
+        Whether to show a progress bar.
+
+    Returns
+    -------
+    list of Utterance
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder or the split does not exist.
+    ValueError
+        If the split has no audio, for bad files, or if times of words are not
+        those of the transcripts.
+
+    Example
+    -------
+    >>> import numpy as np, soundfile
+    >>> folder = getfixture("tmp_path")
+    >>> chapter = folder / "test" / "7" / "1"
+    >>> chapter.mkdir(parents=True)
+    >>> soundfile.write(chapter / "7-1-0000.flac", np.zeros(8000), 16000)
+    >>> _ = (chapter / "7-1.trans.txt").write_text("7-1-0000 HELLO\\n")
+    >>> _ = (chapter / "7-1.ctm").write_text("7-1-0000 1 0.1 0.3 HELLO\\n")
+    >>> (utterance,) = read_split(folder, "test")
+    >>> utterance.transcript, utterance.words[0].end_seconds
+    ('HELLO', 0.4)
+    """
+    content = list_split(find_splits(folder, [split])[split])
+    rows = read_rows(
+        split,
+        content,
+        progress=progress,
+        transcripts_required=True,
+        on_bad_file=on_bad_file,
+    )
+    return _with_words(
+        (identity, words, path) for identity, _, path, _, words in rows
+    )
+
+
+def read_manifest(path):
+    """Reads a manifest of the host: CSV or JSON, with ``wav`` and ``wrd``, as
+    ``librispeech_prepare.py`` writes it. Times of words lie beside the audio.
+
+    Arguments
+    ---------
+    path : str or pathlib.Path
+        The file.
+
+    Returns
+    -------
+    list of Utterance
+        Those with a transcript.
+
+    Raises
+    ------
+    FileNotFoundError
+        If it, or the audio of an utterance, does not exist.
+    ValueError
+        If it is damaged, or has no utterance with a transcript.
+
+    Example
+    -------
+    >>> import numpy as np, soundfile
+    >>> folder = getfixture("tmp_path")
+    >>> soundfile.write(folder / "a.wav", np.zeros(8000), 16000)
+    >>> _ = (folder / "test.csv").write_text(
+    ...     f"ID,duration,wav,wrd\\n7,0.5,{folder}/a.wav,HELLO\\n"
+    ... )
+    >>> [each.transcript for each in read_manifest(folder / "test.csv")]
+    ['HELLO']
+    """
+    path = Path(path)
+    if not path.is_file() or path.suffix.lower() not in MANIFEST_READERS:
+        raise FileNotFoundError(
+            f"manifest: got {str(path)!r}, allowed is an existing file that "
+            "ends in .csv or .json"
+        )
+    try:
+        data = MANIFEST_READERS[path.suffix.lower()](path)
+        rows = [
+            (str(identity), _transcript(row), row["wav"])
+            for identity, row in data.items()
+        ]
+    except (LookupError, ValueError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"manifest: got {str(path)!r}, allowed is a manifest of "
+            f"SpeechBrain with wav and wrd, but: {reason(error)}"
+        ) from error
+    rows = [row for row in rows if row[1].strip()]
+    if not rows:
+        raise ValueError(
+            f"manifest: got {str(path)!r} without a transcript, allowed is one "
+            "with at least one"
+        )
+    for identity, _, audio in rows:
+        if not Path(audio).is_file():
+            raise FileNotFoundError(
+                f"manifest: got {str(path)!r}, whose utterance {identity} has "
+                f"the wav {str(audio)!r}, allowed is an existing file"
+            )
+    return _with_words(rows)
+
+
+def _transcript(row):
+    for name in TRANSCRIPT_NAMES:
+        if isinstance(row.get(name), str):
+            return row[name]
+    raise KeyError("wrd")
+
+
+def _with_words(rows):
+    """Utterances of rows of identity, transcript and path of the audio."""
+    times = {}
+    utterances = []
+    for identity, transcript, path in rows:
+        folder = Path(path).parent
+        if folder not in times:
+            times[folder] = {}
+            for file in sorted(folder.glob(f"*{WORD_TIMES_SUFFIX}")):
+                times[folder] |= read_word_times(file)
+        words = times[folder].get(identity)
+        if words is not None:
+            _check_words(folder, identity, transcript, words)
+        utterances.append(Utterance(identity, transcript, path, words=words))
+    return utterances
+
+
+def _check_words(folder, identity, transcript, words):
+    timed = [each.word for each in words]
+    if timed != transcript.split():
+        raise ValueError(
+            f"{WORD_TIMES_SUFFIX[1:]} in {str(folder)!r}: got the words "
+            f"{' '.join(timed)!r} for {identity}, allowed are those of its "
+            f"transcript, {transcript!r}"
+        )
+
+
+def read_word_times(path):
+    """Reads where words lie: a CTM file, with lines ``UTTERANCE CHANNEL START
+    DURATION WORD``, times in seconds; more columns, and lines that begin with
+    ``;;``, have no meaning here.
+
+    Arguments
+    ---------
+    path : str or pathlib.Path
+        The file.
+
+    Returns
+    -------
+    dict of str to tuple of SpokenWord
+        The words of each utterance, in order.
+
+    Raises
+    ------
+    ValueError
+        If a line is something else.
+
+    Example
+    -------
+    >>> path = getfixture("tmp_path") / "7-1.ctm"
+    >>> _ = path.write_text(";; by hand\\n7-1-0000 1 0.5 0.25 HELLO\\n")
+    >>> read_word_times(path)["7-1-0000"]
+    (SpokenWord(word='HELLO', start_seconds=0.5, end_seconds=0.75),)
+    """
+    utterances = {}
+    with open(path, encoding="utf-8") as file:
+        for number, line in enumerate(file, 1):
+            if not line.strip() or line.startswith(";;"):
+                continue
+            try:
+                identity, _, start, duration, word, *_ = line.split()
+                start, end = float(start), float(start) + float(duration)
+                if not 0 <= start <= end < math.inf:
+                    raise ValueError("its times are out of range")
+            except ValueError as error:
+                raise ValueError(
+                    f"{path}, line {number}: got {line.strip()[:80]!r}, "
+                    "allowed is UTTERANCE CHANNEL START DURATION WORD: "
+                    f"{reason(error)}"
+                ) from error
+            utterances.setdefault(identity, []).append(
+                SpokenWord(word, start, end)
+            )
+    return {
+        identity: tuple(sorted(words, key=lambda each: each.start_seconds))
+        for identity, words in utterances.items()
+    }

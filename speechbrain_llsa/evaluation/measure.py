@@ -1,0 +1,422 @@
+"""Evaluates a model on utterances, offline and streamed."""
+
+import time
+from dataclasses import asdict, dataclass, field
+from functools import partial
+
+import torch
+from tqdm import tqdm
+
+from speechbrain_llsa.evaluation.delays import Delay, Said, WordDelays
+from speechbrain_llsa.evaluation.error_rates import (
+    RESAMPLES,
+    ErrorRate,
+    ErrorRates,
+)
+from speechbrain_llsa.evaluation.memory import PeakMemory
+from speechbrain_llsa.geometry import (
+    FRAME_SECONDS,
+    SAMPLE_RATE,
+    check_integer,
+    check_number,
+)
+
+TIMING_SECONDS = 60.0
+"""Audio that is timed, where the caller does not say."""
+
+TIMING_RUNS = 3
+"""How often it is timed."""
+
+
+@dataclass(frozen=True)
+class RealTimeFactor:
+    """Time of computing by time of audio, over several runs of the same
+    audio."""
+
+    best: float
+    """That of the fastest run."""
+
+    worst: float
+    """That of the slowest run."""
+
+    runs: int
+    """How many there were."""
+
+    audio_seconds: float
+    """Audio of a run."""
+
+    push_seconds: float | None
+    """Audio that a session was pushed at once. ``None`` for whole
+    utterances."""
+
+
+@dataclass(frozen=True)
+class Pass:
+    """How one way of transcribing did on all utterances."""
+
+    wer: ErrorRate
+    """Word error rate."""
+
+    cer: ErrorRate
+    """Character error rate; a space is a character."""
+
+    real_time_factor: RealTimeFactor | None
+    """Of the first utterances, one after the other. Their audio has been read
+    and has the rate of the model. ``None`` without any audio."""
+
+    peak_memory_bytes: int | None
+    """Largest resident set of the process while the errors were counted, with
+    Python, all libraries, the model and the audio of an utterance. On Linux;
+    elsewhere since the process began. ``None`` where the system does not
+    count it."""
+
+    peak_device_memory_bytes: int | None
+    """Most memory that PyTorch had allocated on the CUDA device. ``None``
+    without one."""
+
+
+@dataclass(frozen=True)
+class Texts:
+    """One utterance, and what the model says."""
+
+    identity: str
+    """Its name."""
+
+    transcript: str
+    """What was said."""
+
+    offline: str | None
+    """Text of the whole utterance at once; ``None`` if that was not run."""
+
+    streamed: str | None
+    """Text of the stream; ``None`` if that was not run."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What :func:`evaluate` found."""
+
+    name: str
+    """What the model is called."""
+
+    attention: str
+    """aa, maa, sa or llsa."""
+
+    num_layers: int
+    """Layers of the encoder."""
+
+    look_back: int
+    """Frames that a layer sees behind a frame."""
+
+    look_ahead: int
+    """Frames that a layer sees ahead of a frame."""
+
+    hop: int
+    """Frames that llsa commits at once."""
+
+    look_ahead_seconds: float | None
+    """Look-ahead of the whole model. ``None`` for the whole utterance."""
+
+    latency_seconds: float | None
+    """From the first sample of a frame to the sample that commits it, at
+    most: look-ahead, wait for the hop and receptive field. ``None`` for the
+    whole utterance."""
+
+    device: str
+    """Where the model ran."""
+
+    threads: int | None
+    """Threads that it had. ``None`` where the runtime chose."""
+
+    push_seconds: float
+    """Audio that a session was pushed at once, except while it was timed."""
+
+    utterances: int
+    """How many."""
+
+    audio_seconds: float
+    """Of all utterances."""
+
+    offline: Pass | None
+    """Whole utterances at once. ``None`` for a model that only streams."""
+
+    streamed: Pass | None
+    """Through sessions. ``None`` for an attention that cannot stream."""
+
+    different_texts: int | None
+    """Utterances whose two texts differ. ``None`` where there is one."""
+
+    word_ends: str | None
+    """Where the ends of words come from: "reference", or ``None`` where
+    nobody knows."""
+
+    emission_delay: Delay | None
+    """From the end of a word to the push that commits its last letter, in
+    seconds of audio. ``None`` without ends of words, or without a stream."""
+
+    display_delay: Delay | None
+    """The same to the push that first shows it, maybe provisionally."""
+
+    texts: tuple[Texts, ...] = field(repr=False)
+    """What the model says, utterance by utterance."""
+
+    def to_json(self, texts=False):
+        """All of it as plain values, for ``json.dumps``.
+
+        Arguments
+        ---------
+        texts : bool
+            Whether the texts of all utterances are part of it.
+
+        Returns
+        -------
+        dict
+        """
+        plain = asdict(self)
+        if not texts:
+            del plain["texts"]
+        return plain
+
+    def write_alignments(self, path):
+        """Writes the alignment of each utterance, as the host does: of the
+        streamed texts where there are any.
+
+        Arguments
+        ---------
+        path : str or pathlib.Path
+            The file.
+        """
+        rates = ErrorRates()
+        for each in self.texts:
+            text = each.offline if each.streamed is None else each.streamed
+            rates.append(each.identity, text, each.transcript)
+        with open(path, "w", encoding="utf-8") as stream:
+            rates.words.write_stats(stream)
+
+
+def evaluate(
+    asr,
+    utterances,
+    *,
+    name="model",
+    hop=None,
+    look_ahead=None,
+    push_seconds=FRAME_SECONDS,
+    offline=True,
+    timing_push_seconds=None,
+    timing_runs=TIMING_RUNS,
+    timing_seconds=TIMING_SECONDS,
+    resamples=RESAMPLES,
+    seed=0,
+    progress=False,
+):
+    """Transcribes every utterance as a stream, and then at once: counts
+    errors, and measures delays, time and memory.
+
+    Texts and all that follows from them are the same every time; time and
+    memory are not.
+
+    Arguments
+    ---------
+    asr : StreamingASR or OnnxStreamingASR
+        The model. One that ONNX Runtime runs is only streamed; one whose
+        attention cannot stream is only run offline.
+    utterances : iterable of Utterance
+        What it is evaluated on.
+    name : str
+        What the model is called.
+    hop : int, optional
+        Frames that llsa commits at once: one of the numbers that the model is
+        trained for; the first of them by default.
+    look_ahead : int, optional
+        Frames that a layer sees ahead, as for ``hop``.
+    push_seconds : float
+        Audio that a session is pushed at once. The text does not depend on
+        it; delays are known up to it.
+    offline : bool
+        Whether whole utterances are transcribed as well, where they can.
+    timing_push_seconds : float, optional
+        Audio that a session is pushed at once while it is timed. By default
+        the length of a hop, or of a frame where there are no hops.
+    timing_runs : int
+        How often the first utterances are timed, for the real-time factor.
+    timing_seconds : float
+        How much audio these have, at least; or all there is.
+    resamples : int
+        Resamples of the intervals of error rates.
+    seed : int
+        Of these.
+    progress : bool
+        Whether there are bars on standard error.
+
+    Returns
+    -------
+    Evaluation
+
+    Raises
+    ------
+    FileNotFoundError
+        If the audio of an utterance does not exist.
+    TypeError
+        If a number is of another type.
+    ValueError
+        If there are no utterances with words, a number is out of range, the
+        model is not trained for ``hop`` or ``look_ahead``, audio cannot be
+        read, or there is nothing to run.
+
+    Example
+    -------
+    >>> asr = StreamingASR.from_hparams("streaming")  # doctest: +SKIP
+    >>> utterances = read_split("LibriSpeech", "test-clean")  # doctest: +SKIP
+    >>> evaluate(asr, utterances).streamed.wer.percent  # doctest: +SKIP
+    3.5
+    """
+    check_number("push_seconds", push_seconds, 1 / SAMPLE_RATE)
+    if timing_push_seconds is not None:
+        check_number(
+            "timing_push_seconds", timing_push_seconds, 1 / SAMPLE_RATE
+        )
+    check_number("timing_seconds", timing_seconds, 0)
+    check_integer("timing_runs", timing_runs, 1)
+    check_integer("resamples", resamples, 1)
+    utterances = list(utterances)
+    if not any(each.transcript.split() for each in utterances):
+        raise ValueError(
+            f"utterances: got {len(utterances)}, none of them with words; "
+            "allowed is one with words at least"
+        )
+    geometry = {"hop": hop, "look_ahead": look_ahead}
+    report = asr.latency_report(**geometry)
+    latency = report.declared_latency
+    ways, delays = {}, None
+    if latency.look_ahead is not None:
+        if timing_push_seconds is None:
+            timing_push_seconds = (latency.hop_wait + 1) * FRAME_SECONDS
+        ways["streamed"] = partial(_stream, asr, geometry)
+        if any(each.words for each in utterances):
+            delays = WordDelays()
+    if offline and hasattr(asr, "transcribe_batch"):
+        ways["offline"] = partial(_hear_at_once, asr, geometry)
+    if not ways:
+        raise ValueError(
+            f"offline: got {offline} for {report.attention}, which cannot "
+            "stream; allowed is True"
+        )
+    passes, texts = {}, {}
+    for way, hear in ways.items():
+        streamed = way == "streamed"
+        bar = tqdm(
+            utterances,
+            desc=f"{name}, {way}",
+            disable=None if progress else True,
+            leave=False,
+            dynamic_ncols=True,
+        )
+        with PeakMemory(getattr(asr, "device", "cpu")) as memory:
+            rates, texts[way], audio_samples = _count(
+                partial(hear, push_seconds=push_seconds),
+                bar,
+                delays if streamed else None,
+            )
+        passes[way] = Pass(
+            rates.words_with_interval(resamples, seed),
+            rates.characters_with_interval(resamples, seed),
+            _time(
+                hear,
+                timing_push_seconds if streamed else None,
+                utterances,
+                timing_runs,
+                timing_seconds,
+            ),
+            memory.process_bytes,
+            memory.device_bytes,
+        )
+    nothing = [None] * len(utterances)
+    texts = tuple(
+        Texts(each.identity, each.transcript, *both)
+        for each, *both in zip(
+            utterances,
+            texts.get("offline", nothing),
+            texts.get("streamed", nothing),
+            strict=True,
+        )
+    )
+    different = sum(each.offline != each.streamed for each in texts)
+    return Evaluation(
+        name=name,
+        attention=report.attention,
+        num_layers=report.num_layers,
+        look_back=report.geometry.look_back,
+        look_ahead=report.geometry.look_ahead,
+        hop=report.geometry.hop,
+        look_ahead_seconds=latency.look_ahead_seconds,
+        latency_seconds=latency.total_seconds,
+        device=str(getattr(asr, "device", "cpu")),
+        threads=getattr(asr.model, "threads", torch.get_num_threads()),
+        push_seconds=push_seconds,
+        utterances=len(utterances),
+        audio_seconds=audio_samples / SAMPLE_RATE,
+        offline=passes.get("offline"),
+        streamed=passes.get("streamed"),
+        different_texts=different if len(passes) == 2 else None,
+        word_ends=delays and "reference",
+        emission_delay=delays and delays.emission.summary(),
+        display_delay=delays and delays.display.summary(),
+        texts=texts,
+    )
+
+
+def _hear_at_once(asr, geometry, signal, push_seconds):
+    """What the whole signal says, as a stream that says it at its end."""
+    wavs = torch.from_numpy(signal)[None]
+    (text,) = asr.transcribe_batch(wavs, **geometry)
+    return [Said(None, text, "")]
+
+
+def _stream(asr, geometry, signal, push_seconds):
+    """All that a session says, push by push."""
+    session, said = asr.session(**geometry), []
+    push_samples = max(1, round(push_seconds * SAMPLE_RATE))
+    for start in range(0, len(signal), push_samples):
+        samples = signal[start : start + push_samples]
+        heard = session.push(samples)
+        seconds = (start + len(samples)) / SAMPLE_RATE
+        said.append(Said(seconds, heard.committed, heard.provisional))
+    return [*said, Said(None, session.finish().committed, "")]
+
+
+def _count(hear, utterances, delays):
+    """Counts the errors of all utterances, and gathers delays where they are
+    wanted: the errors, the texts, and the samples heard."""
+    rates, texts, samples = ErrorRates(), [], 0
+    for utterance in utterances:
+        signal = utterance.read()
+        samples += len(signal)
+        said = hear(signal)
+        text = "".join(each.committed for each in said)
+        texts.append(text)
+        right = rates.append(utterance.identity, text, utterance.transcript)
+        if delays is not None and utterance.words:
+            delays.append(said, text, utterance.words, right)
+    return rates, texts, samples
+
+
+def _time(hear, push_seconds, utterances, runs, audio_seconds):
+    """Times the first utterances, which have as much audio at least."""
+    signals, samples = [], 0
+    for utterance in utterances:
+        if samples and samples >= audio_seconds * SAMPLE_RATE:
+            break
+        signals.append(utterance.read())
+        samples += len(signals[-1])
+    if not samples:
+        return None
+    factors = []
+    for _ in range(runs):
+        begin = time.perf_counter()
+        for signal in signals:
+            hear(signal, push_seconds)
+        factors.append((time.perf_counter() - begin) * SAMPLE_RATE / samples)
+    return RealTimeFactor(
+        min(factors), max(factors), runs, samples / SAMPLE_RATE, push_seconds
+    )

@@ -6,7 +6,8 @@
 
 FOLDER is in LibriSpeech layout; ``pretrained_folder`` is what ``pretrain.py``
 wrote, and null trains from scratch. Any entry of the YAML file can be given on
-the command line. The same command again resumes where the training stopped.
+the command line: ``--hop "[8, 1, 4]" --look_ahead "[8, 0]"`` trains one model
+for many latencies. The same command again resumes where the training stopped.
 ``output_folder`` then holds the checkpoints (``save/``), the logs, the curves
 (``curves.png``), the error rates offline and streamed (``error_rates.json``
 and an alignment for each split), and ``streaming/``: the model to stream with.
@@ -96,7 +97,9 @@ class FinetuneBrain(StreamingBrain):
                 waveforms, relative_lengths = self.hparams.augmentation(
                     waveforms, relative_lengths
                 )
-        return self.modules.model(waveforms, relative_lengths, masker)
+        return self.modules.model(
+            waveforms, relative_lengths, masker, self.geometry(stage)
+        )
 
     def compute_objectives(self, outputs, batch, stage):
         """Computes the CTC loss, and the error rates of the validation.

@@ -4,11 +4,12 @@
 > python pretrain.py ../../hparams/pretrain_small.yaml --data_folder FOLDER
 
 FOLDER is in LibriSpeech layout. Any entry of the YAML file can be given on the
-command line: ``--attention sa`` trains another attention. The same command
-again resumes where the training stopped. ``output_folder`` then holds the
-checkpoints (``save/``), the logs, the curves (``curves.png``) and the weights
-of the best epoch for fine-tuning: ``pretrained/latent_extractor.ckpt`` and
-``pretrained/latent_encoder.ckpt``, as the host's ``Pretrainer`` loads them.
+command line: ``--attention sa`` trains another attention, ``--hop "[8, 1, 4]"``
+one model for many latencies. The same command again resumes where the training
+stopped. ``output_folder`` then holds the checkpoints (``save/``), the logs, the
+curves (``curves.png``) and the weights of the best epoch for fine-tuning:
+``pretrained/latent_extractor.ckpt`` and ``pretrained/latent_encoder.ckpt``, as
+the host's ``Pretrainer`` loads them.
 """
 
 import sys
@@ -78,7 +79,10 @@ class PretrainBrain(StreamingBrain):
         frames = latents.shape[1]
         mask = self.hparams.masker(frame_counts, frames)
         encoded = self.modules.latent_encoder(
-            latents, padding_mask=padding_mask(frame_counts, frames), mask=mask
+            latents,
+            padding_mask=padding_mask(frame_counts, frames),
+            mask=mask,
+            geometry=self.geometry(stage),
         )
         targets, outputs = self.modules.target_quantiser(
             latents[mask].unsqueeze(0)

@@ -10,6 +10,8 @@ open, and nothing about how a recipe is written:
 - gradients of all parameter groups are clipped; steps with gradients that are
   not finite are left out;
 - batches differ from epoch to epoch; a step limit is an integer;
+- each batch takes one of the geometries that the encoder is trained for, by
+  seed and step alone;
 - a checkpoint cut short by a crash is passed over;
 - values are averaged over ranks, logged by one, and drawn.
 """
@@ -18,6 +20,7 @@ import json
 import random
 import shutil
 import time
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -135,7 +138,8 @@ class StreamingBrain(sb.Brain):
     host's loggers (optional); ``lr_scheduler`` (optional), called with the
     optimiser and the number of the step to come, from 1 on, before that step;
     ``max_grad_norm`` (0 or less: no clipping); ``optimizer_step_limit``;
-    and the host's other run options.
+    ``encoder`` (optional), which says for :meth:`geometry` what there is to
+    choose from; and the host's other run options.
 
     Arguments are those of ``speechbrain.Brain``. Pass ``run_opts`` as
     ``training_arguments.parse_arguments`` gives them.
@@ -158,6 +162,7 @@ class StreamingBrain(sb.Brain):
         self.nonfinite_count = 0
         self.step_averages = Averages()
         self.stage_averages = {stage: Averages() for stage in sb.Stage}
+        self.geometry_counts = Counter()
         self.train_generator = None
         self.time_drawn = time.monotonic()
 
@@ -208,6 +213,34 @@ class StreamingBrain(sb.Brain):
                 self.train_sampler = loader.batch_sampler
         return loader
 
+    def geometry(self, stage):
+        """The geometry of a batch. In training it is one of those that the
+        encoder is trained for: drawn by seed and step, the same on all ranks,
+        and so that each comes as often as the others. Otherwise it is the
+        encoder's default one.
+
+        Arguments
+        ---------
+        stage : speechbrain.Stage
+            What the batch is for.
+
+        Returns
+        -------
+        speechbrain_llsa.geometry.StreamGeometry
+        """
+        encoder = self.hparams.encoder
+        if stage != sb.Stage.TRAIN:
+            return encoder.geometry
+        # batches that make one optimiser step may differ
+        batches = self.grad_accumulation_factor
+        number = self.optimizer_step * batches + (self.step - 1) % batches
+        return encoder.geometries.draw(encoder.attention, number, self.seed)
+
+    def _several_geometries(self):
+        encoder = getattr(self.hparams, "encoder", None)
+        geometries = getattr(encoder, "geometries", None)
+        return geometries and len(geometries.all(encoder.attention)) > 1
+
     def on_fit_start(self):
         """Prepares training and loads the newest complete checkpoint."""
         self._compile()
@@ -217,6 +250,13 @@ class StreamingBrain(sb.Brain):
             self.checkpointer.recover_if_possible(ckpt_predicate=is_complete)
         if if_main_process():
             self.curve_log.rewind(self.optimizer_step)
+        if self._several_geometries():
+            encoder = self.hparams.encoder
+            choices = map(_name, encoder.geometries.all(encoder.attention))
+            logger.info(
+                f"Each batch is trained with one of: {'; '.join(choices)}. "
+                f"Validation is with {_name(encoder.geometry)}"
+            )
 
     def on_evaluate_start(self, max_key=None, min_key=None):
         """Loads the best complete checkpoint.
@@ -252,7 +292,7 @@ class StreamingBrain(sb.Brain):
             self.train_generator.manual_seed(int(sequence.generate_state(1)[0]))
 
     def on_fit_batch_start(self, batch, should_step):
-        """Seeds the step and sets its learning rate.
+        """Seeds the step, sets its learning rate and counts its geometry.
 
         Arguments
         ---------
@@ -265,6 +305,8 @@ class StreamingBrain(sb.Brain):
         scheduler = getattr(self.hparams, "lr_scheduler", None)
         if scheduler is not None:
             scheduler(self.optimizer, self.optimizer_step + 1)
+        if self._several_geometries():
+            self.geometry_counts[_name(self.geometry(sb.Stage.TRAIN))] += 1
 
     @torch.no_grad()
     def evaluate_batch(self, batch, stage):
@@ -373,9 +415,16 @@ class StreamingBrain(sb.Brain):
     def _log_step(self):
         values = self.step_averages.read()
         self.step_averages = Averages()
+        counts = {}
+        if self.geometry_counts:
+            counts = {"geometry_counts": dict(self.geometry_counts)}
         if if_main_process():
             self.curve_log.append(
-                "train", self.optimizer_step, epoch=self.epoch, **values
+                "train",
+                self.optimizer_step,
+                epoch=self.epoch,
+                **values,
+                **counts,
             )
         steps_logger = getattr(self.hparams, "train_steps_logger", None)
         if steps_logger is not None:
@@ -419,6 +468,10 @@ class StreamingBrain(sb.Brain):
                     "epoch": self.epoch,
                     "step": self.optimizer_step,
                     "learning_rate": rate,
+                    **{
+                        f"batches with {name}": count
+                        for name, count in self.geometry_counts.items()
+                    },
                 },
                 train_stats=train,
                 valid_stats=valid,
@@ -491,6 +544,7 @@ class StreamingBrain(sb.Brain):
             "optimizer_step": self.optimizer_step,
             "step_sums": self.step_averages.sums,
             "train_sums": self.stage_averages[sb.Stage.TRAIN].sums,
+            "geometry_counts": self.geometry_counts,
         }
         Path(path).write_text(json.dumps(progress), encoding="utf-8")
 
@@ -501,9 +555,15 @@ class StreamingBrain(sb.Brain):
         self.avg_train_loss = progress["avg_train_loss"]
         self.optimizer_step = progress["optimizer_step"]
         self.step_averages.sums = progress["step_sums"]
+        self.geometry_counts = Counter(progress.get("geometry_counts", {}))
         if not end_of_epoch:
             train = self.stage_averages[sb.Stage.TRAIN]
             train.sums = progress["train_sums"]
+
+
+def _name(geometry):
+    """What a geometry is called in the logs."""
+    return f"hop {geometry.hop} look_ahead {geometry.look_ahead}"
 
 
 def is_complete(checkpoint):

@@ -4,7 +4,8 @@ The YAML file is right unless the command line says otherwise. A run option of
 the host (``--max_grad_norm``, ``--precision``, ...) counts only if it was
 typed, and then it also reaches the YAML file, so that what refers to it there
 follows. Every other ``--name value`` overrides the YAML entry of that name,
-which must exist and keep its type. The last of several equal names counts.
+which must exist and keep its type, except that hop and look_ahead may be one
+integer or a list of them. The last of several equal names counts.
 """
 
 import contextlib
@@ -25,6 +26,7 @@ _RUN_OPTIONS = (
     *(HELP_TEXTS.keys() & RunOptions().as_dict().keys()),
     *_LIST_OPTIONS,
 )
+_LISTED_INTEGERS = ("hop", "look_ahead")
 _FLAGS = {
     name for name in _RUN_OPTIONS if RunOptions().as_dict()[name] is False
 }
@@ -282,7 +284,9 @@ def _check_overrides(overrides, entries):
                 f"--{name}: got a name that the YAML file has no entry for, "
                 f"allowed is one of its entries or a run option{hint}"
             )
-        _check_type(name, value, entries[name])
+        listed = isinstance(value, list) and name in _LISTED_INTEGERS
+        for each in value if listed else [value]:
+            _check_type(name, each, entries[name])
 
 
 def _check_type(name, value, entry):

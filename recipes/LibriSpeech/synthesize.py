@@ -69,7 +69,7 @@ def synthesize_corpus(
         Number of voices and number of utterances per split. The utterances
         of a split are dealt out evenly to its voices.
     text : str
-        "digits" or "sentences".
+        "digits", "numbers" (with dates and times of day) or "sentences".
     seed : int
         Seed of everything.
     workers : int

@@ -1,4 +1,4 @@
-"""What is said: digit strings, or sentences of a grammar."""
+"""What is said: digit strings, numbers, or sentences of a grammar."""
 
 import re
 import zlib
@@ -6,6 +6,7 @@ import zlib
 import numpy as np
 
 from .grammar import make_sentence
+from .numbers import make_numbers
 
 DIGITS = (
     "zero",
@@ -19,7 +20,7 @@ DIGITS = (
     "eight",
     "nine",
 )
-KINDS = ("digits", "sentences")
+KINDS = ("digits", "numbers", "sentences")
 
 _PAUSE_PROBABILITY = 0.12
 _TRIES = 50
@@ -116,7 +117,7 @@ def make_texts(
     Arguments
     ---------
     kind : str
-        "digits" or "sentences".
+        "digits", "numbers" or "sentences".
     counts : dict of str to int
         Number of texts per split.
     seed : int
@@ -129,8 +130,8 @@ def make_texts(
         How many words of each list of the lexicon sentences use; all by
         default.
     words : (int, int), optional
-        Fewest and most words of a run that is cut out of a sentence. None
-        leaves sentences whole.
+        Fewest and most words of a run that is cut out of a text. None
+        leaves texts whole.
 
     Returns
     -------
@@ -164,10 +165,12 @@ def make_texts(
             for _ in range(_TRIES):
                 if kind == "digits":
                     text = make_digits(generator, shortest, longest)
+                elif kind == "numbers":
+                    text = make_numbers(generator)
                 else:
                     text = make_sentence(generator, longest_list)
-                    if words is not None:
-                        text = cut_words(text, *words, generator)
+                if words is not None:
+                    text = cut_words(text, *words, generator)
                 transcript = transcript_of(text)
                 if transcript not in taken:
                     break

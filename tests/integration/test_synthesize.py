@@ -392,6 +392,19 @@ def test_few_words(recipes_path):
     assert lengths == {1, 2, 3, 4, 5}
 
 
+def test_numbers(recipes_path):
+    """Some eighty words; numbers are those of their digits."""
+    from synthesis.numbers import cardinal
+    from synthesis.text import make_texts, transcript_of
+
+    texts = make_texts("numbers", {"a": 3000}, 1)["a"]
+    words = {word for text in texts for word in transcript_of(text).split()}
+    assert 70 < len(words) < 90
+    assert len({cardinal(number) for number in range(1, 10000)}) == 9999
+    assert cardinal(12) == "twelve"
+    assert cardinal(9040) == "nine thousand and forty"
+
+
 def test_missing_library(module, tmp_path, monkeypatch):
     """Without espeakng-loader one sentence says how to get it."""
     monkeypatch.setitem(sys.modules, "espeakng_loader", None)
@@ -468,6 +481,7 @@ def test_script(recipes_path, tmp_path):
         "synthesize",
         "synthesis.acoustics",
         "synthesis.grammar",
+        "synthesis.numbers",
         "synthesis.speakers",
         "synthesis.text",
         "synthesis.voice",

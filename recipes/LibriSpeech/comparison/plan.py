@@ -198,7 +198,8 @@ def _check_entries(where, entries, allowed):
         kinds = (int, float) if kind is float else kind
         if not isinstance(value, kinds) or isinstance(value, bool):
             raise TypeError(
-                f"{where}: got {value!r} for {name}, allowed is a {kind.__name__}"
+                f"{where}: got {value!r} for {name}, allowed is a "
+                f"{kind.__name__}"
             )
 
 

@@ -80,47 +80,46 @@ class Comparison:
         trained = self.folder(self.plan.trained(row), seed)
         stages = []
         if row.weights_of is None:
-            for recipe, own in (
-                ("pretrain", {}),
-                (
+            stages = [
+                self._recipe("pretrain", row, seed),
+                self._recipe(
                     "finetune",
-                    {
-                        "pretrained_folder": folder / "pretrain" / "pretrained",
-                        # measured by a stage of its own
-                        "test_splits": [],
-                    },
+                    row,
+                    seed,
+                    "--pretrained_folder",
+                    folder / "pretrain" / "pretrained",
+                    # measured by a stage of its own
+                    *("--test_splits", "[]"),
                 ),
-            ):
-                settings = {
-                    "data_folder": self.data_folder,
-                    "output_folder": folder / recipe,
-                    "manifest_folder": self.output_folder / "manifests",
-                    "seed": seed,
-                    **own,
-                    **row.overrides[recipe],
-                }
-                command = [
-                    sys.executable,
-                    HERE / SCRIPTS[recipe],
-                    self.plan.hparams[recipe].resolve(),
-                    *as_arguments(settings),
-                ]
-                stages.append(Stage(recipe, folder, command))
+            ]
+        settings = {
+            "split": self.plan.test_split,
+            "push_seconds": self.plan.push_seconds,
+            **row.overrides.get("swaps", {}),
+        }
         command = [
-            sys.executable,
-            HERE / "comparison" / "measure.py",
+            *(sys.executable, HERE / "comparison" / "measure.py"),
             trained / "finetune" / "streaming",
             self.data_folder,
-            self.plan.test_split,
             folder / "measured.json",
-            *as_arguments(
-                {
-                    "push_seconds": self.plan.push_seconds,
-                    **row.overrides.get("swaps", {}),
-                }
-            ),
+            *as_arguments(settings),
         ]
-        return [*stages, Stage("measure", folder, command)]
+        return [*stages, Stage("measure", folder, command, settings)]
+
+    def _recipe(self, recipe, row, seed, *arguments):
+        folder = self.folder(row, seed)
+        hparams = self.plan.hparams[recipe]
+        settings = {"seed": seed, **row.overrides[recipe]}
+        command = [
+            *(sys.executable, HERE / SCRIPTS[recipe], hparams.resolve()),
+            *("--data_folder", self.data_folder),
+            *("--output_folder", folder / recipe),
+            *("--manifest_folder", self.output_folder / "manifests"),
+            *arguments,
+            *as_arguments(settings),
+        ]
+        settings = {"hparams": hparams.name, **settings}
+        return Stage(recipe, folder, command, settings)
 
     def prepare(self):
         """Writes the manifests that all trainings use, and refuses rows that

@@ -285,7 +285,7 @@ def test_a_failed_stage_says_why(tmp_path):
     from comparison.stages import Stage, StageError, locked
 
     script = "import sys; print('no room left'); sys.exit(3)"
-    stage = Stage("train", tmp_path, [sys.executable, "-c", script])
+    stage = Stage("train", tmp_path, [sys.executable, "-c", script], {})
     with locked(tmp_path) as lock, pytest.raises(StageError) as error:
         stage.run(lock, threads=1)
     assert "ended with 3" in str(error.value)
@@ -306,7 +306,7 @@ def test_attempts_add_up(tmp_path):
         "while time.process_time() - begin < 0.05: pass\n"
         "sys.exit(0 if marker.exists() else marker.touch() or 1)"
     )
-    parts = ("train", tmp_path, [sys.executable, "-c", script])
+    parts = ("train", tmp_path, [sys.executable, "-c", script], {})
     with locked(tmp_path) as lock:
         with pytest.raises(StageError):
             Stage(*parts).run(lock, threads=1)

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Evaluates the model of a row, in a process of its own.
 
-> python measure.py MODEL DATA SPLIT OUT --attention maa
+> python measure.py MODEL DATA OUT --split test --attention maa
 
 writes OUT, a JSON file: what ``speechbrain_llsa.evaluation`` finds, with all
 texts. Options swap the attention, or choose one of the geometries that the
@@ -30,8 +30,8 @@ def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model")
     parser.add_argument("data_folder")
-    parser.add_argument("split")
     parser.add_argument("out", type=Path)
+    parser.add_argument("--split", required=True)
     parser.add_argument("--attention", choices=ATTENTIONS)
     parser.add_argument("--hop", type=int)
     parser.add_argument("--look_ahead", type=int)

@@ -52,7 +52,14 @@ _ROW_ENTRIES = {
     "finetune_overrides": dict,
 }
 _SWAPS = ("attention", "hop", "look_ahead")
-_SET_BY_ROW = ("seed", "data_folder", "output_folder", "pretrained_folder")
+_SET_BY_ROW = (
+    "seed",
+    "data_folder",
+    "output_folder",
+    "manifest_folder",
+    "pretrained_folder",
+    "test_splits",
+)
 
 
 @dataclass(frozen=True)

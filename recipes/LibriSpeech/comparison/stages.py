@@ -87,36 +87,42 @@ class Stage:
         Where they go.
     command : list of str
         What is run.
+    settings : dict
+        What decides its result, as plain values. Another folder or another
+        copy of the recipes may go on with it.
 
     Raises
     ------
     ValueError
-        If the folder holds the stage with another command.
+        If the folder holds the stage with other settings.
     """
 
-    def __init__(self, name, folder, command):
+    def __init__(self, name, folder, command, settings):
         self.name = name
         self.folder = folder
         self.command = [str(part) for part in command]
         self.record_path = folder / f"{name}.json"
         self.log_path = folder / f"{name}.log"
-        self.record = {"command": self.command[1:], "attempts": []}
+        # as they come back from the file
+        settings = json.loads(json.dumps(settings, default=str))
+        self.record = {"settings": settings, "attempts": []}
         if self.record_path.exists():
             found = json.loads(self.record_path.read_text(encoding="utf-8"))
-            self._check_same(found["command"])
+            self._check_same(found["settings"], settings)
             self.record = found
 
-    def _check_same(self, found):
-        wanted = self.record["command"]
-        if found == wanted:
-            return
-        there = " ".join(part for part in found if part not in wanted)
-        now = " ".join(part for part in wanted if part not in found)
-        raise ValueError(
-            f"{self.folder}: holds a {self.name} of other settings ({there!r} "
-            f"there, {now!r} now); choose another output_folder, or remove "
-            "this one"
-        )
+    def _check_same(self, found, wanted):
+        different = [
+            f"{name} {found.get(name)!r} there, {wanted.get(name)!r} now"
+            for name in sorted(found.keys() | wanted.keys())
+            if found.get(name) != wanted.get(name)
+        ]
+        if different:
+            raise ValueError(
+                f"{self.folder}: holds a {self.name} of other settings "
+                f"({'; '.join(different)}); choose another output_folder, or "
+                "remove this one"
+            )
 
     @property
     def ended(self):

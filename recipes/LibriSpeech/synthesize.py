@@ -41,6 +41,8 @@ logger = logging.getLogger(__name__)
 SETTINGS_FILE = "synthesis.json"
 UTTERANCES_PER_CHAPTER = 50
 _FORMAT = 1
+_BEFORE = {"tempo": 1.0}
+"""Settings of corpora that say nothing of them."""
 
 
 def synthesize_corpus(
@@ -56,6 +58,7 @@ def synthesize_corpus(
     words=None,
     silence=(0.1, 0.5),
     noise=None,
+    tempo=1.0,
     word_times=False,
     progress=True,
 ):
@@ -95,6 +98,8 @@ def synthesize_corpus(
     noise : (float, float), optional
         Lowest and highest signal-to-noise ratio, in dB, of noise of random
         colour added to every utterance. None adds none.
+    tempo : float
+        Factor of the speakers' usual speed, 0.6 to 2.
     word_times : bool
         Also write SPEAKER-CHAPTER.words.jsonl: per line an utterance's "ID"
         and its "words", each with "word", "start" and "end" in seconds.
@@ -138,6 +143,7 @@ def synthesize_corpus(
         "words": None if words is None else list(words),
         "silence": list(silence),
         "noise": None if noise is None else list(noise),
+        "tempo": tempo,
         "word_times": word_times,
     }
     _check(settings, workers)
@@ -229,6 +235,10 @@ def _check(settings, workers):
                 "noise must be two ratios in dB, lowest <= highest, "
                 f"got {low} and {high}."
             )
+    if not 0.6 <= settings["tempo"] <= 2:
+        raise ValueError(
+            f"tempo must be from 0.6 to 2, got {settings['tempo']}."
+        )
     if workers < 1:
         raise ValueError(f"workers must be at least 1, got {workers}.")
 
@@ -246,7 +256,7 @@ def _claim(out, settings):
         different = [
             f"{key} {found.get(key)!r} there, {settings.get(key)!r} now"
             for key in sorted(found.keys() | settings.keys())
-            if found.get(key) != settings.get(key)
+            if found.get(key, _BEFORE.get(key)) != settings.get(key)
         ]
         if different:
             raise ValueError(
@@ -282,6 +292,7 @@ def _chapters_of(out, split, speakers, texts, settings):
                 texts=tuple(own[start : start + UTTERANCES_PER_CHAPTER]),
                 silence=tuple(settings["silence"]),
                 noise=None if noise is None else tuple(noise),
+                tempo=settings["tempo"],
                 word_times=settings["word_times"],
             )
 
@@ -414,6 +425,12 @@ def _parser():
         nargs=2,
         metavar=("LOWEST", "HIGHEST"),
         help="add noise at signal-to-noise ratios of this range, in dB",
+    )
+    parser.add_argument(
+        "--tempo",
+        type=float,
+        default=1.0,
+        help="factor of the speakers' usual speed (default: 1)",
     )
     parser.add_argument(
         "--word_times",

@@ -208,6 +208,18 @@ def test_noise(module, tmp_path):
         assert level(spoken) - level(noise) == pytest.approx(10, abs=1.0)
 
 
+def test_tempo(module, tmp_path):
+    """The same words in less time."""
+    seconds = [
+        make(module, tmp_path / str(tempo), {"a": (1, 2)}, tempo=tempo)["a"][
+            "seconds"
+        ]
+        for tempo in (1.0, 1.6)
+    ]
+    assert seconds[1] < 0.85 * seconds[0]
+    assert transcripts_of(tmp_path / "1.0") == transcripts_of(tmp_path / "1.6")
+
+
 def test_speakers(recipes_path):
     """Splits share no family of voices; test voices stay the same when the
     training set grows; no two speakers are the same."""
@@ -429,6 +441,7 @@ def test_missing_library(module, tmp_path, monkeypatch):
         ({"words": (0, 4)}, "1 <= fewest <= most"),
         ({"silence": (0.5, 0.1)}, "shortest <= longest"),
         ({"noise": (20, 10)}, "lowest <= highest"),
+        ({"tempo": 3.0}, "tempo must be from 0.6 to 2"),
         ({"workers": 0}, "workers must be at least 1"),
     ],
 )

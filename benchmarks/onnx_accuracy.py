@@ -14,45 +14,41 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "recipes" / "LibriSpeech")]
-
-from error_rates import stream_waveform  # noqa: E402
-from librispeech_prepare import prepare_librispeech  # noqa: E402
-from training_data import load_manifests  # noqa: E402
+sys.path.insert(0, str(ROOT))
 
 from speechbrain_llsa import OnnxStreamingASR, StreamingASR  # noqa: E402
-from speechbrain_llsa.evaluation.error_rates import ErrorRates  # noqa: E402
+from speechbrain_llsa.evaluation.corpus import read_split  # noqa: E402
+from speechbrain_llsa.evaluation.measure import evaluate  # noqa: E402
 from speechbrain_llsa.inference.export import export_model  # noqa: E402
 
 BAR = 0.5
 """Percent that int8 may lose, absolute."""
 
 
-def load_split(data, split, folder):
-    """The utterances of a split, with ``sig``, ``wrd`` and ``id``."""
-    prepare_librispeech(
-        data_folder=str(data), save_folder=str(folder), splits=[split]
-    )
-    dataset = load_manifests([str(Path(folder) / f"{split}.csv")])
-    dataset.set_output_keys(["id", "sig", "wrd"])
-    return list(dataset)
-
-
-def measure(models, utterances, push_seconds=0.32):
-    """Error rates of each model, and utterances whose text is not that of
-    the first."""
-    rates = {name: ErrorRates() for name in models}
-    different = dict.fromkeys(models, 0)
-    for item in utterances:
-        texts = {
-            name: stream_waveform(model, item["sig"], push_seconds)
-            for name, model in models.items()
-        }
-        reference = next(iter(texts.values()))
-        for name, text in texts.items():
-            rates[name].append(item["id"], text, item["wrd"])
-            different[name] += text != reference
-    return rates, different
+def measure(models, utterances):
+    """Evaluates each model, streamed; and counts utterances whose text is not
+    that of the first."""
+    found = {
+        name: evaluate(
+            model,
+            utterances,
+            name=name,
+            push_seconds=0.32,
+            offline=False,
+            timing_runs=1,
+            timing_seconds=0,
+        )
+        for name, model in models.items()
+    }
+    first = next(iter(found.values()))
+    different = {
+        name: sum(
+            one.streamed != other.streamed
+            for one, other in zip(each.texts, first.texts, strict=True)
+        )
+        for name, each in found.items()
+    }
+    return found, different
 
 
 def main(arguments=None):
@@ -83,17 +79,17 @@ def main(arguments=None):
                 folder, precision
             )
         for split in options.splits:
-            utterances = load_split(options.data, split, scratch)
-            rates, different = measure(models, utterances)
+            utterances = read_split(options.data, split)
+            found, different = measure(models, utterances)
             lines += [
                 f"| {split} | {len(utterances)} | {name} | "
-                f"{rate.word_error_rate:.2f} | "
-                f"{rate.character_error_rate:.2f} | {different[name]} |"
-                for name, rate in rates.items()
+                f"{each.streamed.wer.percent:.2f} | "
+                f"{each.streamed.cer.percent:.2f} | {different[name]} |"
+                for name, each in found.items()
             ]
             losses.append(
-                rates["ONNX int8"].word_error_rate
-                - rates["PyTorch"].word_error_rate
+                found["ONNX int8"].streamed.wer.percent
+                - found["PyTorch"].streamed.wer.percent
             )
     verdict = "met" if max(losses) <= BAR else "missed"
     lines += [

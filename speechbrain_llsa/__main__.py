@@ -2,10 +2,10 @@
 
 import sys
 
-from speechbrain_llsa.commands import export, picture, transcribe
+from speechbrain_llsa.commands import evaluate, export, picture, transcribe
 from speechbrain_llsa.commands.parser import OneLineParser
 
-COMMANDS = (transcribe, export, picture)
+COMMANDS = (transcribe, evaluate, export, picture)
 """Each has ``NAME``, ``add_arguments(parser)`` and ``run(arguments)``."""
 
 

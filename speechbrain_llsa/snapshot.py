@@ -157,6 +157,34 @@ def convert(state, function):
     return rebuild(state, converted)
 
 
+def below(name, flat):
+    """The values below a place in a state.
+
+    Arguments
+    ---------
+    name : str
+        The place.
+    flat : dict
+        Values by name.
+
+    Returns
+    -------
+    dict
+        Values by what follows the place in their names.
+
+    Example
+    -------
+    >>> below("layers", {"layers.0.received": 7, "end": None})
+    {'0.received': 7}
+    """
+    start = f"{name}."
+    return {
+        key.removeprefix(start): value
+        for key, value in flat.items()
+        if key.startswith(start)
+    }
+
+
 def _parts(state):
     if is_dataclass(state):
         return {item.name: getattr(state, item.name) for item in fields(state)}

@@ -48,7 +48,6 @@ def digits_corpus(recipes_path, tmp_path_factory):
         folder,
         {"train": (2, 12), "valid": (1, 2), "test": (1, 4)},
         seed=1,
-        word_times=True,
         progress=False,
     )
     return folder

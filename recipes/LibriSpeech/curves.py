@@ -11,6 +11,8 @@ import math
 import sys
 from pathlib import Path
 
+from whole_files import naming, write_atomically, written_atomically
+
 from speechbrain_llsa.commands.parser import OneLineParser
 
 _TITLES = {
@@ -61,11 +63,17 @@ class CurveLog:
             Optimiser steps done when it was measured.
         **values : float
             The measured values by name.
+
+        Raises
+        ------
+        whole_files.WriteError
+            If it cannot be written.
         """
         line = json.dumps({"split": split, "step": step, **values})
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with open(self.path, "a", encoding="utf-8") as stream:
-            stream.write(line + "\n")
+        with naming(self.path):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with open(self.path, "a", encoding="utf-8") as stream:
+                stream.write(line + "\n")
 
     def read(self):
         """Reads all lines; one cut short by a crash, or of something else,
@@ -88,19 +96,30 @@ class CurveLog:
                 entries.append(entry)
         return entries
 
-    def rewind(self, step):
+    def rewind(self, step, within_epoch=False):
         """Forgets what came after a step, as training resumes from there.
 
         Arguments
         ---------
         step : int
             Optimiser steps done in the checkpoint.
+        within_epoch : bool
+            Whether the checkpoint is of the middle of an epoch: a validation
+            at its step comes after it.
         """
         if not self.path.exists():
             return
-        kept = [entry for entry in self.read() if entry["step"] <= step]
+        kept = [
+            entry
+            for entry in self.read()
+            if entry["step"] < step
+            or (
+                entry["step"] == step
+                and (entry["split"] == "train" or not within_epoch)
+            )
+        ]
         text = "".join(json.dumps(entry) + "\n" for entry in kept)
-        self.path.write_text(text, encoding="utf-8")
+        write_atomically(self.path, text)
 
 
 def draw_curves(entries, path):
@@ -152,9 +171,8 @@ def draw_curves(entries, path):
         _draw_panel(panel, name, entries)
     for panel in panels[len(names) :]:
         panel.set_axis_off()
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=120)
+    with written_atomically(path) as scratch:
+        figure.savefig(scratch, dpi=120, format="png")
     return names
 
 

@@ -1,9 +1,12 @@
 """Word and character error rates of a model, offline and streamed."""
 
+import io
 import time
 
 import torch
+from bad_utterances import BadUtterances, name_of
 from tqdm import tqdm
+from whole_files import write_atomically
 
 from speechbrain_llsa.evaluation.error_rates import ErrorRates
 from speechbrain_llsa.geometry import SAMPLE_RATE
@@ -40,10 +43,12 @@ def stream_waveform(
         The text.
     """
     session = asr.session(hop=hop, look_ahead=look_ahead)
-    for samples in waveform.split(max(1, round(push_seconds * sample_rate))):
+    said = [
         session.push(samples, sample_rate)
-    session.finish()
-    return session.text
+        for samples in waveform.split(max(1, round(push_seconds * sample_rate)))
+    ]
+    said.append(session.finish())
+    return "".join(transcript.committed for transcript in said)
 
 
 def compare_offline_and_streamed(
@@ -52,6 +57,7 @@ def compare_offline_and_streamed(
     push_seconds,
     errors_file=None,
     name=None,
+    bad_utterances=None,
     hop=None,
     look_ahead=None,
 ):
@@ -62,13 +68,17 @@ def compare_offline_and_streamed(
     asr : speechbrain_llsa.inference.asr.StreamingASR
         The model.
     dataset : speechbrain.dataio.dataset.DynamicItemDataset
-        Utterances with ``id``, ``sig`` at the rate of the model, and ``wrd``.
+        Utterances with ``id``, ``wav``, ``wrd``, ``sig`` at the rate of the
+        model, and ``fault``: why it cannot be used, else "".
     push_seconds : float
         How much a session is pushed at once.
     errors_file : str or pathlib.Path, optional
         Where the alignments go, of the streamed texts where there are any.
     name : str, optional
         For the progress bar.
+    bad_utterances : bad_utterances.BadUtterances, optional
+        What to do with utterances that cannot be used; by default they are
+        left out.
     hop : int, optional
         As for ``StreamingASR.session``, of both.
     look_ahead : int, optional
@@ -77,7 +87,8 @@ def compare_offline_and_streamed(
     Returns
     -------
     dict
-        ``utterances``; ``offline`` and ``streamed``, each with ``wer`` and
+        ``utterances``; ``left_out``, utterances that could not be used;
+        ``offline`` and ``streamed``, each with ``wer`` and
         ``cer`` in percent and ``real_time_factor``, the latter ``None`` for an
         attention that cannot stream; ``different_texts``, utterances whose
         two texts differ.
@@ -92,8 +103,13 @@ def compare_offline_and_streamed(
         )
     rates = {mode: ErrorRates() for mode in modes}
     spent = dict.fromkeys(modes, 0.0)
-    audio_seconds, different = 0.0, 0
+    bad_utterances = bad_utterances or BadUtterances()
+    audio_seconds, different, left_out = 0.0, 0, 0
     for item in tqdm(dataset, desc=name, dynamic_ncols=True, disable=None):
+        if item["fault"]:
+            name_of_item = name_of(item["id"], item["wav"])
+            left_out += bad_utterances.report({name_of_item: item["fault"]})
+            continue
         audio_seconds += len(item["sig"]) / SAMPLE_RATE
         texts = set()
         for mode, transcribe in modes.items():
@@ -103,7 +119,11 @@ def compare_offline_and_streamed(
             rates[mode].append(item["id"], text, item["wrd"])
             texts.add(text)
         different += len(texts) > 1
-    results = {"utterances": len(dataset), "audio_seconds": audio_seconds}
+    results = {
+        "utterances": len(dataset) - left_out,
+        "left_out": left_out,
+        "audio_seconds": audio_seconds,
+    }
     for mode in ("offline", "streamed"):
         results[mode] = None
         if mode in modes:
@@ -115,8 +135,9 @@ def compare_offline_and_streamed(
             }
     results["different_texts"] = different
     if errors_file is not None:
-        with open(errors_file, "w", encoding="utf-8") as stream:
-            rates[list(modes)[-1]].words.write_stats(stream)
+        stream = io.StringIO()
+        rates[list(modes)[-1]].words.write_stats(stream)
+        write_atomically(errors_file, stream.getvalue())
     return results
 
 

@@ -14,15 +14,18 @@ and an alignment for each split), and ``streaming/``: the model to stream with.
 """
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
 import speechbrain as sb
 import torch
+from bad_utterances import BadUtterances
 from error_rates import compare_offline_and_streamed, format_error_rates
+from ranks import on_main
 from recipe import begin_recipe, exit_on_bad_input, train
 from speechbrain.nnet.losses import ctc_loss
-from speechbrain.utils.distributed import if_main_process, run_on_main
+from speechbrain.utils.distributed import if_main_process
 from speechbrain.utils.logger import get_logger
 from speechbrain.utils.metric_stats import ErrorRateStats
 from training import StreamingBrain
@@ -32,8 +35,11 @@ from training_data import (
     shortest_duration,
 )
 from units import encode, make_tokenizer
+from whole_files import naming, write_atomically
+from word_events import estimate_offsets, find_words
 
 from speechbrain_llsa.inference.asr import StreamingASR
+from speechbrain_llsa.inference.endpointer import Endpointer
 from speechbrain_llsa.inference.folder import write_streaming_folder
 from speechbrain_llsa.inference.reason import reason
 from speechbrain_llsa.inference.weights import load_weights
@@ -78,7 +84,7 @@ class FinetuneBrain(StreamingBrain):
 
         Arguments
         ---------
-        batch : speechbrain.dataio.batch.PaddedBatch
+        batch : bad_utterances.UtteranceBatch
             With the waveforms ``sig``.
         stage : speechbrain.Stage
             What the batch is for.
@@ -108,7 +114,7 @@ class FinetuneBrain(StreamingBrain):
         ---------
         outputs : tuple of torch.Tensor
             What ``compute_forward`` gave.
-        batch : speechbrain.dataio.batch.PaddedBatch
+        batch : bad_utterances.UtteranceBatch
             With ``tokens``, ``wrd`` and ``id``.
         stage : speechbrain.Stage
             What the batch is for.
@@ -117,18 +123,23 @@ class FinetuneBrain(StreamingBrain):
         -------
         torch.Tensor
             CTC loss of an utterance divided by its units, mean over the
-            batch, in nats, ().
+            utterances of the batch that can be aligned, in nats, (). In
+            training on several ranks: this rank's share of the joined batch.
         """
         log_probs, lengths = outputs
         tokens, token_lengths = batch.tokens
-        loss = ctc_loss(
+        losses = ctc_loss(
             log_probs,
             tokens,
             lengths / log_probs.shape[1],
             token_lengths,
             blank_index=0,
+            reduction="batch",
         )
-        self.measure(stage, weight=len(batch.id), loss=loss)
+        counted = self.find_alignable(batch, lengths)
+        count = int(counted.sum())
+        loss = (losses * counted).sum() / max(count, 1)
+        self.measure(stage, weight=count, loss=loss)
         if stage == sb.Stage.VALID:
             rows = ctc_greedy_decode_streaming(
                 log_probs, CTCGreedyState(), lengths
@@ -142,7 +153,44 @@ class FinetuneBrain(StreamingBrain):
             self.character_errors.append(
                 batch.id, list(map(list, texts)), list(map(list, batch.wrd))
             )
-        return loss
+        return self.joined_share(stage, count) * loss
+
+    def find_alignable(self, batch, lengths):
+        """Finds the utterances with as many frames as CTC needs, and leaves
+        out the others.
+
+        Arguments
+        ---------
+        batch : bad_utterances.UtteranceBatch
+            With ``tokens``.
+        lengths : torch.Tensor
+            Frames of each row, (batch,).
+
+        Returns
+        -------
+        torch.Tensor
+            True for the rows that count, (batch,).
+        """
+        tokens, token_lengths = batch.tokens
+        unit_counts = (token_lengths * tokens.shape[1]).round().int().tolist()
+        faults = [
+            alignment_fault(row[:count], frames)
+            for row, count, frames in zip(
+                tokens.cpu(), unit_counts, lengths.tolist(), strict=True
+            )
+        ]
+        # a batch that is empty has no names
+        self.leave_out(
+            {
+                name: fault
+                for name, fault in zip(batch.names, faults, strict=False)
+                if fault is not None
+            }
+        )
+        return torch.tensor(
+            [fault is None and not batch.is_empty for fault in faults],
+            device=self.device,
+        )
 
     def on_stage_start(self, stage, epoch=None):
         """Begins the error rates of a validation.
@@ -202,26 +250,17 @@ def prepare_datasets(hparams, tokenizer_folder):
         The tokenizer.
     """
     folder = Path(hparams["manifest_folder"])
+    bad_utterances = BadUtterances(hparams["on_bad_utterance"])
 
     def load(splits):
         dataset = load_manifests(
             [folder / f"{split}.csv" for split in splits],
             hparams["sample_rate"],
         )
-        spoken = dataset.filtered_sorted(
-            key_test={"wrd": lambda transcript: bool(transcript.strip())}
+        return bad_utterances.keep_good(
+            dataset,
+            lambda item: None if item["wrd"].strip() else "has no transcript",
         )
-        if len(spoken) < len(dataset):
-            logger.warning(
-                f"Left out {len(dataset) - len(spoken)} of {len(dataset)} "
-                f"utterances of {', '.join(splits)}: no transcript"
-            )
-        if not len(spoken):
-            raise ValueError(
-                f"splits: got {', '.join(splits)} without any transcript, "
-                "allowed are splits with at least one"
-            )
-        return spoken
 
     evaluated = [*hparams["valid_splits"], *hparams["test_splits"]]
     datasets = {split: load([split]) for split in evaluated}
@@ -244,14 +283,16 @@ def prepare_datasets(hparams, tokenizer_folder):
         ),
         hparams["avoid_if_longer_than"],
     )
-    datasets["train"] = _keep_alignable(train, tokenizer, hparams)
+    datasets["train"] = bad_utterances.keep_good(
+        train, lambda item: _fault_of_duration(item, tokenizer, hparams)
+    )
     for dataset in datasets.values():
         dataset.add_dynamic_item(
             lambda transcript: encode(tokenizer, transcript),
             takes="wrd",
             provides="tokens",
         )
-        dataset.set_output_keys(["id", "sig", "wrd", "tokens"])
+        dataset.set_output_keys(["id", "wav", "sig", "fault", "wrd", "tokens"])
     return datasets, tokenizer
 
 
@@ -264,33 +305,43 @@ def run_on_all(function, *arguments):
         nonlocal result
         result = function(*arguments)
 
-    run_on_main(call)
+    on_main(call)
     return function(*arguments) if result is None else result
 
 
-def _keep_alignable(dataset, tokenizer, hparams):
-    """Leaves out utterances with fewer frames than CTC needs for their units:
-    one for each unit, and a blank between equal ones."""
-    extractor, sample_rate = hparams["extractor"], hparams["sample_rate"]
+def alignment_fault(units, frames):
+    """Says whether CTC can align units: it needs a frame for each, and one for
+    a blank between equal ones.
 
-    def is_alignable(item):
-        units = encode(tokenizer, item["wrd"])
-        needed = len(units) + int((units[1:] == units[:-1]).sum())
-        samples = torch.tensor(round(item["duration"] * sample_rate))
-        return int(extractor.get_output_lengths(samples)) >= needed
+    Arguments
+    ---------
+    units : torch.Tensor
+        Without blanks, int64 (units,).
+    frames : int
+        Encoder frames of the utterance.
 
-    kept = {
-        identity: item
-        for identity, item in dataset.data.items()
-        if identity in set(dataset.data_ids) and is_alignable(item)
-    }
-    if len(kept) < len(dataset):
-        logger.warning(
-            f"Left out {len(dataset) - len(kept)} of {len(dataset)} "
-            "utterances: too short for their transcripts"
-        )
-    dataset.data_ids = list(kept)
-    return dataset
+    Returns
+    -------
+    str or None
+        What is wrong, ``None`` if nothing is.
+
+    Example
+    -------
+    >>> alignment_fault(torch.tensor([3, 3, 1]), 3)
+    'has 3 frames for a transcript that needs 4'
+    """
+    needed = len(units) + int((units[1:] == units[:-1]).sum())
+    if frames >= needed:
+        return None
+    return f"has {int(frames)} frames for a transcript that needs {needed}"
+
+
+def _fault_of_duration(item, tokenizer, hparams):
+    """Whether an utterance can be aligned even when it is played fastest."""
+    speed = max([100, *hparams["speeds"]]) / 100
+    samples = round(item["duration"] / speed * hparams["sample_rate"])
+    frames = hparams["extractor"].get_output_lengths(torch.tensor(samples))
+    return alignment_fault(encode(tokenizer, item["wrd"]), int(frames))
 
 
 def load_pretrained(hparams):
@@ -333,6 +384,64 @@ def load_pretrained(hparams):
     logger.info(f"Loaded the pre-trained weights of {folder}")
 
 
+def read_endpointer(hparams):
+    """Where segments close, as the YAML file says.
+
+    Arguments
+    ---------
+    hparams : dict
+        With ``endpoints``, and ``endpoint_rules``: a dict of conditions for
+        each rule, or ``None``.
+
+    Returns
+    -------
+    Endpointer or None
+
+    Raises
+    ------
+    TypeError
+        If a condition or rule is of another type.
+    ValueError
+        If one is unknown or out of range.
+    """
+    endpointer = Endpointer(**hparams["endpoint_rules"])
+    return endpointer if hparams["endpoints"] else None
+
+
+def find_word_offsets(asr, dataset):
+    """Finds where the model's words begin and end, relative to the frames of
+    their labels, if it is known when the words of the validation are spoken.
+
+    Arguments
+    ---------
+    asr : speechbrain_llsa.inference.asr.StreamingASR
+        The model, without word offsets.
+    dataset : speechbrain.dataio.dataset.DynamicItemDataset
+        Utterances; those with a CTM file of their chapter count.
+
+    Returns
+    -------
+    WordOffsets or None
+    """
+    own, asr.endpointer = asr.endpointer, None
+    spoken = {
+        identity: find_words(dataset.data[identity]["wav"])
+        for identity in dataset.data_ids
+    }
+    utterances = [
+        (asr.transcript_offline(dataset.data[identity]["wav"]).words, words)
+        for identity, words in spoken.items()
+        if words is not None
+    ]
+    asr.endpointer = own
+    offsets = estimate_offsets(utterances)
+    if offsets is None:
+        logger.info("No word offsets: too few words whose times are known")
+    else:
+        logger.info(f"Word offsets of the validation: {offsets}")
+    return offsets
+
+
 def evaluate(hparams, tokenizer, datasets):
     """Writes the model to stream with, and measures it, as it was written,
     offline and streamed.
@@ -347,10 +456,19 @@ def evaluate(hparams, tokenizer, datasets):
         By name, with the splits to measure on.
     """
     output_folder = Path(hparams["output_folder"])
-    folder = write_streaming_folder(
-        output_folder / "streaming", hparams["model"], tokenizer
-    )
+    for unfinished in output_folder.glob(".streaming-*"):
+        shutil.rmtree(unfinished)
+    folder = output_folder / "streaming"
+    parts = hparams["model"], tokenizer, read_endpointer(hparams)
+    # torch.save tells of a full disk by a RuntimeError
+    with naming(folder, RuntimeError):
+        write_streaming_folder(folder, *parts)
     asr = StreamingASR.from_hparams(folder, trust=True)
+    offsets = find_word_offsets(asr, datasets["valid"])
+    if offsets is not None:
+        with naming(folder, RuntimeError):
+            write_streaming_folder(folder, *parts, offsets)
+        asr = StreamingASR.from_hparams(folder, trust=True)
     splits = [*hparams["valid_splits"], *hparams["test_splits"]]
     error_rates = {
         split: compare_offline_and_streamed(
@@ -359,11 +477,13 @@ def evaluate(hparams, tokenizer, datasets):
             hparams["push_seconds"],
             output_folder / f"errors_{split}.txt",
             name=split,
+            bad_utterances=BadUtterances(hparams["on_bad_utterance"]),
         )
         for split in splits
     }
-    (output_folder / "error_rates.json").write_text(
-        json.dumps(error_rates, indent=2) + "\n", encoding="utf-8"
+    write_atomically(
+        output_folder / "error_rates.json",
+        json.dumps(error_rates, indent=2) + "\n",
     )
     print(asr.model.latency_report())
     print(format_error_rates(error_rates))
@@ -388,6 +508,7 @@ def prepare(arguments):
     hparams, run_options = begin_recipe(
         arguments, ["train_splits", "valid_splits", "test_splits"]
     )
+    read_endpointer(hparams)
     datasets, tokenizer = prepare_datasets(hparams, hparams["save_folder"])
     load_pretrained(hparams)
     brain = FinetuneBrain(

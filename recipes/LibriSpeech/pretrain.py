@@ -16,10 +16,12 @@ import sys
 from pathlib import Path
 
 import speechbrain as sb
+import torch
+from checkpoints import export_parameters
+from ranks import on_main
 from recipe import begin_recipe, exit_on_bad_input, train
-from speechbrain.utils.distributed import run_on_main
 from torch.nn.parallel import DistributedDataParallel
-from training import StreamingBrain, export_parameters
+from training import StreamingBrain
 from training_data import (
     keep_durations,
     load_manifests,
@@ -57,7 +59,7 @@ class PretrainBrain(StreamingBrain):
 
         Arguments
         ---------
-        batch : speechbrain.dataio.batch.PaddedBatch
+        batch : bad_utterances.UtteranceBatch
             With the waveforms ``sig``.
         stage : speechbrain.Stage
             What the batch is for.
@@ -78,6 +80,8 @@ class PretrainBrain(StreamingBrain):
         )
         frames = latents.shape[1]
         mask = self.hparams.masker(frame_counts, frames)
+        if batch.is_empty:
+            mask = torch.zeros_like(mask)
         encoded = self.modules.latent_encoder(
             latents,
             padding_mask=padding_mask(frame_counts, frames),
@@ -102,7 +106,7 @@ class PretrainBrain(StreamingBrain):
         ---------
         outputs : dict
             What ``compute_forward`` gave.
-        batch : speechbrain.dataio.batch.PaddedBatch
+        batch : bad_utterances.UtteranceBatch
             The batch.
         stage : speechbrain.Stage
             What the batch is for.
@@ -111,7 +115,8 @@ class PretrainBrain(StreamingBrain):
         -------
         torch.Tensor
             Contrastive loss of a predicted frame, in nats, plus the weighted
-            diversity loss, ().
+            diversity loss, (). In training on several ranks the former is
+            this rank's share of the joined batch.
         """
         counts = outputs["counts"]
         result = self.hparams.loss(
@@ -128,6 +133,7 @@ class PretrainBrain(StreamingBrain):
         )
         self.measure(
             stage,
+            weight=float(not batch.is_empty),
             diversity_loss=outputs["diversity_loss"],
             code_perplexity=outputs["code_perplex"],
             probability_perplexity=outputs["prob_perplex"],
@@ -136,7 +142,8 @@ class PretrainBrain(StreamingBrain):
         if stage == sb.Stage.TRAIN:
             self.measure(stage, temperature=outputs["temp"])
         weight = self.hparams.diversity_loss_weight
-        return result.mean_loss + weight * outputs["diversity_loss"]
+        share = self.joined_share(stage, result.predicted)
+        return share * result.mean_loss + weight * outputs["diversity_loss"]
 
     def on_stage_end(self, stage, stage_loss, epoch=None):
         """Logs and saves after the validation.
@@ -241,14 +248,12 @@ def run(brain, datasets):
     """
     hparams = vars(brain.hparams)
     train(brain, hparams, *datasets)
-    run_on_main(
+    on_main(
         export_parameters,
-        kwargs={
-            "checkpointer": hparams["checkpointer"],
-            "names": ["latent_extractor", "latent_encoder"],
-            "folder": Path(hparams["output_folder"], "pretrained"),
-            "max_key": "accuracy",
-        },
+        checkpointer=hparams["checkpointer"],
+        names=["latent_extractor", "latent_encoder"],
+        folder=Path(hparams["output_folder"], "pretrained"),
+        max_key="accuracy",
     )
     return brain
 

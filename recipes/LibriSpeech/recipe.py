@@ -1,13 +1,17 @@
 """How a recipe begins and trains: the same in all of them."""
 
+import logging
 import sys
+from contextlib import suppress
 
 import speechbrain as sb
 from librispeech_prepare import prepare_librispeech
+from ranks import on_main
 from ruamel.yaml import YAMLError
-from speechbrain.utils.distributed import ddp_init_group, run_on_main
+from speechbrain.utils.distributed import ddp_init_group
 from training_arguments import load_hparams, parse_arguments
 from training_data import train_loader_options, valid_loader_options
+from whole_files import naming
 
 from speechbrain_llsa.inference.reason import reason
 
@@ -66,21 +70,45 @@ def begin_recipe(arguments, split_entries):
     hparams_file, run_options, overrides = parse_arguments(arguments)
     ddp_init_group(run_options)
     hparams = load_hparams(hparams_file, overrides)
-    sb.create_experiment_directory(
-        experiment_directory=hparams["output_folder"],
-        hyperparams_to_save=hparams_file,
-        overrides=overrides,
-    )
     splits = [split for entry in split_entries for split in hparams[entry]]
-    run_on_main(
-        prepare_librispeech,
-        kwargs={
-            "data_folder": hparams["data_folder"],
-            "save_folder": hparams["manifest_folder"],
-            "splits": list(dict.fromkeys(splits)),
-        },
-    )
+
+    def write():
+        sb.create_experiment_directory(
+            experiment_directory=hparams["output_folder"],
+            hyperparams_to_save=hparams_file,
+            overrides=overrides,
+        )
+        _name_lost_lines()
+        prepare_librispeech(
+            data_folder=hparams["data_folder"],
+            save_folder=hparams["manifest_folder"],
+            splits=list(dict.fromkeys(splits)),
+            on_bad_file=hparams["on_bad_utterance"],
+        )
+
+    on_main(write)
     return hparams, run_options
+
+
+def _name_lost_lines():
+    """Lets a line that does not fit into a log file raise ``WriteError``;
+    Python's ``logging`` would print it, and every other that is lost."""
+    root = logging.getLogger()
+
+    def raising(handler):
+        def raise_named(record):
+            root.removeHandler(handler)
+            # what did not fit is written once more
+            with suppress(OSError):
+                handler.close()
+            with naming(handler.baseFilename):
+                raise sys.exc_info()[1]
+
+        return raise_named
+
+    for handler in root.handlers:
+        if isinstance(handler, logging.FileHandler):
+            handler.handleError = raising(handler)
 
 
 def train(brain, hparams, train_data, valid_data):

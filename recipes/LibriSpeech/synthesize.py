@@ -6,8 +6,10 @@
         --split test:voices=4:utterances=100
 
 writes OUT/SPLIT/SPEAKER/CHAPTER/ with 16 kHz mono FLAC files and
-SPEAKER-CHAPTER.trans.txt, and OUT/SPEAKERS.TXT. The same arguments give the
-same files, whatever the number of workers. The voices of the splits differ
+SPEAKER-CHAPTER.trans.txt, and OUT/SPEAKERS.TXT. SPEAKER-CHAPTER.ctm says when
+each word is spoken, as espeak-ng reports it, in NIST's format: utterance,
+channel, start and duration in seconds, word. The same arguments give the same
+files, whatever the number of workers. The voices of the splits differ
 in speaker and in voice variant, so that test voices are unheard in training;
 transcripts do not occur twice while there are others.
 
@@ -59,7 +61,6 @@ def synthesize_corpus(
     silence=(0.1, 0.5),
     noise=None,
     tempo=1.0,
-    word_times=False,
     progress=True,
 ):
     """Makes a corpus in LibriSpeech layout by speech synthesis.
@@ -100,9 +101,6 @@ def synthesize_corpus(
         colour added to every utterance. None adds none.
     tempo : float
         Factor of the speakers' usual speed, 0.6 to 2.
-    word_times : bool
-        Also write SPEAKER-CHAPTER.words.jsonl: per line an utterance's "ID"
-        and its "words", each with "word", "start" and "end" in seconds.
     progress : bool
         Whether to show a progress bar.
 
@@ -144,7 +142,6 @@ def synthesize_corpus(
         "silence": list(silence),
         "noise": None if noise is None else list(noise),
         "tempo": tempo,
-        "word_times": word_times,
     }
     _check(settings, workers)
     SpeechSynthesizer()
@@ -293,7 +290,6 @@ def _chapters_of(out, split, speakers, texts, settings):
                 silence=tuple(settings["silence"]),
                 noise=None if noise is None else tuple(noise),
                 tempo=settings["tempo"],
-                word_times=settings["word_times"],
             )
 
 
@@ -431,11 +427,6 @@ def _parser():
         type=float,
         default=1.0,
         help="factor of the speakers' usual speed (default: 1)",
-    )
-    parser.add_argument(
-        "--word_times",
-        action="store_true",
-        help="also write when each word is spoken (*.words.jsonl)",
     )
     return parser
 

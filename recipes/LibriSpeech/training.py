@@ -13,12 +13,15 @@ open, and nothing about how a recipe is written:
 - each batch takes one of the geometries that the encoder is trained for, by
   seed and step alone;
 - a checkpoint cut short by a crash is passed over;
+- bad utterances are left out and counted, or an error;
+- with several ranks, gradients are those of one process on the joined batch,
+  and an error of one is raised by all;
 - values are averaged over ranks, logged by one, and drawn.
 """
 
 import json
+import math
 import random
-import shutil
 import time
 from collections import Counter
 from pathlib import Path
@@ -26,30 +29,30 @@ from pathlib import Path
 import numpy as np
 import speechbrain as sb
 import torch
+from bad_utterances import BadUtteranceError, BadUtterances
+from checkpoints import is_complete, set_incomplete_aside, write_checkpoint
 from curves import CurveLog, draw_curves
+from ranks import join_faults, on_main
 from speechbrain.core import INTRA_EPOCH_CKPT_FLAG
 from speechbrain.utils.checkpoints import (
-    ckpt_recency,
     mark_as_loader,
     mark_as_saver,
     register_checkpoint_hooks,
 )
-from speechbrain.utils.distributed import (
-    get_rank,
-    if_main_process,
-    is_distributed_initialized,
-    run_on_main,
-)
+from speechbrain.utils.distributed import get_rank, is_distributed_initialized
 from speechbrain.utils.logger import get_logger
 from training_arguments import check_max_grad_norm, check_optimizer_step_limit
+from training_data import RankBatchSampler
+from whole_files import naming
+
+from speechbrain_llsa.lobes.ranks import rank_count, sum_over_ranks
 
 logger = get_logger(__name__)
 
-_COMPLETE = "COMPLETE"
-
 
 class Averages:
-    """Weighted averages of named values.
+    """Weighted averages of named values. Those that are not finite do not
+    count.
 
     Example
     -------
@@ -78,7 +81,10 @@ class Averages:
             weight = float(weight)
             if isinstance(value, torch.Tensor):
                 value = value.detach()
-            self.sums[name] = (total + float(value) * weight, weights + weight)
+            summand = float(value) * weight
+            if not math.isfinite(summand):
+                summand = weight = 0.0
+            self.sums[name] = (total + summand, weights + weight)
 
     def read(self):
         """The averages so far, over all ranks: every rank must call it.
@@ -88,18 +94,24 @@ class Averages:
         dict
             Averages by name; NaN for a value whose weights add up to 0.
         """
-        names = list(self.sums)
-        sums = torch.tensor(
-            [self.sums[name] for name in names], dtype=torch.float64
-        ).view(-1, 2)
-        if is_distributed_initialized():
-            device = (
-                "cuda" if torch.distributed.get_backend() == "nccl" else "cpu"
-            )
-            sums = sums.to(device)
-            torch.distributed.all_reduce(sums)
+        sums = sum_over_ranks(self._tensor())
         averages = (sums[:, 0] / sums[:, 1]).tolist()
-        return dict(zip(names, averages, strict=True))
+        return dict(zip(self.sums, averages, strict=True))
+
+    def rank_share(self):
+        """The sums of all ranks divided by their number, by name: what each
+        rank goes on with after resuming. Every rank must call it.
+
+        Returns
+        -------
+        dict
+        """
+        sums = (sum_over_ranks(self._tensor()) / rank_count()).tolist()
+        return dict(zip(self.sums, sums, strict=True))
+
+    def _tensor(self):
+        sums = list(self.sums.values())
+        return torch.tensor(sums, dtype=torch.float64).view(-1, 2)
 
 
 def seed_step(*numbers):
@@ -139,7 +151,8 @@ class StreamingBrain(sb.Brain):
     optimiser and the number of the step to come, from 1 on, before that step;
     ``max_grad_norm`` (0 or less: no clipping); ``optimizer_step_limit``;
     ``encoder`` (optional), which says for :meth:`geometry` what there is to
-    choose from; and the host's other run options.
+    choose from; ``on_bad_utterance`` (optional), "skip" or "error"; and the
+    host's other run options.
 
     Arguments are those of ``speechbrain.Brain``. Pass ``run_opts`` as
     ``training_arguments.parse_arguments`` gives them.
@@ -159,7 +172,12 @@ class StreamingBrain(sb.Brain):
         self.seed = int(self.hparams.seed)
         self.epoch = 0
         self.gradient_norm = 0.0
-        self.nonfinite_count = 0
+        self.bad_utterances = BadUtterances(
+            getattr(self.hparams, "on_bad_utterance", "skip")
+        )
+        self.skips = _no_skips()
+        self.batch_names = []
+        self.shared_sums = {}
         self.step_averages = Averages()
         self.stage_averages = {stage: Averages() for stage in sb.Stage}
         self.geometry_counts = Counter()
@@ -177,7 +195,7 @@ class StreamingBrain(sb.Brain):
             As for ``speechbrain.Brain.fit``.
         """
         super().fit(self._epochs_left(epoch_counter), *args, **kwargs)
-        self._draw_curves(every_seconds=0)
+        on_main(self._draw_curves, every_seconds=0)
 
     def _epochs_left(self, epoch_counter):
         iterator = iter(epoch_counter)
@@ -213,6 +231,12 @@ class StreamingBrain(sb.Brain):
                 self.train_sampler = loader.batch_sampler
         return loader
 
+    def _train_loader_specifics(self, dataset, loader_kwargs):
+        if not self.distributed_launch:
+            return super()._train_loader_specifics(dataset, loader_kwargs)
+        self.train_sampler = RankBatchSampler(loader_kwargs["batch_sampler"])
+        return {**loader_kwargs, "batch_sampler": self.train_sampler}
+
     def geometry(self, stage):
         """The geometry of a batch. In training it is one of those that the
         encoder is trained for: drawn by seed and step, the same on all ranks,
@@ -246,10 +270,9 @@ class StreamingBrain(sb.Brain):
         self._compile()
         self._wrap_distributed()
         self.init_optimizers()
-        if self.checkpointer is not None:
-            self.checkpointer.recover_if_possible(ckpt_predicate=is_complete)
-        if if_main_process():
-            self.curve_log.rewind(self.optimizer_step)
+        checkpoint = self._recover_complete()
+        within_epoch = checkpoint is not None and self.step > 0
+        on_main(self.curve_log.rewind, self.optimizer_step, within_epoch)
         if self._several_geometries():
             encoder = self.hparams.encoder
             choices = map(_name, encoder.geometries.all(encoder.attention))
@@ -257,6 +280,14 @@ class StreamingBrain(sb.Brain):
                 f"Each batch is trained with one of: {'; '.join(choices)}. "
                 f"Validation is with {_name(encoder.geometry)}"
             )
+
+    def _recover_complete(self, **best):
+        if self.checkpointer is None:
+            return None
+        on_main(set_incomplete_aside, self.checkpointer)
+        return self.checkpointer.recover_if_possible(
+            ckpt_predicate=is_complete, **best
+        )
 
     def on_evaluate_start(self, max_key=None, min_key=None):
         """Loads the best complete checkpoint.
@@ -268,10 +299,7 @@ class StreamingBrain(sb.Brain):
         min_key : str or None
             The value whose least is best.
         """
-        if self.checkpointer is not None:
-            self.checkpointer.recover_if_possible(
-                max_key=max_key, min_key=min_key, ckpt_predicate=is_complete
-            )
+        self._recover_complete(max_key=max_key, min_key=min_key)
 
     def on_stage_start(self, stage, epoch=None):
         """Starts the averages of a stage, and seeds the loader of training.
@@ -287,6 +315,8 @@ class StreamingBrain(sb.Brain):
         resumed = stage == sb.Stage.TRAIN and self.step > 0
         if not resumed:
             self.stage_averages[stage] = Averages()
+            if stage == sb.Stage.TRAIN:
+                self.skips = _no_skips()
         if stage == sb.Stage.TRAIN and self.train_generator is not None:
             sequence = np.random.SeedSequence([self.seed, self.epoch])
             self.train_generator.manual_seed(int(sequence.generate_state(1)[0]))
@@ -302,11 +332,87 @@ class StreamingBrain(sb.Brain):
             Whether the optimiser steps after it.
         """
         seed_step(self.seed, get_rank() or 0, self.epoch, self.step)
+        self.batch_names = getattr(batch, "names", [])
         scheduler = getattr(self.hparams, "lr_scheduler", None)
         if scheduler is not None:
             scheduler(self.optimizer, self.optimizer_step + 1)
         if self._several_geometries():
             self.geometry_counts[_name(self.geometry(sb.Stage.TRAIN))] += 1
+
+    def fit_batch(self, batch):
+        """Trains with the good utterances of a batch.
+
+        Arguments
+        ---------
+        batch : object
+            The batch. A ``bad_utterances.UtteranceBatch`` says which of its
+            utterances are left out.
+
+        Returns
+        -------
+        torch.Tensor
+            The loss, NaN where no rank has a good utterance.
+        """
+        self.leave_out(getattr(batch, "faults", {}))
+        if self._has_work(batch):
+            return super().fit_batch(batch)
+        should_step = self.step % self.grad_accumulation_factor == 0
+        self.on_fit_batch_start(batch, should_step)
+        if should_step:
+            self.optimizers_step()
+        loss = torch.tensor(float("nan"))
+        self.on_fit_batch_end(batch, None, loss, should_step)
+        return loss
+
+    def _has_work(self, batch):
+        """Whether the model has to run: the ranks must agree, and the last
+        batch of several whose gradients add up is where ranks meet."""
+        good = getattr(batch, "good_count", 1)
+        if not is_distributed_initialized():
+            return good > 0
+        good = int(sum_over_ranks(torch.tensor(float(good))))
+        return good > 0 or self.grad_accumulation_factor > 1
+
+    def leave_out(self, faults):
+        """Counts bad utterances of an epoch, and names each once, or raises.
+        Every rank must call it.
+
+        Arguments
+        ---------
+        faults : dict of str to str
+            What is wrong, by the name of the utterance, as this rank has found
+            it.
+
+        Raises
+        ------
+        BadUtteranceError
+            If there is any on any rank, and they are not to be skipped.
+        """
+        self.skips["utterances"] += self.bad_utterances.report(
+            join_faults(faults)
+        )
+
+    def joined_share(self, stage, weight):
+        """What to multiply the mean loss of this rank by, so that gradients,
+        which are averaged over ranks, are those of the mean over the joined
+        batch. Every rank must call it.
+
+        Arguments
+        ---------
+        stage : speechbrain.Stage
+            What the batch is for.
+        weight : float or torch.Tensor
+            Utterances or frames that this rank's loss is the mean of.
+
+        Returns
+        -------
+        float
+            1 where there is one rank, and outside of training.
+        """
+        if stage != sb.Stage.TRAIN or not is_distributed_initialized():
+            return 1.0
+        total = float(sum_over_ranks(torch.tensor(float(weight))))
+        return rank_count() * float(weight) / max(total, 1.0)
 
     @torch.no_grad()
     def evaluate_batch(self, batch, stage):
@@ -324,6 +430,9 @@ class StreamingBrain(sb.Brain):
         torch.Tensor
             The loss.
         """
+        self.leave_out(getattr(batch, "faults", {}))
+        if getattr(batch, "is_empty", False):
+            return torch.tensor(float("nan"))
         seed_step(self.seed, self.step)
         return super().evaluate_batch(batch, stage)
 
@@ -341,11 +450,19 @@ class StreamingBrain(sb.Brain):
         if self.optimizers_dict is None:
             return
         optimizers = self.freeze_optimizers(self.optimizers_dict).values()
-        parameters = []
+        parameters = [
+            parameter
+            for optimizer in optimizers
+            for group in optimizer.param_groups
+            for parameter in group["params"]
+        ]
+        if all(parameter.grad is None for parameter in parameters):
+            self.gradient_norm = 0.0
+            self.skips["steps"] += 1
+            self.optimizer_step += 1
+            return
         for optimizer in optimizers:
             self.scaler.unscale_(optimizer)
-            for group in optimizer.param_groups:
-                parameters += group["params"]
         norm = torch.nn.utils.clip_grad_norm_(
             parameters, self.max_grad_norm or float("inf")
         )
@@ -361,14 +478,15 @@ class StreamingBrain(sb.Brain):
         self.optimizer_step += 1
 
     def _count_nonfinite(self):
-        self.nonfinite_count += 1
+        self.skips["steps"] += 1
+        self.skips["nonfinite_steps"] += 1
         logger.warning(
             f"Gradients of step {self.optimizer_step + 1} are not finite; "
             "the step is left out"
         )
-        if self.nonfinite_count > self.nonfinite_patience:
+        if self.skips["nonfinite_steps"] > self.nonfinite_patience:
             raise ValueError(
-                f"gradients: got {self.nonfinite_count} steps that are not "
+                f"gradients: got {self.skips['nonfinite_steps']} steps not "
                 f"finite in epoch {self.epoch}, allowed are "
                 f"{self.nonfinite_patience} (nonfinite_patience)"
             )
@@ -415,24 +533,28 @@ class StreamingBrain(sb.Brain):
     def _log_step(self):
         values = self.step_averages.read()
         self.step_averages = Averages()
+        on_main(self._write_step, values)
+
+    def _write_step(self, values):
         counts = {}
         if self.geometry_counts:
             counts = {"geometry_counts": dict(self.geometry_counts)}
-        if if_main_process():
-            self.curve_log.append(
-                "train",
-                self.optimizer_step,
-                epoch=self.epoch,
-                **values,
-                **counts,
-            )
-        steps_logger = getattr(self.hparams, "train_steps_logger", None)
-        if steps_logger is not None:
-            steps_logger.log_stats(
-                {"epoch": self.epoch, "step": self.optimizer_step},
-                train_stats=values,
-                verbose=False,
-            )
+        self.curve_log.append(
+            "train", self.optimizer_step, epoch=self.epoch, **values, **counts
+        )
+        self._write_stats(
+            "train_steps_logger",
+            {"epoch": self.epoch, "step": self.optimizer_step},
+            train_stats=values,
+            verbose=False,
+        )
+
+    def _write_stats(self, logger_name, *args, **kwargs):
+        """Calls a logger of the host, if the recipe has it."""
+        stats_logger = getattr(self.hparams, logger_name, None)
+        if stats_logger is not None:
+            with naming(getattr(stats_logger, "save_file", logger_name)):
+                stats_logger.log_stats(*args, **kwargs)
 
     def end_epoch(self, num_to_keep=1, max_keys=(), min_keys=()):
         """Logs an epoch, draws the curves and saves a checkpoint.
@@ -455,27 +577,7 @@ class StreamingBrain(sb.Brain):
         """
         train = self.stage_averages[sb.Stage.TRAIN].read()
         valid = self.stage_averages[sb.Stage.VALID].read()
-        if if_main_process():
-            self.curve_log.append(
-                "valid", self.optimizer_step, epoch=self.epoch, **valid
-            )
-        self._draw_curves()
-        stage_logger = getattr(self.hparams, "train_stage_logger", None)
-        if stage_logger is not None:
-            rate = self.optimizer.param_groups[0]["lr"]
-            stage_logger.log_stats(
-                {
-                    "epoch": self.epoch,
-                    "step": self.optimizer_step,
-                    "learning_rate": rate,
-                    **{
-                        f"batches with {name}": count
-                        for name, count in self.geometry_counts.items()
-                    },
-                },
-                train_stats=train,
-                valid_stats=valid,
-            )
+        on_main(self._write_epoch, train, valid)
         if self.checkpointer is not None:
             self._save_checkpoint(
                 valid,
@@ -485,56 +587,88 @@ class StreamingBrain(sb.Brain):
             )
         return valid
 
+    def _write_epoch(self, train, valid):
+        if self.skips["utterances"] or self.skips["steps"]:
+            logger.warning(
+                f"Epoch {self.epoch} left out {self.skips['utterances']} bad "
+                f"utterances and {self.skips['steps']} optimiser steps"
+            )
+        self.curve_log.append(
+            "valid", self.optimizer_step, epoch=self.epoch, **valid
+        )
+        self._draw_curves()
+        self._write_stats(
+            "train_stage_logger",
+            {
+                "epoch": self.epoch,
+                "step": self.optimizer_step,
+                "learning_rate": self.optimizer.param_groups[0]["lr"],
+                **{
+                    f"batches with {name}": count
+                    for name, count in self.geometry_counts.items()
+                },
+            },
+            train_stats=train,
+            valid_stats=valid,
+        )
+
     def check_loss_isfinite(self, loss):
-        """Warns of a loss that is not finite; its step will be left out.
+        """Names the utterances of a loss that is not finite. Its step will be
+        left out. Every rank must call it.
 
         Arguments
         ---------
         loss : torch.Tensor
             The loss before ``backward``.
+
+        Raises
+        ------
+        BadUtteranceError
+            If bad utterances are not to be skipped.
         """
+        names = ", ".join(self.batch_names) or "unknown utterances"
+        found = join_faults(
+            {} if torch.isfinite(loss) else {names: "gives such a loss"}
+        )
+        if not found:
+            return
+        message = (
+            f"The loss of batch {self.step} is not finite: {', '.join(found)}"
+        )
+        if self.bad_utterances.on_bad_utterance == "error":
+            raise BadUtteranceError(f"on_bad_utterance: {message}")
+        logger.warning(message)
         if self.scaler.is_enabled():
-            super().check_loss_isfinite(loss)
-        elif not torch.isfinite(loss):
-            logger.warning(f"Loss of batch {self.step} is not finite")
+            super().check_loss_isfinite(torch.tensor(float("nan")))
 
     def _draw_curves(self, every_seconds=60):
         """Drawing takes seconds, and epochs may be short."""
         now = time.monotonic()
-        if if_main_process() and now - self.time_drawn >= every_seconds:
+        if now - self.time_drawn >= every_seconds:
             draw_curves(self.curve_log.read(), self.curve_picture)
             self.time_drawn = now
 
+    def _should_save_intra_epoch_ckpt(self, *args, **kwargs):
+        """Not while gradients add up, which no checkpoint keeps."""
+        should_save = super()._should_save_intra_epoch_ckpt(*args, **kwargs)
+        return should_save and self.step % self.grad_accumulation_factor == 0
+
     def _save_intra_epoch_ckpt(self):
-        self._draw_curves()
+        on_main(self._draw_curves)
         self._save_checkpoint(
             {INTRA_EPOCH_CKPT_FLAG: True},
             end_of_epoch=False,
-            ckpt_predicate=lambda ckpt: INTRA_EPOCH_CKPT_FLAG in ckpt.meta,
+            predicate=lambda ckpt: INTRA_EPOCH_CKPT_FLAG in ckpt.meta,
         )
 
-    def _save_checkpoint(
-        self, meta, end_of_epoch=True, ckpt_predicate=None, **keep
-    ):
-        checkpoint = self.checkpointer.save_checkpoint(
-            meta=meta, end_of_epoch=end_of_epoch
-        )
+    def _save_checkpoint(self, meta, end_of_epoch=True, **keep):
+        self.shared_sums = {
+            "step_sums": self.step_averages.rank_share(),
+            "train_sums": self.stage_averages[sb.Stage.TRAIN].rank_share(),
+        }
         # by one rank: each would list the folder at another moment, and those
-        # that find other checkpoints to delete wait for each other for ever
-        run_on_main(
-            self._complete_checkpoint, args=[checkpoint, ckpt_predicate, keep]
-        )
-
-    def _complete_checkpoint(self, checkpoint, ckpt_predicate, keep):
-        (checkpoint.path / _COMPLETE).touch()
-        self.checkpointer.delete_checkpoints(
-            **keep,
-            importance_keys=[ckpt_recency],
-            ckpt_predicate=lambda ckpt: (
-                is_complete(ckpt)
-                and (ckpt_predicate is None or ckpt_predicate(ckpt))
-            ),
-        )
+        # that find other checkpoints to delete wait for ever
+        on_main(write_checkpoint, self.checkpointer, meta, end_of_epoch, **keep)
 
     @mark_as_saver
     def _save_progress(self, path):
@@ -542,9 +676,9 @@ class StreamingBrain(sb.Brain):
             "step": self.step,
             "avg_train_loss": self.avg_train_loss,
             "optimizer_step": self.optimizer_step,
-            "step_sums": self.step_averages.sums,
-            "train_sums": self.stage_averages[sb.Stage.TRAIN].sums,
+            "skips": self.skips,
             "geometry_counts": self.geometry_counts,
+            **self.shared_sums,
         }
         Path(path).write_text(json.dumps(progress), encoding="utf-8")
 
@@ -559,68 +693,15 @@ class StreamingBrain(sb.Brain):
         if not end_of_epoch:
             train = self.stage_averages[sb.Stage.TRAIN]
             train.sums = progress["train_sums"]
+            self.skips = progress["skips"]
+
+
+def _no_skips():
+    """What an epoch has left out so far, on all ranks: utterances, optimiser
+    steps, and those of them with gradients that are not finite."""
+    return {"utterances": 0, "steps": 0, "nonfinite_steps": 0}
 
 
 def _name(geometry):
     """What a geometry is called in the logs."""
     return f"hop {geometry.hop} look_ahead {geometry.look_ahead}"
-
-
-def is_complete(checkpoint):
-    """Whether a checkpoint of ``StreamingBrain`` was saved to its end.
-
-    Arguments
-    ---------
-    checkpoint : speechbrain.utils.checkpoints.Checkpoint
-        The checkpoint.
-
-    Returns
-    -------
-    bool
-        False if saving was interrupted.
-    """
-    complete = (checkpoint.path / _COMPLETE).exists()
-    if not complete:
-        logger.warning(f"Passing over the unfinished {checkpoint.path}")
-    return complete
-
-
-def export_parameters(checkpointer, names, folder, max_key=None, min_key=None):
-    """Copies trained modules of the best checkpoint, for a Pretrainer.
-
-    Arguments
-    ---------
-    checkpointer : speechbrain.utils.checkpoints.Checkpointer
-        Holds the checkpoints.
-    names : list of str
-        Recoverables to copy; each becomes ``<name>.ckpt``.
-    folder : str or pathlib.Path
-        Where to.
-    max_key : str or None
-        The value whose greatest is best.
-    min_key : str or None
-        The value whose least is best. Without a key the newest counts.
-
-    Returns
-    -------
-    pathlib.Path
-        The checkpoint that was copied.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no complete checkpoint.
-    """
-    checkpoint = checkpointer.find_checkpoint(
-        max_key=max_key, min_key=min_key, ckpt_predicate=is_complete
-    )
-    if checkpoint is None:
-        raise FileNotFoundError(
-            f"checkpointer: got no complete checkpoint in "
-            f"{checkpointer.checkpoints_dir}, one is needed"
-        )
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    for name in names:
-        shutil.copyfile(checkpoint.paramfiles[name], folder / f"{name}.ckpt")
-    return checkpoint.path

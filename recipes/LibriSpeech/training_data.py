@@ -6,16 +6,24 @@ where ``training.StreamingBrain`` seeds them, so that a training that resumes
 goes on as if it had not stopped.
 """
 
+import itertools
+
 import torch
+from bad_utterances import UtteranceBatch
 from speechbrain.dataio import audio_io
-from speechbrain.dataio.batch import PaddedBatch
 from speechbrain.dataio.dataset import DynamicItemDataset
-from speechbrain.dataio.sampler import DynamicBatchSampler
+from speechbrain.dataio.sampler import (
+    DistributedSamplerWrapper,
+    DynamicBatchSampler,
+)
 from speechbrain.utils.logger import get_logger
 
 from speechbrain_llsa.geometry import SAMPLE_RATE
 
 logger = get_logger(__name__)
+
+_OFF_BY_SECONDS = 0.1
+"""A waveform may differ so much from the duration in its manifest."""
 
 
 def load_manifests(paths, sample_rate=SAMPLE_RATE):
@@ -32,8 +40,9 @@ def load_manifests(paths, sample_rate=SAMPLE_RATE):
     Returns
     -------
     speechbrain.dataio.dataset.DynamicItemDataset
-        Its items have ``id``, the columns, and ``sig``: the waveform, of
-        shape (samples,). Output keys are ``id`` and ``sig``.
+        Its items have ``id``, the columns, ``sig``: the waveform, of shape
+        (samples,), and ``fault``: why it cannot be used, else "". Output keys
+        are ``id``, ``wav``, ``sig`` and ``fault``.
 
     Raises
     ------
@@ -56,11 +65,53 @@ def load_manifests(paths, sample_rate=SAMPLE_RATE):
             "allowed are manifests with at least one"
         )
     dataset = DynamicItemDataset(utterances)
+
+    def read(wav, duration):
+        yield from read_or_fault(wav, float(duration), sample_rate)
+
     dataset.add_dynamic_item(
-        lambda wav: read_waveform(wav, sample_rate), takes="wav", provides="sig"
+        read, takes=["wav", "duration"], provides=["sig", "fault"]
     )
-    dataset.set_output_keys(["id", "sig"])
+    dataset.set_output_keys(["id", "wav", "sig", "fault"])
     return dataset
+
+
+def read_or_fault(path, duration, sample_rate=SAMPLE_RATE):
+    """Reads a waveform, or says why it cannot be used.
+
+    Arguments
+    ---------
+    path : str
+        An audio file.
+    duration : float
+        How long it should be, in seconds.
+    sample_rate : int
+        Samples per second wanted.
+
+    Returns
+    -------
+    torch.Tensor
+        Waveform of shape (samples,), without samples if it cannot be used.
+    str
+        What is wrong with it, "" if nothing is.
+
+    Example
+    -------
+    >>> read_or_fault("nowhere.flac", 1.0)[1][:14]
+    'cannot be read'
+    """
+    nothing = torch.zeros(0)
+    try:
+        waveform = read_waveform(path, sample_rate)
+    except (RuntimeError, OSError, ValueError, TypeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        return nothing, f"cannot be read: {reason}"
+    seconds = len(waveform) / sample_rate
+    if abs(seconds - duration) > _OFF_BY_SECONDS:
+        return nothing, f"holds {seconds:.2f} s, its manifest says {duration:g}"
+    if not torch.isfinite(waveform).all():
+        return nothing, "holds samples that are not finite"
+    return waveform, ""
 
 
 def read_waveform(path, sample_rate=SAMPLE_RATE):
@@ -202,6 +253,46 @@ class ShortFirstBatchSampler(DynamicBatchSampler):
         super()._permute_batches()
 
 
+class RankBatchSampler(DistributedSamplerWrapper):
+    """The batches of one rank: with n ranks every n-th, in the order of the
+    sampler.
+
+    The host's own order is random, so that no epoch would go from short to
+    long utterances; and a rank of a single batch gets its rows one by one.
+    Each rank gets as many batches as any other: if they do not come out even,
+    the first ones are dealt again.
+
+    Arguments
+    ---------
+    sampler : iterable of list of int
+        Gives the batches of all ranks.
+    **options : dict
+        ``num_replicas`` and ``rank``, as for ``DistributedSampler``, which
+        asks the process group by default.
+
+    Example
+    -------
+    >>> batches = [[0], [1, 2], [3]]
+    >>> list(RankBatchSampler(batches, num_replicas=2, rank=1))
+    [[1, 2], [0]]
+    """
+
+    def __init__(self, sampler, **options):
+        super().__init__(sampler, shuffle=False, **options)
+
+    def __iter__(self):
+        batches = list(self.sampler)
+        dealt = itertools.islice(itertools.cycle(batches), self._dealt())
+        return itertools.islice(dealt, self.rank, None, self.num_replicas)
+
+    def __len__(self):
+        return self._dealt() // self.num_replicas
+
+    def _dealt(self):
+        count = len(self.sampler)
+        return count + -count % self.num_replicas
+
+
 def even_boundaries(durations, num_buckets):
     """Divides durations into buckets whose longest is, in each of them, the
     same factor longer than its shortest.
@@ -285,7 +376,7 @@ def train_loader_options(
     )
     return {
         "batch_sampler": sampler,
-        "collate_fn": PaddedBatch,
+        "collate_fn": UtteranceBatch,
         "num_workers": num_workers,
         "pin_memory": torch.cuda.is_available(),
         "generator": torch.Generator(),
@@ -309,7 +400,7 @@ def valid_loader_options(batch_size, num_workers=0):
     """
     return {
         "batch_size": batch_size,
-        "collate_fn": PaddedBatch,
+        "collate_fn": UtteranceBatch,
         "num_workers": num_workers,
         "pin_memory": torch.cuda.is_available(),
     }

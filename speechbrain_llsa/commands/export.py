@@ -64,6 +64,8 @@ def run(arguments):
         arguments.int8,
         arguments.step_frames,
         asr.model.geometries.choose(arguments.hop, arguments.look_ahead),
+        asr.endpointer,
+        asr.word_offsets,
     )
     for path in sorted(Path(folder).iterdir()):
         print(f"{path}  {path.stat().st_size:,} bytes")

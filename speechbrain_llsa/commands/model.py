@@ -5,19 +5,25 @@ from pathlib import Path
 from speechbrain_llsa.inference.asr import StreamingASR
 
 
-def add_model_arguments(parser):
+def add_model_arguments(parser, several=False):
     """Declares ``--model`` and ``--trust``.
 
     Arguments
     ---------
     parser : argparse.ArgumentParser
         Parser of the command.
+    several : bool
+        Whether there may be several models, exported ones among them.
     """
+    kinds = "a streaming/ folder, as fine-tuning writes it"
+    if several:
+        kinds = f"{kinds}, or an exported one; or several"
     parser.add_argument(
         "--model",
         required=True,
+        nargs="+" if several else None,
         metavar="FOLDER",
-        help="a streaming/ folder, as fine-tuning writes it",
+        help=kinds,
     )
     parser.add_argument(
         "--trust",
@@ -66,9 +72,25 @@ def load_model(arguments):
     ValueError
         If the model cannot be read.
     """
-    if not Path(arguments.model).is_dir():
-        raise FileNotFoundError(
-            f"--model: got {arguments.model!r}, allowed is an existing folder "
-            "as fine-tuning writes it"
-        )
+    check_folder(arguments.model)
     return StreamingASR.from_hparams(arguments.model, trust=arguments.trust)
+
+
+def check_folder(folder):
+    """Refuses a model whose folder does not exist.
+
+    Arguments
+    ---------
+    folder : str
+        The folder.
+
+    Raises
+    ------
+    FileNotFoundError
+        If it does not exist.
+    """
+    if not Path(folder).is_dir():
+        raise FileNotFoundError(
+            f"--model: got {folder!r}, allowed is an existing folder as "
+            "fine-tuning writes it"
+        )

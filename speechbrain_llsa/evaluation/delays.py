@@ -18,6 +18,10 @@ class Said:
     provisional: str
     """Text that is shown behind all committed text."""
 
+    word_ends: tuple[float, ...] = ()
+    """Where the words end that the push made final, in seconds, as the model
+    has it; none for a session that says no times."""
+
 
 @dataclass(frozen=True)
 class Delay:
@@ -97,24 +101,31 @@ def _equal(words, others):
 
 
 class WordDelays:
-    """Gathers the delays of the words that are right.
+    """Gathers the delays of the words that are right, against where they end:
+    by the reference, or, where that has no times at all, by the model.
+
+    Arguments
+    ---------
+    source : str
+        "reference" or "model".
 
     Example
     -------
     >>> from speechbrain_llsa.evaluation.utterance import SpokenWord
-    >>> delays = WordDelays()
+    >>> delays = WordDelays("reference")
     >>> said = [Said(0.5, "", "ONE"), Said(1.0, "ONE", ""), Said(None, "", "")]
     >>> delays.append(said, "ONE", [SpokenWord("ONE", 0.1, 0.4)], [(0, 0)])
     >>> delays.emission.summary().median_seconds
     0.6
     """
 
-    def __init__(self):
+    def __init__(self, source):
+        self.source = source
         self.emission = Delays()
         self.display = Delays()
 
     def append(self, said, text, words, right):
-        """Adds the words of one utterance.
+        """Adds the words of one utterance, if it is known where they end.
 
         Arguments
         ---------
@@ -122,15 +133,26 @@ class WordDelays:
             All that its session said, in order.
         text : str
             All committed text.
-        words : list of SpokenWord
-            The words that were said.
+        words : list of SpokenWord or None
+            The words that were said; ``None`` where nobody knows.
         right : list of tuple of int
             The words that are right: index of each in the text and in
             ``words``.
         """
-        committed, shown = word_moments(said, text.split())
-        for ours, theirs in right:
-            end_seconds = words[theirs].end_seconds
+        texts = text.split()
+        if self.source == "reference":
+            ends = words and {
+                ours: words[theirs].end_seconds for ours, theirs in right
+            }
+        else:
+            known = [end for each in said for end in each.word_ends]
+            ends = len(known) == len(texts) and {
+                ours: known[ours] for ours, _ in right
+            }
+        if not ends:
+            return
+        committed, shown = word_moments(said, texts)
+        for ours, end_seconds in ends.items():
             self.emission.append(committed[ours], end_seconds)
             self.display.append(shown[ours], end_seconds)
 
@@ -171,8 +193,11 @@ class Delays:
 
         Returns
         -------
-        Delay
+        Delay or None
+            ``None`` without any word.
         """
+        if not self.seconds and not self.at_end:
+            return None
         median, p90 = None, None
         if self.seconds:
             median, p90 = map(float, np.percentile(self.seconds, [50, 90]))

@@ -21,6 +21,9 @@ from speechbrain_llsa.geometry import (
     check_number,
 )
 
+PUSH_SECONDS = 1 / SAMPLE_RATE, 3600.0
+"""Least and most audio that a session may be pushed at once."""
+
 TIMING_SECONDS = 60.0
 """Audio that is timed, where the caller does not say."""
 
@@ -147,8 +150,8 @@ class Evaluation:
     """Utterances whose two texts differ. ``None`` where there is one."""
 
     word_ends: str | None
-    """Where the ends of words come from: "reference", or ``None`` where
-    nobody knows."""
+    """Where the ends of words come from: "reference"; "model" where that has
+    none, but the model has; or ``None`` where nobody knows."""
 
     emission_delay: Delay | None
     """From the end of a word to the push that commits its last letter, in
@@ -271,11 +274,9 @@ def evaluate(
     >>> evaluate(asr, utterances).streamed.wer.percent  # doctest: +SKIP
     3.5
     """
-    check_number("push_seconds", push_seconds, 1 / SAMPLE_RATE)
+    check_number("push_seconds", push_seconds, *PUSH_SECONDS)
     if timing_push_seconds is not None:
-        check_number(
-            "timing_push_seconds", timing_push_seconds, 1 / SAMPLE_RATE
-        )
+        check_number("timing_push_seconds", timing_push_seconds, *PUSH_SECONDS)
     check_number("timing_seconds", timing_seconds, 0)
     check_integer("timing_runs", timing_runs, 1)
     check_integer("resamples", resamples, 1)
@@ -288,13 +289,13 @@ def evaluate(
     geometry = {"hop": hop, "look_ahead": look_ahead}
     report = asr.latency_report(**geometry)
     latency = report.declared_latency
-    ways, delays = {}, None
+    known = any(each.words for each in utterances)
+    delays = WordDelays("reference" if known else "model")
+    ways = {}
     if latency.look_ahead is not None:
         if timing_push_seconds is None:
             timing_push_seconds = (latency.hop_wait + 1) * FRAME_SECONDS
         ways["streamed"] = partial(_stream, asr, geometry)
-        if any(each.words for each in utterances):
-            delays = WordDelays()
     if offline and hasattr(asr, "transcribe_batch"):
         ways["offline"] = partial(_hear_at_once, asr, geometry)
     if not ways:
@@ -341,6 +342,7 @@ def evaluate(
             strict=True,
         )
     )
+    emission_delay = delays.emission.summary()
     different = sum(each.offline != each.streamed for each in texts)
     return Evaluation(
         name=name,
@@ -359,9 +361,9 @@ def evaluate(
         offline=passes.get("offline"),
         streamed=passes.get("streamed"),
         different_texts=different if len(passes) == 2 else None,
-        word_ends=delays and "reference",
-        emission_delay=delays and delays.emission.summary(),
-        display_delay=delays and delays.display.summary(),
+        word_ends=emission_delay and delays.source,
+        emission_delay=emission_delay,
+        display_delay=delays.display.summary(),
         texts=texts,
     )
 
@@ -381,8 +383,17 @@ def _stream(asr, geometry, signal, push_seconds):
         samples = signal[start : start + push_samples]
         heard = session.push(samples)
         seconds = (start + len(samples)) / SAMPLE_RATE
-        said.append(Said(seconds, heard.committed, heard.provisional))
-    return [*said, Said(None, session.finish().committed, "")]
+        said.append(
+            Said(seconds, heard.committed, heard.provisional, _word_ends(heard))
+        )
+    heard = session.finish()
+    return [*said, Said(None, heard.committed, "", _word_ends(heard))]
+
+
+def _word_ends(transcript):
+    """Where the words end that are now final, if it says so."""
+    words = getattr(transcript, "words", ())
+    return tuple(word.end for word in words if word.final)
 
 
 def _count(hear, utterances, delays):
@@ -396,7 +407,7 @@ def _count(hear, utterances, delays):
         text = "".join(each.committed for each in said)
         texts.append(text)
         right = rates.append(utterance.identity, text, utterance.transcript)
-        if delays is not None and utterance.words:
+        if delays is not None:
             delays.append(said, text, utterance.words, right)
     return rates, texts, samples
 

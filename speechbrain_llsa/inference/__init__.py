@@ -7,12 +7,15 @@ PyTorch.
 from importlib import import_module
 
 _HOMES = {
+    "Endpointer": "endpointer",
     "OnnxStreamingASR": "onnx",
     "Session": "session",
     "SessionBatcher": "batcher",
     "StreamError": "batcher",
     "StreamingASR": "asr",
     "Transcript": "transcript",
+    "Word": "transcript",
+    "WordOffsets": "words",
 }
 
 __all__ = [*_HOMES]

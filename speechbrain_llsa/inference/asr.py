@@ -22,6 +22,7 @@ from speechbrain_llsa.inference.batcher import SessionBatcher
 from speechbrain_llsa.inference.loading import load_hparams
 from speechbrain_llsa.inference.reason import reason
 from speechbrain_llsa.inference.session import Session
+from speechbrain_llsa.inference.transcriber import Transcriber
 from speechbrain_llsa.lobes.decoding import (
     CTCGreedyState,
     TextDecoder,
@@ -68,10 +69,14 @@ class StreamingASR(HostStreamingASR):
     >>> asr.transcribe_file("speech.flac")  # doctest: +SKIP
     'HELLO WORLD'
     >>> session = asr.session()  # doctest: +SKIP
-    >>> session.push(samples, sample_rate=44100)  # doctest: +SKIP
-    Transcript(committed='HELLO ', provisional='WOR')
-    >>> session.finish()  # doctest: +SKIP
-    Transcript(committed='WORLD', provisional='')
+    >>> session.push(samples, sample_rate=44100).committed  # doctest: +SKIP
+    'HELLO '
+    >>> transcript = session.finish()  # doctest: +SKIP
+    >>> transcript.committed  # doctest: +SKIP
+    'WORLD'
+    >>> word = transcript.final_words[0]  # doctest: +SKIP
+    >>> word.text, word.start, word.end, word.confidence  # doctest: +SKIP
+    ('WORLD', 0.62, 1.1, 0.97)
     """
 
     HPARAMS_NEEDED = [*HostStreamingASR.HPARAMS_NEEDED, "model", "tokenizer"]
@@ -85,6 +90,9 @@ class StreamingASR(HostStreamingASR):
                 f"tokenizer: got {labels} labels, allowed is "
                 f"{self.model.labels}, as the head has outputs"
             )
+        self.endpointer = getattr(self.hparams, "endpointer", None)
+        self.word_offsets = getattr(self.hparams, "word_offsets", None)
+        self._transcriber()
 
     @property
     def model(self):
@@ -167,7 +175,14 @@ class StreamingASR(HostStreamingASR):
                 raise
             raise _no_such_model(source) from error
 
-    def session(self, snapshot=None, hop=None, look_ahead=None):
+    def session(
+        self,
+        snapshot=None,
+        hop=None,
+        look_ahead=None,
+        search=None,
+        endpointer=None,
+    ):
         """Begins a session: one live stream.
 
         Sessions of one model may have different geometries at once.
@@ -182,6 +197,12 @@ class StreamingASR(HostStreamingASR):
             model is trained for; the first of them by default.
         look_ahead : int, optional
             Frames that a layer sees ahead, as for ``hop``.
+        search : GreedySearch, optional
+            Turns log-probabilities into labels. Greedy by default.
+        endpointer : Endpointer, optional
+            Says where segments close. By default the model's own, which is
+            the attribute ``endpointer``: ``None`` where the stream is one
+            segment.
 
         Returns
         -------
@@ -196,7 +217,16 @@ class StreamingASR(HostStreamingASR):
             ``hop`` or ``look_ahead``, or if the snapshot is damaged, of
             another model, of another version or of other numbers.
         """
-        return Session(self.model, self.text_decoder, snapshot, hop, look_ahead)
+        return Session(
+            self.model,
+            self.text_decoder,
+            snapshot,
+            hop,
+            look_ahead,
+            search=search,
+            endpointer=self.endpointer if endpointer is None else endpointer,
+            word_offsets=self.word_offsets,
+        )
 
     def latency_report(self, hop=None, look_ahead=None):
         """The declared latency of the model.
@@ -216,7 +246,14 @@ class StreamingASR(HostStreamingASR):
             self.model.geometries.choose(hop, look_ahead)
         )
 
-    def batcher(self, slots=16, hop=None, look_ahead=None):
+    def batcher(
+        self,
+        slots=16,
+        hop=None,
+        look_ahead=None,
+        search=None,
+        endpointer=None,
+    ):
         """Makes what runs many live streams at once, in batches.
 
         Arguments
@@ -227,6 +264,10 @@ class StreamingASR(HostStreamingASR):
             As for :meth:`session`, for all streams.
         look_ahead : int, optional
             As for :meth:`session`, for all streams.
+        search : GreedySearch, optional
+            As for :meth:`session`.
+        endpointer : Endpointer, optional
+            As for :meth:`session`.
 
         Returns
         -------
@@ -246,6 +287,17 @@ class StreamingASR(HostStreamingASR):
             slots,
             hop=hop,
             look_ahead=look_ahead,
+            search=search,
+            endpointer=self.endpointer if endpointer is None else endpointer,
+            word_offsets=self.word_offsets,
+        )
+
+    def _transcriber(self, search=None, endpointer=None):
+        return Transcriber(
+            self.text_decoder,
+            search,
+            self.endpointer if endpointer is None else endpointer,
+            self.word_offsets,
         )
 
     @torch.no_grad()
@@ -306,10 +358,46 @@ class StreamingASR(HostStreamingASR):
         -------
         str
         """
-        signal = torch.from_numpy(read_signal(self._local_path(path)))
         return self.transcribe_batch(
-            signal[None], hop=hop, look_ahead=look_ahead
+            self._signal(path)[None], hop=hop, look_ahead=look_ahead
         )[0]
+
+    @torch.no_grad()
+    def transcript_offline(
+        self, path, hop=None, look_ahead=None, search=None, endpointer=None
+    ):
+        """Transcribes a whole audio file at once, as a comparison, and says
+        when each word is spoken.
+
+        Arguments
+        ---------
+        path : str or pathlib.Path
+            An audio file of any rate, with up to 8 channels.
+        hop : int, optional
+            As for :meth:`session`.
+        look_ahead : int, optional
+            As for :meth:`session`.
+        search : GreedySearch, optional
+            As for :meth:`session`.
+        endpointer : Endpointer, optional
+            As for :meth:`session`.
+
+        Returns
+        -------
+        Transcript
+            With all words, which are final.
+        """
+        geometry = self.model.geometries.choose(hop, look_ahead)
+        wavs = self._signal(path)[None].to(self.device)
+        log_probs, _ = self.model(wavs, geometry=geometry)
+        log_probs = log_probs[0].cpu().numpy()
+        transcriber = self._transcriber(search, endpointer)
+        state = transcriber.make_streaming_context()
+        return transcriber.advance(log_probs, log_probs[:0], state, final=True)
+
+    def _signal(self, path):
+        """A whole audio file at 16 kHz, (samples,)."""
+        return torch.from_numpy(read_signal(self._local_path(path)))
 
     def transcribe_file(
         self,

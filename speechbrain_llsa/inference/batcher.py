@@ -14,14 +14,10 @@ from speechbrain_llsa.inference.reason import reason
 from speechbrain_llsa.inference.sample_queue import SampleQueue
 from speechbrain_llsa.inference.samples import mono_samples
 from speechbrain_llsa.inference.session import settle_rate
+from speechbrain_llsa.inference.transcriber import Transcriber
 from speechbrain_llsa.inference.transcript import Transcript
 from speechbrain_llsa.lobes.ctc import StreamingCTC
-from speechbrain_llsa.lobes.decoding import (
-    CTCGreedyState,
-    TextDecoder,
-    TextState,
-    ctc_greedy_decode_streaming,
-)
+from speechbrain_llsa.lobes.decoding import TextDecoder
 from speechbrain_llsa.lobes.step import NEVER, StreamingStep
 
 
@@ -56,6 +52,12 @@ class SessionBatcher:
         that the model is trained for; the first of them by default.
     look_ahead : int, optional
         Frames that a layer sees ahead, as for ``hop``.
+    search : GreedySearch, optional
+        As for a session.
+    endpointer : Endpointer, optional
+        As for a session.
+    word_offsets : WordOffsets, optional
+        As for a session.
 
     Raises
     ------
@@ -103,6 +105,9 @@ class SessionBatcher:
         step_frames=None,
         hop=None,
         look_ahead=None,
+        search=None,
+        endpointer=None,
+        word_offsets=None,
     ):
         check_type("model", model, StreamingCTC)
         check_type("text_decoder", text_decoder, TextDecoder)
@@ -110,7 +115,9 @@ class SessionBatcher:
         geometry = model.geometries.choose(hop, look_ahead)
         self._step = StreamingStep(model, step_frames, geometry)
         self._clock = self._step.clock
-        self._text_decoder = text_decoder
+        self._transcriber = Transcriber(
+            text_decoder, search, endpointer, word_offsets
+        )
         self._device = next(model.parameters()).device
         self._lock = threading.Lock()
         self._slots = [None] * slots
@@ -118,7 +125,6 @@ class SessionBatcher:
         # since those of the initial state may be one and the same.
         self._state = [part.clone() for part in self._step.initial_state(slots)]
         self._initial = self._step.initial_state(1)
-        self._labels = np.full(slots, -1)
 
     @property
     def slots(self):
@@ -162,7 +168,6 @@ class SessionBatcher:
             slot = self._slots.index(None)
             for kept, initial in zip(self._state, self._initial, strict=True):
                 kept[slot] = initial[0]
-            self._labels[slot] = -1
             session = BatchedSession(self, self._clock, slot)
             self._slots[slot] = session
             return session
@@ -195,7 +200,6 @@ class SessionBatcher:
 
     @torch.no_grad()
     def _run(self, ready):
-        slots = [session._slot for session in ready]
         rows, position, end = torch.tensor(
             [
                 [session._slot, session._position(), session._end()]
@@ -212,22 +216,17 @@ class SessionBatcher:
             end,
             *(kept[rows] for kept in self._state),
         )
-        first = position - self._clock.delay_frames
-        labels = CTCGreedyState(self._labels[slots])
-        committed = _decode(log_probs, first, end, labels)
-        # Before the first committed frame there is no provisional text.
-        first_ahead = first + self._clock.step_frames
-        provisional = _decode(
-            ahead, first_ahead, end * (first_ahead > 0), labels.fork()
-        )
         finite = _finite_rows(log_probs) & _finite_rows(ahead)
         for kept, new in zip(self._state, state, strict=True):
             kept.index_copy_(0, rows, new)
-        self._labels[slots] = labels.last
         for session, *given in zip(
-            ready, committed, provisional, finite.tolist(), strict=True
+            ready,
+            log_probs.cpu().numpy(),
+            ahead.cpu().numpy(),
+            finite.tolist(),
+            strict=True,
         ):
-            session._advance(self._text_decoder, *given)
+            session._advance(*given)
 
     def _leave(self, slot):
         self._slots[slot] = None
@@ -239,9 +238,9 @@ class BatchedSession:
     Made by :meth:`SessionBatcher.session`. Unlike in
     :class:`speechbrain_llsa.inference.session.Session`, :meth:`push` and
     :meth:`finish` only queue: the batcher's step does the work, and
-    :meth:`read` gives what is new. A call that fails ends the stream, since
-    what the stream was to take is lost: the call raises its own error, and
-    each one after it ``StreamError``.
+    :meth:`read` gives what is new, which is kept until then. A call that
+    fails ends the stream, since what the stream was to take is lost: the call
+    raises its own error, and each one after it ``StreamError``.
 
     Arguments
     ---------
@@ -263,16 +262,17 @@ class BatchedSession:
         self._steps = 0
         self._ended = False
         self._finished = False
-        self._text_state = TextState()
-        self._text = ""
-        self._read = 0
-        self._provisional = ""
+        self._transcriber = batcher._transcriber
+        self._state = self._transcriber.make_streaming_context()
+        self._texts, self._words = [], []
+        self._provisional = "", ()
         self._error = None
 
     @property
     def text(self):
-        """All text committed so far, also after an error."""
-        return self._text
+        """All text committed so far, also after an error. With an endpointer
+        that of the segment that goes on, or was the last one."""
+        return self._state.text
 
     @property
     def finished(self):
@@ -332,6 +332,10 @@ class BatchedSession:
             resampler = settle_rate(self, None)
             self._queue.push(resampler.finish(self.signal))
             self._ended = True
+            if self._is_last(self._steps):
+                labels = len(self._transcriber.text_decoder.pieces)
+                nothing = np.zeros((0, labels))
+                self._take(nothing, nothing, final=True)
             self._leave_at_end()
 
     def read(self):
@@ -349,8 +353,15 @@ class BatchedSession:
         """
         with self._batcher._lock:
             self._check_error()
-            new, self._read = self._text[self._read :], len(self._text)
-            return Transcript(new, self._provisional)
+            text, words = "".join(self._texts), (*self._words,)
+            self._texts, self._words = [], []
+            provisional, others = self._provisional
+            return Transcript(
+                text,
+                provisional,
+                words + others,
+                self._state.segment.number,
+            )
 
     def close(self):
         """Leaves, without what is still queued. To be called at any time, any
@@ -386,39 +397,57 @@ class BatchedSession:
             return NEVER
         return self._clock.frames_of(self._queue.received)
 
-    def _advance(self, text_decoder, labels, provisional, finite):
-        """Takes what a step gave: labels of the committed and provisional
-        frames, and whether their log-probabilities are finite."""
+    def _advance(self, log_probs, ahead, finite):
+        """Takes what a step gave: log-probabilities of the committed and the
+        provisional frames, (frames, labels), and whether they are finite."""
+        first = self._position() - self._clock.delay_frames
         try:
             if not finite:
-                first = self._position() - self._clock.delay_frames
                 raise FloatingPointError(
                     "log-probabilities: got NaN or infinite numbers in the "
                     f"step that commits frame {first}, allowed is finite ones"
                 )
-            text_state = self._text_state.fork()
-            text = text_decoder.decode_streaming(labels, text_state)
-            self._provisional = text_decoder.decode_streaming(
-                provisional, text_state.fork()
-            )
+            first_ahead = first + self._clock.step_frames
+            ahead = self._existing(ahead, first_ahead)
+            # Before the first committed frame there is no provisional text.
+            ahead = ahead if first_ahead > 0 else ahead[:0]
+            final = self._is_last(self._steps + 1)
+            self._take(self._existing(log_probs, first), ahead, final)
         except Exception as error:
             self._fail(error)
             return
-        self._text_state = text_state
-        self._text += text
         self._steps += 1
         self._queue.drop(self._clock.step_samples)
         self._leave_at_end()
 
-    def _leave_at_end(self):
+    def _take(self, log_probs, ahead, final):
+        """Keeps what log-probabilities say, (frames, labels), until it is
+        read."""
+        transcript = self._transcriber.advance(
+            log_probs, ahead, self._state, final
+        )
+        if transcript.committed:
+            self._texts.append(transcript.committed)
+        self._words += transcript.final_words
+        others = transcript.words[len(transcript.final_words) :]
+        self._provisional = transcript.provisional, others
+
+    def _existing(self, log_probs, first):
+        """Of frames that begin with this one, those of the utterance."""
+        return log_probs[max(0, -first) : max(0, self._end() - first)]
+
+    def _is_last(self, steps):
         needed = self._clock.steps_to_end(self._queue.received)
-        if self._ended and self._steps >= needed:
+        return self._ended and steps >= needed
+
+    def _leave_at_end(self):
+        if self._is_last(self._steps):
             self._finished = True
             self._leave()
 
     def _fail(self, error):
         self._error = error
-        self._provisional = ""
+        self._provisional = "", ()
         self._leave()
 
     def _leave(self):
@@ -426,23 +455,6 @@ class BatchedSession:
             self._batcher._leave(self._slot)
         self._slot = None
         self._queue = SampleQueue()
-
-
-def _decode(log_probs, first, end, labels):
-    """Decodes frames of which only those from 0 up to the end exist.
-
-    ``log_probs`` is (batch, frames, labels), ``first`` the position of the
-    first frame of each row, ``end`` where its utterance ends.
-    """
-    frames = log_probs.shape[1]
-    begin = first.clamp(min=0)
-    # Those that exist go to the front of their row.
-    place = torch.arange(frames, device=first.device) + (begin - first)[:, None]
-    place = place.clamp(max=frames - 1)[:, :, None].expand_as(log_probs)
-    lengths = (end.minimum(first + frames) - begin).clamp(min=0)
-    return ctc_greedy_decode_streaming(
-        log_probs.gather(1, place), labels, lengths
-    )
 
 
 def _finite_rows(log_probs):

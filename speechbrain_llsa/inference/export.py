@@ -5,10 +5,7 @@ import contextlib
 import io
 import json
 import logging
-import shutil
-import tempfile
 import warnings
-from pathlib import Path
 
 import torch
 
@@ -18,6 +15,10 @@ from speechbrain_llsa.inference.onnx import (
     describe,
     read_description,
 )
+from speechbrain_llsa.inference.whole_folder import (
+    check_replaceable,
+    whole_folder,
+)
 from speechbrain_llsa.lobes.step import NEVER, StreamingStep
 
 OPSET = 20
@@ -26,7 +27,14 @@ TOLERANCE = 1e-4
 
 
 def export_model(
-    folder, model, text_decoder, int8=False, step_frames=None, geometry=None
+    folder,
+    model,
+    text_decoder,
+    int8=False,
+    step_frames=None,
+    geometry=None,
+    endpointer=None,
+    word_offsets=None,
 ):
     """Writes a folder that :class:`OnnxStreamingASR` loads.
 
@@ -50,6 +58,10 @@ def export_model(
     geometry : StreamGeometry, optional
         That of the graphs: one of those that the model is trained for; the
         default one otherwise.
+    endpointer : Endpointer, optional
+        Where segments close, if a session does not say.
+    word_offsets : WordOffsets, optional
+        Where words begin and end, relative to the frames of their labels.
 
     Returns
     -------
@@ -66,19 +78,10 @@ def export_model(
     FileExistsError
         If there is something else at the place.
     """
-    folder = Path(folder)
-    if folder.exists() and not _may_be_replaced(folder):
-        raise FileExistsError(
-            f"folder: got {str(folder)!r}, which holds something else; allowed "
-            "is a new or empty folder, or one that was exported to before"
-        )
+    folder = check_replaceable(folder, MODEL_FILE)
     onnx = _import_onnx()
     step = StreamingStep(model, step_frames, geometry).eval()
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=".export-", dir=folder.parent))
-    try:
-        new, old = scratch / "new", scratch / "old"
-        new.mkdir()
+    with whole_folder(folder, ".export-") as new:
         graphs = {"fp32": "step.onnx"}
         _write_graph(step, new / graphs["fp32"])
         if int8:
@@ -93,25 +96,16 @@ def export_model(
                 strict=True,
             )
         )
-        description = describe(step.clock, shapes, text_decoder, graphs)
+        description = describe(
+            step.clock, shapes, text_decoder, graphs, endpointer, word_offsets
+        )
         (new / MODEL_FILE).write_text(
             json.dumps(description, ensure_ascii=False, indent=1),
             encoding="utf-8",
         )
         read_description(new)
         _check_same(model, step, new / graphs["fp32"])
-        if folder.exists():
-            folder.rename(old)
-        new.rename(folder)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
     return folder
-
-
-def _may_be_replaced(folder):
-    if not folder.is_dir():
-        return False
-    return (folder / MODEL_FILE).is_file() or not any(folder.iterdir())
 
 
 def _import_onnx():

@@ -5,8 +5,7 @@ labels. It can be moved, and loads in the host's own ``StreamingASR``.
 """
 
 import json
-import shutil
-import tempfile
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -17,9 +16,15 @@ from speechbrain.utils.parameter_transfer import Pretrainer
 
 from speechbrain_llsa.geometry import SAMPLE_RATE, check_type
 from speechbrain_llsa.inference.asr import StreamingASR
+from speechbrain_llsa.inference.endpointer import Endpointer
 from speechbrain_llsa.inference.labels import load_tokenizer
 from speechbrain_llsa.inference.reason import reason
 from speechbrain_llsa.inference.weights import load_weights
+from speechbrain_llsa.inference.whole_folder import (
+    check_replaceable,
+    whole_folder,
+)
+from speechbrain_llsa.inference.words import WordOffsets
 from speechbrain_llsa.lobes.ctc import StreamingCTC
 from speechbrain_llsa.lobes.decoding import pieces
 from speechbrain_llsa.nnet.encoder import StreamingTransformerEncoder
@@ -48,7 +53,7 @@ model: !new:speechbrain_llsa.lobes.ctc.StreamingCTC
     head: !ref <head>
 
 tokenizer: !new:{tokenizer_class}
-
+{options}
 # What SpeechBrain's StreamingASR asks for
 fea_streaming_extractor: !new:speechbrain_llsa.inference.host.HostFeatureExtractor
     extractor: !ref <extractor>
@@ -178,7 +183,9 @@ def _load(loadable, path):
         ) from error
 
 
-def write_streaming_folder(folder, model, tokenizer):
+def write_streaming_folder(
+    folder, model, tokenizer, endpointer=None, word_offsets=None
+):
     """Writes a model so that ``StreamingASR.from_hparams`` loads it.
 
     The folder is complete or not there at all: it is written beside its place,
@@ -192,6 +199,11 @@ def write_streaming_folder(folder, model, tokenizer):
         The model. Its head is a ``torch.nn.Linear`` or the host's ``Linear``.
     tokenizer : CTCTextEncoder or SentencePieceProcessor
         Its labels, with the blank at 0.
+    endpointer : Endpointer, optional
+        Where segments close, if a session does not say. By default nowhere.
+    word_offsets : WordOffsets, optional
+        Where words begin and end, relative to the frames of their labels. By
+        default they are those frames.
 
     Returns
     -------
@@ -201,26 +213,21 @@ def write_streaming_folder(folder, model, tokenizer):
     Raises
     ------
     TypeError
-        If model, head, encoder or tokenizer is of another kind.
+        If model, head, encoder, tokenizer or an option is of another kind.
     ValueError
         If the tokenizer does not fit the head, or the written model does not
         give what the model gives.
     FileExistsError
         If there is something else at the place.
     """
-    folder = Path(folder)
-    if folder.exists() and not _may_be_replaced(folder):
-        raise FileExistsError(
-            f"folder: got {str(folder)!r}, which holds something else; allowed "
-            "is a new or empty folder, or one that was written before"
-        )
+    folder = check_replaceable(folder, HPARAMS_FILE)
     check_type("model", model, StreamingCTC)
-    content = _hparams(model, tokenizer)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=".streaming-", dir=folder.parent))
-    try:
-        new, old = scratch / "new", scratch / "old"
-        new.mkdir()
+    if endpointer is not None:
+        check_type("endpointer", endpointer, Endpointer)
+    if word_offsets is not None:
+        check_type("word_offsets", word_offsets, WordOffsets)
+    content = _hparams(model, tokenizer, endpointer, word_offsets)
+    with whole_folder(folder, ".streaming-") as new:
         (new / HPARAMS_FILE).write_text(content, encoding="utf-8")
         for name in ("extractor", "encoder_wrapper", "head"):
             weights = getattr(model, name).state_dict()
@@ -230,21 +237,10 @@ def write_streaming_folder(folder, model, tokenizer):
             )
         _save_tokenizer(tokenizer, new)
         _check_same(model, new)
-        if folder.exists():
-            folder.rename(old)
-        new.rename(folder)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
     return folder
 
 
-def _may_be_replaced(folder):
-    if not folder.is_dir():
-        return False
-    return (folder / HPARAMS_FILE).is_file() or not any(folder.iterdir())
-
-
-def _hparams(model, tokenizer):
+def _hparams(model, tokenizer, endpointer, word_offsets):
     """The hyperparameter file, from what the parts of the model say."""
     extractor, wrapper = model.extractor, model.encoder_wrapper
     head_class, head = _head(model.head)
@@ -266,6 +262,7 @@ def _hparams(model, tokenizer):
         encoder_wrapper=_arguments(
             in_dim=projector.in_features, embedding_dim=projector.out_features
         ).rstrip(),
+        options=_options(endpointer, word_offsets),
         head_class=head_class,
         head=head,
         tokenizer_class=_class_name(_tokenizer_class(tokenizer)),
@@ -323,6 +320,22 @@ def _arguments(**arguments):
         f"    {name}: {json.dumps(value)}\n"
         for name, value in arguments.items()
     )
+
+
+def _options(endpointer, word_offsets):
+    """The entries of what a session does with log-probabilities."""
+    entries = []
+    if endpointer is not None:
+        entries.append(
+            f"endpointer: !new:{_class_name(Endpointer)}\n"
+            + _arguments(**endpointer.to_dict())
+        )
+    if word_offsets is not None:
+        entries.append(
+            f"word_offsets: !new:{_class_name(WordOffsets)}\n"
+            + _arguments(**asdict(word_offsets))
+        )
+    return "".join(f"\n{entry}" for entry in entries)
 
 
 def _class_name(kind):

@@ -8,7 +8,7 @@ the operators of the graph.
 
 import hashlib
 import json
-from dataclasses import astuple, dataclass, replace
+from dataclasses import asdict, astuple, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,9 @@ from speechbrain_llsa.geometry import (
     StreamGeometry,
     TrainedGeometries,
 )
+from speechbrain_llsa.inference.endpointer import Endpointer
 from speechbrain_llsa.inference.session import Session
+from speechbrain_llsa.inference.words import WordOffsets
 from speechbrain_llsa.lobes.text import PieceDecoder
 from speechbrain_llsa.snapshot import blank_array
 
@@ -98,13 +100,13 @@ class OnnxCTC:
     def __init__(self, path, clock, labels, threads=None):
         self.clock = clock
         self.labels = labels
+        self._name = Path(path).name
         self.threads = threads
         self._session = _open_graph(path, threads)
         inputs = self._session.get_inputs()
         outputs = self._session.get_outputs()
         names = [each.name for each in inputs[3:]]
         self._check(
-            path,
             [each.name for each in inputs]
             == ["samples", "position", "end", *names]
             and [each.name for each in outputs]
@@ -116,7 +118,6 @@ class OnnxCTC:
         )
         shapes = [each.shape[1:] for each in inputs[3:]]
         self._check(
-            path,
             inputs[0].shape[1:] == [clock.step_samples]
             and outputs[0].shape[1:] == [clock.step_frames, labels]
             and all(
@@ -133,11 +134,14 @@ class OnnxCTC:
         self._initial = tuple(
             np.zeros([1, *shape], np.float32) for shape in shapes
         )
+        self._check(self._ahead_shape[1:] == [labels])
+        silence = np.zeros(clock.step_samples, np.float32)
+        self._run(silence, clock.first_frame, NEVER, self._initial)
 
-    def _check(self, path, fits):
+    def _check(self, fits):
         if not fits:
             raise ValueError(
-                f"folder: got {Path(path).name}, whose inputs and outputs are "
+                f"folder: got {self._name}, whose inputs and outputs are "
                 f"not those of a step as {MODEL_FILE} describes it"
             )
 
@@ -193,6 +197,13 @@ class OnnxCTC:
             blank_array(np.float32, *ahead),
         )
 
+    def committed_frames(self, context):
+        """How many frames :meth:`stream` has committed. As
+        :meth:`speechbrain_llsa.lobes.ctc.StreamingCTC.committed_frames`."""
+        clock = self.clock
+        position = clock.first_frame + context.steps * clock.step_frames
+        return max(0, position - clock.delay_frames)
+
     def stream(self, samples, context, final=False):
         """Transcribes the next samples of one stream. As
         :meth:`speechbrain_llsa.lobes.ctc.StreamingCTC.stream`."""
@@ -221,19 +232,36 @@ class OnnxCTC:
         exist, (frames, labels)."""
         clock = self.clock
         position = clock.first_frame + state.steps * clock.step_frames
-        feeds = {
-            "samples": samples[None],
-            "position": np.array([position], np.int64),
-            "end": np.array([end], np.int64),
-            **dict(zip(self._state_names, state.tensors, strict=True)),
-        }
-        log_probs, ahead, *tensors = self._session.run(None, feeds)
+        log_probs, ahead, *tensors = self._run(
+            samples, position, end, state.tensors
+        )
         state.tensors = tuple(tensors)
         state.steps += 1
         first = position - clock.delay_frames
         if first + clock.step_frames > 0:
             state.ahead = ahead[0]
         return log_probs[0, max(0, -first) : max(0, min(end - first, NEVER))]
+
+    def _run(self, samples, position, end, tensors):
+        """What the graph gives for one row, of the shapes that it declares."""
+        feeds = {
+            "samples": samples[None],
+            "position": np.array([position], np.int64),
+            "end": np.array([end], np.int64),
+            **dict(zip(self._state_names, tensors, strict=True)),
+        }
+        try:
+            outputs = self._session.run(None, feeds)
+        except Exception as error:
+            raise _refused(self._name, error) from error
+        shapes = [
+            (1, self.clock.step_frames, self.labels),
+            (1, *self._ahead_shape),
+            *(tensor.shape for tensor in tensors),
+        ]
+        self._check([output.shape for output in outputs] == shapes)
+        self._check(all(output.dtype == np.float32 for output in outputs))
+        return outputs
 
 
 class OnnxStreamingASR:
@@ -245,20 +273,26 @@ class OnnxStreamingASR:
         The model.
     text_decoder : PieceDecoder
         Turns its labels into text.
+    endpointer : Endpointer, optional
+        Where segments close, if a session does not say.
+    word_offsets : WordOffsets, optional
+        Where words begin and end, relative to the frames of their labels.
 
     Example
     -------
     >>> asr = OnnxStreamingASR.from_folder("exported")  # doctest: +SKIP
     >>> session = asr.session()  # doctest: +SKIP
-    >>> session.push(samples, sample_rate=44100)  # doctest: +SKIP
-    Transcript(committed='HELLO ', provisional='WOR')
-    >>> session.finish()  # doctest: +SKIP
-    Transcript(committed='WORLD', provisional='')
+    >>> session.push(samples, sample_rate=44100).committed  # doctest: +SKIP
+    'HELLO '
+    >>> session.finish().committed  # doctest: +SKIP
+    'WORLD'
     """
 
-    def __init__(self, model, text_decoder):
+    def __init__(self, model, text_decoder, endpointer=None, word_offsets=None):
         self.model = model
         self.text_decoder = text_decoder
+        self.endpointer = endpointer
+        self.word_offsets = word_offsets
 
     @classmethod
     def from_folder(cls, folder, precision=None, threads=None):
@@ -309,9 +343,16 @@ class OnnxStreamingASR:
         decoder = PieceDecoder(
             description["pieces"], description["first_pieces"]
         )
-        return cls(model, decoder)
+        return cls(model, decoder, *_options(description))
 
-    def session(self, snapshot=None, hop=None, look_ahead=None):
+    def session(
+        self,
+        snapshot=None,
+        hop=None,
+        look_ahead=None,
+        search=None,
+        endpointer=None,
+    ):
         """Begins a session: one live stream.
 
         Arguments
@@ -322,6 +363,12 @@ class OnnxStreamingASR:
             As for ``StreamingASR.session``; a graph has one.
         look_ahead : int, optional
             The same.
+        search : GreedySearch, optional
+            Turns log-probabilities into labels. Greedy by default.
+        endpointer : Endpointer, optional
+            Says where segments close. By default the model's own, which is
+            the attribute ``endpointer``: ``None`` where the stream is one
+            segment.
 
         Returns
         -------
@@ -335,7 +382,16 @@ class OnnxStreamingASR:
             If the graph is of another ``hop`` or ``look_ahead``, or if the
             snapshot is damaged, of another model or of another version.
         """
-        return Session(self.model, self.text_decoder, snapshot, hop, look_ahead)
+        return Session(
+            self.model,
+            self.text_decoder,
+            snapshot,
+            hop,
+            look_ahead,
+            search=search,
+            endpointer=self.endpointer if endpointer is None else endpointer,
+            word_offsets=self.word_offsets,
+        )
 
     def latency_report(self, hop=None, look_ahead=None):
         """The declared latency of the model.
@@ -360,7 +416,14 @@ class OnnxStreamingASR:
         )
 
 
-def describe(clock, state_shapes, text_decoder, graphs):
+def describe(
+    clock,
+    state_shapes,
+    text_decoder,
+    graphs,
+    endpointer=None,
+    word_offsets=None,
+):
     """What ``model.json`` says: everything that a runtime needs.
 
     Arguments
@@ -373,6 +436,10 @@ def describe(clock, state_shapes, text_decoder, graphs):
         The text of the labels.
     graphs : dict
         File of each precision.
+    endpointer : Endpointer, optional
+        Where segments close.
+    word_offsets : WordOffsets, optional
+        Where words begin and end, relative to the frames of their labels.
 
     Returns
     -------
@@ -404,6 +471,8 @@ def describe(clock, state_shapes, text_decoder, graphs):
         ],
         "pieces": text_decoder.pieces,
         "first_pieces": text_decoder.first_pieces,
+        "endpointer": endpointer and endpointer.to_dict(),
+        "word_offsets": asdict(word_offsets or WordOffsets()),
     }
 
 
@@ -445,6 +514,7 @@ def read_description(folder):
                 f"{FORMAT_VERSION}"
             )
         _clock(description)
+        _options(description)
         for name in ("pieces", "first_pieces"):
             pieces = description[name]
             if not (
@@ -479,6 +549,15 @@ def _damaged(why):
     return ValueError(
         f"folder: got a damaged {MODEL_FILE}, or one of another kind: "
         f"{' '.join(why.split())[:300]}"
+    )
+
+
+def _options(description):
+    """Endpointer, which may be ``None``, and word offsets."""
+    rules = description.get("endpointer")
+    return (
+        None if rules is None else Endpointer(**rules),
+        WordOffsets(**description.get("word_offsets", {})),
     )
 
 
@@ -532,15 +611,22 @@ def _open_graph(path, threads):
         options.intra_op_num_threads = threads
     try:
         return onnxruntime.InferenceSession(
-            str(path), options, providers=["CPUExecutionProvider"]
+            str(path),
+            options,
+            providers=["CPUExecutionProvider"],
+            enable_fallback=False,
         )
     except Exception as error:
-        # ONNX Runtime has a class of its own for each kind of failure, all of
-        # them plain exceptions
-        raise ValueError(
-            f"folder: got a damaged {Path(path).name}, which ONNX Runtime "
-            f"refuses: {' '.join(str(error).split())[:300]}"
-        ) from error
+        raise _refused(Path(path).name, error) from error
+
+
+def _refused(name, error):
+    """ONNX Runtime has a class of its own for each kind of failure, all of
+    them plain exceptions."""
+    return ValueError(
+        f"folder: got a damaged {name}, which ONNX Runtime refuses: "
+        f"{' '.join(str(error).split())[:300]}"
+    )
 
 
 def _fingerprint(path, clock):

@@ -56,7 +56,7 @@ def mono_samples(samples):
             f"(samples,), or (samples, channels) with 1 to {MAX_CHANNELS} "
             "channels"
         )
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         samples = (samples / SCALES[kind]).astype(np.float32)
     if not np.isfinite(samples).all():
         raise ValueError(

@@ -10,8 +10,6 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
-import numpy as np
-
 from speechbrain_llsa.geometry import (
     SAMPLE_RATE,
     StreamGeometry,
@@ -23,14 +21,12 @@ from speechbrain_llsa.inference.resampling import (
     check_rate,
 )
 from speechbrain_llsa.inference.samples import mono_samples
-from speechbrain_llsa.inference.transcript import Transcript
-from speechbrain_llsa.lobes.text import (
-    CTCGreedyState,
-    TextState,
-    ctc_greedy_decode_streaming,
+from speechbrain_llsa.inference.transcriber import (
+    Transcriber,
+    TranscriberState,
 )
 from speechbrain_llsa.snapshot import (
-    blank_array,
+    below,
     read_snapshot,
     write_snapshot,
 )
@@ -52,11 +48,8 @@ class SessionState:
     """What the model remembers of front end and encoder; it has ``fork()``.
     ``None`` once the stream has ended: then nothing but the text is kept."""
 
-    labels: CTCGreedyState = field(default_factory=CTCGreedyState)
-    """Greedy decoding."""
-
-    text: TextState = field(default_factory=TextState)
-    """Joining of labels to text."""
+    transcriber: TranscriberState = field(default_factory=TranscriberState)
+    """What has been said: search, text, word and segment."""
 
     sample_rate: int | None = None
     """Samples per second that come in. ``None`` before the first push, which
@@ -65,9 +58,6 @@ class SessionState:
     signal: ResamplerState | None = None
     """Resampling to the rate of the model. ``None`` when ``sample_rate``
     is."""
-
-    committed: str = ""
-    """All committed text."""
 
     finished: bool = False
     """Whether the stream has ended."""
@@ -82,8 +72,7 @@ class SessionState:
         return replace(
             self,
             model=self.model and self.model.fork(),
-            labels=self.labels.fork(),
-            text=self.text.fork(),
+            transcriber=self.transcriber.fork(),
             signal=self.signal and self.signal.fork(),
         )
 
@@ -112,6 +101,14 @@ class Session:
         trained for; the first of them, or that of the snapshot, by default.
     look_ahead : int, optional
         Frames that a layer sees ahead, as for ``hop``.
+    search : GreedySearch, optional
+        Turns log-probabilities into labels
+        (:mod:`speechbrain_llsa.lobes.tokens`). Greedy by default.
+    endpointer : Endpointer, optional
+        Says where segments close. By default the stream is one segment.
+    word_offsets : WordOffsets, optional
+        Where words begin and end, relative to the frames of their labels. By
+        default they are those frames.
 
     Raises
     ------
@@ -155,19 +152,25 @@ class Session:
     """
 
     def __init__(
-        self, model, text_decoder, snapshot=None, hop=None, look_ahead=None
+        self,
+        model,
+        text_decoder,
+        snapshot=None,
+        hop=None,
+        look_ahead=None,
+        search=None,
+        endpointer=None,
+        word_offsets=None,
     ):
-        for name, part, needed in (
-            ("model", model, "make_streaming_context"),
-            ("text_decoder", text_decoder, "decode_streaming"),
-        ):
-            if not hasattr(part, needed):
-                raise TypeError(
-                    f"{name}: got {type(part).__name__}, allowed is what has "
-                    f"{needed}"
-                )
+        if not hasattr(model, "make_streaming_context"):
+            raise TypeError(
+                f"model: got {type(model).__name__}, allowed is what has "
+                "make_streaming_context"
+            )
         self._model = model
-        self._text_decoder = text_decoder
+        self._transcriber = Transcriber(
+            text_decoder, search, endpointer, word_offsets
+        )
         self._state = self._new_state(model.geometries.choose(hop, look_ahead))
         if snapshot is not None:
             self._state = self._read(snapshot)
@@ -176,8 +179,9 @@ class Session:
 
     @property
     def text(self):
-        """All text committed so far."""
-        return self._state.committed
+        """All text committed so far. With an endpointer that of the segment
+        that goes on, or was the last one."""
+        return self._state.transcriber.text
 
     @property
     def finished(self):
@@ -212,15 +216,16 @@ class Session:
         Returns
         -------
         bytes
-            A safetensors file, for ``Session(model, text_decoder, snapshot)``
-            with an equal model of the same floating point type, on any
-            device.
+            A safetensors file, for a session of an equal model of the same
+            floating point type, on any device, with the same options.
 
         Raises
         ------
         ValueError
-            If the text is longer than 16 MiB.
+            If the text is longer than 16 MiB, or if what the search remembers
+            cannot be written.
         """
+        self._transcriber.check_snapshots()
         state = replace(
             self._state, model=self._model.export_context(self._state.model)
         )
@@ -276,7 +281,9 @@ class Session:
 
     def _new_state(self, geometry):
         return SessionState(
-            geometry, self._model.make_streaming_context(geometry)
+            geometry,
+            self._model.make_streaming_context(geometry),
+            self._transcriber.make_streaming_context(),
         )
 
     def _check_begun(self, name, value):
@@ -289,37 +296,27 @@ class Session:
             )
 
     def _fingerprint(self):
-        """Of the model and its labels."""
-        decoder = self._text_decoder
-        about = [
-            self._model.fingerprint(),
-            decoder.pieces,
-            decoder.first_pieces,
-        ]
+        """Of the model, its labels and the options."""
+        about = [self._model.fingerprint(), self._transcriber.to_dict()]
         return hashlib.sha256(json.dumps(about).encode()).hexdigest()
 
     def _read(self, snapshot):
+        self._transcriber.check_snapshots()
         state = read_snapshot(snapshot, self._fingerprint(), self._form)
-        last, labels = state.labels.last, len(self._text_decoder.pieces)
-        if last is not None and not -1 <= last[0] < labels:
-            raise ValueError(
-                f"snapshot: got {last[0]} as the last label, allowed is -1 to "
-                f"{labels - 1}"
-            )
         state.model = self._model.import_context(state.model)
         return state
 
     def _form(self, values):
         """The form of the state of a session that was given as much audio,
-        and has as much text, as a snapshot says."""
-        finished, committed = values["finished"], values["committed"]
-        if not isinstance(finished, bool) or not isinstance(committed, str):
-            raise TypeError("finished or committed are of another type")
+        and has said as much, as a snapshot says."""
+        finished, text = values["finished"], values["transcriber.text"]
+        if not isinstance(finished, bool) or not isinstance(text, str):
+            raise TypeError("finished or text is of another type")
         geometry = self._model.geometries.choose(
             values["geometry.hop"], values["geometry.look_ahead"]
         )
         if finished:
-            return SessionState(geometry, committed=committed, finished=True)
+            return _finished(geometry, text)
         if values["sample_rate"] is None:
             return self._new_state(geometry)
         sample_rate = check_rate("sample_rate", values["sample_rate"])
@@ -328,15 +325,11 @@ class Session:
         if received > LONGEST_SAMPLES:
             raise ValueError(f"signal.received is above {LONGEST_SAMPLES}")
         signal = _resampler(sample_rate).context_form(received)
-        return SessionState(
-            geometry,
-            self._model.context_form(signal.given, geometry),
-            CTCGreedyState(blank_array(np.int64, 1)),
-            TextState(started=bool(committed)),
-            sample_rate,
-            signal,
-            committed,
+        model = self._model.context_form(signal.given, geometry)
+        transcriber = self._transcriber.context_form(
+            below("transcriber", values), self._model.committed_frames(model)
         )
+        return SessionState(geometry, model, transcriber, sample_rate, signal)
 
     def _open_fork(self):
         if self._state.finished:
@@ -350,21 +343,19 @@ class Session:
         log_probs, ahead = self._model.stream(
             samples, state.model, state.finished
         )
-        committed = self._decode(log_probs, state.labels, state.text)
-        provisional = self._decode(
-            ahead, state.labels.fork(), state.text.fork()
+        transcript = self._transcriber.advance(
+            log_probs, ahead, state.transcriber, state.finished
         )
-        state.committed += committed
         if state.finished:
-            state = SessionState(
-                state.geometry, committed=state.committed, finished=True
-            )
+            state = _finished(state.geometry, state.transcriber.text)
         self._state = state
-        return Transcript(committed, provisional)
+        return transcript
 
-    def _decode(self, log_probs, labels, text):
-        (new,) = ctc_greedy_decode_streaming(log_probs[None], labels)
-        return self._text_decoder.decode_streaming(new, text)
+
+def _finished(geometry, text):
+    return SessionState(
+        geometry, transcriber=TranscriberState(text=text), finished=True
+    )
 
 
 @lru_cache(maxsize=8)

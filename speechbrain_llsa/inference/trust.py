@@ -45,6 +45,8 @@ CLASSES = {
     _PACKAGE + "inference.host.HostHead",
     _PACKAGE + "inference.host.HostText",
     _PACKAGE + "inference.folder.FolderPretrainer",
+    _PACKAGE + "inference.endpointer.Endpointer",
+    _PACKAGE + "inference.words.WordOffsets",
     "torch.nn.Linear",
     "torch.nn.modules.linear.Linear",
     "speechbrain.nnet.linear.Linear",

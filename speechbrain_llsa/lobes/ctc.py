@@ -371,6 +371,20 @@ class StreamingCTC(torch.nn.Module):
             ),
         )
 
+    def committed_frames(self, context):
+        """How many frames :meth:`stream` has committed.
+
+        Arguments
+        ---------
+        context : CTCState
+            The state, or its form.
+
+        Returns
+        -------
+        int
+        """
+        return context.encoder.committed
+
     def latency_report(self, geometry=None):
         """The declared latency of the model, beside the other attentions.
 

@@ -5,6 +5,7 @@ from speechbrain.dataio.encoder import CTCTextEncoder
 
 from speechbrain_llsa.lobes.text import (
     CTCGreedyState,
+    GreedySearch,
     PieceDecoder,
     TextState,
     ctc_greedy_decode_streaming,
@@ -12,6 +13,7 @@ from speechbrain_llsa.lobes.text import (
 
 __all__ = [
     "CTCGreedyState",
+    "GreedySearch",
     "TextDecoder",
     "TextState",
     "ctc_greedy_decode_streaming",

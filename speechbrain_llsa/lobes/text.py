@@ -5,9 +5,12 @@ a little of what came before: the last label, and whether there is any text.
 Needs NumPy alone.
 """
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
+
+from speechbrain_llsa.lobes.tokens import Token
 
 
 @dataclass
@@ -95,6 +98,185 @@ def _array(tensor):
 
 
 @dataclass
+class GreedySearchState:
+    """What greedy search remembers of one stream."""
+
+    frames: int = 0
+    """Frames since the stream began."""
+
+    label: int = -1
+    """Label of the last frame, blank included; -1 before any frame."""
+
+    start: int = 0
+    """Frame where the run of this label began."""
+
+    confidence: float = 0.0
+    """Largest probability of the label in this run, 0 to 1; 0 where the run
+    is no token: of the blank, or given already."""
+
+    def fork(self):
+        """An independent copy.
+
+        Returns
+        -------
+        GreedySearchState
+        """
+        return GreedySearchState(**vars(self))
+
+
+class GreedySearch:
+    """The best label of each frame: a run of one label is one token, and
+    blanks are none. The labels are those of the host's ``ctc_greedy_decode``.
+
+    A token is committed when its run is over, since only then its end is
+    known. Its span is the run, its confidence the largest probability that its
+    label has there.
+
+    Arguments
+    ---------
+    blank_index : int
+        The label that stands for blank.
+
+    Example
+    -------
+    >>> with np.errstate(divide="ignore"):
+    ...     log_probs = np.log(np.eye(6)[[3, 3, 0, 3, 5, 5]])
+    >>> search = GreedySearch()
+    >>> state = search.make_streaming_context()
+    >>> [token.label for token in search.advance(log_probs[:5], state)]
+    [3, 3]
+    >>> search.advance(log_probs[5:], state, final=True)
+    [Token(label=5, start=4, end=6, confidence=1.0)]
+    """
+
+    def __init__(self, blank_index=0):
+        self.blank_index = blank_index
+
+    def make_streaming_context(self):
+        """A fresh state for :meth:`advance`.
+
+        Returns
+        -------
+        GreedySearchState
+        """
+        return GreedySearchState()
+
+    def advance(self, log_probs, state, final=False):
+        """Takes the next frames.
+
+        Arguments
+        ---------
+        log_probs : torch.Tensor or numpy.ndarray
+            Log-probabilities of the next committed frames, (frames, labels).
+        state : GreedySearchState
+            What lies behind them. It is brought up to date.
+        final : bool
+            Whether the stream ends with them.
+
+        Returns
+        -------
+        list of Token
+            The tokens that are committed from now on.
+
+        Raises
+        ------
+        ValueError
+            If the log-probabilities have another shape.
+        """
+        if log_probs.ndim != 2:
+            raise ValueError(
+                f"log_probs: got shape {tuple(log_probs.shape)}, allowed is "
+                "(frames, labels)"
+            )
+        tokens, first = [], state.frames
+        for index, label in enumerate(log_probs.argmax(1).tolist()):
+            begins = label != state.label
+            if begins:
+                state.frames = first + index
+                tokens += self.close(state)
+                state.label, state.start = label, state.frames
+            if label != self.blank_index and (begins or state.confidence):
+                probability = math.exp(min(0.0, float(log_probs[index, label])))
+                state.confidence = max(state.confidence, probability)
+        state.frames = first + len(log_probs)
+        return tokens + self.close(state) if final else tokens
+
+    def look_ahead(self, log_probs, state):
+        """What follows the committed tokens, if the stream goes on like this.
+
+        Arguments
+        ---------
+        log_probs : torch.Tensor or numpy.ndarray
+            Log-probabilities of provisional frames, (frames, labels).
+        state : GreedySearchState
+            What lies behind them. It stays as it is.
+
+        Returns
+        -------
+        list of Token
+        """
+        return self.advance(log_probs, state.fork(), final=True)
+
+    def close(self, state):
+        """Commits all that is best now: the run that goes on ends here. What
+        follows of it is no second token.
+
+        Arguments
+        ---------
+        state : GreedySearchState
+            The state. It is brought up to date.
+
+        Returns
+        -------
+        list of Token
+            One, or none.
+        """
+        confidence, state.confidence = state.confidence, 0.0
+        if not confidence:
+            return []
+        return [Token(state.label, state.start, state.frames, confidence)]
+
+    def context_form(self, values, frames, labels):
+        """The form of the state after so many frames
+        (:mod:`speechbrain_llsa.snapshot`).
+
+        Arguments
+        ---------
+        values : dict
+            What a snapshot says of the state, by field.
+        frames : int
+            Frames that the search has taken.
+        labels : int
+            Labels that the model tells apart.
+
+        Returns
+        -------
+        GreedySearchState
+
+        Raises
+        ------
+        ValueError
+            If a state cannot be like that.
+        """
+        label, start = values["label"], values["start"]
+        confidence = values["confidence"]
+        silent = label in (-1, self.blank_index) or not confidence
+        if not (
+            type(label) is type(start) is int
+            and type(confidence) is float
+            and (label >= 0) == (frames > 0)
+            and -1 <= label < labels
+            and 0 <= start <= max(0, frames - 1)
+            and (confidence == 0.0 if silent else 0.0 <= confidence <= 1.0)
+        ):
+            raise ValueError(
+                f"a run of label {label} that began with frame {start}, with "
+                f"a confidence of {confidence}, after {frames} frames"
+            )
+        return GreedySearchState(frames, label, start, confidence)
+
+
+@dataclass
 class TextState:
     """What the joining of pieces remembers of one session."""
 
@@ -108,7 +290,7 @@ class TextState:
         -------
         TextState
         """
-        return replace(self)
+        return TextState(**vars(self))
 
 
 class PieceDecoder:

@@ -3,6 +3,7 @@
 from speechbrain.lobes.models.transformer.TransformerASR import (
     TransformerASR,
     TransformerASRStreamingContext,
+    make_transformer_src_tgt_masks,
 )
 from torch import nn
 
@@ -14,7 +15,7 @@ class StreamingTransformerASR(TransformerASR):
     """The host's ``TransformerASR`` around a
     :class:`~speechbrain_llsa.nnet.encoder.StreamingTransformerEncoder`.
 
-    ``encode``, ``forward`` and ``decode`` are the host's, the decoder too.
+    ``forward`` and ``decode`` are the host's, the decoder too.
     Nothing is added to the input of the encoder, whose positions are rotary.
 
     Arguments
@@ -200,7 +201,14 @@ class StreamingTransformerASR(TransformerASR):
             if parameter.dim() > 1:
                 nn.init.xavier_normal_(parameter)
 
-    def encode(self, src, wav_len=None, pad_idx=0, dynchunktrain_config=None):
+    def encode(
+        self,
+        src,
+        wav_len=None,
+        pad_idx=0,
+        dynchunktrain_config=None,
+        geometry=None,
+    ):
         """Encodes whole utterances.
 
         Arguments
@@ -214,6 +222,9 @@ class StreamingTransformerASR(TransformerASR):
             Of the host's signature.
         dynchunktrain_config : None
             Of the host's signature. The geometry stands in its place.
+        geometry : speechbrain_llsa.geometry.StreamGeometry, optional
+            One of those that the encoder is trained for; the default one
+            otherwise.
 
         Returns
         -------
@@ -232,7 +243,17 @@ class StreamingTransformerASR(TransformerASR):
                 "is None: look_back, look_ahead and hop say what the encoder "
                 "sees"
             )
-        return super().encode(src, wav_len, pad_idx)
+        if src.dim() == 4:
+            src = src.flatten(2)
+        padding_mask, *_ = make_transformer_src_tgt_masks(
+            src, None, wav_len, pad_idx=pad_idx
+        )
+        out, _, *hidden_states = self.encoder(
+            self.custom_src_module(src),
+            src_key_padding_mask=padding_mask,
+            geometry=geometry,
+        )
+        return (out, *hidden_states) if hidden_states else out
 
     def make_streaming_context(
         self, dynchunktrain_config=None, encoder_kwargs=None

@@ -28,6 +28,10 @@ from speechbrain_llsa.visibility import (
 BLOCK_FRAMES = 128
 """Queries, and keys, of a block of the mask: FlexAttention's own size."""
 
+MOST_KERNELS = 256
+"""Kernels that a process may compile: one for each hop, or each look-ahead of
+sa, that a model is trained for. PyTorch's own limit is 8."""
+
 LEAST_HEAD_DIM = 16
 """Features of a head that the compiled kernel needs."""
 
@@ -112,7 +116,8 @@ def _attend(query, key, value, geometry, attention, end, last):
     block_mask.mask_mod = _mask_mod(
         tags, tags[order], geometry, attention, end.clamp(max=last)
     )
-    attended = _kernel()(query, key, value, block_mask=block_mask)
+    with torch._dynamo.config.patch(recompile_limit=MOST_KERNELS):
+        attended = _kernel()(query, key, value, block_mask=block_mask)
     return attended[:, :, :frames]
 
 
@@ -147,7 +152,8 @@ def _tag(tags, index):
     )
 
 
-@lru_cache(maxsize=256)
+# for all lengths of batches and all geometries of a training
+@lru_cache(maxsize=1024)
 def _layout(blocks, geometry, attention, device):
     """Tags of the queries, the order of the keys, and the blocks in which
     some query sees some key of an utterance that does not end.

@@ -84,11 +84,15 @@ WITHOUT_PYTORCH = (
     "geometry.py",
     "snapshot.py",
     "lobes/text.py",
+    "lobes/tokens.py",
+    "inference/endpointer.py",
     "inference/onnx.py",
     "inference/resampling.py",
     "inference/samples.py",
     "inference/session.py",
+    "inference/transcriber.py",
     "inference/transcript.py",
+    "inference/words.py",
 )
 """What runs exported models."""
 

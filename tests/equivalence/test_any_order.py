@@ -1,10 +1,10 @@
 """Sessions in any order of calls give what offline gives.
 
-Hypothesis drives several sessions of one model at once: it pushes any number
-of samples, takes and restores snapshots (on a second, equal model), forks,
-resets and finishes. Whatever the order, the text, the log-probabilities of all
-frames and the frames where words begin and end are those of the whole signal
-offline.
+Hypothesis drives several sessions of one model at once, each at one of the
+geometries that the model is trained for: it pushes any number of samples,
+takes and restores snapshots (on a second, equal model), forks, resets and
+finishes. Whatever the order, the text, the log-probabilities of all frames and
+the frames where words begin and end are those of the whole signal offline.
 """
 
 from dataclasses import dataclass, field, replace
@@ -97,6 +97,7 @@ class Stream:
     sample_rate: int
     pushes: list = field(default_factory=list)
     text: str = ""
+    words: list = field(default_factory=list)
     log_probs: list = field(default_factory=list)
 
     def copy(self, session):
@@ -104,6 +105,7 @@ class Stream:
             self,
             session=session,
             pushes=[*self.pushes],
+            words=[*self.words],
             log_probs=[*self.log_probs],
         )
 
@@ -122,9 +124,9 @@ class Stream:
 
 
 @torch.no_grad()
-def offline(model, signal):
+def offline(model, signal, geometry):
     """Log-probabilities of the whole signal, (frames, labels)."""
-    return model(signal[None])[0][0]
+    return model(signal[None], geometry=geometry)[0][0]
 
 
 def text_of(log_probs):
@@ -146,6 +148,13 @@ def words_of(best):
             words[-1][1] = frame
             inside = True
     return words
+
+
+def frames_of(words):
+    """First and last frame of each word of a session."""
+    return [
+        [round(word.start / 0.02), round(word.end / 0.02) - 1] for word in words
+    ]
 
 
 class Figures:
@@ -174,8 +183,8 @@ class Sessions(RuleBasedStateMachine):
     @initialize(
         precision=st.sampled_from(list(PRECISIONS)),
         look_back=st.sampled_from([12, 3, 0]),
-        look_ahead=st.integers(0, 9),
-        hop=st.sampled_from([1, 3, 8]),
+        look_ahead=st.sampled_from([(4,), (0, 9), (7, 1, 5)]),
+        hop=st.sampled_from([(1,), (3, 8), (8, 1)]),
         sample_rate=st.sampled_from(RATES),
         samples=st.one_of(st.integers(5000, 60000), HUGE, PUSHES),
     )
@@ -215,6 +224,7 @@ class Sessions(RuleBasedStateMachine):
         for model in self.models:
             stream.log_probs += model.committed
         stream.text += transcript.committed
+        stream.words += transcript.final_words
         return transcript
 
     @rule(pick=st.integers(0, 5), samples=PUSHES)
@@ -241,9 +251,23 @@ class Sessions(RuleBasedStateMachine):
         stream.pushes.append(piece)
         self.call(stream, stream.session.push, piece, stream.sample_rate)
 
-    @rule(pick=st.integers(0, 1), sample_rate=st.sampled_from(RATES))
-    def begin_another(self, pick, sample_rate):
-        self.add(Stream(Session(self.models[pick], DECODER), sample_rate))
+    @rule(
+        pick=st.integers(0, 1),
+        sample_rate=st.sampled_from(RATES),
+        choice=st.integers(0, 5),
+    )
+    def begin_another(self, pick, sample_rate, choice):
+        choices = self.models[pick].geometries.all(self.attention)
+        session = self.session_like(choices[choice % len(choices)], pick)
+        self.add(Stream(session, sample_rate))
+
+    def session_like(self, geometry, pick=0):
+        return Session(
+            self.models[pick],
+            DECODER,
+            hop=geometry.hop,
+            look_ahead=geometry.look_ahead,
+        )
 
     @rule(pick=st.integers(0, 5))
     def fork(self, pick):
@@ -271,7 +295,7 @@ class Sessions(RuleBasedStateMachine):
         place = pick % len(self.streams)
         session = self.streams[place].session
         session.reset()
-        new = Session(self.models[0], DECODER)
+        new = self.session_like(session.geometry)
         assert session.snapshot() == new.snapshot()
         self.streams[place] = Stream(session, sample_rate)
 
@@ -296,7 +320,9 @@ class Sessions(RuleBasedStateMachine):
 
     def check(self, stream):
         """Everything is as offline."""
-        expected = offline(self.models[0], stream.signal())
+        expected = offline(
+            self.models[0], stream.signal(), stream.session.geometry
+        )
         streamed = torch.cat(stream.log_probs, dim=1)[0]
         assert streamed.shape == expected.shape
         exact = self.precision == "float64"
@@ -305,6 +331,8 @@ class Sessions(RuleBasedStateMachine):
             error = (streamed - expected).abs().max().item()
         assert error < (EXACT if exact else TOLERANCE)
         assert stream.text == text_of(streamed)
+        assert frames_of(stream.words) == words_of(streamed.argmax(dim=1))
+        assert [word.text for word in stream.words] == stream.text.split()
         best = streamed.argmax(dim=1)
         tied = best != expected.argmax(dim=1)
         if tied.any():

@@ -11,12 +11,15 @@ import numpy as np
 import pytest
 import torch
 from tiny_model import make_model, make_signal, make_tokenizer
+from transcripts import assert_same, final_words, push_all
 
 from speechbrain_llsa.inference.asr import StreamingASR
 from speechbrain_llsa.inference.batcher import SessionBatcher, StreamError
+from speechbrain_llsa.inference.endpointer import Endpointer, EndpointRule
 from speechbrain_llsa.inference.folder import write_streaming_folder
 from speechbrain_llsa.inference.session import Session
 from speechbrain_llsa.inference.transcript import Transcript
+from speechbrain_llsa.inference.words import WordOffsets
 from speechbrain_llsa.lobes.decoding import TextDecoder
 
 DECODER = TextDecoder(make_tokenizer())
@@ -61,7 +64,7 @@ def rates(seed):
 
 
 def alone(model, signal, sample_rate):
-    """The text of a session, and its log-probabilities, push by push."""
+    """What a session says in all, and its log-probabilities, push by push."""
     session = Session(model, DECODER)
     taken, forward, flush = [], model.forward_streaming, model.flush
     with pytest.MonkeyPatch.context() as patch:
@@ -72,10 +75,9 @@ def alone(model, signal, sample_rate):
                 return taken[-1]
 
             patch.setattr(model, name, record)
-        for part in signal.split(3333):
-            session.push(part, sample_rate)
-        session.finish()
-    return session.text, torch.cat(taken, dim=1)[0]
+        said = push_all(session, signal.split(3333), sample_rate)
+    whole = Transcript(session.text, "", tuple(final_words(said)))
+    return whole, torch.cat(taken, dim=1)[0]
 
 
 def offline_text(model, signal):
@@ -116,13 +118,13 @@ def test_any_schedule(attention, hop, look_ahead):
     assert recorder.batcher.free_slots == 4
     spoken = 0
     for session, signal, rate in streams:
-        text, log_probs = alone(model, signal, rate)
+        whole, log_probs = alone(model, signal, rate)
         assert session.finished
-        assert session.text == text
-        assert session.read() == Transcript(text, "")
-        spoken += len(text)
+        assert session.text == whole.committed
+        assert_same(session.read(), whole)
+        spoken += len(whole.committed)
         if rate in (None, 16000):
-            assert text == offline_text(model, signal)
+            assert session.text == offline_text(model, signal)
         torch.testing.assert_close(
             recorder.log_probs(session), log_probs, rtol=0, atol=1e-4
         )
@@ -142,25 +144,35 @@ def test_steps_of_any_length(step_frames):
     assert session.text == offline_text(model, signal) != ""
 
 
-def test_text_and_provisional_text_are_those_of_a_session():
-    """Pushed a hop at a time, reading says what a session's push says."""
+@pytest.mark.parametrize("endpoints", [False, True])
+def test_transcripts_are_those_of_a_session(endpoints):
+    """Pushed a hop at a time, reading says what a session's push says: text,
+    provisional text, words and segments."""
     model, signal = make_model(), make_signal(20000)
-    batcher, session = SessionBatcher(model, DECODER), Session(model, DECODER)
+    options = {"word_offsets": WordOffsets(-0.05, 0.1)}
+    if endpoints:
+        options["endpointer"] = Endpointer(
+            after_speech=EndpointRule(True, 0.02),
+            maximum_length=EndpointRule(length_seconds=0.2),
+        )
+    batcher = SessionBatcher(model, DECODER, **options)
+    session = Session(model, DECODER, **options)
     batched, shown = batcher.session(), 0
     for part in signal.split(640):
         expected = session.push(part)
         batched.push(part)
         while batcher.step():
             pass
-        assert batched.read() == expected
+        assert_same(batched.read(), expected)
         shown += bool(expected.provisional)
     batched.finish()
     assert not batched.finished
     while batcher.step():
         pass
-    assert batched.read() == session.finish()
+    assert_same(batched.read(), session.finish())
     assert batched.finished
     assert shown > 10
+    assert (batched.read().segment > 3) == endpoints
 
 
 def test_rows_without_work_do_not_change():
@@ -171,13 +183,11 @@ def test_rows_without_work_do_not_change():
         session.push(make_signal(7000))
     while batcher.step():
         pass
-    before = [deepcopy(part) for part in [*batcher._state, batcher._labels]]
+    before = deepcopy(batcher._state)
     waiting.push(make_signal(10))
     running.push(make_signal(8000, 1))
     assert batcher.step() == [running]
-    for old, new in zip(
-        before, [*batcher._state, batcher._labels], strict=True
-    ):
+    for old, new in zip(before, batcher._state, strict=True):
         assert (old[[0, 2]] == new[[0, 2]]).all()
     assert any(
         not torch.equal(old[1], new[1])
@@ -295,7 +305,7 @@ def test_labels_without_text_end_their_stream_alone(monkeypatch):
             return decode(decoder, labels, state)
 
         monkeypatch.setattr(TextDecoder, "decode_streaming", fail)
-        session._text_state.started = None
+        session._state.pieces.started = None
 
     assert_failed_alone(make_model(), harm, "KeyError: 'piece'")
 

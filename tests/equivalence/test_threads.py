@@ -18,17 +18,21 @@ from speechbrain_llsa.lobes.decoding import TextDecoder
 
 ATTENTIONS = ["llsa", "sa", "maa"]
 RATES = (16000, 44100, 8000, 22050)
+HOPS, LOOK_AHEADS = (2, 1, 5), (4, 0, 7, 2)
 DECODER = TextDecoder(make_tokenizer())
 
 
 def live(model, worker, seconds, moving):
-    """One stream, in pushes of its own lengths: all transcripts, and a
-    snapshot after each, which holds every tensor of the state. With
-    ``moving``, each push goes to a session loaded from the last snapshot."""
+    """One stream, with its own geometry, in pushes of its own lengths: all
+    transcripts, and a snapshot after each, which holds every tensor of the
+    state. With ``moving``, each push goes to a session loaded from the last
+    snapshot."""
     torch.set_num_threads(1)
     sample_rate = RATES[worker % len(RATES)]
     signal = make_signal(round(seconds * sample_rate), seed=worker)
-    session, said = Session(model, DECODER), []
+    hop, look_ahead = HOPS[worker % 3], LOOK_AHEADS[worker % 4]
+    session = Session(model, DECODER, hop=hop, look_ahead=look_ahead)
+    said = []
     for part in signal.split(1111 + 997 * worker):
         said.append(session.push(part, sample_rate))
         said.append(session.snapshot())
@@ -68,7 +72,7 @@ def together(model, workers, seconds, moving):
 
 
 def compare(attention, workers, seconds, repeats):
-    model = make_model(attention)
+    model = make_model(attention, hop=HOPS, look_ahead=LOOK_AHEADS)
     alone = [live(model, w, seconds, False) for w in range(workers)]
     assert len({said[-1] for said in alone}) == workers
     for moving in (lambda worker: False, lambda worker: worker % 2 == 0):

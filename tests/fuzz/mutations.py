@@ -1,4 +1,7 @@
-"""Damaged files, as hypothesis draws them."""
+"""Damage to files, as hypothesis draws it.
+
+Damage is drawn without the file, since hypothesis keeps what it draws.
+"""
 
 import re
 
@@ -17,66 +20,79 @@ NUMBERS = tuple(
 VALUE = re.compile(rb"(?:: |=> |- )([^\n,]*)")
 """A value in YAML, or in a file of labels."""
 
+KINDS = ("overwrite", "number", "number", "insert", "cut", "end", "repeat")
 
-@st.composite
-def damaged(draw, content, tokens=()):
-    """A valid file with up to 4 changes.
+
+def damages(tokens=()):
+    """One to 4 changes of a file.
 
     Arguments
     ---------
-    draw : callable
-        Of hypothesis.
-    content : bytes
-        The valid file.
     tokens : tuple of bytes
         Text with a meaning in the format.
 
     Returns
     -------
+    hypothesis.strategies.SearchStrategy
+        Of what :func:`damaged` takes.
+    """
+    kinds = KINDS + ("token",) * 3 * bool(tokens)
+    return st.lists(_change(kinds, tokens), min_size=1, max_size=4)
+
+
+def damaged(content, changes):
+    """A file with changes.
+
+    Arguments
+    ---------
+    content : bytes
+        The valid file.
+    changes : list of tuple
+        What :func:`damages` draws.
+
+    Returns
+    -------
     bytes
     """
-    for _ in range(draw(st.integers(1, 4))):
-        content = draw(_changed(content, tokens))
+    for kind, place, in_header, length, piece in changes:
+        content = _changed(content, kind, place, in_header, length, piece)
     return content
 
 
 @st.composite
-def _changed(draw, content, tokens):
-    kinds = ["overwrite", "number", "number", "insert", "cut", "end", "repeat"]
-    kind = draw(st.sampled_from(kinds + ["token"] * 3 * bool(tokens)))
-    place = draw(_place(content))
-    after = place + draw(st.integers(0, 64))
-    if kind == "end":
-        return content[:place]
-    if kind == "cut":
-        return content[:place] + content[after:]
-    if kind == "repeat":
-        times = draw(st.sampled_from([2, 100]))
-        return content[:place] + content[place:after] * times + content[after:]
-    if kind == "number":
-        piece = draw(st.sampled_from(NUMBERS))
-    elif kind == "token":
-        piece = draw(st.sampled_from(tokens))
-        place, after = draw(_value(content))
-        return content[:place] + piece + content[after:]
-    else:
+def _change(draw, kinds, tokens):
+    """What happens, where, to how many bytes, and the bytes that come."""
+    kind = draw(st.sampled_from(kinds))
+    piece = b""
+    if kind in ("number", "token"):
+        pieces = NUMBERS if kind == "number" else tokens
+        piece = draw(st.sampled_from(pieces))
+    elif kind in ("overwrite", "insert"):
         piece = draw(st.binary(min_size=1, max_size=16))
-    if kind == "insert":
-        return content[:place] + piece + content[place:]
-    return content[:place] + piece + content[place + len(piece) :]
+    elif kind == "repeat":
+        piece = bytes(draw(st.sampled_from([2, 100])))
+    place = draw(st.integers(0, 1 << 32))
+    in_header = draw(st.booleans())
+    return kind, place, in_header, draw(st.integers(0, 64)), piece
 
 
-@st.composite
-def _value(draw, content):
-    """Where a value of a text stands, or any place."""
-    found = list(VALUE.finditer(content))
-    if found and draw(st.integers(0, 3)):
-        return draw(st.sampled_from(found)).span(1)
-    place = draw(_place(content))
-    return place, place
-
-
-def _place(content):
-    """Anywhere, but half of the time in the header."""
-    anywhere = st.integers(0, len(content))
-    return st.integers(0, min(HEADER_BYTES, len(content))) | anywhere
+def _changed(content, kind, place, in_header, length, piece):
+    values = []
+    if kind == "token":
+        values = [match.span(1) for match in VALUE.finditer(content)]
+    if values and length >= 16:
+        start, end = values[place % len(values)]
+        return content[:start] + piece + content[end:]
+    reach = min(HEADER_BYTES, len(content)) if in_header else len(content)
+    start = place % (reach + 1)
+    end = start + length
+    if kind == "end":
+        return content[:start]
+    if kind == "cut":
+        return content[:start] + content[end:]
+    if kind == "repeat":
+        times = len(piece)
+        return content[:start] + content[start:end] * times + content[end:]
+    if kind in ("insert", "token"):
+        return content[:start] + piece + content[start:]
+    return content[:start] + piece + content[start + len(piece) :]

@@ -7,25 +7,34 @@ another format, add a row to ``TARGETS``.
 
 import copy
 import functools
+import hashlib
 import io
+import re
 import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
 import soundfile
 import torch
+from google.protobuf import text_format
 from sentencepiece import SentencePieceProcessor, SentencePieceTrainer
 from speechbrain.dataio.encoder import CTCTextEncoder
 from tiny_model import make_model, make_signal, make_tokenizer
 
 from speechbrain_llsa.inference.asr import StreamingASR
+from speechbrain_llsa.inference.endpointer import Endpointer
+from speechbrain_llsa.inference.export import export_model
 from speechbrain_llsa.inference.folder import (
     FolderPretrainer,
     write_streaming_folder,
 )
+from speechbrain_llsa.inference.onnx import OnnxStreamingASR
+from speechbrain_llsa.inference.words import WordOffsets
 from speechbrain_llsa.lobes.decoding import TextDecoder
+from speechbrain_llsa.snapshot import BLANK
 
 NAMED_ERRORS = (OSError, TypeError, ValueError)
 """What a loader may answer; everything else is a failure."""
@@ -65,6 +74,7 @@ def sentencepieces():
         eos_id=-1,
         normalization_rule_name="identity",
         minloglevel=2,
+        num_threads=1,
     )
     tokenizer = SentencePieceProcessor()
     tokenizer.load_from_serialized_proto(content.getvalue())
@@ -78,8 +88,11 @@ def good_folder(pieces=False):
     if pieces:
         model, tokenizer = make_model(labels=18), sentencepieces()
     else:
-        model, tokenizer = make_model(), make_tokenizer()
-    return write_streaming_folder(folder, model, tokenizer)
+        model = make_model(hop=[2, 3], look_ahead=[4, 0])
+        tokenizer = make_tokenizer()
+    return write_streaming_folder(
+        folder, model, tokenizer, Endpointer(), WordOffsets(-0.1, 0.3)
+    )
 
 
 @functools.cache
@@ -95,10 +108,14 @@ def prepare_folder(folder):
 
 def load_folder(folder):
     """Loads a model, and transcribes with it."""
-    asr = StreamingASR.from_hparams(folder)
-    session = asr.session()
-    session.push(make_signal(3000))
-    session.finish()
+    transcribe(StreamingASR.from_hparams(folder).session())
+
+
+def transcribe(session):
+    """Pushes some audio, and ends the stream, unless it has ended."""
+    if not session.finished:
+        session.push(make_signal(3000))
+        session.finish()
 
 
 def prepare_part(folder, file_name, pieces=False):
@@ -137,6 +154,85 @@ def load_audio(folder, name):
     """Transcribes a file, as a stream and at once."""
     good_model().transcribe_file(folder / name)
     good_model().transcribe_file_offline(folder / name)
+
+
+@functools.cache
+def good_export():
+    """An exported model, written once, of which the graph is the most part:
+    one layer, and none of the exporter's notes."""
+    onnx = pytest.importorskip("onnx")
+    model = make_model(look_back=4, look_ahead=2)
+    del model.encoder_wrapper.latent_encoder.layers[1:]
+    folder = Path(tempfile.mkdtemp(prefix="good-")) / "exported"
+    export_model(folder, model, TextDecoder(make_tokenizer()))
+    graph = onnx.load(folder / "step.onnx")
+    for part in (*graph.graph.node, *graph.graph.value_info):
+        part.ClearField("metadata_props")
+    graph.graph.ClearField("metadata_props")
+    onnx.save(graph, folder / "step.onnx")
+    return folder
+
+
+def prepare_export(folder):
+    """Writes an exported model."""
+    shutil.copytree(good_export(), folder, dirs_exist_ok=True)
+
+
+def load_export(folder):
+    """Loads an exported model, and transcribes with it."""
+    transcribe(OnnxStreamingASR.from_folder(folder, threads=1).session())
+
+
+def prepare_graph_text(folder):
+    """Writes an exported model, and its graph as text."""
+    onnx = pytest.importorskip("onnx")
+    prepare_export(folder)
+    graph = onnx.load(folder / "step.onnx")
+    text = text_format.MessageToBytes(graph)
+    (folder / "step.txt").write_bytes(text)
+
+
+def load_graph_text(folder):
+    """Loads an exported model with a graph that is whole, whatever it may
+    say."""
+    onnx = pytest.importorskip("onnx")
+    try:
+        graph = text_format.Parse(
+            (folder / "step.txt").read_bytes(), onnx.ModelProto()
+        )
+    except (text_format.ParseError, UnicodeDecodeError) as error:
+        raise ValueError("text: no graph can be read from it") from error
+    (folder / "step.onnx").write_bytes(graph.SerializeToString())
+    load_export(folder)
+
+
+@functools.cache
+def good_exported_model():
+    """An exported model, loaded once."""
+    return OnnxStreamingASR.from_folder(good_export(), threads=1)
+
+
+def prepare_snapshot(folder, model):
+    """Writes what a session remembers after a third of a second."""
+    session = model().session()
+    session.push(make_signal(8000), 22050)
+    (folder / "snapshot").write_bytes(session.snapshot())
+
+
+def load_snapshot(folder, model, sealed):
+    """Goes on from a snapshot. A sealed one has the checksum of its own
+    content, as a stranger would write it."""
+    data = (folder / "snapshot").read_bytes()
+    if sealed:
+        data = seal(data)
+    transcribe(model().session(snapshot=data))
+
+
+def seal(data):
+    """Puts the right checksum in the place of the first one."""
+    blanked = re.sub(rb"[0-9a-f]{64}", BLANK.encode(), data, count=1)
+    checksum = hashlib.sha256(blanked).hexdigest()
+    return blanked.replace(BLANK.encode(), checksum.encode(), 1)
 
 
 YAML_TOKENS = (
@@ -182,6 +278,54 @@ LABEL_TOKENS = (
     b"b'x'",
 )
 
+JSON_TOKENS = (
+    b"{",
+    b"[" * 2000,
+    b'"',
+    b"null",
+    b"true",
+    b"-1",
+    b"0",
+    b"1.5",
+    b"1e400",
+    b"NaN",
+    b"9" * 30,
+    b"9" * 5000,
+    b'"\\ud800"',
+    b'"../step.onnx"',
+    b'"/dev/zero"',
+    b'{"fp32": "model.json"}',
+    b"\xef\xbb\xbf",
+)
+
+GRAPH_TOKENS = (
+    b'"MatMul"',
+    b'"Reshape"',
+    b'"Expand"',
+    b'"ConstantOfShape"',
+    b'"Range"',
+    b'"Tile"',
+    b'"Loop"',
+    b'"If"',
+    b'"Identity"',
+    b'"samples"',
+    b'"position"',
+    b'"end"',
+    b'"log_probs"',
+    b'"com.microsoft"',
+    b'""',
+    b"-1",
+    b"0",
+    b"1",
+    b"2",
+    b"7",
+    b"1000000",
+    b"2147483647",
+    b"9223372036854775807",
+    b"EXTERNAL",
+    b"nan",
+)
+
 
 def _audio(name, extension, **options):
     file_name = f"a.{extension}"
@@ -201,6 +345,16 @@ def _part(name, file_name, part, make, pieces=False, tokens=()):
         functools.partial(prepare_part, file_name=file_name, pieces=pieces),
         functools.partial(load_part, name=part, file_name=file_name, make=make),
         tokens,
+    )
+
+
+def _snapshot(name, model, sealed):
+    return Target(
+        name,
+        "snapshot",
+        functools.partial(prepare_snapshot, model=model),
+        functools.partial(load_snapshot, model=model, sealed=sealed),
+        JSON_TOKENS,
     )
 
 
@@ -239,5 +393,28 @@ TARGETS = {
             "extractor",
             functools.partial(copy_of, "extractor"),
         ),
+        Target(
+            "onnx-description",
+            "model.json",
+            prepare_export,
+            load_export,
+            JSON_TOKENS,
+        ),
+        Target(
+            "onnx-graph",
+            "step.onnx",
+            prepare_export,
+            load_export,
+        ),
+        Target(
+            "onnx-graph-text",
+            "step.txt",
+            prepare_graph_text,
+            load_graph_text,
+            GRAPH_TOKENS,
+        ),
+        _snapshot("snapshot", good_model, sealed=False),
+        _snapshot("snapshot-sealed", good_model, sealed=True),
+        _snapshot("snapshot-onnx-sealed", good_exported_model, sealed=True),
     )
 }

@@ -58,6 +58,7 @@ def fuzz(names, seed, inputs, folder):
     )
 
 
+@pytest.mark.slow
 def test_damaged_files(tmp_path):
     """A few inputs for each target."""
     results = fuzz(list(TARGETS), 1, SHORT_INPUTS, tmp_path)

@@ -1,6 +1,7 @@
 """Bad command lines and files: exit code 2, one line on standard error, no
 traceback, for the package's commands and the recipes' scripts."""
 
+import logging
 import subprocess
 import sys
 from pathlib import Path
@@ -44,10 +45,32 @@ def place(tmp_path_factory):
     (place / "list.yaml").write_text("- 1")
     (place / "lines.jsonl").write_text("{}\n")
     (place / "corpus" / "train").mkdir(parents=True)
+    for split, lines, times in (
+        ("good", "7-1-0000 A\n", ""),
+        ("silent", "", ""),
+        ("lost", "7-1-0000 A\n7-1-0001 B\n", ""),
+        ("untimed", "7-1-0000 A\n", "7-1-0000 1 0.1 A\n"),
+        ("other", "7-1-0000 A\n", "7-1-0000 1 0.1 0.1 B\n"),
+        ("torn", "7-1-0000 A\n", ""),
+    ):
+        chapter = place / "corpus" / split / "7" / "1"
+        chapter.mkdir(parents=True)
+        soundfile.write(chapter / "7-1-0000.wav", signal[100:], 16000)
+        (chapter / "7-1.trans.txt").write_text(lines)
+        if times:
+            (chapter / "7-1.ctm").write_text(times)
+    (chapter / "7-1-0000.wav").write_text("not audio")
+    (place / "plain.csv").write_text("ID,wav\n1,good.wav\n")
+    (place / "lost.csv").write_text("ID,wav,wrd\n1,no.wav,A\n")
+    (place / "mute.csv").write_text("ID,wav,wrd\n1,good.wav,\n")
+    (place / "bad.json").write_text("{")
     return place
 
 
 TRANSCRIBE = ["transcribe", "--model", "model"]
+
+MEASURE = ["evaluate", "--model", "model", "--data"]
+GOOD = [*MEASURE, "corpus", "--split", "good"]
 
 COMMANDS = [
     ([], "required: COMMAND"),
@@ -62,6 +85,9 @@ COMMANDS = [
     (["transcribe", "--model", "broken", "good.wav"], "head.ckpt"),
     (["transcribe", "--model", "tagged", "good.wav"], "'!apply:os.getcwd'"),
     (["transcribe", "--model", "aa", "good.wav"], "attention: got 'aa'"),
+    ([*TRANSCRIBE, "--hop", "3", "good.wav"], "hop: got 3, allowed is 2"),
+    ([*TRANSCRIBE, "--look_ahead=x", "good.wav"], "--look_ahead: invalid int"),
+    ([*TRANSCRIBE, "--look_ahead=9", "good.wav"], "look_ahead: got 9, allowe"),
     ([*TRANSCRIBE, "missing.wav"], "path: got 'missing.wav'"),
     ([*TRANSCRIBE, "good.wav", "corpus"], "path: got 'corpus'"),
     ([*TRANSCRIBE, "text.wav"], "path: got 'text.wav'"),
@@ -76,6 +102,39 @@ COMMANDS = [
     (["picture", "a.png", "--hop", "0"], "hop: got 0"),
     (["picture", "a.png", "--frames", "0"], "frames: got 0"),
     (["picture", "a.png", "--frames", "999999999"], "frames: got 999999999"),
+    (["evaluate"], "required: --model, --data"),
+    (["evaluate", "--model", "no", *GOOD[3:]], "--model: got 'no'"),
+    (["evaluate", "--model", "model", "no", *GOOD[3:]], "--model: got 'no'"),
+    (
+        ["evaluate", "--model", "model", "broken", *GOOD[3:]],
+        "head.ckpt",
+    ),
+    ([*MEASURE, "corpus"], "--split: got none"),
+    ([*MEASURE, "no", "--split", "good"], "data_folder must be an existing"),
+    ([*MEASURE, "corpus", "--split", "tset"], "tset not found, there are good"),
+    ([*MEASURE, "corpus", "--split", "train"], "split train must hold audio"),
+    ([*MEASURE, "corpus", "--split", "silent"], "7-1-0000.wav has no trans"),
+    ([*MEASURE, "corpus", "--split", "lost"], "7-1-0001, which has no audio"),
+    ([*MEASURE, "corpus", "--split", "torn"], "7-1-0000.wav cannot be read"),
+    ([*MEASURE, "corpus", "--split", "untimed"], "7-1.ctm, line 1: got"),
+    ([*MEASURE, "corpus", "--split", "other"], "got the words 'B'"),
+    ([*MEASURE, "lost.csv", "--split", "good"], "--split: got 'good'"),
+    ([*MEASURE, "no.csv"], "manifest: got 'no.csv'"),
+    ([*MEASURE, "plain.csv"], "'wrd'"),
+    ([*MEASURE, "lost.csv"], "the wav 'no.wav'"),
+    ([*MEASURE, "mute.csv"], "without a transcript"),
+    ([*MEASURE, "bad.json"], "manifest: got 'bad.json'"),
+    ([*GOOD, "--limit", "0"], "--limit: got 0"),
+    ([*GOOD, "--threads", "0"], "--threads: got 0"),
+    ([*GOOD, "--runs", "0"], "--runs: got 0"),
+    ([*GOOD, "--resamples", "0"], "--resamples: got 0"),
+    ([*GOOD, "--push_seconds", "0"], "push_seconds: got 0"),
+    ([*GOOD, "--device", "quantum"], "--device: got 'quantum'"),
+    ([*GOOD, "--hop", "2", "3"], "hop: got 3"),
+    ([*GOOD, "--look_ahead", "x"], "--look_ahead: invalid int"),
+    ([*GOOD, "--json", "no/a.json"], "--json: got 'no/a.json'"),
+    ([*GOOD, "--output", "good.wav"], "--output: got 'good.wav'"),
+    ([*GOOD, "--precision", "fp8"], "--precision: invalid choice"),
 ]
 
 
@@ -194,6 +253,9 @@ def test_bad_scripts(
     place, recipes_path, monkeypatch, capsys, script, arguments, words
 ):
     """Scripts of the recipes, as they run by themselves."""
+    # they set up logging to a stream that ends with the test
+    monkeypatch.setattr(logging.root, "handlers", [*logging.root.handlers])
+    monkeypatch.setattr(logging.root, "level", logging.root.level)
     module = __import__(script)
     monkeypatch.chdir(place)
     monkeypatch.setattr(sys, "argv", [f"{script}.py", *arguments])

@@ -23,6 +23,7 @@ from speechbrain_llsa import (
     StreamingLatentExtractor,
     StreamingTransformerASR,
     StreamingTransformerEncoder,
+    TrainedGeometries,
 )
 from speechbrain_llsa.inference.audio import audio_info, read_blocks
 from speechbrain_llsa.inference.batcher import SessionBatcher
@@ -132,6 +133,42 @@ def classes():
         (
             "geometry",
             lambda: StreamGeometry(1, 1).stack_look_ahead("full", 2),
+            ValueError,
+            "attention: got 'full'",
+        ),
+        (
+            "geometries",
+            lambda: TrainedGeometries(1, [1, "2"]),
+            TypeError,
+            "look_ahead: got '2'",
+        ),
+        (
+            "geometries",
+            lambda: TrainedGeometries(1, 1, []),
+            ValueError,
+            "hop: got []",
+        ),
+        (
+            "geometries",
+            lambda: TrainedGeometries(1, 1).choose(hop=2),
+            ValueError,
+            "hop: got 2, allowed is 1, which the model is trained for",
+        ),
+        (
+            "geometries",
+            lambda: TrainedGeometries(1, 1).check((1, 1, 1)),
+            TypeError,
+            "geometry: got tuple",
+        ),
+        (
+            "geometries",
+            lambda: TrainedGeometries(1, 1, [1, 2]).of_chunk("llsa", "2"),
+            TypeError,
+            "chunk_size: got '2'",
+        ),
+        (
+            "geometries",
+            lambda: TrainedGeometries(1, 1).draw("full", 0),
             ValueError,
             "attention: got 'full'",
         ),

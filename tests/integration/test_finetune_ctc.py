@@ -8,25 +8,24 @@ import pytest
 import torch
 from speechbrain.inference.ASR import StreamingASR as HostStreamingASR
 from speechbrain.utils.dynamic_chunk_training import DynChunkTrainConfig
+from toy_recipe import MODEL
 
 from speechbrain_llsa.inference.asr import StreamingASR
+from speechbrain_llsa.inference.endpointer import Endpointer
+from speechbrain_llsa.inference.transcript import Transcript, Word
+from speechbrain_llsa.inference.words import WordOffsets
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "recipes" / "LibriSpeech"))
 
 import finetune_ctc  # noqa: E402
 import pretrain  # noqa: E402
+import word_events  # noqa: E402
+from training_data import load_manifests  # noqa: E402
 from units import encode, make_tokenizer  # noqa: E402
+from word_events import find_words  # noqa: E402
 
 SMALL = str(ROOT / "hparams" / "finetune_small.yaml")
-MODEL = {
-    "num_layers": 1,
-    "embedding_dim": 16,
-    "nhead": 2,
-    "d_ffn": 32,
-    "extractor_channels": "[8, 8, 8, 8, 8, 8, 8]",
-    "extractor_dim": 8,
-}
 TOY = {
     **MODEL,
     "number_of_epochs": 2,
@@ -65,7 +64,11 @@ def curve(output, split, name):
 def trained(digits_corpus, tmp_path_factory):
     """A toy training from scratch: its output folder and its Brain."""
     output = tmp_path_factory.mktemp("finetune")
-    return output, finetune(digits_corpus, output, lr=0.01)
+    rules = "{maximum_length: {length_seconds: 0.2}}"
+    brain = finetune(
+        digits_corpus, output, lr=0.01, endpoints=True, endpoint_rules=rules
+    )
+    return output, brain
 
 
 def test_offline_and_streamed_side_by_side(trained):
@@ -94,6 +97,43 @@ def test_everything_trained_is_in_the_streaming_folder(trained):
         expected, _ = model(waveform)
         actual, _ = asr.model(waveform)
     assert (expected - actual).abs().max() < 1e-6
+
+
+def test_endpoint_rules_are_in_the_streaming_folder(trained):
+    """As the YAML file says; without words that are right there are no
+    offsets."""
+    output, _ = trained
+    asr = StreamingASR.from_hparams(output / "streaming")
+    rules = {"maximum_length": {"length_seconds": 0.2}}
+    assert asr.endpointer.to_dict() == Endpointer(**rules).to_dict()
+    assert asr.word_offsets is None
+
+
+def test_word_offsets_are_found(trained, digits_corpus, monkeypatch):
+    """A model that says all words, 60 ms behind their starts and 100 ms before
+    their ends, gets just these offsets; its endpointer stays."""
+    output, _ = trained
+    asr = StreamingASR.from_hparams(output / "streaming")
+    endpointer, dataset = (
+        asr.endpointer,
+        load_manifests([output / "manifests" / "valid.csv"]),
+    )
+
+    def say(path):
+        assert asr.endpointer is None
+        return Transcript(
+            "",
+            words=tuple(
+                Word(word, start + 0.06, end - 0.1, 1.0)
+                for word, start, end in find_words(path)
+            ),
+        )
+
+    monkeypatch.setattr(asr, "transcript_offline", say)
+    monkeypatch.setattr(word_events, "FEWEST_WORDS", 5)
+    offsets = finetune_ctc.find_word_offsets(asr, dataset)
+    assert offsets == WordOffsets(-0.06, 0.1)
+    assert asr.endpointer is endpointer
 
 
 def test_the_host_streams_the_folder(trained, digits_corpus):
@@ -193,6 +233,11 @@ def test_acausal_is_measured_offline(digits_corpus, tmp_path):
             "pretrained_folder: got 'nowhere'",
         ),
         ({"test_splits": "[tset]"}, FileNotFoundError, "tset"),
+        (
+            {"endpoint_rules": "{after_speech: {silence: 1}}"},
+            ValueError,
+            "after_speech: got the field 'silence'",
+        ),
         ({"attention": "full"}, ValueError, "attention: got 'full'"),
     ],
 )

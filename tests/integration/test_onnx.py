@@ -13,8 +13,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_model import make_model, make_signal, make_tokenizer, split
+from transcripts import assert_same, push_all
 
 from speechbrain_llsa.__main__ import main
+from speechbrain_llsa.inference.endpointer import Endpointer, EndpointRule
 from speechbrain_llsa.inference.folder import write_streaming_folder
 from speechbrain_llsa.inference.onnx import (
     MODEL_FILE,
@@ -22,6 +24,7 @@ from speechbrain_llsa.inference.onnx import (
     read_description,
 )
 from speechbrain_llsa.inference.session import Session
+from speechbrain_llsa.inference.words import WordOffsets
 from speechbrain_llsa.lobes.decoding import TextDecoder
 
 pytest.importorskip("onnxruntime")
@@ -29,6 +32,11 @@ pytest.importorskip("onnxscript")
 from speechbrain_llsa.inference.export import export_model
 
 ROOT = Path(__file__).parents[2]
+ENDPOINTER = Endpointer(
+    after_speech=EndpointRule(speech=True, silence_seconds=0.02),
+    maximum_length=EndpointRule(length_seconds=0.2),
+)
+OFFSETS = WordOffsets(-0.03, 0.11)
 
 
 @pytest.fixture(scope="module")
@@ -41,12 +49,27 @@ def exported(tmp_path_factory, decoder):
     """A model, and the folder that it was exported to."""
     model = make_model()
     folder = tmp_path_factory.mktemp("onnx") / "exported"
-    return model, export_model(folder, model, decoder, int8=True)
+    folder = export_model(
+        folder,
+        model,
+        decoder,
+        int8=True,
+        endpointer=ENDPOINTER,
+        word_offsets=OFFSETS,
+    )
+    return model, folder
 
 
 @pytest.fixture(scope="module")
-def asr(exported):
+def endpointing(exported):
+    """With endpoints and offsets, as the folder says."""
     return OnnxStreamingASR.from_folder(exported[1], "fp32", threads=1)
+
+
+@pytest.fixture(scope="module")
+def asr(endpointing):
+    """Without."""
+    return OnnxStreamingASR(endpointing.model, endpointing.text_decoder)
 
 
 def stream(model, signal, lengths):
@@ -99,6 +122,54 @@ def test_other_geometries(tmp_path, decoder, attention, geometry, step_frames):
     assert np.abs(streamed - expected[0].numpy()).max() < 1e-4
 
 
+@pytest.mark.slow
+def test_one_geometry_of_many(tmp_path, decoder, capsys):
+    """--hop and --look_ahead choose that of the graph, which has no other."""
+    model = make_model(hop=[2, 1, 5], look_ahead=[4, 0, 7])
+    write_streaming_folder(tmp_path / "model", model, make_tokenizer())
+    line = ["export", "--model", str(tmp_path / "model")]
+    line += ["--out", str(tmp_path / "out"), "--hop=5", "--look_ahead=7"]
+    assert main(line) == 0
+    asr = OnnxStreamingASR.from_folder(tmp_path / "out")
+    geometry = model.geometries.choose(5, 7)
+    assert asr.latency_report().geometry == geometry
+    signal = make_signal(21000)
+    with torch.no_grad():
+        expected, _ = model(signal[None], geometry=geometry)
+    streamed = stream(asr.model, signal, [1, 5000, 77])
+    assert np.abs(streamed - expected[0].numpy()).max() < 1e-4
+    session = asr.session(hop=5, look_ahead=7)
+    session.push(signal.numpy())
+    data = session.snapshot()
+    assert asr.session(data).geometry == geometry
+    with pytest.raises(ValueError, match="hop: got 2, allowed is 5, which"):
+        asr.session(hop=2)
+    assert main([*line[:-1], "--look_ahead=1"]) == 2
+    assert "look_ahead: got 1, allowed is one of 4, 0, 7" in (
+        capsys.readouterr().err
+    )
+
+
+def test_words_and_segments_are_the_same(exported, endpointing, decoder):
+    """The folder carries endpoint rules and word offsets: words, times and
+    segments are those of a session in PyTorch."""
+    model, _ = exported
+    ours, theirs = (
+        push_all(session, make_signal(40000).split(640))
+        for session in (
+            endpointing.session(),
+            Session(
+                model, decoder, endpointer=ENDPOINTER, word_offsets=OFFSETS
+            ),
+        )
+    )
+    for our, their in zip(ours, theirs, strict=True):
+        assert_same(our, their)
+    assert ours[-1].segment > 3
+    plain = push_all(endpointing.session(endpointer=Endpointer()), [])
+    assert plain[-1].segment == 0
+
+
 def test_sessions_are_the_same(exported, asr, decoder):
     """Committed and provisional text, push by push, at another rate."""
     model, _ = exported
@@ -108,20 +179,20 @@ def test_sessions_are_the_same(exported, asr, decoder):
     provisional = set()
     for samples in signal.split(1234):
         pushed = ours.push(samples.numpy(), 22050)
-        assert pushed == theirs.push(samples, 22050)
+        assert_same(pushed, theirs.push(samples, 22050))
         provisional.add(pushed.provisional)
-    assert ours.finish() == theirs.finish()
+    assert_same(ours.finish(), theirs.finish())
     assert ours.text == theirs.text != ""
     assert len(provisional) > 2
 
 
 @settings(max_examples=30, deadline=None, derandomize=True)
 @given(lengths=st.lists(st.integers(0, 5000), max_size=5))
-def test_sessions_are_values(exported, asr, lengths):
+def test_sessions_are_values(exported, endpointing, lengths):
     """A snapshot goes on exactly, also in a model that is loaded anew; a fork
     does not notice; reset equals new."""
     again = OnnxStreamingASR.from_folder(exported[1], "fp32", threads=1)
-    session = asr.session()
+    session = endpointing.session()
     for samples in split(make_signal(20000), lengths)[:-1]:
         session.push(samples, 44100)
     data = session.snapshot()
@@ -132,7 +203,7 @@ def test_sessions_are_values(exported, asr, lengths):
     assert [restored.push(rest), restored.finish(), restored.text] == said
     assert forked.snapshot() == data
     session.reset()
-    assert session.snapshot() == asr.session().snapshot()
+    assert session.snapshot() == endpointing.session().snapshot()
 
 
 def test_snapshots_of_other_models_are_refused(exported, asr, decoder):
@@ -194,10 +265,10 @@ def test_it_needs_no_pytorch(exported, tmp_path):
         "from speechbrain_llsa import OnnxStreamingASR\n"
         f"asr = OnnxStreamingASR.from_folder({str(folder)!r}, 'fp32')\n"
         "session = asr.session()\n"
-        f"session.push(soundfile.read({str(tmp_path / 'x.wav')!r})[0])\n"
-        "session.finish()\n"
+        f"samples = soundfile.read({str(tmp_path / 'x.wav')!r})[0]\n"
+        "said = [session.push(samples), session.finish()]\n"
         "assert not {'torch', 'speechbrain'} & set(sys.modules)\n"
-        "print(session.text)\n"
+        "print(''.join(transcript.committed for transcript in said))\n"
     )
     example = [str(ROOT / "examples" / "stream_onnx.py"), str(folder)]
     texts = [
@@ -262,6 +333,14 @@ DAMAGES = {
         folder, graphs={"fp32": "../step.onnx"}
     ),
     "no graphs": lambda folder: change(folder, graphs={}),
+    "no step": lambda folder: change_graph(folder),
+    "rules": lambda folder: change(folder, endpointer=[1]),
+    "unknown rule": lambda folder: change(folder, endpointer={"a": None}),
+    "endless rule": lambda folder: change(
+        folder, endpointer={"after_speech": {"silence_seconds": 1e400}}
+    ),
+    "offsets": lambda folder: change(folder, word_offsets={"end_seconds": ""}),
+    "no offsets": lambda folder: change(folder, word_offsets=None),
 }
 
 
@@ -269,6 +348,18 @@ def change(folder, **values):
     path = folder / MODEL_FILE
     description = json.loads(path.read_text(encoding="utf-8"))
     path.write_text(json.dumps({**description, **values}), encoding="utf-8")
+
+
+def change_graph(folder):
+    """A graph that loads, and whose first convolution cannot be run."""
+    import onnx
+
+    graph = onnx.load(folder / "step.onnx")
+    node = next(n for n in graph.graph.node if n.op_type == "Conv")
+    (shape,) = (a for a in node.attribute if a.name == "kernel_shape")
+    shape.ints[-1] = 1
+    graph.graph.ClearField("value_info")
+    onnx.save(graph, folder / "step.onnx")
 
 
 @pytest.mark.parametrize("damage", DAMAGES)

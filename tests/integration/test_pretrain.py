@@ -12,6 +12,7 @@ import soundfile
 import torch
 from speechbrain.utils.checkpoints import Checkpointer
 from speechbrain.utils.parameter_transfer import Pretrainer
+from toy_recipe import MODEL
 
 ROOT = Path(__file__).parents[2]
 RECIPES = ROOT / "recipes" / "LibriSpeech"
@@ -23,12 +24,7 @@ from training_arguments import load_hparams, parse_arguments  # noqa: E402
 SMALL = str(ROOT / "hparams" / "pretrain_small.yaml")
 BASE = str(ROOT / "hparams" / "pretrain_base.yaml")
 TOY = {
-    "num_layers": 1,
-    "embedding_dim": 16,
-    "nhead": 2,
-    "d_ffn": 32,
-    "extractor_channels": "[8, 8, 8, 8, 8, 8, 8]",
-    "extractor_dim": 8,
+    **MODEL,
     "final_dim": 8,
     "num_vars": 8,
     "num_negatives": 5,
@@ -310,11 +306,13 @@ def test_base_hparams_load_and_run(corpus, tmp_path):
 
 @pytest.mark.slow
 def test_two_processes_train_together(corpus, tmp_path):
-    """DDP: all ranks get through logging, saving, validation and export."""
+    """DDP: all ranks get through logging, saving, validation and export, and
+    through a choice of geometries."""
     line = command(
         corpus,
         tmp_path,
         optimizer_step_limit=4,
+        hop="[8, 1]",
         distributed_backend="gloo",
         ckpt_interval_steps=1,
     )
@@ -329,6 +327,8 @@ def test_two_processes_train_together(corpus, tmp_path):
         timeout=300,
     )
     assert finished.returncode == 0, finished.stderr[-3000:]
-    train = [e["step"] for e in curves(tmp_path) if e["split"] == "train"]
-    assert train == [1, 2, 3, 4]
+    train = [e for e in curves(tmp_path) if e["split"] == "train"]
+    assert [entry["step"] for entry in train] == [1, 2, 3, 4]
+    counts = train[-1]["geometry_counts"]
+    assert counts == {"hop 8 look_ahead 8": 2, "hop 1 look_ahead 8": 2}
     assert (tmp_path / "pretrained" / "latent_encoder.ckpt").exists()

@@ -62,8 +62,8 @@ def test_positions_that_drift_are_found(monkeypatch):
     """Angles that are not exact far from the start: no checkpoint passes."""
     exact = attention_module.rotary_angles
 
-    def drifting(position, *arguments):
-        return exact(position + position**2 // 4000, *arguments)
+    def drifting(position, *arguments, **options):
+        return exact(position + position**2 // 4000, *arguments, **options)
 
     assert all(c.passed for c in encoder_checkpoints(make_model()))
     monkeypatch.setattr(attention_module, "rotary_angles", drifting)

@@ -1,6 +1,7 @@
 """The command ``transcribe``: text, JSON, bad input."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -10,6 +11,7 @@ from tiny_model import make_model, make_signal, make_tokenizer
 
 from speechbrain_llsa.__main__ import main
 from speechbrain_llsa.inference.asr import StreamingASR
+from speechbrain_llsa.inference.endpointer import Endpointer, EndpointRule
 from speechbrain_llsa.inference.folder import write_streaming_folder
 
 
@@ -49,6 +51,31 @@ def texts(place):
 def test_text(run, texts):
     """One file: its text, and nothing else."""
     assert run("--model", "model", "a.wav") == (0, texts["a.wav"] + "\n", "")
+
+
+@pytest.mark.parametrize(
+    ("line", "choice"),
+    [
+        ([], {}),
+        (["--hop", "1"], {"hop": 1}),
+        (["--look_ahead", "7", "--hop=5"], {"look_ahead": 7, "hop": 5}),
+    ],
+)
+def test_latencies(run, place, line, choice):
+    """--hop and --look_ahead choose among those that a model is trained for;
+    the text is that of the same choice offline."""
+    folder = place / "latencies"
+    if not folder.exists():
+        model = make_model(hop=[2, 1, 5], look_ahead=[4, 7])
+        write_streaming_folder(folder, model, make_tokenizer())
+    asr = StreamingASR.from_hparams(folder)
+    text = asr.transcribe_file_offline(place / "a.wav", **choice)
+    code, out, _ = run("--model", "latencies", "--json", *line, "a.wav")
+    result = json.loads(out)
+    assert (code, result["text"]) == (0, text)
+    look_ahead_seconds = choice.get("look_ahead", 4) * 0.02
+    assert result["look_ahead_seconds"] == pytest.approx(look_ahead_seconds)
+    assert bool(choice) == (text != asr.transcribe_file_offline("a.wav"))
 
 
 def test_many_files(run, texts):
@@ -127,3 +154,171 @@ def test_on_a_terminal(place, texts):
     os.close(ours)
     assert process.returncode == 0
     assert texts["a.wav"] in shown.decode()
+
+
+# -- words, segments, files
+
+
+def lines_of(out):
+    return [json.loads(line) for line in out.splitlines()]
+
+
+@pytest.fixture(scope="module")
+def words(place):
+    """The words of each file, offline."""
+    asr = StreamingASR.from_hparams(place / "model")
+    names = ["a.wav", "b.flac", "empty.wav"]
+    return {name: asr.transcript_offline(place / name).words for name in names}
+
+
+def test_json_has_words(run, words):
+    """Without endpoints a file is one segment, in one line."""
+    code, out, _ = run("--json", "--model", "model", *words)
+    lines = lines_of(out)
+    assert code == 0
+    assert [line["segment"] for line in lines] == [0, 0, 0]
+    assert all(line["end_of_file"] for line in lines)
+    for line, expected in zip(lines, words.values(), strict=True):
+        assert line["words"] == [word.to_dict() for word in expected]
+    assert len(lines[0]["words"]) > 2
+
+
+def test_json_of_segments(run, words, texts):
+    """With endpoints a line for each segment, and one at the end of the file;
+    together they have all words, and the text."""
+    options = ["--maximum_length", "0.04", "--silence_after_speech", "0"]
+    code, out, err = run("--json", "--model", "model", *options, *words)
+    assert (code, err) == (0, "")
+    for name, expected in words.items():
+        lines = [line for line in lines_of(out) if line["file"] == name]
+        ends = [line["end_of_file"] for line in lines]
+        assert ends == [False] * (len(lines) - 1) + [True]
+        given = [word for line in lines for word in line["words"]]
+        assert [(w["word"], w["start"], w["end"]) for w in given] == [
+            (word.text, word.start, word.end) for word in expected
+        ]
+        joined = " ".join(line["text"].strip() for line in lines).split()
+        assert joined == texts[name].split()
+        numbers = [line["segment"] for line in lines]
+        assert numbers == sorted(set(numbers))
+        for line in lines:
+            assert {w["segment"] for w in line["words"]} <= {line["segment"]}
+    assert len(lines_of(out)) > 5
+
+
+def test_a_line_for_each_segment(run, texts):
+    """As text: a line when a segment closes, with the name of its file where
+    there are several."""
+    options = ["--model", "model", "--maximum_length", "0.04"]
+    code, out, _ = run(*options, "a.wav")
+    assert code == 0
+    assert len(out.splitlines()) > 2
+    assert out.split() == texts["a.wav"].split()
+    code, out, _ = run(*options, "a.wav", "b.flac")
+    names = {line.split(": ")[0] for line in out.splitlines()}
+    assert names == {"a.wav", "b.flac"}
+
+
+def test_endpoints_of_the_model(place, run, texts):
+    """Rules in the model's folder hold, unless the command says otherwise."""
+    write_streaming_folder(
+        place / "endpointing",
+        make_model(),
+        make_tokenizer(),
+        Endpointer(maximum_length=EndpointRule(length_seconds=0.04)),
+    )
+    _, out, _ = run("--model", "endpointing", "a.wav")
+    assert len(out.splitlines()) > 2
+    _, out, _ = run("--model", "endpointing", "--no-endpoint", "a.wav")
+    assert out == texts["a.wav"] + "\n"
+    options = ["--maximum_length", "0", "--silence_after_speech", "0"]
+    _, out, _ = run("--model", "endpointing", *options, "a.wav")
+    assert out.splitlines() == [" ".join(texts["a.wav"].split())]
+
+
+def test_files_beside_the_audio(place, run, words):
+    """One for each format: they name the words and when they are spoken."""
+    options = ["--format", "srt", "--format", "vtt", "--format", "ctm"]
+    code, _, err = run("--model", "model", *options, "a.wav", "empty.wav")
+    assert (code, err) == (0, "")
+    expected = words["a.wav"]
+    fields = [
+        line.split() for line in (place / "a.ctm").read_text().splitlines()
+    ]
+    assert [f[4] for f in fields] == [word.text for word in expected]
+    for (name, channel, start, duration, _, confidence), word in zip(
+        fields, expected, strict=True
+    ):
+        assert (name, channel) == ("a", "1")
+        assert float(start) == word.start
+        assert float(start) + float(duration) == pytest.approx(word.end)
+        assert float(confidence) == pytest.approx(word.confidence, abs=1e-4)
+    assert (place / "empty.ctm").read_text() == ""
+    assert (place / "empty.srt").read_text() == ""
+    assert (place / "empty.vtt").read_text() == "WEBVTT\n"
+    for kind, point in (("srt", ","), ("vtt", ".")):
+        text = (place / f"a.{kind}").read_text()
+        pattern = rf"(\d\d):(\d\d):(\d\d\{point}\d\d\d)"
+        times = [
+            float(h) * 3600 + float(m) * 60 + float(s.replace(",", "."))
+            for h, m, s in re.findall(pattern, text)
+        ]
+        assert times == sorted(times)
+        assert times[0] == expected[0].start
+        assert times[-1] == expected[-1].end
+        spoken = [w for line in text.splitlines() for w in line.split()]
+        letters = set(" ".join(word.text for word in expected))
+        assert [w for w in spoken if set(w) <= letters] == [
+            word.text for word in expected
+        ]
+    assert not list(place.glob(".*"))
+
+
+def test_files_in_a_folder(place, run):
+    """It is made if need be."""
+    options = ["--format", "srt", "--output", "new/subtitles"]
+    assert run("--model", "model", *options, "a.wav")[0] == 0
+    names = [path.name for path in (place / "new" / "subtitles").iterdir()]
+    assert names == ["a.srt"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--format", "doc"], "invalid choice: 'doc'"),
+        (["--output", "x"], "--output: got 'x' without --format"),
+        (["--maximum_length", "-1"], "--maximum_length: length_seconds: got"),
+        (["--silence_after_speech", "nan"], "--silence_after_speech: silence"),
+        (["--maximum_length", "long"], "invalid float value: 'long'"),
+        (
+            ["--no-endpoint", "--maximum_length", "3"],
+            "--maximum_length: got 3 with --no-endpoint",
+        ),
+    ],
+)
+def test_bad_options_are_one_line(run, capsys, arguments, message):
+    """Also what the parser itself refuses."""
+    try:
+        code, out, err = run("--model", "model", "a.wav", *arguments)
+    except SystemExit as stopped:
+        code, (out, err) = stopped.code, capsys.readouterr()
+    assert (code, out) == (2, "")
+    assert message in err
+    assert err.count("\n") == 1
+
+
+def test_two_files_of_one_name(run):
+    """Neither is written over the other."""
+    options = ["--format", "srt", "--output", "o"]
+    code, out, err = run("--model", "model", *options, "a.wav", "sub/a.wav")
+    assert (code, out) == (2, "")
+    assert "--format: got two files for 'o/a.srt'" in err
+
+
+def test_an_output_that_cannot_be_written(place, run):
+    """A file in the place of the folder is named."""
+    options = ["--format", "srt", "--output", "c.txt"]
+    code, _, err = run("--model", "model", *options, "a.wav")
+    assert code == 2
+    assert "c.txt" in err
+    assert err.count("\n") == 1

@@ -2,6 +2,8 @@
 model."""
 
 import json
+import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -310,6 +312,7 @@ def test_alignments(utterances, found, tmp_path):
     ("options", "error", "words"),
     [
         ({"push_seconds": 0}, ValueError, "push_seconds: got 0"),
+        ({"push_seconds": math.inf}, ValueError, "push_seconds: got inf"),
         ({"timing_push_seconds": 0}, ValueError, "timing_push_seconds: got 0"),
         ({"timing_runs": 0}, ValueError, "timing_runs: got 0"),
         ({"timing_seconds": -1}, ValueError, "timing_seconds: got -1"),
@@ -333,3 +336,75 @@ def test_bad_utterances_are_named(models, tmp_path):
     broken = Utterance("1-2", "A", tmp_path / "a.wav")
     with pytest.raises(ValueError, match=r"utterance 1-2: .*a\.wav"):
         evaluate(models["llsa"], [broken])
+
+
+# ---- sessions that do as they are told
+
+
+class ScriptedSession:
+    """Says one word with each push, and when it ends; or nothing."""
+
+    def __init__(self, words):
+        self.words = list(words)
+
+    def push(self, samples):
+        word, end = self.words.pop(0)
+        return SimpleNamespace(
+            committed=word,
+            provisional="",
+            words=(
+                SimpleNamespace(text=word, end=end, final=True),
+                SimpleNamespace(text="?", end=99.0, final=False),
+            ),
+        )
+
+    def finish(self):
+        return SimpleNamespace(committed="", provisional="")
+
+
+class ScriptedASR:
+    """Streams ONE TWO; says something else offline."""
+
+    model = None
+
+    def latency_report(self, hop=None, look_ahead=None):
+        return make_model().latency_report()
+
+    def session(self, hop=None, look_ahead=None):
+        return ScriptedSession([("ONE", 0.1), (" TWO", 0.7)])
+
+    def transcribe_batch(self, wavs, hop=None, look_ahead=None):
+        return ["ONE TOO"]
+
+
+def evaluate_script(transcript, words=None):
+    utterance = Utterance("1", transcript, signal=np.zeros(16000), words=words)
+    return evaluate(
+        ScriptedASR(),
+        [utterance],
+        push_seconds=0.5,
+        timing_push_seconds=0.5,
+        timing_runs=1,
+    )
+
+
+def test_texts_that_differ_are_counted():
+    """And each has its own error rate."""
+    found = evaluate_script("ONE TWO")
+    assert found.different_texts == 1
+    assert found.streamed.wer.errors == 0
+    assert found.offline.wer.errors == 1
+
+
+def test_ends_of_words_come_from_the_model_where_nobody_knows():
+    """Only those of right words count, and only where there is no
+    reference."""
+    found = evaluate_script("ONE TWO")
+    assert found.word_ends == "model"
+    assert found.emission_delay.words == 2
+    assert found.emission_delay.median_seconds == pytest.approx((0.4 + 0.3) / 2)
+    assert evaluate_script("SIX TWO").emission_delay.words == 1
+    words = [SpokenWord("ONE", 0, 0.2), SpokenWord("TWO", 0.5, 0.6)]
+    found = evaluate_script("ONE TWO", words)
+    assert found.word_ends == "reference"
+    assert found.emission_delay.median_seconds == pytest.approx((0.3 + 0.4) / 2)

@@ -118,13 +118,14 @@ def test_committed_keys_apart_are_less_work():
 
 @pytest.mark.parametrize("attention", ["sa", "llsa"])
 def test_cached_blocks_serve_other_lengths(eager, attention):
-    """Utterances of as many blocks share them, each with its own end."""
-    geometry = StreamGeometry(5, 2, 3)
+    """Utterances of as many blocks share them, each with its own end; so for
+    each geometry, in any order."""
     for ends in ((45, 45), (40, 17), (1, 44)):
-        inputs, end, expected = case(attention, geometry, ends)
-        actual = attend_flex(inputs, geometry, attention, end)
-        assert (expected - actual).abs().max() < 1e-12
-    assert flex._layout.cache_info().misses == 1
+        for geometry in (StreamGeometry(5, 2, 3), StreamGeometry(5, 0, 1)):
+            inputs, end, expected = case(attention, geometry, ends)
+            actual = attend_flex(inputs, geometry, attention, end)
+            assert (expected - actual).abs().max() < 1e-12
+    assert flex._layout.cache_info().misses == 2
 
 
 @pytest.mark.parametrize("attention", ["sa", "llsa"])
@@ -265,6 +266,32 @@ def test_traced_once_for_all_lengths(monkeypatch, attention):
         )
         assert (first - second).abs().max() < 1e-4
     assert len(graphs) == 1
+
+
+def test_many_geometries(monkeypatch):
+    """A model that is trained for many geometries compiles for each hop, above
+    PyTorch's limit, and not again."""
+    graphs = []
+
+    def count(module, example_inputs):
+        graphs.append(module)
+        return module.forward
+
+    torch._dynamo.reset()
+    kernel = torch.compile(
+        torch_flex.flex_attention, dynamic=True, fullgraph=True, backend=count
+    )
+    monkeypatch.setattr(flex, "_kernel", lambda: kernel)
+    monkeypatch.setattr(torch._dynamo.config, "recompile_limit", 2)
+    compiled = []
+    for _ in range(2):
+        for hop, look_ahead in ((1, 4), (2, 4), (3, 2), (4, 9)):
+            geometry = StreamGeometry(9, look_ahead, hop)
+            for inputs, end in batches("llsa", geometry, [(3, 40)]):
+                attend_flex(inputs, geometry, "llsa", end)
+        compiled.append(len(graphs))
+    assert compiled == [4, 4]
+    assert torch._dynamo.config.recompile_limit == 2
 
 
 def test_geometry_is_compiled_as_constants(monkeypatch):

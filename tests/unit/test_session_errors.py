@@ -74,7 +74,7 @@ def test_bad_push_leaves_the_session(
 ):
     """A refused push changes nothing: the text is as if it had not been."""
     signal = make_signal(44100)
-    undisturbed = Session(session._model, session._text_decoder)
+    undisturbed = Session(session._model, session._transcriber.text_decoder)
     for part in signal.split(11025):
         undisturbed.push(part, 44100)
         session.push(part, 44100)
@@ -111,7 +111,7 @@ def test_failure_inside_the_model_leaves_the_session(session, monkeypatch):
             session.finish()
     session.push(signal[9000:])
     session.finish()
-    whole = Session(session._model, session._text_decoder)
+    whole = Session(session._model, session._transcriber.text_decoder)
     whole.push(signal)
     whole.finish()
     assert session.text == whole.text != ""
@@ -148,7 +148,7 @@ def test_the_caller_may_reuse_the_buffer(session):
         session.push(buffer)
         buffer.fill_(9.0)
     session.finish()
-    whole = Session(session._model, session._text_decoder)
+    whole = Session(session._model, session._transcriber.text_decoder)
     whole.push(signal)
     whole.finish()
     assert session.text == whole.text

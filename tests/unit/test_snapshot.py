@@ -20,7 +20,8 @@ from safetensors.numpy import load, save
 from tiny_model import make_model, make_signal, make_tokenizer
 
 from speechbrain_llsa import snapshot as snapshots
-from speechbrain_llsa.geometry import TrainedGeometries
+from speechbrain_llsa.geometry import StreamGeometry, TrainedGeometries
+from speechbrain_llsa.inference.endpointer import Endpointer, EndpointRule
 from speechbrain_llsa.inference.resampling import StreamingResampler
 from speechbrain_llsa.inference.session import Session
 from speechbrain_llsa.lobes.decoding import TextDecoder
@@ -119,6 +120,58 @@ def test_a_finished_session_is_its_text(model):
     assert len(data) < 2000
     with pytest.raises(ValueError, match="a call after finish"):
         restored.push(make_signal(10))
+
+
+@pytest.mark.parametrize("samples", [None, 3000, 20000])
+@pytest.mark.parametrize("finish", [False, True])
+def test_a_snapshot_has_its_geometry(samples, finish):
+    """It goes on with it, and begins again with it; another is refused."""
+    model = make_model(hop=[2, 5], look_ahead=[4, 7])
+    session = Session(model, DECODER, hop=5, look_ahead=7)
+    if samples is not None:
+        session.push(make_signal(samples))
+    if finish:
+        session.finish()
+    data = session.snapshot()
+    restored = Session(model, DECODER, data)
+    assert restored.geometry == session.geometry == StreamGeometry(12, 7, 5)
+    same_states(restored._state, session._state)
+    Session(model, DECODER, data, hop=5, look_ahead=7)
+    for choice in ({"hop": 2}, {"look_ahead": 4}, {"hop": 5, "look_ahead": 4}):
+        with pytest.raises(ValueError, match="with which the session of the"):
+            Session(model, DECODER, data, **choice)
+    if not finish:
+        assert rest_of(restored) == rest_of(session)
+    restored.reset()
+    assert restored.geometry == session.geometry
+    assert restored.fork().geometry == session.geometry
+
+
+@pytest.mark.parametrize("finish", [False, True])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("geometry.hop", 5),
+        ("geometry.hop", 3),
+        ("geometry.hop", True),
+        ("geometry.hop", None),
+        ("geometry.look_ahead", 10**9),
+        ("geometry.look_back", 13),
+    ],
+)
+def test_a_geometry_of_a_stranger_is_refused(name, value, finish):
+    """One that the model is not trained for, or that the state is not of. A
+    finished session holds no state, and may be of any."""
+    model = make_model(hop=[2, 5], look_ahead=[4, 7])
+    session = pushed(model)
+    if finish:
+        session.finish()
+    about, arrays = open_up(session.snapshot())
+    about["values"][name] = value
+    if finish and value == 5:
+        assert Session(model, DECODER, close_up(about, arrays)).finished
+        return
+    refused(model, close_up(about, arrays), "bytes that are damaged")
 
 
 def test_another_process_goes_on(llsa, tmp_path):
@@ -289,7 +342,12 @@ def test_another_model_is_refused(llsa):
     with torch.no_grad():
         changed.head.bias[3] += 1e-6
     refused(changed, data, "of model '.*this model")
-    for geometry in ({"look_back": 11}, {"look_ahead": 3}, {"hop": 1}):
+    for geometry in (
+        {"look_back": 11},
+        {"look_ahead": 3},
+        {"hop": 1},
+        {"hop": [2, 1]},
+    ):
         refused(make_model(**geometry), data, "this model")
     refused(make_model("sa"), data, "this model")
     refused(make_model().double(), data, "this model")
@@ -412,7 +470,7 @@ def test_the_stranger_can_write(model):
     assert close_up(*open_up(data)) == data
 
 
-@pytest.mark.parametrize("version", [0, 1, -1, "1", 1.0, None, True, [1]])
+@pytest.mark.parametrize("version", [1, 3, -1, "1", 1.0, None, True, [1]])
 def test_another_version_is_refused(llsa, version):
     about, arrays = open_up(pushed(llsa).snapshot())
     about["version"] = version
@@ -432,22 +490,88 @@ WRONG = (
 )
 
 
+AS_GOOD = {
+    "transcriber.search.label": ("1", "5"),
+    "transcriber.search.start": ("0", "1", "5"),
+    "transcriber.search.confidence": ("0.5",),
+    "transcriber.word.start": ("0", "1", "5"),
+    "transcriber.word.end": ("1", "5"),
+    "transcriber.word.confidence": ("0.5",),
+}
+"""What the audio may as well have given, as far as counters tell."""
+
+
 def test_every_value_is_checked(model):
     """Each counter, size and flag, replaced by something else, is refused;
-    only other text of the same emptiness is as good."""
+    only other text of the same emptiness, and what the label and the word that
+    go on may be as well, are as good."""
     about, arrays = open_up(pushed(model).snapshot())
     count = 0
     for name, value in about["values"].items():
         for wrong in WRONG:
             if repr(wrong) == repr(value):
                 continue
-            if name == "committed" and isinstance(wrong, str) and wrong:
+            if name == "transcriber.text" and isinstance(wrong, str) and wrong:
+                continue
+            if repr(wrong) in AS_GOOD.get(name, ()):
                 continue
             changed = {**about["values"], name: wrong}
             data = close_up({**about, "values": changed}, arrays)
             refused(model, data)
             count += 1
     assert count > 300
+
+
+@pytest.mark.parametrize("samples", [700, 9000, 30000])
+def test_segments_are_checked(llsa, samples):
+    """The counters of endpoints fit each other and the frames, or else are
+    refused; those that fit go on."""
+    endpointer = Endpointer(
+        after_speech=EndpointRule(True, 0.04),
+        maximum_length=EndpointRule(length_seconds=0.2),
+    )
+    session = Session(llsa, DECODER, endpointer=endpointer)
+    session.push(make_signal(samples))
+    about, arrays = open_up(session.snapshot())
+    place = "transcriber.segment"
+    segment = session._state.transcriber.segment
+    frames = session._state.transcriber.frames
+    wrong = {
+        "number": [-1, segment.start + 1, True, 0.5, None, "1"],
+        "start": [-1, frames + 1, True, 1.5, None],
+        "silence": [-1, frames + 1, False, 0.5, None],
+        "speech": [not segment.speech, 0, 1, None, 2],
+        "label": [-2, 9, None, 0.0, True],
+    }
+    if frames:
+        wrong["label"].append(-1)
+    if segment.number:
+        wrong["number"].append(0)
+    for name, values in wrong.items():
+        for value in values:
+            changed = {**about["values"], f"{place}.{name}": value}
+            data = close_up({**about, "values": changed}, arrays)
+            with pytest.raises(ValueError, match=r"^snapshot: got"):
+                Session(llsa, DECODER, data, endpointer=endpointer)
+    restored = Session(llsa, DECODER, session.snapshot(), endpointer=endpointer)
+    assert rest_of(restored) == rest_of(session)
+
+
+def test_a_search_that_cannot_be_written_is_named(llsa):
+    """A snapshot of its session is refused, taken or given."""
+
+    class Search:
+        def make_streaming_context(self):
+            return None
+
+        def look_ahead(self, log_probs, state):
+            return []
+
+    session = Session(llsa, DECODER, search=Search())
+    with pytest.raises(ValueError, match="snapshot: got a session with Search"):
+        session.snapshot()
+    with pytest.raises(ValueError, match="snapshot: got a session with Search"):
+        Session(llsa, DECODER, pushed(llsa).snapshot(), search=Search())
 
 
 def test_values_may_not_be_missing_or_more(model):
@@ -491,11 +615,11 @@ def test_every_array_is_checked(model):
     refused(model, close_up(about, more))
 
 
-@pytest.mark.parametrize("label", [-2, 9, 2**62])
+@pytest.mark.parametrize("label", [-2, -1, 9, 2**62])
 def test_the_last_label_is_checked(llsa, label):
     about, arrays = open_up(pushed(llsa).snapshot())
-    arrays["labels.last"] = np.array([label])
-    refused(llsa, close_up(about, arrays), "as the last label")
+    about["values"]["transcriber.search.label"] = label
+    refused(llsa, close_up(about, arrays), f"a run of label {label} ")
 
 
 def header_only(header):
@@ -574,7 +698,7 @@ def test_a_promise_of_a_gigabyte_is_refused(llsa):
 def test_text_with_the_blank_checksum_in_it(llsa):
     """Text that looks like what stands for the checksum does no harm."""
     session = pushed(llsa)
-    session._state.committed = snapshots.BLANK + 'ä"\\\n' + "é" * 70
+    session._state.transcriber.text = snapshots.BLANK + 'ä"\\\n' + "é" * 70
     restored = Session(llsa, DECODER, session.snapshot())
     assert restored.text == session.text
 
@@ -582,7 +706,7 @@ def test_text_with_the_blank_checksum_in_it(llsa):
 def test_text_beyond_a_snapshot_is_refused_when_taken(llsa):
     """Before bytes are given that nobody can read."""
     session = pushed(llsa)
-    session._state.committed = "A" * (snapshots.HEADER_BYTES + 1)
+    session._state.transcriber.text = "A" * (snapshots.HEADER_BYTES + 1)
     with pytest.raises(ValueError, match=r"session: got .* bytes of text"):
         session.snapshot()
 

@@ -55,6 +55,24 @@ def test_steps_give_what_offline_gives(
     assert (streamed - offline[0]).abs().max() < 1e-4
 
 
+@pytest.mark.parametrize("attention", ["llsa", "sa"])
+@pytest.mark.parametrize(("look_ahead", "hop"), [(7, 5), (0, 1)])
+def test_steps_of_a_geometry_of_many(attention, look_ahead, hop):
+    """A step takes one of those that the model is trained for."""
+    model = make_model(attention, look_ahead=[4, 7, 0], hop=[2, 5, 1])
+    geometry = model.geometries.choose(hop, look_ahead)
+    step = StreamingStep(model, geometry=geometry)
+    assert step.clock.geometry == geometry
+    signal = make_signal(20000)
+    with torch.no_grad():
+        offline, _ = model(signal[None], geometry=geometry)
+    streamed = run_alone(step, signal)
+    assert streamed.shape == offline[0].shape
+    assert (streamed - offline[0]).abs().max() < 1e-4
+    with pytest.raises(ValueError, match="hop: got 3, allowed is one of"):
+        StreamingStep(model, geometry=StreamGeometry(12, 4, 3))
+
+
 @pytest.mark.parametrize("samples", [0, 1, 640])
 def test_too_short_for_a_frame(samples):
     """An utterance without a frame takes no step."""

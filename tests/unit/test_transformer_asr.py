@@ -133,6 +133,26 @@ def test_streams(attention, num_decoder_layers):
     assert context.encoder_context.finished
 
 
+@pytest.mark.parametrize("hop", [2, 5, 1])
+def test_a_chunk_is_a_hop(hop):
+    """With several hops the host's chunk size chooses one; offline the
+    geometry does."""
+    net = make_net(hop=[2, 5, 1])
+    src, wav_len = torch.randn(2, 50, 24), torch.tensor([1.0, 0.7])
+    context = net.make_streaming_context(DynChunkTrainConfig(hop))
+    geometry = context.encoder_context.geometry
+    assert geometry.hop == hop
+    alone = make_net(hop=hop)
+    with torch.no_grad():
+        offline = net.encode(src, wav_len, geometry=geometry)
+        assert torch.equal(offline, alone.encode(src, wav_len))
+        outs = [net.encode_streaming(src[:1], context), net.flush(context)]
+    streamed = torch.cat(outs, dim=1)
+    assert (streamed - offline[:1]).abs().max() < TOLERANCE
+    with pytest.raises(ValueError, match="chunk_size: got 3, allowed is one"):
+        net.make_streaming_context(DynChunkTrainConfig(3))
+
+
 def test_rows_that_end():
     """`end` reaches the encoder: a row that ends gives what it gives alone."""
     net = make_net(hop=2)

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
-from synthesis.chapter import write_atomically
+from whole_files import write_atomically
 
 from comparison.pictures import draw_error_rates, draw_pretraining
 from comparison.results import MODES

@@ -1,6 +1,5 @@
 """One chapter of the corpus: some utterances of one speaker."""
 
-import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,8 +39,6 @@ class Chapter:
         Lowest and highest signal-to-noise ratio of added noise, in dB.
     tempo : float
         Factor of the speakers' usual speed.
-    word_times : bool
-        Whether to write a file with the times of the words.
     """
 
     folder: str
@@ -52,7 +49,6 @@ class Chapter:
     silence: tuple
     noise: tuple | None
     tempo: float
-    word_times: bool
 
 
 def write_atomically(path, content):
@@ -95,11 +91,11 @@ def synthesize_chapter(chapter):
         for name, text in zip(names, chapter.texts, strict=True)
     )
     transcript_path = folder / f"{chapter.name}.trans.txt"
-    words_path = folder / f"{chapter.name}.words.jsonl"
+    words_path = folder / f"{chapter.name}.ctm"
     complete = (
         transcript_path.is_file()
         and transcript_path.read_text(encoding="utf-8") == transcripts
-        and (words_path.is_file() or not chapter.word_times)
+        and words_path.is_file()
         and all(path.is_file() for path in paths)
     )
     if complete:
@@ -122,17 +118,26 @@ def synthesize_chapter(chapter):
             soundfile.write(temporary, samples, SAMPLE_RATE, format="FLAC")
             os.replace(temporary, path)
             seconds += len(samples) / SAMPLE_RATE
-            lines.append(json.dumps({"ID": names[index], "words": words}))
+            lines += _ctm_lines(names[index], words)
     finally:
         torch.set_num_threads(threads)
-    if chapter.word_times:
-        write_atomically(words_path, "".join(f"{line}\n" for line in lines))
+    write_atomically(words_path, "".join(lines))
     write_atomically(transcript_path, transcripts)
     return len(paths), seconds, False
 
 
+def _ctm_lines(name, words):
+    """Lines of NIST's CTM format: utterance, channel, start and duration in
+    seconds, word."""
+    return [
+        f"{name} 1 {start:.4f} {end - start:.4f} {word}\n"
+        for word, start, end in words
+    ]
+
+
 def _make_utterance(chapter, index, text):
-    """The samples of one utterance and the times of its words."""
+    """The samples of one utterance, and its words: each with the seconds
+    where it starts and ends."""
     generator = np.random.default_rng([*chapter.seed, index])
     speaker = chapter.speaker
     speech = _synthesizer.say(
@@ -165,11 +170,11 @@ def _make_utterance(chapter, index, text):
     )
     offset = before / SAMPLE_RATE
     words = [
-        {
-            "word": word.upper(),
-            "start": round(offset + start / played_rate, 4),
-            "end": round(offset + end / played_rate, 4),
-        }
+        (
+            transcript_of(word),
+            round(offset + start / played_rate, 4),
+            round(offset + end / played_rate, 4),
+        )
         for word, start, end in speech.words
     ]
     return samples, words

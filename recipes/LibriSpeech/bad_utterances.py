@@ -1,0 +1,209 @@
+"""Utterances that cannot be used: left out and counted, or an error.
+
+The YAML file's entry ``on_bad_utterance`` says which. Bad are an audio file
+that cannot be read, is not as long as its manifest says, or holds samples
+that are not finite; for CTC also a missing transcript, and one that has more
+units than the audio has frames for; and a loss that is not finite.
+"""
+
+import torch
+from speechbrain.dataio.batch import PaddedBatch
+from speechbrain.utils.logger import get_logger
+
+from speechbrain_llsa.geometry import SAMPLE_RATE
+
+logger = get_logger(__name__)
+
+
+class BadUtteranceError(ValueError):
+    """An utterance that cannot be used."""
+
+
+class BadUtterances:
+    """Does with bad utterances what ``on_bad_utterance`` says.
+
+    Arguments
+    ---------
+    on_bad_utterance : str
+        "skip" leaves them out, names each once in the log and counts them;
+        "error" raises an error that names the first.
+
+    Raises
+    ------
+    ValueError
+        If ``on_bad_utterance`` is something else.
+
+    Example
+    -------
+    >>> bad_utterances = BadUtterances("skip")
+    >>> bad_utterances.report({"1-2-0001 (a.flac)": "has no transcript"})
+    1
+    >>> BadUtterances("error").report({"1-2-0001 (a.flac)": "is empty"})
+    Traceback (most recent call last):
+    ...
+    bad_utterances.BadUtteranceError: on_bad_utterance: got utterance 1-2-0001 \
+(a.flac), which is empty; with 'skip' it would be left out
+    """
+
+    def __init__(self, on_bad_utterance="skip"):
+        if on_bad_utterance not in ("skip", "error"):
+            raise ValueError(
+                f"on_bad_utterance: got {on_bad_utterance!r}, allowed is "
+                "'skip' or 'error'"
+            )
+        self.on_bad_utterance = on_bad_utterance
+        self.named = set()
+
+    def report(self, faults):
+        """Names bad utterances, each once, or raises.
+
+        Arguments
+        ---------
+        faults : dict of str to str
+            What is wrong, by the name of the utterance.
+
+        Returns
+        -------
+        int
+            How many are left out.
+
+        Raises
+        ------
+        BadUtteranceError
+            If they are not to be skipped.
+        """
+        for name, fault in faults.items():
+            if self.on_bad_utterance == "error":
+                raise BadUtteranceError(
+                    f"on_bad_utterance: got utterance {name}, which {fault}; "
+                    "with 'skip' it would be left out"
+                )
+            if name not in self.named:
+                self.named.add(name)
+                logger.warning(f"Leaving out utterance {name}: it {fault}")
+        return len(faults)
+
+    def keep_good(self, dataset, fault_of):
+        """Leaves utterances out of a dataset, before any is read.
+
+        Arguments
+        ---------
+        dataset : speechbrain.dataio.dataset.DynamicItemDataset
+            The utterances, with ``wav``; its ``data_ids`` change.
+        fault_of : callable
+            Takes the columns of an utterance in its manifest, a dict; gives
+            what is wrong with it, or ``None``.
+
+        Returns
+        -------
+        speechbrain.dataio.dataset.DynamicItemDataset
+            The same.
+
+        Raises
+        ------
+        ValueError
+            If none is good.
+        """
+        faults = {
+            identity: fault_of(dataset.data[identity])
+            for identity in dataset.data_ids
+        }
+        left_out = self.report(
+            {
+                name_of(identity, dataset.data[identity]["wav"]): fault
+                for identity, fault in faults.items()
+                if fault is not None
+            }
+        )
+        total = len(dataset)
+        dataset.data_ids = [
+            identity
+            for identity in dataset.data_ids
+            if faults[identity] is None
+        ]
+        if left_out:
+            logger.warning(f"Left out {left_out} of {total} utterances")
+        if not dataset.data_ids:
+            raise ValueError(
+                f"dataset: got {total} utterances, none of them good, as the "
+                "log says one by one; at least one is needed"
+            )
+        return dataset
+
+
+class UtteranceBatch(PaddedBatch):
+    """The host's batch of the good utterances among some.
+
+    Arguments
+    ---------
+    items : list of dict
+        Utterances with ``id``, ``wav``, ``sig`` and ``fault``, as datasets of
+        ``training_data.load_manifests`` give them.
+
+    Attributes
+    ----------
+    faults : dict of str to str
+        What is wrong with the utterances that were left out, by name.
+    is_empty : bool
+        Whether none is good. The batch then holds an utterance of noise, as
+        distributed ranks have to run the model in step; it must not count.
+
+    Example
+    -------
+    >>> batch = UtteranceBatch(
+    ...     [
+    ...         {"id": "a", "wav": "a.flac", "sig": torch.ones(9), "fault": ""},
+    ...         {
+    ...             "id": "b",
+    ...             "wav": "b.flac",
+    ...             "sig": torch.ones(0),
+    ...             "fault": "is empty",
+    ...         },
+    ...     ]
+    ... )
+    >>> batch.id, batch.faults
+    (['a'], {'b (b.flac)': 'is empty'})
+    """
+
+    def __init__(self, items):
+        good = [item for item in items if not item["fault"]]
+        self.faults = {
+            name_of(item["id"], item["wav"]): item["fault"]
+            for item in items
+            if item["fault"]
+        }
+        self.is_empty = not good
+        if self.is_empty:
+            generator = torch.Generator().manual_seed(0)
+            noise = torch.rand(SAMPLE_RATE, generator=generator) - 0.5
+            good = [{**items[0], "sig": noise}]
+        super().__init__(good)
+
+    @property
+    def good_count(self):
+        """Utterances that count."""
+        return 0 if self.is_empty else len(self)
+
+    @property
+    def names(self):
+        """Of the utterances that count, with their files."""
+        if self.is_empty:
+            return []
+        return list(map(name_of, self.id, self.wav))
+
+
+def name_of(identity, path):
+    """How logs and errors name an utterance.
+
+    Arguments
+    ---------
+    identity : str
+        Its ID.
+    path : str
+        Its audio file.
+
+    Returns
+    -------
+    str
+    """
+    return f"{identity} ({path})"

@@ -1,0 +1,239 @@
+"""Checkpoints that are complete or passed over.
+
+The host writes a checkpoint file by file into its folder. Here a last file,
+written when all others are on the disk, lists them with their sizes: a
+checkpoint without it, or with files of other sizes, was cut short.
+"""
+
+import json
+import shutil
+from pathlib import Path
+
+from speechbrain.utils.checkpoints import METAFNAME, ckpt_recency
+from speechbrain.utils.logger import get_logger
+from whole_files import (
+    naming,
+    sync,
+    write_atomically,
+    written_atomically,
+)
+
+logger = get_logger(__name__)
+
+COMPLETE = "COMPLETE"
+"""Name of the file that lists the others of a checkpoint."""
+
+
+def write_checkpoint(checkpointer, meta, end_of_epoch=True, **keep):
+    """Saves a checkpoint to its end, and deletes what is surplus then.
+
+    Arguments
+    ---------
+    checkpointer : speechbrain.utils.checkpoints.Checkpointer
+        Holds the checkpoints.
+    meta : dict
+        Values by which checkpoints are found and compared.
+    end_of_epoch : bool
+        Whether an epoch has ended.
+    **keep : dict
+        What to keep, as for :func:`delete_surplus`.
+
+    Raises
+    ------
+    whole_files.WriteError
+        If the checkpoint cannot be written, as on a full disk. Nothing of it
+        stays, and those before it do.
+    """
+    folder = checkpointer.checkpoints_dir
+    before = set(folder.iterdir())
+    try:
+        # torch.save tells of a full disk by a RuntimeError
+        with naming(folder, RuntimeError):
+            checkpoint = checkpointer.save_checkpoint(
+                meta=meta, end_of_epoch=end_of_epoch
+            )
+            mark_complete(checkpoint.path)
+            remove_incomplete(checkpointer)
+            delete_surplus(checkpointer, **keep)
+    finally:
+        for path in set(folder.glob("CKPT+*")) - before:
+            if fault_of_checkpoint(path) is not None:
+                shutil.rmtree(path, ignore_errors=True)
+
+
+def mark_complete(folder):
+    """Says that a checkpoint has been saved to its end.
+
+    Arguments
+    ---------
+    folder : pathlib.Path
+        The folder of the checkpoint.
+    """
+    sizes = {}
+    for path in sorted(folder.iterdir()):
+        sync(path)
+        sizes[path.name] = path.stat().st_size
+    write_atomically(folder / COMPLETE, json.dumps(sizes, indent=2) + "\n")
+    sync(folder.parent)
+
+
+def fault_of_checkpoint(folder):
+    """Says what a checkpoint lacks.
+
+    Arguments
+    ---------
+    folder : pathlib.Path
+        The folder of the checkpoint.
+
+    Returns
+    -------
+    str or None
+        What is wrong with it; ``None`` if it is complete.
+    """
+    try:
+        sizes = json.loads((folder / COMPLETE).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return f"it has no file {COMPLETE}: saving was interrupted"
+    except ValueError:
+        return f"its file {COMPLETE} is damaged"
+    for name, size in sizes.items():
+        path = folder / name
+        if not path.is_file():
+            return f"it has no file {name}"
+        if path.stat().st_size != size:
+            return f"{name} has {path.stat().st_size} bytes instead of {size}"
+    return None
+
+
+def is_complete(checkpoint):
+    """Whether a checkpoint of ``StreamingBrain`` was saved to its end.
+
+    Arguments
+    ---------
+    checkpoint : speechbrain.utils.checkpoints.Checkpoint
+        The checkpoint.
+
+    Returns
+    -------
+    bool
+        False if saving was interrupted, or a file was cut short.
+    """
+    return fault_of_checkpoint(checkpoint.path) is None
+
+
+def set_incomplete_aside(checkpointer):
+    """Renames checkpoints that are not complete, so that the host does not
+    find them, and warns of each.
+
+    The host reads the meta data of all checkpoints that it finds, which may be
+    cut short as well.
+
+    Arguments
+    ---------
+    checkpointer : speechbrain.utils.checkpoints.Checkpointer
+        Holds the checkpoints.
+    """
+    for folder in sorted(checkpointer.checkpoints_dir.glob("CKPT+*")):
+        fault = fault_of_checkpoint(folder)
+        if fault is not None:
+            logger.warning(f"Passing over the checkpoint {folder}: {fault}")
+            aside = folder.with_name(f"incomplete+{folder.name}")
+            shutil.rmtree(aside, ignore_errors=True)
+            folder.rename(aside)
+
+
+def remove_incomplete(checkpointer):
+    """Removes what an interrupted saving or deletion left. What was complete
+    and is damaged stays aside.
+
+    Arguments
+    ---------
+    checkpointer : speechbrain.utils.checkpoints.Checkpointer
+        Holds the checkpoints.
+    """
+    for folder in checkpointer.checkpoints_dir.glob("incomplete+CKPT+*"):
+        if not (folder / COMPLETE).exists():
+            shutil.rmtree(folder)
+            logger.info(f"Removed {folder}")
+
+
+def delete_surplus(
+    checkpointer, num_to_keep=1, max_keys=(), min_keys=(), predicate=None
+):
+    """Deletes checkpoints that are neither new nor best.
+
+    As the host's ``delete_checkpoints``, but a checkpoint whose deletion is
+    interrupted is no longer complete.
+
+    Arguments
+    ---------
+    checkpointer : speechbrain.utils.checkpoints.Checkpointer
+        Holds the checkpoints.
+    num_to_keep : int
+        Checkpoints to keep, of the newest and of each key.
+    max_keys : list of str
+        Values whose greatest is best.
+    min_keys : list of str
+        Values whose least is best.
+    predicate : callable, optional
+        Says which checkpoints may be deleted; all by default.
+    """
+    orders = [{"importance_key": ckpt_recency}]
+    orders += [{"max_key": key} for key in max_keys]
+    orders += [{"min_key": key} for key in min_keys]
+    found, kept = {}, set()
+    for order in orders:
+        ranked = checkpointer.find_checkpoints(
+            ckpt_predicate=predicate, **order
+        )
+        found.update((checkpoint.path, checkpoint) for checkpoint in ranked)
+        kept.update(checkpoint.path for checkpoint in ranked[:num_to_keep])
+    for path in found.keys() - kept:
+        (path / COMPLETE).unlink()
+        (path / METAFNAME).unlink()
+        shutil.rmtree(path)
+        logger.info(f"Deleted checkpoint in {path}")
+
+
+def export_parameters(checkpointer, names, folder, max_key=None, min_key=None):
+    """Copies trained modules of the best checkpoint, for a Pretrainer.
+
+    Arguments
+    ---------
+    checkpointer : speechbrain.utils.checkpoints.Checkpointer
+        Holds the checkpoints.
+    names : list of str
+        Recoverables to copy; each becomes ``<name>.ckpt``.
+    folder : str or pathlib.Path
+        Where to: it then holds all of them and nothing else. Complete or not
+        there at all.
+    max_key : str or None
+        The value whose greatest is best.
+    min_key : str or None
+        The value whose least is best. Without a key the newest counts.
+
+    Returns
+    -------
+    pathlib.Path
+        The checkpoint that was copied.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no complete checkpoint.
+    """
+    checkpoint = checkpointer.find_checkpoint(
+        max_key=max_key, min_key=min_key, ckpt_predicate=is_complete
+    )
+    if checkpoint is None:
+        raise FileNotFoundError(
+            f"checkpointer: got no complete checkpoint in "
+            f"{checkpointer.checkpoints_dir}, one is needed"
+        )
+    with written_atomically(Path(folder)) as scratch:
+        scratch.mkdir()
+        for name in names:
+            shutil.copyfile(
+                checkpoint.paramfiles[name], scratch / f"{name}.ckpt"
+            )
+    return checkpoint.path

@@ -1,0 +1,182 @@
+"""When words are spoken: references in CTM files, errors of a model's word
+times, and the offsets that make them small.
+
+A corpus that ``synthesize.py`` made has a file SPEAKER-CHAPTER.ctm beside each
+SPEAKER-CHAPTER.trans.txt; forced alignments of other corpora can be put there
+as well.
+"""
+
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from speechbrain.utils.edit_distance import alignment, op_table
+
+from speechbrain_llsa.inference.words import WordOffsets
+
+STEP_SECONDS = 0.01
+"""Offsets of word ends are tried in steps of so much, ..."""
+
+FARTHEST_SECONDS = 1.0
+"""... up to so far from the last frame of a word."""
+
+FEWEST_WORDS = 20
+"""Offsets are not estimated from fewer."""
+
+
+def read_ctm(path):
+    """Reads a CTM file.
+
+    Arguments
+    ---------
+    path : str or pathlib.Path
+        The file: lines of recording, channel, start, duration and word.
+
+    Returns
+    -------
+    dict
+        For each recording its words: (word, start, end), in seconds.
+
+    Raises
+    ------
+    ValueError
+        If a line is another one.
+    """
+    words = {}
+    lines = Path(path).read_text(encoding="utf-8").splitlines()
+    for number, line in enumerate(lines, start=1):
+        if not line.strip() or line.startswith(";;"):
+            continue
+        try:
+            name, _, start, duration, word, *_ = line.split()
+            start, end = float(start), float(start) + float(duration)
+        except ValueError as error:
+            raise ValueError(
+                f"path: got line {number} of {str(path)!r}, {line[:80]!r}, "
+                "allowed is recording, channel, start, duration, word"
+            ) from error
+        words.setdefault(name, []).append((word, start, end))
+    return words
+
+
+_read_ctm_once = cache(read_ctm)
+
+
+def find_words(wav):
+    """The words of an utterance of a LibriSpeech tree, where there is a CTM
+    file of its chapter.
+
+    Arguments
+    ---------
+    wav : str or pathlib.Path
+        Its audio, SPEAKER-CHAPTER-NUMBER.flac.
+
+    Returns
+    -------
+    list of (str, float, float) or None
+        Words with start and end in seconds; ``None`` without a file, or if it
+        does not know the utterance.
+    """
+    wav = Path(wav)
+    path = wav.with_name(wav.stem.rpartition("-")[0] + ".ctm")
+    if not path.is_file():
+        return None
+    return _read_ctm_once(path).get(wav.stem)
+
+
+def match_words(words, reference):
+    """Pairs recognised words with those that were spoken, as a word error
+    rate pairs them. Words that are wrong are left out.
+
+    Arguments
+    ---------
+    words : list of speechbrain_llsa.inference.transcript.Word
+        What was recognised.
+    reference : list of (str, float, float)
+        What was spoken.
+
+    Returns
+    -------
+    list of (int, int)
+        Index of the recognised and of the spoken word of each pair.
+
+    Example
+    -------
+    >>> from speechbrain_llsa.inference.transcript import Word
+    >>> words = [Word("ONE", 0.1, 0.2, 1.0), Word("SIX", 0.3, 0.4, 1.0)]
+    >>> match_words(words, [("NO", 0, 0.1), ("ONE", 0.1, 0.2), ("TWO", 1, 2)])
+    [(0, 1)]
+    """
+    table = op_table(
+        [word for word, _, _ in reference], [word.text for word in words]
+    )
+    return [
+        (recognised, spoken)
+        for operation, spoken, recognised in alignment(table)
+        if operation == "="
+    ]
+
+
+def time_errors(utterances):
+    """How far starts and ends of recognised words are from the spoken ones.
+
+    Arguments
+    ---------
+    utterances : iterable of (list of Word, list of (str, float, float))
+        What was recognised and what was spoken.
+
+    Returns
+    -------
+    numpy.ndarray
+        Recognised minus spoken, in seconds, (words, 2): start and end. Only
+        of words that are right.
+
+    Example
+    -------
+    >>> from speechbrain_llsa.inference.transcript import Word
+    >>> word = Word("ONE", 0.5, 1.0, 1.0)
+    >>> time_errors([([word], [("ONE", 0.25, 1.125)])])
+    array([[ 0.25 , -0.125]])
+    """
+    errors = [
+        (words[i].start - reference[j][1], words[i].end - reference[j][2])
+        for words, reference in utterances
+        for i, j in match_words(words, reference)
+    ]
+    return np.array(errors).reshape(-1, 2)
+
+
+def estimate_offsets(utterances):
+    """Finds the word offsets of a model: that of the start is the median
+    distance of spoken starts from first frames, that of the end the one whose
+    mean absolute error is least.
+
+    Arguments
+    ---------
+    utterances : iterable of (list of Word, list of (str, float, float))
+        What was recognised, without word offsets, and what was spoken.
+
+    Returns
+    -------
+    WordOffsets or None
+        ``None`` if fewer than ``FEWEST_WORDS`` words are right.
+    """
+    pairs = []
+    for words, reference in utterances:
+        following = [*(word.start for word in words[1:]), np.inf]
+        for i, j in match_words(words, reference):
+            _, start, end = reference[j]
+            pairs.append(
+                (words[i].start, words[i].end, following[i], start, end)
+            )
+    if len(pairs) < FEWEST_WORDS:
+        return None
+    first, last, following, starts, ends = np.array(pairs).T
+    start = round(float(np.median(starts - first)), 3)
+    low = max(start, -FARTHEST_SECONDS)
+    offsets = np.arange(low, FARTHEST_SECONDS, STEP_SECONDS)
+    errors = [
+        np.abs(np.minimum(last + end, following + start) - ends).mean()
+        for end in offsets
+    ]
+    return WordOffsets(start, round(float(offsets[np.argmin(errors)]), 3))

@@ -1,0 +1,382 @@
+"""Measures error rates, latency, time and memory of models on a test set."""
+
+import itertools
+import json
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from speechbrain_llsa.commands.model import add_model_arguments, check_folder
+from speechbrain_llsa.evaluation.corpus import (
+    MANIFEST_READERS,
+    read_manifest,
+    read_split,
+)
+from speechbrain_llsa.evaluation.error_rates import RESAMPLES
+from speechbrain_llsa.evaluation.measure import TIMING_RUNS, evaluate
+from speechbrain_llsa.evaluation.picture import draw_error_rates
+from speechbrain_llsa.evaluation.table import format_table
+from speechbrain_llsa.geometry import FRAME_SECONDS, check_integer
+from speechbrain_llsa.inference.asr import StreamingASR
+from speechbrain_llsa.inference.onnx import (
+    MODEL_FILE,
+    PRECISIONS,
+    OnnxStreamingASR,
+)
+
+NAME = "evaluate"
+
+RESULTS = "evaluation"
+"""Stem of the files in ``--output``."""
+
+
+def add_arguments(parser):
+    """Declares the arguments of the command.
+
+    Arguments
+    ---------
+    parser : argparse.ArgumentParser
+        Parser of the command.
+    """
+    add_model_arguments(parser, several=True)
+    parser.add_argument(
+        "--data",
+        required=True,
+        metavar="TREE",
+        help="a folder in LibriSpeech layout, where SPEAKER-CHAPTER.ctm may "
+        "say when words end; or a manifest, CSV or JSON",
+    )
+    parser.add_argument(
+        "--split", metavar="NAME", help="folder of the tree to evaluate on"
+    )
+    for name, meaning in (
+        ("hop", "frames that llsa commits at once"),
+        ("look_ahead", "frames that a layer sees ahead"),
+    ):
+        parser.add_argument(
+            f"--{name}",
+            type=int,
+            nargs="+",
+            default=[None],
+            metavar="N",
+            help=f"{meaning}: of those that the model is trained for, a row "
+            "for each (default: the first)",
+        )
+    parser.add_argument(
+        "--output",
+        metavar="FOLDER",
+        help=f"folder to write {RESULTS}.json, .md and .png and the "
+        "alignments to",
+    )
+    parser.add_argument("--json", metavar="FILE", help="JSON file to write")
+    parser.add_argument(
+        "--limit", type=int, metavar="N", help="take the first utterances only"
+    )
+    parser.add_argument(
+        "--on_bad_file",
+        choices=("error", "skip"),
+        default="error",
+        help="what to do about bad files of the tree (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--device",
+        default="cpu",
+        help="where PyTorch computes, such as cuda (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--threads",
+        type=int,
+        default=1,
+        metavar="N",
+        help="threads that a model may use (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--precision",
+        choices=PRECISIONS,
+        help="graph of an exported model (default: int8 if there is one)",
+    )
+    parser.add_argument(
+        "--push_seconds",
+        type=float,
+        default=FRAME_SECONDS,
+        metavar="S",
+        help="audio that is pushed at once, for delays (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--runs",
+        type=int,
+        default=TIMING_RUNS,
+        metavar="N",
+        help="how often a minute is timed (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--resamples",
+        type=int,
+        default=RESAMPLES,
+        metavar="N",
+        help="resamples of the intervals (default: %(default)s)",
+    )
+
+
+@dataclass(frozen=True)
+class Row:
+    """What a row of the table is of."""
+
+    folder: str
+    """Of the model."""
+
+    name: str
+    """What it is called."""
+
+    hop: int | None
+    """Frames that llsa commits at once; ``None`` for the model's first."""
+
+    look_ahead: int | None
+    """Frames that a layer sees ahead; ``None`` for the model's first."""
+
+
+def run(arguments):
+    """Runs the command.
+
+    Arguments
+    ---------
+    arguments : argparse.Namespace
+        Its arguments.
+
+    Raises
+    ------
+    FileNotFoundError
+        If a model or the data do not exist.
+    FileExistsError
+        If there is something else at the place to write to.
+    ValueError
+        If a model or the data cannot be read, or an option is out of range.
+    """
+    _check(arguments)
+    utterances = _read(arguments)
+    rows = make_rows(arguments.model, arguments.hop, arguments.look_ahead)
+    if len(rows) > 1:
+        _check_rows(rows, arguments)
+    evaluations = []
+    for row in rows:
+        evaluations.append(
+            _in_own_process(row, utterances, arguments)
+            if len(rows) > 1
+            else evaluate_row(row, utterances, arguments)
+        )
+        _write(evaluations, arguments)
+    print(_table(evaluations, arguments))
+
+
+def make_rows(folders, hops, look_aheads):
+    """Lists every geometry of every model.
+
+    Arguments
+    ---------
+    folders : list of str
+        The models.
+    hops : list of int or None
+        Frames that llsa commits at once, ``None`` for a model's first.
+    look_aheads : list of int or None
+        Frames that a layer sees ahead, ``None`` for a model's first.
+
+    Returns
+    -------
+    list of Row
+    """
+    models = zip(folders, short_names(folders), strict=True)
+    return [
+        Row(folder, name, hop, look_ahead)
+        for (folder, name), look_ahead, hop in itertools.product(
+            models, look_aheads, hops
+        )
+    ]
+
+
+def short_names(folders):
+    """What tells folders apart: without the parts that all begin or end with.
+
+    Arguments
+    ---------
+    folders : list of str
+        The folders.
+
+    Returns
+    -------
+    list of str
+
+    Example
+    -------
+    >>> short_names(["results/sa/streaming", "results/llsa/streaming"])
+    ['sa', 'llsa']
+    >>> short_names(["demo/finetune/streaming"])
+    ['demo/finetune/streaming']
+    """
+    parts = [list(Path(folder).parts) for folder in folders]
+    if len(folders) > 1:
+        for end in (-1, 0):
+            while (
+                len({each[end] for each in parts}) == 1
+                and min(map(len, parts)) > 1
+            ):
+                for each in parts:
+                    del each[end]
+    return [str(Path(*each)) for each in parts]
+
+
+def evaluate_row(row, utterances, arguments):
+    """Evaluates one model with one geometry.
+
+    Arguments
+    ---------
+    row : Row
+        The model and the geometry.
+    utterances : list of Utterance
+        What it is evaluated on.
+    arguments : argparse.Namespace
+        Those of the command.
+
+    Returns
+    -------
+    Evaluation
+    """
+    torch.set_num_threads(arguments.threads)
+    return evaluate(
+        _load(row.folder, arguments),
+        utterances,
+        name=row.name,
+        hop=row.hop,
+        look_ahead=row.look_ahead,
+        push_seconds=arguments.push_seconds,
+        timing_runs=arguments.runs,
+        resamples=arguments.resamples,
+        progress=True,
+    )
+
+
+def _check_rows(rows, arguments):
+    """Loads every model once, so that what is wrong with the last one shows
+    before the first is evaluated."""
+    for folder, same in itertools.groupby(rows, lambda row: row.folder):
+        asr = _load(folder, arguments)
+        for row in same:
+            asr.latency_report(hop=row.hop, look_ahead=row.look_ahead)
+
+
+def _in_own_process(row, utterances, arguments):
+    """So that the peak memory is that of one row."""
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, context) as pool:
+        done = pool.submit(evaluate_row, row, utterances, arguments)
+        try:
+            return done.result()
+        except BrokenProcessPool as error:
+            raise OSError(
+                f"--model: the evaluation of {row.folder!r} was ended from "
+                "outside, perhaps for want of memory"
+            ) from error
+
+
+def _load(folder, arguments):
+    if not _is_exported(folder):
+        return StreamingASR.from_hparams(
+            folder,
+            trust=arguments.trust,
+            run_opts={"device": arguments.device},
+        )
+    return OnnxStreamingASR.from_folder(
+        folder, arguments.precision, arguments.threads
+    )
+
+
+def _is_exported(folder):
+    return Path(folder, MODEL_FILE).is_file()
+
+
+def _check(arguments):
+    """Refuses at once what would fail after hours."""
+    for name in ("threads", "runs", "resamples"):
+        check_integer(f"--{name}", getattr(arguments, name), 1)
+    if arguments.limit is not None:
+        check_integer("--limit", arguments.limit, 1)
+    for folder in arguments.model:
+        check_folder(folder)
+    try:
+        torch.zeros(1, device=arguments.device)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(
+            f"--device: got {arguments.device!r}, allowed is a device that "
+            "PyTorch finds here, such as cpu"
+        ) from error
+    exported = [folder for folder in arguments.model if _is_exported(folder)]
+    if exported and torch.device(arguments.device).type != "cpu":
+        raise ValueError(
+            f"--device: got {arguments.device!r}, allowed for the exported "
+            f"model {exported[0]!r} is cpu"
+        )
+    if arguments.output and Path(arguments.output).is_file():
+        raise FileExistsError(
+            f"--output: got {arguments.output!r}, allowed is a folder"
+        )
+    if arguments.json and not Path(arguments.json).parent.is_dir():
+        raise FileNotFoundError(
+            f"--json: got {arguments.json!r}, allowed is a file in a folder "
+            "that exists"
+        )
+
+
+def _read(arguments):
+    """The utterances."""
+    is_manifest = Path(arguments.data).suffix.lower() in MANIFEST_READERS
+    if is_manifest and not Path(arguments.data).is_dir():
+        if arguments.split is not None:
+            raise ValueError(
+                f"--split: got {arguments.split!r}, allowed with a manifest is "
+                "none"
+            )
+        utterances = read_manifest(arguments.data)
+    elif arguments.split is None:
+        raise ValueError(
+            "--split: got none, allowed with a folder is the name of a split"
+        )
+    else:
+        utterances = read_split(
+            arguments.data,
+            arguments.split,
+            arguments.on_bad_file,
+            progress=True,
+        )
+    return utterances[: arguments.limit]
+
+
+def _table(evaluations, arguments):
+    split = f", {arguments.split}" if arguments.split else ""
+    return f"{arguments.data}{split}\n\n{format_table(evaluations)}"
+
+
+def _write(evaluations, arguments):
+    """Writes what there is so far."""
+    results = {
+        "data": arguments.data,
+        "split": arguments.split,
+        "evaluations": [each.to_json() for each in evaluations],
+    }
+    text = json.dumps(results, indent=2, ensure_ascii=False) + "\n"
+    if arguments.json:
+        Path(arguments.json).write_text(text, encoding="utf-8")
+    if not arguments.output:
+        return
+    folder = Path(arguments.output)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{RESULTS}.json").write_text(text, encoding="utf-8")
+    (folder / f"{RESULTS}.md").write_text(
+        _table(evaluations, arguments) + "\n", encoding="utf-8"
+    )
+    draw_error_rates(folder / f"{RESULTS}.png", evaluations)
+    evaluations[-1].write_alignments(
+        folder / f"alignments_{len(evaluations)}.txt"
+    )

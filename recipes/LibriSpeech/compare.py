@@ -142,7 +142,7 @@ class Comparison:
             )
 
     def run(self, say=print):
-        """Runs all rows: the first seed of each, then the second ones.
+        """Runs all rows, in the order of the plan, each with all its seeds.
 
         Arguments
         ---------
@@ -155,7 +155,9 @@ class Comparison:
             What failed.
         """
         failures = []
-        to_do = self._in_order()
+        to_do = [
+            (row, seed) for row in self.plan.rows for seed in self.seeds(row)
+        ]
         while to_do:
             later = []
             for row, seed in to_do:
@@ -189,15 +191,6 @@ class Comparison:
         with locked(self.output_folder, wait=True):
             results = collect(self)
             write_report(results, self.output_folder)
-
-    def _in_order(self):
-        most = max(len(self.seeds(row)) for row in self.plan.rows)
-        return [
-            (row, self.seeds(row)[turn])
-            for turn in range(most)
-            for row in self.plan.rows
-            if turn < len(self.seeds(row))
-        ]
 
     def _may_begin(self, row, seed):
         if row.weights_of is None:

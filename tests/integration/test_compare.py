@@ -95,7 +95,7 @@ def table(output):
         if not line.startswith("|"):
             break
         name, *cells = [cell.strip() for cell in line.strip("|").split("|")]
-        rows[name] = cells[:7] + cells[10:]
+        rows[name] = cells[:8] + cells[11:]
     return rows
 
 
@@ -125,13 +125,15 @@ def test_table(done):
     assert rows["maa"] == rows["sa"]
     assert rows["sa"][0] == "0.04"
     assert rows["aa"][0] == "utterance"
-    for name, (_, _, streamed, offline, _, differ, *_) in rows.items():
+    for name, (_, _, streamed, offline, _, _, differ, *_) in rows.items():
         assert re.fullmatch(r"[\d.]+ \([\d.]+ to [\d.]+\)", offline)
         assert streamed == (offline if name != "aa" else "-")
         assert differ == ("0" if name != "aa" else "-")
     text = (output / "RESULTS.md").read_text()
     assert "the training is that of *sa*" in text
     assert "| sa | aa |" in text
+    assert "hparams/plan.yaml --data_folder DATA" in text
+    assert "Seeds: 1." in text
     for name in ("error_rates.png", "pretraining.png"):
         assert (output / name).read_bytes().startswith(b"\x89PNG")
     plain = json.loads((output / "results.json").read_text())

@@ -93,6 +93,9 @@ class Row:
 class Plan:
     """All that is compared, and how."""
 
+    file_name: str
+    """Of its YAML file."""
+
     title: str
     """Heading of the report."""
 
@@ -157,6 +160,7 @@ def read_plan(path):
     threads = entries.get("threads", 1)
     check_integer("plan: threads", threads, 1)
     plan = Plan(
+        file_name=path.name,
         title=entries.get("title", path.stem),
         text=" ".join(entries.get("text", "").split()),
         hparams=hparams,

@@ -20,12 +20,14 @@ _HEAD = (
     "WER % streamed",
     "WER % offline",
     "CER % streamed",
+    "CER % offline",
     "texts that differ",
     "accuracy of pre-training, %",
     "training, core min",
     "memory of training, GiB",
     "RTF streamed",
     "WER % by seed",
+    "accuracy % by seed",
 )
 _EXPLANATION = """\
 Look-ahead is that of the whole model; latency adds the wait for the hop and
@@ -63,7 +65,10 @@ def write_report(results, folder):
     sections = [
         f"# {results.plan.title}",
         *([results.plan.text] if results.plan.text else []),
-        f"{done} of {of_all} trainings and measurements are done. {_machine()}",
+        f"{done} of {of_all} trainings and measurements are done. "
+        f"{_time(results.rows)} {_machine()}",
+        "```sh\npython recipes/LibriSpeech/compare.py "
+        f"hparams/{results.plan.file_name} --data_folder DATA\n```",
         _table(results.rows),
         _EXPLANATION.replace("\n", " "),
         *_notes(results.rows),
@@ -74,6 +79,23 @@ def write_report(results, folder):
     write_atomically(
         folder / "results.json",
         json.dumps(_plain(results), indent=1) + "\n",
+    )
+
+
+def _time(rows):
+    costs = [
+        stage
+        for row in rows
+        if row.weights_of is None
+        for cost in row.costs.values()
+        for stage in cost.values()
+    ]
+    core = sum(stage.cpu_seconds for stage in costs) / 60
+    clock = sum(stage.seconds for stage in costs) / 60
+    seeds = sorted({seed for row in rows for seed in row.seeds})
+    return (
+        f"Trainings so far took {core:.0f} minutes of a core, {clock:.0f} by "
+        f"the clock. Seeds: {', '.join(map(str, seeds))}."
     )
 
 
@@ -127,6 +149,7 @@ def _cells(row):
         _rate(row.rate("streamed", "words")),
         _rate(row.rate("offline", "words")),
         _rate(row.rate("streamed", "characters")),
+        _rate(row.rate("offline", "characters")),
         str(sum(each["different_texts"] for each in measured))
         if streamed
         else _NOTHING,
@@ -135,6 +158,7 @@ def _cells(row):
         _number(max(peaks, default=None), 2),
         _number(min(factors, default=None), 3),
         ", ".join(f"{each[mode]['wer']['percent']:.1f}" for each in measured),
+        ", ".join(f"{100 * each:.1f}" for each in accuracies),
     ]
 
 

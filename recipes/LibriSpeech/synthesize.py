@@ -43,6 +43,8 @@ logger = logging.getLogger(__name__)
 SETTINGS_FILE = "synthesis.json"
 UTTERANCES_PER_CHAPTER = 50
 _FORMAT = 1
+_BEFORE = {"tempo": 1.0}
+"""Settings of corpora that say nothing of them."""
 
 
 def synthesize_corpus(
@@ -54,8 +56,11 @@ def synthesize_corpus(
     text_seed=None,
     voice_seed=None,
     digits=(3, 8),
+    longest_list=None,
+    words=None,
     silence=(0.1, 0.5),
     noise=None,
+    tempo=1.0,
     progress=True,
 ):
     """Makes a corpus in LibriSpeech layout by speech synthesis.
@@ -68,7 +73,7 @@ def synthesize_corpus(
         Number of voices and number of utterances per split. The utterances
         of a split are dealt out evenly to its voices.
     text : str
-        "digits" or "sentences".
+        "digits", "numbers" (with dates and times of day) or "sentences".
     seed : int
         Seed of everything.
     workers : int
@@ -82,12 +87,20 @@ def synthesize_corpus(
         same speakers.
     digits : (int, int)
         Fewest and most digits of a digit string.
+    longest_list : int, optional
+        How many words of each list of the lexicon the sentences use, all by
+        default (about 3,300 distinct words); 8 leave about 1,000.
+    words : (int, int), optional
+        Fewest and most words of an utterance, which is then a run of words
+        out of a sentence. None leaves sentences whole.
     silence : (float, float)
         Shortest and longest silence before and after an utterance, in
         seconds. It holds low noise, as a quiet room does.
     noise : (float, float), optional
         Lowest and highest signal-to-noise ratio, in dB, of noise of random
         colour added to every utterance. None adds none.
+    tempo : float
+        Factor of the speakers' usual speed, 0.6 to 2.
     progress : bool
         Whether to show a progress bar.
 
@@ -124,8 +137,11 @@ def synthesize_corpus(
         "text_seed": seed if text_seed is None else text_seed,
         "voice_seed": seed if voice_seed is None else voice_seed,
         "digits": list(digits),
+        "longest_list": longest_list,
+        "words": None if words is None else list(words),
         "silence": list(silence),
         "noise": None if noise is None else list(noise),
+        "tempo": tempo,
     }
     _check(settings, workers)
     SpeechSynthesizer()
@@ -140,6 +156,8 @@ def synthesize_corpus(
         {name: size[1] for name, size in splits.items()},
         settings["text_seed"],
         *digits,
+        longest_list,
+        words,
     )
     _claim(out, settings)
     chapters = [
@@ -189,6 +207,18 @@ def _check(settings, workers):
     for key in ("seed", "text_seed", "voice_seed"):
         if settings[key] < 0:
             raise ValueError(f"{key} must be at least 0, got {settings[key]}.")
+    longest_list = settings["longest_list"]
+    if longest_list is not None and longest_list < 2:
+        raise ValueError(
+            f"longest_list must be at least 2, got {longest_list}."
+        )
+    if settings["words"] is not None:
+        fewest, most = settings["words"]
+        if not 1 <= fewest <= most:
+            raise ValueError(
+                "words must be two numbers, 1 <= fewest <= most, "
+                f"got {fewest} and {most}."
+            )
     low, high = settings["silence"]
     if not 0 <= low <= high:
         raise ValueError(
@@ -202,6 +232,10 @@ def _check(settings, workers):
                 "noise must be two ratios in dB, lowest <= highest, "
                 f"got {low} and {high}."
             )
+    if not 0.6 <= settings["tempo"] <= 2:
+        raise ValueError(
+            f"tempo must be from 0.6 to 2, got {settings['tempo']}."
+        )
     if workers < 1:
         raise ValueError(f"workers must be at least 1, got {workers}.")
 
@@ -219,7 +253,7 @@ def _claim(out, settings):
         different = [
             f"{key} {found.get(key)!r} there, {settings.get(key)!r} now"
             for key in sorted(found.keys() | settings.keys())
-            if found.get(key) != settings.get(key)
+            if found.get(key, _BEFORE.get(key)) != settings.get(key)
         ]
         if different:
             raise ValueError(
@@ -255,6 +289,7 @@ def _chapters_of(out, split, speakers, texts, settings):
                 texts=tuple(own[start : start + UTTERANCES_PER_CHAPTER]),
                 silence=tuple(settings["silence"]),
                 noise=None if noise is None else tuple(noise),
+                tempo=settings["tempo"],
             )
 
 
@@ -358,6 +393,21 @@ def _parser():
         help="digits per utterance (default: 3 8)",
     )
     parser.add_argument(
+        "--longest_list",
+        type=int,
+        metavar="WORDS",
+        help="words of each list of the lexicon that sentences use (default: "
+        "all, about 3,300 words together)",
+    )
+    parser.add_argument(
+        "--words",
+        type=int,
+        nargs=2,
+        metavar=("FEWEST", "MOST"),
+        help="cut runs of so many words out of sentences (default: whole "
+        "sentences)",
+    )
+    parser.add_argument(
         "--silence",
         type=float,
         nargs=2,
@@ -371,6 +421,12 @@ def _parser():
         nargs=2,
         metavar=("LOWEST", "HIGHEST"),
         help="add noise at signal-to-noise ratios of this range, in dB",
+    )
+    parser.add_argument(
+        "--tempo",
+        type=float,
+        default=1.0,
+        help="factor of the speakers' usual speed (default: 1)",
     )
     return parser
 

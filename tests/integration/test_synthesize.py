@@ -227,6 +227,18 @@ def test_noise(module, tmp_path):
         assert level(spoken) - level(noise) == pytest.approx(10, abs=1.0)
 
 
+def test_tempo(module, tmp_path):
+    """The same words in less time."""
+    seconds = [
+        make(module, tmp_path / str(tempo), {"a": (1, 2)}, tempo=tempo)["a"][
+            "seconds"
+        ]
+        for tempo in (1.0, 1.6)
+    ]
+    assert seconds[1] < 0.85 * seconds[0]
+    assert transcripts_of(tmp_path / "1.0") == transcripts_of(tmp_path / "1.6")
+
+
 def test_speakers(recipes_path):
     """Splits share no family of voices; test voices stay the same when the
     training set grows; no two speakers are the same."""
@@ -396,6 +408,34 @@ def test_sentences_corpus(module, tmp_path):
     assert len(set(transcripts_of(tmp_path).values())) == 4
 
 
+def test_few_words(recipes_path):
+    """Short lists leave some 1,000 words; runs are as long as asked, and are
+    out of the sentences that come without the cut."""
+    from synthesis.text import make_texts, transcript_of
+
+    texts = make_texts("sentences", {"a": 5000}, 1, longest_list=8)["a"]
+    words = {word for text in texts for word in transcript_of(text).split()}
+    assert 900 < len(words) < 1100
+    runs = make_texts("sentences", {"a": 300}, 1, longest_list=8, words=(1, 5))[
+        "a"
+    ]
+    lengths = {len(transcript_of(run).split()) for run in runs}
+    assert lengths == {1, 2, 3, 4, 5}
+
+
+def test_numbers(recipes_path):
+    """Some eighty words; numbers are those of their digits."""
+    from synthesis.numbers import cardinal
+    from synthesis.text import make_texts, transcript_of
+
+    texts = make_texts("numbers", {"a": 3000}, 1)["a"]
+    words = {word for text in texts for word in transcript_of(text).split()}
+    assert 70 < len(words) < 90
+    assert len({cardinal(number) for number in range(1, 10000)}) == 9999
+    assert cardinal(12) == "twelve"
+    assert cardinal(9040) == "nine thousand and forty"
+
+
 def test_missing_library(module, tmp_path, monkeypatch):
     """Without espeakng-loader one sentence says how to get it."""
     monkeypatch.setitem(sys.modules, "espeakng_loader", None)
@@ -416,8 +456,11 @@ def test_missing_library(module, tmp_path, monkeypatch):
         ({"text": "songs"}, "text must be one of"),
         ({"seed": -1}, "seed must be at least 0"),
         ({"digits": (5, 4)}, "1 <= fewest <= most"),
+        ({"longest_list": 1}, "longest_list must be at least 2"),
+        ({"words": (0, 4)}, "1 <= fewest <= most"),
         ({"silence": (0.5, 0.1)}, "shortest <= longest"),
         ({"noise": (20, 10)}, "lowest <= highest"),
+        ({"tempo": 3.0}, "tempo must be from 0.6 to 2"),
         ({"workers": 0}, "workers must be at least 1"),
     ],
 )
@@ -470,6 +513,7 @@ def test_script(recipes_path, tmp_path):
         "synthesize",
         "synthesis.acoustics",
         "synthesis.grammar",
+        "synthesis.numbers",
         "synthesis.speakers",
         "synthesis.text",
         "synthesis.voice",

@@ -37,6 +37,8 @@ class Chapter:
         Shortest and longest silence before and after, in seconds.
     noise : tuple of float or None
         Lowest and highest signal-to-noise ratio of added noise, in dB.
+    tempo : float
+        Factor of the speakers' usual speed.
     """
 
     folder: str
@@ -46,6 +48,7 @@ class Chapter:
     texts: tuple
     silence: tuple
     noise: tuple | None
+    tempo: float
 
 
 def write_atomically(path, content):
@@ -141,7 +144,9 @@ def _make_utterance(chapter, index, text):
         text,
         speaker.language,
         speaker.variant,
-        rate=round(speaker.rate * generator.uniform(0.92, 1.08)),
+        rate=round(
+            speaker.rate * chapter.tempo * generator.uniform(0.92, 1.08)
+        ),
         pitch=speaker.pitch + int(generator.integers(-4, 5)),
         pitch_range=speaker.pitch_range + int(generator.integers(-6, 7)),
         seed=int(generator.integers(2**31)),

@@ -150,8 +150,9 @@ def _article(words):
 class _Sentence:
     """Draws parts of a sentence from one generator."""
 
-    def __init__(self, generator):
+    def __init__(self, generator, longest_list=None):
         self._generator = generator
+        self._longest_list = longest_list
 
     def draw(self, options):
         return options[int(self._generator.integers(len(options)))]
@@ -160,7 +161,7 @@ class _Sentence:
         return self._generator.random() < probability
 
     def words(self, name):
-        return self.draw(getattr(lexicon, name))
+        return self.draw(getattr(lexicon, name)[: self._longest_list])
 
     def number(self):
         """A number from two to ninety-nine, in words."""
@@ -625,12 +626,14 @@ _KINDS = (
 )
 
 
-def make_sentence(generator):
+def make_sentence(generator, longest_list=None):
     """Draws an English sentence of 4 to 16 words.
 
     Arguments
     ---------
     generator : numpy.random.Generator
+    longest_list : int, optional
+        How many words of each list of the lexicon are used; all by default.
 
     Returns
     -------
@@ -644,7 +647,7 @@ def make_sentence(generator):
     >>> 4 <= len(sentence.split()) <= 16
     True
     """
-    sentence = _Sentence(generator)
+    sentence = _Sentence(generator, longest_list)
     while True:
         text = getattr(sentence, sentence.draw(_KINDS))()
         if SHORTEST <= len(re.findall(r"[\w']+", text)) <= LONGEST:

@@ -1,4 +1,4 @@
-"""What is said: digit strings, or sentences of a grammar."""
+"""What is said: digit strings, numbers, or sentences of a grammar."""
 
 import re
 import zlib
@@ -6,6 +6,7 @@ import zlib
 import numpy as np
 
 from .grammar import make_sentence
+from .numbers import make_numbers
 
 DIGITS = (
     "zero",
@@ -19,7 +20,7 @@ DIGITS = (
     "eight",
     "nine",
 )
-KINDS = ("digits", "sentences")
+KINDS = ("digits", "numbers", "sentences")
 
 _PAUSE_PROBABILITY = 0.12
 _TRIES = 50
@@ -73,13 +74,50 @@ def make_digits(generator, shortest, longest):
     return " ".join(words)
 
 
-def make_texts(kind, counts, seed, shortest=3, longest=8):
+def cut_words(text, fewest, most, generator):
+    """A run of words out of a text.
+
+    Arguments
+    ---------
+    text : str
+        With its punctuation.
+    fewest : int
+        Fewest words of the run, at least 1.
+    most : int
+        Most words; a text that has fewer may stay whole.
+    generator : numpy.random.Generator
+
+    Returns
+    -------
+    str
+
+    Example
+    -------
+    >>> generator = np.random.default_rng(1)
+    >>> cut_words("On Friday, the bee sang.", 2, 3, generator)
+    'the bee'
+    """
+    words = text.split()
+    count = min(int(generator.integers(fewest, most + 1)), len(words))
+    start = int(generator.integers(len(words) - count + 1))
+    return " ".join(words[start : start + count])
+
+
+def make_texts(
+    kind,
+    counts,
+    seed,
+    shortest=3,
+    longest=8,
+    longest_list=None,
+    words=None,
+):
     """Texts for all splits, no transcript twice while there are others.
 
     Arguments
     ---------
     kind : str
-        "digits" or "sentences".
+        "digits", "numbers" or "sentences".
     counts : dict of str to int
         Number of texts per split.
     seed : int
@@ -88,6 +126,12 @@ def make_texts(kind, counts, seed, shortest=3, longest=8):
         Fewest digits of a digit string.
     longest : int
         Most digits of a digit string.
+    longest_list : int, optional
+        How many words of each list of the lexicon sentences use; all by
+        default.
+    words : (int, int), optional
+        Fewest and most words of a run that is cut out of a text. None
+        leaves texts whole.
 
     Returns
     -------
@@ -121,8 +165,12 @@ def make_texts(kind, counts, seed, shortest=3, longest=8):
             for _ in range(_TRIES):
                 if kind == "digits":
                     text = make_digits(generator, shortest, longest)
+                elif kind == "numbers":
+                    text = make_numbers(generator)
                 else:
-                    text = make_sentence(generator)
+                    text = make_sentence(generator, longest_list)
+                if words is not None:
+                    text = cut_words(text, *words, generator)
                 transcript = transcript_of(text)
                 if transcript not in taken:
                     break

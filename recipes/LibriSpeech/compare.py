@@ -1,0 +1,285 @@
+#!/usr/bin/env python3
+"""Trains one model for each row of a table, and writes the table.
+
+> python compare.py ../../hparams/compare_small.yaml --data_folder FOLDER
+
+FOLDER is in LibriSpeech layout. The YAML file, a plan, names the rows: which
+entries of ``pretrain.py`` and ``finetune_ctc.py`` each of them overrides, and
+its seeds. All else is the same in every row: data, order of batches, steps.
+
+The same command again goes on where it was killed: rows that are done stay,
+and a row in progress resumes from its checkpoint. Two of the commands at once
+share the rows. ``--report`` writes what there is and trains nothing.
+
+``output_folder`` then holds ``RESULTS.md``, ``results.json``,
+``error_rates.png`` and ``pretraining.png``, and in ``rows/`` each training
+with its logs and its model.
+"""
+
+import sys
+import time
+from pathlib import Path
+
+from comparison.plan import as_arguments, read_plan
+from comparison.report import write_report
+from comparison.results import collect
+from comparison.stages import Stage, StageError, locked
+from librispeech_prepare import prepare_librispeech
+from recipe import exit_on_bad_input
+from ruamel.yaml import YAML
+
+from speechbrain_llsa.commands.parser import OneLineParser
+
+HERE = Path(__file__).resolve().parent
+SCRIPTS = {"pretrain": "pretrain.py", "finetune": "finetune_ctc.py"}
+_WAIT_SECONDS = 5.0
+
+
+class Comparison:
+    """A plan, and the folder where its rows are trained.
+
+    Arguments
+    ---------
+    plan : comparison.plan.Plan
+        What is compared.
+    data_folder : pathlib.Path
+        In LibriSpeech layout.
+    output_folder : pathlib.Path
+        Where everything goes.
+    """
+
+    def __init__(self, plan, data_folder, output_folder):
+        self.plan = plan
+        self.data_folder = data_folder
+        self.output_folder = output_folder
+
+    def folder(self, row, seed):
+        """Where a row of a seed is."""
+        return self.output_folder / "rows" / row.folder_name / f"seed_{seed}"
+
+    def seeds(self, row):
+        """The seeds of a row."""
+        return self.plan.trained(row).seeds
+
+    def stages(self, row, seed):
+        """The stages of a row, in order: those that train it, if it has a
+        training of its own, and the one that measures it.
+
+        Arguments
+        ---------
+        row : comparison.plan.Row
+            The row.
+        seed : int
+            One of its seeds.
+
+        Returns
+        -------
+        list of comparison.stages.Stage
+        """
+        folder = self.folder(row, seed)
+        trained = self.folder(self.plan.trained(row), seed)
+        stages = []
+        if row.weights_of is None:
+            stages = [
+                self._recipe("pretrain", row, seed),
+                self._recipe(
+                    "finetune",
+                    row,
+                    seed,
+                    "--pretrained_folder",
+                    folder / "pretrain" / "pretrained",
+                    # measured by a stage of its own
+                    *("--test_splits", "[]"),
+                ),
+            ]
+        settings = {
+            "split": self.plan.test_split,
+            "push_seconds": self.plan.push_seconds,
+            **row.overrides.get("swaps", {}),
+        }
+        command = [
+            *(sys.executable, HERE / "comparison" / "measure.py"),
+            trained / "finetune" / "streaming",
+            self.data_folder,
+            folder / "measured.json",
+            *as_arguments(settings),
+        ]
+        return [*stages, Stage("measure", folder, command, settings)]
+
+    def _recipe(self, recipe, row, seed, *arguments):
+        folder = self.folder(row, seed)
+        hparams = self.plan.hparams[recipe]
+        settings = {"seed": seed, **row.overrides[recipe]}
+        command = [
+            *(sys.executable, HERE / SCRIPTS[recipe], hparams.resolve()),
+            *("--data_folder", self.data_folder),
+            *("--output_folder", folder / recipe),
+            *("--manifest_folder", self.output_folder / "manifests"),
+            *arguments,
+            *as_arguments(settings),
+        ]
+        settings = {"hparams": hparams.name, **settings}
+        return Stage(recipe, folder, command, settings)
+
+    def prepare(self):
+        """Writes the manifests that all trainings use, and refuses rows that
+        were trained with other settings."""
+        splits = set()
+        for row in self.plan.rows:
+            for recipe, overrides in row.overrides.items():
+                if recipe == "swaps":
+                    continue
+                entries = _entries(self.plan.hparams[recipe])
+                entries.update(overrides)
+                splits |= {*entries["train_splits"], *entries["valid_splits"]}
+            for seed in self.seeds(row):
+                self.stages(row, seed)
+        with locked(self.output_folder / "manifests", wait=True):
+            prepare_librispeech(
+                self.data_folder,
+                self.output_folder / "manifests",
+                sorted(splits | {self.plan.test_split}),
+            )
+
+    def run(self, say=print):
+        """Runs all rows, in the order of the plan, each with all its seeds.
+
+        Arguments
+        ---------
+        say : callable
+            Takes what there is to tell.
+
+        Returns
+        -------
+        list of str
+            What failed.
+        """
+        failures = []
+        to_do = [
+            (row, seed) for row in self.plan.rows for seed in self.seeds(row)
+        ]
+        while to_do:
+            later = []
+            for row, seed in to_do:
+                if not self._may_begin(row, seed):
+                    later.append((row, seed))
+                    continue
+                with locked(self.folder(row, seed)) as lock:
+                    if lock is None:
+                        later.append((row, seed))
+                        continue
+                    try:
+                        self._run_row(row, seed, lock, say)
+                    except StageError as error:
+                        say(f"{row.name}, seed {seed}: {error}")
+                        failures.append(f"{row.name}, seed {seed}")
+                self.report()
+            later = [
+                (row, seed)
+                for row, seed in later
+                if f"{row.weights_of}, seed {seed}" not in failures
+            ]
+            if later == to_do:
+                # somebody else trains these
+                time.sleep(_WAIT_SECONDS)
+            to_do = later
+        self.report()
+        return failures
+
+    def report(self):
+        """Writes the table of what there is."""
+        with locked(self.output_folder, wait=True):
+            results = collect(self)
+            write_report(results, self.output_folder)
+
+    def _may_begin(self, row, seed):
+        if row.weights_of is None:
+            return True
+        stages = self.stages(self.plan.trained(row), seed)
+        return all(stage.ended for stage in stages[:-1])
+
+    def _run_row(self, row, seed, lock, say):
+        for stage in self.stages(row, seed):
+            if stage.ended:
+                continue
+            say(f"{row.name}, seed {seed}: {stage.name}")
+            stage.run(lock, self.plan.threads)
+            cost = stage.cost
+            say(
+                f"{row.name}, seed {seed}: {stage.name} took "
+                f"{cost.cpu_seconds / 60:.1f} minutes of a core"
+            )
+
+
+def _entries(path):
+    """The entries of a recipe's YAML file, as they stand there."""
+    with open(path, encoding="utf-8") as stream:
+        return dict(YAML().load(stream))
+
+
+def prepare(arguments):
+    """Does what comes before training, where bad input shows.
+
+    Arguments
+    ---------
+    arguments : list of str
+        The command line without the name of the program.
+
+    Returns
+    -------
+    Comparison
+        What to run.
+    bool
+        Whether to report alone.
+    """
+    parser = OneLineParser(description=__doc__.splitlines()[0])
+    parser.add_argument("plan", type=Path, help="YAML file of the rows")
+    parser.add_argument("--data_folder", type=Path, required=True)
+    parser.add_argument(
+        "--output_folder",
+        type=Path,
+        help="where everything goes (default: results/NAME_OF_THE_PLAN)",
+    )
+    parser.add_argument(
+        "--report",
+        action="store_true",
+        help="write the table of what there is, and train nothing",
+    )
+    options = parser.parse_args(arguments)
+    plan = read_plan(options.plan)
+    output_folder = options.output_folder or Path("results", options.plan.stem)
+    comparison = Comparison(
+        plan, options.data_folder.resolve(), output_folder.resolve()
+    )
+    if not options.report:
+        comparison.prepare()
+    return comparison, options.report
+
+
+def main(arguments):
+    """Runs the comparison.
+
+    Arguments
+    ---------
+    arguments : list of str
+        The command line without the name of the program.
+
+    Returns
+    -------
+    int
+        The exit status: 1 if a row failed.
+    """
+    comparison, report_alone = exit_on_bad_input(prepare, arguments)
+    failures = []
+    if report_alone:
+        comparison.report()
+    else:
+        failures = comparison.run(say=lambda text: print(text, flush=True))
+    print(f"The table is in {comparison.output_folder / 'RESULTS.md'}")
+    if failures:
+        print(f"failed: {'; '.join(failures)}", file=sys.stderr)
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,59 @@
+#!/usr/bin/env python3
+"""Evaluates the model of a row, in a process of its own.
+
+> python measure.py MODEL DATA OUT --split test --attention maa
+
+writes OUT, a JSON file: what ``speechbrain_llsa.evaluation`` finds, with all
+texts. Options swap the attention, or choose one of the geometries that the
+model was trained for.
+"""
+
+import argparse
+import json
+import os
+from pathlib import Path
+
+from speechbrain_llsa.evaluation.corpus import read_split
+from speechbrain_llsa.evaluation.measure import evaluate
+from speechbrain_llsa.geometry import ATTENTIONS
+from speechbrain_llsa.inference.asr import StreamingASR
+
+
+def main(arguments=None):
+    """Evaluates.
+
+    Arguments
+    ---------
+    arguments : list of str, optional
+        The command line without the name of the program.
+    """
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("model")
+    parser.add_argument("data_folder")
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--split", required=True)
+    parser.add_argument("--attention", choices=ATTENTIONS)
+    parser.add_argument("--hop", type=int)
+    parser.add_argument("--look_ahead", type=int)
+    parser.add_argument("--push_seconds", type=float, default=0.32)
+    options = parser.parse_args(arguments)
+    asr = StreamingASR.from_hparams(options.model, trust=True)
+    if options.attention:
+        asr.model.encoder_wrapper.latent_encoder.attention = options.attention
+    evaluation = evaluate(
+        asr,
+        read_split(options.data_folder, options.split),
+        name=str(options.model),
+        hop=options.hop,
+        look_ahead=options.look_ahead,
+        push_seconds=options.push_seconds,
+    )
+    parameters = sum(each.numel() for each in asr.model.parameters())
+    found = {"parameters": parameters, **evaluation.to_json(texts=True)}
+    scratch = options.out.with_suffix(".part")
+    scratch.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    os.replace(scratch, options.out)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,335 @@
+"""What is compared: rows that differ in a few entries of the recipes.
+
+A plan is a YAML file:
+
+    pretrain: pretrain_small.yaml   # beside the plan
+    finetune: finetune_small.yaml
+    test_split: test
+    seeds: [1]                      # of rows that name none
+    overrides: {num_layers: 6}      # of both recipes, in every row
+    rows:
+      - name: acausal
+        overrides: {attention: aa}
+        seeds: [1, 2]
+      - name: llsa
+        overrides: {attention: llsa, look_ahead: 8}
+    comparisons:
+      - [llsa, acausal]
+"""
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import ruamel.yaml
+from training_arguments import parse_arguments
+
+from speechbrain_llsa.geometry import check_attention, check_integer
+
+RECIPES = ("pretrain", "finetune")
+_ENTRIES = {
+    "title": str,
+    "text": str,
+    "pretrain": str,
+    "finetune": str,
+    "test_split": str,
+    "threads": int,
+    "push_seconds": float,
+    "seeds": list,
+    "overrides": dict,
+    "pretrain_overrides": dict,
+    "finetune_overrides": dict,
+    "rows": list,
+    "comparisons": list,
+}
+_ROW_ENTRIES = {
+    "name": str,
+    "note": str,
+    "seeds": list,
+    "weights_of": str,
+    "overrides": dict,
+    "pretrain_overrides": dict,
+    "finetune_overrides": dict,
+}
+_SWAPS = ("attention", "hop", "look_ahead")
+_SET_BY_ROW = (
+    "seed",
+    "data_folder",
+    "output_folder",
+    "manifest_folder",
+    "pretrained_folder",
+    "test_splits",
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of the table."""
+
+    name: str
+    """What it is called."""
+
+    seeds: tuple[int, ...]
+    """Each is a training of its own."""
+
+    overrides: dict = field(default_factory=dict)
+    """By recipe, "pretrain" and "finetune", entries of its YAML file. Of a
+    row with the weights of another, "swaps" alone: attention, hop and
+    look_ahead that it is evaluated with."""
+
+    weights_of: str | None = None
+    """The row whose training this one shares; ``None`` for its own."""
+
+    note: str = ""
+    """What a reader must know."""
+
+    @property
+    def folder_name(self):
+        """The name, fit for a folder."""
+        return re.sub(r"\W+", "_", self.name).strip("_").lower()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that is compared, and how."""
+
+    file_name: str
+    """Of its YAML file."""
+
+    title: str
+    """Heading of the report."""
+
+    text: str
+    """What the report says first."""
+
+    hparams: dict
+    """By recipe, the path of its YAML file."""
+
+    test_split: str
+    """The split that the rows are measured on."""
+
+    threads: int
+    """Threads of every process."""
+
+    push_seconds: float
+    """Audio that a session is pushed at once."""
+
+    rows: tuple[Row, ...]
+    """In the order of the table."""
+
+    comparisons: tuple[tuple[str, str], ...]
+    """Pairs of rows whose difference the report gives."""
+
+    def row(self, name):
+        """The row of a name."""
+        return next(row for row in self.rows if row.name == name)
+
+    def trained(self, row):
+        """The row whose training a row uses: often itself."""
+        return self.row(row.weights_of) if row.weights_of else row
+
+
+def read_plan(path):
+    """Reads a plan, and checks all of it.
+
+    Arguments
+    ---------
+    path : str or pathlib.Path
+        The YAML file.
+
+    Returns
+    -------
+    Plan
+
+    Raises
+    ------
+    FileNotFoundError
+        If the file, or one that it names, does not exist.
+    TypeError
+        If an entry is of another type.
+    ValueError
+        If an entry is unknown, missing or out of range; a row is named.
+    """
+    path = Path(path)
+    entries = _load(path)
+    _check_entries("plan", entries, _ENTRIES)
+    for name in (*RECIPES, "test_split", "rows"):
+        if not entries.get(name):
+            raise ValueError(f"plan: got no entry {name!r}, one is needed")
+    hparams = {name: path.parent / entries[name] for name in RECIPES}
+    threads = entries.get("threads", 1)
+    check_integer("plan: threads", threads, 1)
+    plan = Plan(
+        file_name=path.name,
+        title=entries.get("title", path.stem),
+        text=" ".join(entries.get("text", "").split()),
+        hparams=hparams,
+        test_split=entries["test_split"],
+        threads=threads,
+        push_seconds=entries.get("push_seconds", 0.32),
+        rows=tuple(_row(row, entries, hparams) for row in entries["rows"]),
+        comparisons=tuple(
+            tuple(pair) if isinstance(pair, list) else (pair,)
+            for pair in entries.get("comparisons", ())
+        ),
+    )
+    _check_together(plan)
+    return plan
+
+
+def _load(path):
+    try:
+        with open(path, encoding="utf-8") as stream:
+            entries = ruamel.yaml.YAML(typ="safe").load(stream)
+    except FileNotFoundError:
+        raise FileNotFoundError(
+            f"plan: got {str(path)!r}, which does not exist; allowed is the "
+            "path of a YAML file"
+        ) from None
+    except (OSError, UnicodeDecodeError, ruamel.yaml.YAMLError) as error:
+        raise ValueError(
+            f"plan: got {str(path)!r}, allowed is a YAML file: {error}"
+        ) from error
+    if not isinstance(entries, dict):
+        raise ValueError(
+            f"plan: got {str(path)!r}, allowed is a YAML file of entries with "
+            "names"
+        )
+    return entries
+
+
+def _check_entries(where, entries, allowed):
+    for name, value in entries.items():
+        if name not in allowed:
+            raise ValueError(
+                f"{where}: got an entry {name!r}, allowed is one of "
+                f"{', '.join(allowed)}"
+            )
+        kind = allowed[name]
+        kinds = (int, float) if kind is float else kind
+        if not isinstance(value, kinds) or isinstance(value, bool):
+            raise TypeError(
+                f"{where}: got {value!r} for {name}, allowed is a "
+                f"{kind.__name__}"
+            )
+
+
+def _row(entries, plan_entries, hparams):
+    if not isinstance(entries, dict) or not entries.get("name"):
+        raise ValueError(
+            f"rows: got {entries!r}, allowed are entries with a name"
+        )
+    where = f"row {entries['name']!r}"
+    _check_entries(where, entries, _ROW_ENTRIES)
+    common = {
+        "name": entries["name"],
+        "note": entries.get("note", ""),
+        "weights_of": entries.get("weights_of"),
+    }
+    if common["weights_of"]:
+        swaps = entries.get("overrides", {})
+        wrong = {*swaps} - {*_SWAPS} | entries.keys() & {
+            "seeds",
+            "pretrain_overrides",
+            "finetune_overrides",
+        }
+        if wrong:
+            raise ValueError(
+                f"{where}: got {', '.join(sorted(wrong))} in a row with the "
+                f"weights of another, allowed are overrides of "
+                f"{', '.join(_SWAPS)}"
+            )
+        _check_attention(where, swaps)
+        return Row(seeds=(), overrides={"swaps": swaps}, **common)
+    seeds = entries.get("seeds", plan_entries.get("seeds"))
+    if not seeds or len(set(seeds)) < len(seeds):
+        raise ValueError(
+            f"{where}: got seeds {seeds}, allowed is one seed or several "
+            "different ones"
+        )
+    for seed in seeds:
+        check_integer(f"{where}: seeds", seed, 0)
+    overrides = {
+        recipe: {
+            **plan_entries.get("overrides", {}),
+            **plan_entries.get(f"{recipe}_overrides", {}),
+            **entries.get("overrides", {}),
+            **entries.get(f"{recipe}_overrides", {}),
+        }
+        for recipe in RECIPES
+    }
+    for recipe in RECIPES:
+        _check_overrides(where, recipe, overrides[recipe], hparams[recipe])
+    return Row(seeds=tuple(seeds), overrides=overrides, **common)
+
+
+def _check_overrides(where, recipe, overrides, hparams):
+    for name in _SET_BY_ROW:
+        if name in overrides:
+            raise ValueError(
+                f"{where}: got {name} among the overrides, which the "
+                "comparison itself sets"
+            )
+    _check_attention(where, overrides)
+    try:
+        parse_arguments([str(hparams), *as_arguments(overrides)])
+    except (FileNotFoundError, TypeError, ValueError) as error:
+        raise type(error)(f"{where}: {recipe}: {error}") from error
+
+
+def _check_attention(where, overrides):
+    if "attention" in overrides:
+        try:
+            check_attention(overrides["attention"])
+        except ValueError as error:
+            raise ValueError(f"{where}: {error}") from error
+
+
+def _check_together(plan):
+    names = [row.name for row in plan.rows]
+    folders = {}
+    for row in plan.rows:
+        if row.folder_name in folders or not row.folder_name:
+            raise ValueError(
+                f"rows: got {row.name!r} and "
+                f"{folders.get(row.folder_name, '')!r}, allowed are names that "
+                "differ in letters and digits"
+            )
+        folders[row.folder_name] = row.name
+        if row.weights_of is None:
+            continue
+        if row.weights_of not in names or plan.trained(row).weights_of:
+            raise ValueError(
+                f"row {row.name!r}: got weights_of {row.weights_of!r}, allowed "
+                "is the name of a row with a training of its own"
+            )
+    for pair in plan.comparisons:
+        if len(pair) != 2 or not set(pair) <= set(names):
+            raise ValueError(
+                f"comparisons: got {list(pair)}, allowed are pairs of "
+                f"{', '.join(names)}"
+            )
+
+
+def as_arguments(overrides):
+    """Overrides as a command line of the recipes.
+
+    Arguments
+    ---------
+    overrides : dict
+        Values by the names of entries.
+
+    Returns
+    -------
+    list of str
+
+    Example
+    -------
+    >>> as_arguments({"lr": 0.001, "hop": [8, 1], "attention": "sa"})
+    ['--lr', '0.001', '--hop', '[8, 1]', '--attention', 'sa']
+    """
+    arguments = []
+    for name, value in overrides.items():
+        text = "null" if value is None else str(value)
+        arguments += [f"--{name}", text]
+    return arguments

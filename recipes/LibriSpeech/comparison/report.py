@@ -1,0 +1,255 @@
+"""The report of a comparison: RESULTS.md, results.json and two pictures."""
+
+import json
+import os
+import platform
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from whole_files import write_atomically
+
+from comparison.pictures import draw_error_rates, draw_pretraining
+from comparison.results import MODES
+
+_NOTHING = "-"
+_HEAD = (
+    "row",
+    "look-ahead, s",
+    "latency, s",
+    "WER % streamed",
+    "WER % offline",
+    "CER % streamed",
+    "CER % offline",
+    "texts that differ",
+    "accuracy of pre-training, %",
+    "training, core min",
+    "memory of training, GiB",
+    "RTF streamed",
+    "WER % by seed",
+    "accuracy % by seed",
+)
+_EXPLANATION = """\
+Look-ahead is that of the whole model; latency adds the wait for the hop and
+the receptive field of the front end. Error rates have 95 % intervals by
+bootstrap over utterances; several seeds count together, errors summed over
+seeds for each utterance. Texts that differ: utterances, of all seeds, whose
+text streamed is not the one offline. Training is pre-training and
+fine-tuning of one seed, mean over seeds, in minutes of a processor core.
+Accuracy is that of the best epoch in finding the true target among
+distractors. RTF: time of computing by time of audio, streamed in pushes of a
+hop, best run."""
+
+
+def write_report(results, folder):
+    """Writes all files of the report.
+
+    Arguments
+    ---------
+    results : comparison.results.Results
+        What there is.
+    folder : pathlib.Path
+        Where they go.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    pictures = [
+        f"![{title}]({name})"
+        for title, name, draw in (
+            ("Error rates", "error_rates.png", draw_error_rates),
+            ("Pre-training", "pretraining.png", draw_pretraining),
+        )
+        if draw(results, folder / name)
+    ]
+    done = sum(len(row.measured) for row in results.rows)
+    of_all = sum(len(row.seeds) for row in results.rows)
+    sections = [
+        f"# {results.plan.title}",
+        *([results.plan.text] if results.plan.text else []),
+        f"{done} of {of_all} trainings and measurements are done. "
+        f"{_time(results.rows)} {_machine()}",
+        "```sh\npython recipes/LibriSpeech/compare.py "
+        f"hparams/{results.plan.file_name} --data_folder DATA\n```",
+        _table(results.rows),
+        _EXPLANATION.replace("\n", " "),
+        *_notes(results.rows),
+        *_differences(results.differences),
+        *pictures,
+    ]
+    write_atomically(folder / "RESULTS.md", "\n\n".join(sections) + "\n")
+    write_atomically(
+        folder / "results.json",
+        json.dumps(_plain(results), indent=1) + "\n",
+    )
+
+
+def _time(rows):
+    costs = [
+        stage
+        for row in rows
+        if row.weights_of is None
+        for cost in row.costs.values()
+        for stage in cost.values()
+    ]
+    core = sum(stage.cpu_seconds for stage in costs) / 60
+    clock = sum(stage.seconds for stage in costs) / 60
+    seeds = sorted({seed for row in rows for seed in row.seeds})
+    return (
+        f"Trainings so far took {core:.0f} minutes of a core, {clock:.0f} by "
+        f"the clock. Seeds: {', '.join(map(str, seeds))}."
+    )
+
+
+def _machine():
+    name = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                name = line.partition(":")[2].strip()
+                break
+    return (
+        f"Machine: {name}, {os.cpu_count()} cores; PyTorch {torch.__version__}."
+    )
+
+
+def _table(rows):
+    lines = ["| " + " | ".join(_HEAD) + " |"]
+    lines.append("| --- |" + " ---: |" * (len(_HEAD) - 1))
+    lines += ["| " + " | ".join(_cells(row)) + " |" for row in rows]
+    return "\n".join(lines)
+
+
+def _cells(row):
+    if not row.measured:
+        return [row.name, *[_NOTHING] * (len(_HEAD) - 1)]
+    measured = list(row.measured.values())
+    first = measured[0]
+    accuracies = row.accuracies().values()
+    costs = row.costs.values()
+    minutes = [
+        sum(stage.cpu_seconds for stage in cost.values()) / 60 for cost in costs
+    ]
+    peaks = [
+        stage.peak_memory_bytes / 2**30
+        for cost in costs
+        for stage in cost.values()
+        if stage.peak_memory_bytes is not None
+    ]
+    streamed = [each["streamed"] for each in measured if each["streamed"]]
+    factors = [
+        each["real_time_factor"]["best"]
+        for each in streamed
+        if each["real_time_factor"]
+    ]
+    mode = "streamed" if streamed else "offline"
+    return [
+        row.name,
+        _seconds(first["look_ahead_seconds"]),
+        _seconds(first["latency_seconds"]),
+        _rate(row.rate("streamed", "words")),
+        _rate(row.rate("offline", "words")),
+        _rate(row.rate("streamed", "characters")),
+        _rate(row.rate("offline", "characters")),
+        str(sum(each["different_texts"] for each in measured))
+        if streamed
+        else _NOTHING,
+        _number(_mean([100 * each for each in accuracies]), 1),
+        _number(_mean(minutes), 1),
+        _number(max(peaks, default=None), 2),
+        _number(min(factors, default=None), 3),
+        ", ".join(f"{each[mode]['wer']['percent']:.1f}" for each in measured),
+        ", ".join(f"{100 * each:.1f}" for each in accuracies),
+    ]
+
+
+def _mean(values):
+    values = list(values)
+    return sum(values) / len(values) if values else None
+
+
+def _number(value, digits):
+    return _NOTHING if value is None else f"{value:.{digits}f}"
+
+
+def _seconds(value):
+    return "utterance" if value is None else f"{value:.2f}"
+
+
+def _rate(rate):
+    if rate is None:
+        return _NOTHING
+    return f"{rate.percent:.1f} ({rate.low:.1f} to {rate.high:.1f})"
+
+
+def _notes(rows):
+    notes = []
+    for row in rows:
+        said = []
+        if row.weights_of:
+            said.append(f"the training is that of *{row.weights_of}*")
+        if row.note:
+            said.append(row.note)
+        if said:
+            notes.append(f"- *{row.name}*: {'; '.join(said)}.")
+    return ["\n".join(notes)] if notes else []
+
+
+def _differences(differences):
+    if not differences:
+        return []
+    lines = [
+        "| WER of | minus that of | points | 95 % interval | relative |",
+        "| --- | --- | ---: | ---: | ---: |",
+    ]
+    lines += [
+        f"| {each.row} | {each.other} | {each.percent:+.1f} | "
+        f"{each.low:+.1f} to {each.high:+.1f} | {each.relative:+.0f} % |"
+        for each in differences
+    ]
+    return [
+        "Differences, by bootstrap over utterances, the same for both:",
+        "\n".join(lines),
+    ]
+
+
+def _plain(results):
+    rows = []
+    for row in results.rows:
+        rates = {
+            mode: {
+                unit: rate and asdict(rate)
+                for unit in ("words", "characters")
+                for rate in [row.rate(mode, unit)]
+            }
+            for mode in MODES
+        }
+        rows.append(
+            {
+                "name": row.name,
+                "weights_of": row.weights_of,
+                "note": row.note,
+                "error_rates": rates,
+                "seeds": {
+                    str(seed): {
+                        "measured": {
+                            name: value
+                            for name, value in row.measured[seed].items()
+                            if name != "texts"
+                        }
+                        if seed in row.measured
+                        else None,
+                        "pretraining_accuracy": row.accuracies().get(seed),
+                        "costs": {
+                            name: asdict(cost)
+                            for name, cost in row.costs.get(seed, {}).items()
+                        },
+                    }
+                    for seed in row.seeds
+                },
+            }
+        )
+    return {
+        "title": results.plan.title,
+        "rows": rows,
+        "differences": [asdict(each) for each in results.differences],
+    }

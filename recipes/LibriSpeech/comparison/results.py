@@ -1,0 +1,213 @@
+"""What a comparison has found so far, row by row."""
+
+import json
+from dataclasses import dataclass, field
+
+import numpy as np
+from curves import CurveLog
+
+from speechbrain_llsa.evaluation.error_rates import (
+    RESAMPLES,
+    ErrorRate,
+    ErrorRates,
+    bootstrap_interval,
+)
+
+MODES = ("offline", "streamed")
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How much higher the word error rate of one row is than another's."""
+
+    row: str
+    """The one."""
+
+    other: str
+    """The other."""
+
+    percent: float
+    """Points of percent; below 0 where the one is better."""
+
+    low: float
+    """Lower end of its 95 % interval, by bootstrap over utterances."""
+
+    high: float
+    """Upper end."""
+
+    relative: float
+    """The difference by the other's rate, in percent."""
+
+
+@dataclass
+class RowResult:
+    """What is known about a row."""
+
+    name: str
+    """Of the row."""
+
+    weights_of: str | None
+    """The row that it shares its training with."""
+
+    note: str
+    """What a reader must know."""
+
+    seeds: tuple[int, ...]
+    """All seeds of its plan."""
+
+    measured: dict = field(default_factory=dict)
+    """By seed, what ``measure.py`` wrote."""
+
+    costs: dict = field(default_factory=dict)
+    """By seed, a Cost for "pretrain" and one for "finetune"."""
+
+    curves: dict = field(default_factory=dict)
+    """By seed, the log of the pre-training."""
+
+    def rate(self, mode, unit):
+        """An error rate over all seeds that are done: errors and words of an
+        utterance are summed over seeds, and utterances are drawn again and
+        again for the interval.
+
+        Arguments
+        ---------
+        mode : str
+            "offline" or "streamed".
+        unit : str
+            "words" or "characters".
+
+        Returns
+        -------
+        ErrorRate or None
+        """
+        counts = self.counts(mode, unit)
+        if counts is None:
+            return None
+        errors, totals = counts
+        low, high = bootstrap_interval(errors, totals)
+        return ErrorRate(
+            float(errors.sum() / totals.sum() * 100),
+            low,
+            high,
+            int(errors.sum()),
+            int(totals.sum()),
+        )
+
+    def counts(self, mode, unit):
+        """Errors and words of each utterance, summed over seeds: two arrays
+        of (utterances,), or ``None`` where there are none."""
+        found = [each for each in self.measured.values() if each[mode]]
+        if not found:
+            return None
+        counts = [_counts(each["texts"], mode, unit) for each in found]
+        return sum(errors for errors, _ in counts), sum(
+            totals for _, totals in counts
+        )
+
+    def best_counts(self):
+        """Word errors streamed, or offline for what cannot stream."""
+        streamed = self.counts("streamed", "words")
+        return self.counts("offline", "words") if streamed is None else streamed
+
+    def accuracies(self):
+        """Accuracy of the pre-training's best epoch, by seed."""
+        return {
+            seed: max(values)
+            for seed, entries in self.curves.items()
+            if (
+                values := [
+                    entry["accuracy"]
+                    for entry in entries
+                    if entry["split"] == "valid"
+                ]
+            )
+        }
+
+
+def collect(comparison):
+    """Reads what the rows of a comparison left.
+
+    Arguments
+    ---------
+    comparison : compare.Comparison
+        The comparison.
+
+    Returns
+    -------
+    Results
+    """
+    rows = []
+    plan = comparison.plan
+    for row in plan.rows:
+        trained = plan.trained(row)
+        seeds = comparison.seeds(row)
+        result = RowResult(row.name, row.weights_of, row.note, seeds)
+        for seed in seeds:
+            *_, measure = comparison.stages(row, seed)
+            if measure.ended:
+                path = measure.folder / "measured.json"
+                result.measured[seed] = json.loads(path.read_text("utf-8"))
+            stages = comparison.stages(trained, seed)[:-1]
+            if all(stage.ended for stage in stages):
+                result.costs[seed] = {each.name: each.cost for each in stages}
+            log = comparison.folder(trained, seed) / "pretrain" / "curves.jsonl"
+            if log.exists():
+                result.curves[seed] = CurveLog(log).read()
+        rows.append(result)
+    by_name = {row.name: row for row in rows}
+    pairs = [[by_name[name] for name in pair] for pair in plan.comparisons]
+    differences = [
+        _difference(row, other)
+        for row, other in pairs
+        if row.measured and other.measured
+    ]
+    return Results(plan, tuple(rows), tuple(differences))
+
+
+@dataclass(frozen=True)
+class Results:
+    """All that is known."""
+
+    plan: object
+    """What is compared."""
+
+    rows: tuple[RowResult, ...]
+    """In the order of the plan."""
+
+    differences: tuple[Difference, ...]
+    """Of the pairs of the plan that are there."""
+
+
+def _counts(texts, mode, unit):
+    rates = ErrorRates()
+    for each in texts:
+        rates.append(each["identity"], each[mode], each["transcript"])
+    scores = getattr(rates, unit).scores
+    return tuple(
+        np.array([score[name] for score in scores])
+        for name in ("num_edits", "num_ref_tokens")
+    )
+
+
+def _difference(row, other, resamples=RESAMPLES):
+    """The same utterances are drawn for both rows."""
+    errors, totals = row.best_counts()
+    other_errors, other_totals = other.best_counts()
+    generator = np.random.default_rng(0)
+    # (resamples, utterances)
+    drawn = generator.integers(len(errors), size=(resamples, len(errors)))
+    differences = 100 * (
+        errors[drawn].sum(1) / totals[drawn].sum(1)
+        - other_errors[drawn].sum(1) / other_totals[drawn].sum(1)
+    )
+    low, high = np.percentile(differences, [2.5, 97.5])
+    rate = 100 * errors.sum() / totals.sum()
+    base = 100 * other_errors.sum() / other_totals.sum()
+    return Difference(
+        row.name,
+        other.name,
+        float(rate - base),
+        float(low),
+        float(high),
+        float(100 * (rate - base) / base) if base else 0.0,
+    )

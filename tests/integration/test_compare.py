@@ -1,0 +1,408 @@
+"""The comparison end to end through its command line, at toy size."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import ruamel.yaml
+
+pytestmark = pytest.mark.usefixtures("recipes_path")
+
+ROOT = Path(__file__).parents[2]
+SCRIPT = ROOT / "recipes" / "LibriSpeech" / "compare.py"
+PLANS = sorted((ROOT / "hparams").glob("compare_*.yaml"))
+MODEL = {
+    "num_layers": 1,
+    "embedding_dim": 16,
+    "nhead": 2,
+    "d_ffn": 32,
+    "extractor_channels": [8, 8, 8, 8, 8, 8, 8],
+    "extractor_dim": 8,
+}
+SIZE = {
+    **MODEL,
+    "seconds_per_batch": 20,
+    "num_buckets": 1,
+    "log_interval": 1,
+    "warmup": 1,
+    "lr": 0.01,
+}
+PRETRAIN = {"final_dim": 8, "num_vars": 8, "num_negatives": 5}
+TOY = {
+    "title": "Toys",
+    "pretrain": str(ROOT / "hparams" / "pretrain_small.yaml"),
+    "finetune": str(ROOT / "hparams" / "finetune_small.yaml"),
+    "test_split": "test",
+    "seeds": [1],
+    "overrides": SIZE,
+    "pretrain_overrides": {**PRETRAIN, "optimizer_step_limit": 2},
+    "finetune_overrides": {"optimizer_step_limit": 4},
+    "rows": [
+        {"name": "maa", "weights_of": "sa", "overrides": {"attention": "maa"}},
+        {"name": "sa", "overrides": {"attention": "sa", "look_ahead": 2}},
+        {"name": "aa", "overrides": {"attention": "aa"}},
+    ],
+    "comparisons": [["sa", "aa"]],
+}
+
+
+def write_plan(path, **changes):
+    with open(path, "w", encoding="utf-8") as stream:
+        ruamel.yaml.YAML().dump({**TOY, **changes}, stream)
+    return path
+
+
+def command(plan, corpus, output, *options):
+    return [
+        sys.executable,
+        str(SCRIPT),
+        str(plan),
+        "--data_folder",
+        str(corpus),
+        "--output_folder",
+        str(output),
+        *options,
+    ]
+
+
+def compare(plan, corpus, output, *options):
+    """Runs the command: its exit status, and what it says."""
+    done = subprocess.run(
+        command(plan, corpus, output, *options),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    return done.returncode, done.stdout
+
+
+def table(output):
+    """The cells of the rows by name, without those that are measured times
+    and memory."""
+    rows = {}
+    text = (output / "RESULTS.md").read_text()
+    _, _, body = text.partition("| --- |")
+    for line in body.splitlines()[1:]:
+        if not line.startswith("|"):
+            break
+        name, *cells = [cell.strip() for cell in line.strip("|").split("|")]
+        rows[name] = cells[:8] + cells[11:]
+    return rows
+
+
+def losses(output, row, recipe):
+    path = output / "rows" / row / "seed_1" / recipe / "curves.jsonl"
+    entries = [json.loads(line) for line in path.read_text().splitlines()]
+    return [(e["step"], e["loss"]) for e in entries if e["split"] == "train"]
+
+
+@pytest.fixture(scope="module")
+def done(digits_corpus, tmp_path_factory):
+    """A comparison that nobody disturbed: its plan and its folder."""
+    folder = tmp_path_factory.mktemp("compare")
+    plan = write_plan(folder / "plan.yaml")
+    status, said = compare(plan, digits_corpus, folder / "out")
+    assert status == 0, said
+    return plan, folder / "out"
+
+
+@pytest.mark.slow
+def test_table(done):
+    """Each row has its latency, its rates and its cost; what shares weights
+    says so, and gives the same; aa does not stream; pictures are there."""
+    _, output = done
+    rows = table(output)
+    assert list(rows) == ["maa", "sa", "aa"]
+    assert rows["maa"] == rows["sa"]
+    assert rows["sa"][0] == "0.04"
+    assert rows["aa"][0] == "utterance"
+    for name, (_, _, streamed, offline, _, _, differ, *_) in rows.items():
+        assert re.fullmatch(r"[\d.]+ \([\d.]+ to [\d.]+\)", offline)
+        assert streamed == (offline if name != "aa" else "-")
+        assert differ == ("0" if name != "aa" else "-")
+    text = (output / "RESULTS.md").read_text()
+    assert "the training is that of *sa*" in text
+    assert "| sa | aa |" in text
+    assert "hparams/plan.yaml --data_folder DATA" in text
+    assert "Seeds: 1." in text
+    for name in ("error_rates.png", "pretraining.png"):
+        assert (output / name).read_bytes().startswith(b"\x89PNG")
+    plain = json.loads((output / "results.json").read_text())
+    for row in plain["rows"]:
+        costs = row["seeds"]["1"]["costs"]
+        assert set(costs) == {"pretrain", "finetune"}
+        for cost in costs.values():
+            assert cost["cpu_seconds"] > 0.5
+            assert cost["peak_memory_bytes"] > 2**26
+        assert 0 <= row["seeds"]["1"]["pretraining_accuracy"] <= 1
+
+
+@pytest.mark.slow
+def test_what_is_done_is_not_redone(done, digits_corpus):
+    """The command again trains nothing, and writes the same table."""
+    plan, output = done
+    before = table(output)
+    logs = {path: path.stat().st_mtime_ns for path in output.rglob("*.log")}
+    status, said = compare(plan, digits_corpus, output)
+    assert status == 0, said
+    assert "pretrain" not in said
+    assert table(output) == before
+    assert logs == {
+        path: path.stat().st_mtime_ns for path in output.rglob("*.log")
+    }
+
+
+@pytest.mark.slow
+def test_killed_in_the_midst(done, digits_corpus, tmp_path):
+    """Command and recipe are killed in the fine-tuning, without a chance to
+    tidy up; the command again gives the row of an undisturbed one."""
+    _, output = done
+    only = next(row for row in TOY["rows"] if row["name"] == "sa")
+    plan = write_plan(tmp_path / "plan.yaml", rows=[only], comparisons=[])
+    process = subprocess.Popen(
+        command(plan, digits_corpus, tmp_path / "out"),
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    begun = tmp_path / "out" / "rows" / "sa" / "seed_1" / "finetune.json"
+    while not begun.exists():
+        assert process.poll() is None
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    status, said = compare(plan, digits_corpus, tmp_path / "out")
+    assert status == 0, said
+    assert "sa, seed 1: pretrain" not in said
+    assert table(tmp_path / "out")["sa"] == table(output)["sa"]
+    for recipe in ("pretrain", "finetune"):
+        assert losses(tmp_path / "out", "sa", recipe) == losses(
+            output, "sa", recipe
+        )
+
+
+@pytest.mark.slow
+def test_other_settings_are_refused(done, digits_corpus):
+    """A row that was trained with other settings is named, not mixed in."""
+    plan, output = done
+    changed = write_plan(
+        plan.with_name("changed.yaml"), overrides={**SIZE, "lr": 0.02}
+    )
+    status, said = compare(changed, digits_corpus, output)
+    assert status == 2
+    assert "holds a pretrain of other settings" in said
+    assert "0.01" in said and "0.02" in said
+
+
+BAD = {
+    "no rows": ({"rows": []}, "no entry 'rows'"),
+    "an unknown entry": ({"sedes": [1]}, "'sedes'"),
+    "an entry of another type": ({"seeds": 1}, "for seeds"),
+    "no seeds": ({"seeds": []}, "row 'sa': got seeds"),
+    "a row without a name": ({"rows": [{"overrides": {}}]}, "with a name"),
+    "a typing error": (
+        {"rows": [{"name": "a", "overrides": {"look_ahaed": 4}}]},
+        r"row 'a': pretrain: --look_ahaed.*look_ahead",
+    ),
+    "a wrong type": (
+        {"rows": [{"name": "a", "overrides": {"lr": "much"}}]},
+        "row 'a': pretrain: --lr",
+    ),
+    "an unknown attention": (
+        {"rows": [{"name": "a", "overrides": {"attention": "xa"}}]},
+        "row 'a': attention",
+    ),
+    "the seed among overrides": (
+        {"rows": [{"name": "a", "overrides": {"seed": 3}}]},
+        "row 'a': got seed",
+    ),
+    "one name twice": (
+        {"rows": [{"name": "a, b"}, {"name": "A b"}]},
+        "'A b' and 'a, b'",
+    ),
+    "weights of nobody": (
+        {"rows": [{"name": "a", "weights_of": "b"}]},
+        "row 'a': got weights_of 'b'",
+    ),
+    "another model with the weights": (
+        {
+            "rows": [
+                {"name": "b"},
+                {"name": "a", "weights_of": "b", "overrides": {"nhead": 2}},
+            ]
+        },
+        "row 'a': got nhead",
+    ),
+    "a comparison with nobody": ({"comparisons": [["sa", "b"]]}, "'b'"),
+    "no such recipe": ({"pretrain": "none.yaml"}, "none.yaml"),
+}
+
+
+@pytest.mark.parametrize("changes, message", BAD.values(), ids=BAD)
+def test_bad_plans(tmp_path, changes, message):
+    """What is wrong is named, with its row, before anything is trained."""
+    from comparison.plan import read_plan
+
+    plan = write_plan(tmp_path / "plan.yaml", **changes)
+    with pytest.raises((ValueError, TypeError, FileNotFoundError)) as error:
+        read_plan(plan)
+    assert re.search(message, str(error.value)), error.value
+
+
+def test_bad_command_line(tmp_path, capsys):
+    """A missing plan or data folder ends the program with one line."""
+    import compare
+
+    plan = write_plan(tmp_path / "plan.yaml")
+    for arguments, message in (
+        (["none.yaml", "--data_folder", "x"], "none.yaml"),
+        ([str(plan)], "--data_folder"),
+        (
+            [
+                *[str(plan), "--data_folder", str(tmp_path / "none")],
+                *["--output_folder", str(tmp_path / "out")],
+            ],
+            "none",
+        ),
+    ):
+        with pytest.raises(SystemExit) as stop:
+            compare.main(arguments)
+        assert stop.value.code == 2
+        said = capsys.readouterr().err.strip()
+        assert message in said and "\n" not in said
+
+
+def test_a_failed_stage_says_why(tmp_path):
+    """The end of what the process said is part of the error."""
+    from comparison.stages import Stage, StageError, locked
+
+    script = "import sys; print('no room left'); sys.exit(3)"
+    stage = Stage("train", tmp_path, [sys.executable, "-c", script], {})
+    with locked(tmp_path) as lock, pytest.raises(StageError) as error:
+        stage.run(lock, threads=1)
+    assert "ended with 3" in str(error.value)
+    assert "no room left" in str(error.value)
+    assert not stage.ended
+
+
+def test_attempts_add_up(tmp_path):
+    """A stage that fails, then ends well, costs both attempts and is run no
+    more."""
+    from comparison.stages import Stage, StageError, locked
+
+    marker = tmp_path / "marker"
+    script = (
+        "import pathlib, sys, time\n"
+        f"marker = pathlib.Path({str(marker)!r})\n"
+        "begin = time.process_time()\n"
+        "while time.process_time() - begin < 0.05: pass\n"
+        "sys.exit(0 if marker.exists() else marker.touch() or 1)"
+    )
+    parts = ("train", tmp_path, [sys.executable, "-c", script], {})
+    with locked(tmp_path) as lock:
+        with pytest.raises(StageError):
+            Stage(*parts).run(lock, threads=1)
+        Stage(*parts).run(lock, threads=1)
+        marker.unlink()
+        Stage(*parts).run(lock, threads=1)
+    assert not marker.exists()
+    cost = Stage(*parts).cost
+    assert cost.attempts == 2
+    assert cost.cpu_seconds >= 0.1
+
+
+def test_a_process_that_lives_on_keeps_the_lock(tmp_path):
+    """Whoever started the recipe is gone, the recipe is not: nobody else may
+    train in its folder until it has ended."""
+    from comparison.stages import locked
+
+    with locked(tmp_path) as lock:
+        process = subprocess.Popen(
+            [sys.executable, "-c", "input()"],
+            stdin=subprocess.PIPE,
+            pass_fds=[lock],
+        )
+    with locked(tmp_path) as lock:
+        assert lock is None
+    process.communicate(b"\n")
+    with locked(tmp_path) as lock:
+        assert lock is not None
+
+
+def test_differences_are_paired(recipes_path):
+    """Errors that two rows share cancel: equal rows differ by 0 exactly; one
+    that is worse in each utterance differs by more than chance."""
+    from comparison.results import RowResult, _difference
+
+    def row(name, words_right):
+        texts = [
+            {
+                "identity": str(number),
+                "transcript": "ONE TWO THREE FOUR",
+                "offline": " ".join(["ONE", "TWO", "THREE", "FOUR"][:right]),
+                "streamed": None,
+            }
+            for number, right in enumerate(words_right)
+        ]
+        measured = {1: {"offline": {}, "streamed": None, "texts": texts}}
+        measured[1]["offline"] = {"any": 1}
+        return RowResult(name, None, "", (1,), measured)
+
+    right = np.random.default_rng(0).integers(1, 4, 60)
+    same = _difference(row("a", right), row("b", right))
+    assert (same.percent, same.low, same.high) == (0.0, 0.0, 0.0)
+    worse = _difference(row("a", right - 1), row("b", right))
+    assert worse.percent == pytest.approx(25.0)
+    assert worse.low == pytest.approx(25.0)
+
+
+@pytest.mark.parametrize("path", PLANS, ids=lambda path: path.stem)
+def test_shipped_plans_are_read(path):
+    """Every row of the plans that ship fits the recipes."""
+    from comparison.plan import read_plan
+
+    plan = read_plan(path)
+    assert len(plan.rows) > 5
+    assert plan.comparisons
+
+
+@pytest.mark.slow
+def test_one_model_for_many_latencies(digits_corpus, tmp_path):
+    """The first training of the shipped plan, at toy size, and a row that
+    evaluates the same weights at another latency."""
+    path = ROOT / "hparams" / "compare_latencies.yaml"
+    entries = ruamel.yaml.YAML(typ="safe").load(path.read_text())
+    for recipe in ("pretrain", "finetune"):
+        entries[recipe] = str(path.parent / entries[recipe])
+        entries[f"{recipe}_overrides"].update(
+            train_splits=["train"],
+            optimizer_step_limit=2,
+            **(PRETRAIN if recipe == "pretrain" else {}),
+        )
+        for name in SIZE.keys() & entries[f"{recipe}_overrides"].keys():
+            del entries[f"{recipe}_overrides"][name]
+    entries["finetune_overrides"].update(units="character", output_units=29)
+    entries["overrides"].update(SIZE, valid_splits=["valid"])
+    first, *others = entries["rows"]
+    first["seeds"] = [1]
+    shares = [row for row in others if row.get("weights_of") == first["name"]]
+    entries["rows"] = [first, *shares[:1]]
+    entries.update(comparisons=[], test_split="test")
+    status, said = compare(
+        write_plan(tmp_path / "plan.yaml", **entries), digits_corpus, tmp_path
+    )
+    assert status == 0, said
+    rows = table(tmp_path)
+    assert list(rows) == [row["name"] for row in entries["rows"]]
+    assert all(cells[3] != "-" for cells in rows.values())

@@ -66,7 +66,7 @@ def draw_error_rates(results, path):
     panel.set_ylabel("word error rate, %")
     panel.set_title(results.plan.title, fontsize=10)
     panel.grid(alpha=0.3)
-    panel.margins(x=0.12)
+    panel.margins(x=0.3)  # room for the names
     panel.legend(fontsize=8)
     figure.savefig(path, dpi=120)
     return drawn

@@ -362,6 +362,9 @@ def test_differences_are_paired(recipes_path):
     right = np.random.default_rng(0).integers(1, 4, 60)
     same = _difference(row("a", right), row("b", right))
     assert (same.percent, same.low, same.high) == (0.0, 0.0, 0.0)
+    both, one = row("a", right), row("b", right)
+    both.measured[2] = row("a", right - 1).measured[1]
+    assert _difference(both, one).percent == 0.0
     worse = _difference(row("a", right - 1), row("b", right))
     assert worse.percent == pytest.approx(25.0)
     assert worse.low == pytest.approx(25.0)

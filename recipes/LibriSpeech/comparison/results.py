@@ -1,7 +1,7 @@
 """What a comparison has found so far, row by row."""
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from curves import CurveLog
@@ -159,7 +159,7 @@ def collect(comparison):
     differences = [
         _difference(row, other)
         for row, other in pairs
-        if row.measured and other.measured
+        if row.measured.keys() & other.measured.keys()
     ]
     return Results(plan, tuple(rows), tuple(differences))
 
@@ -190,7 +190,19 @@ def _counts(texts, mode, unit):
 
 
 def _difference(row, other, resamples=RESAMPLES):
-    """The same utterances are drawn for both rows."""
+    """The same utterances are drawn for both rows. Seeds
+    that only one of them has do not count."""
+    row, other = (
+        replace(
+            each,
+            measured={
+                seed: found
+                for seed, found in each.measured.items()
+                if seed in row.measured and seed in other.measured
+            },
+        )
+        for each in (row, other)
+    )
     errors, totals = row.best_counts()
     other_errors, other_totals = other.best_counts()
     generator = np.random.default_rng(0)

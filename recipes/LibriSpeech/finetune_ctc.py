@@ -464,11 +464,12 @@ def find_word_offsets(asr, dataset):
     """
     own, asr.endpointer = asr.endpointer, None
     utterances = []
-    for item in dataset:
-        spoken = find_words(item["wav"])
-        if spoken is not None and not item["fault"]:
-            words = asr.transcript_offline(item["wav"]).words
-            utterances.append((words, spoken))
+    for index, identity in enumerate(dataset.data_ids):
+        wav = dataset.data[identity]["wav"]
+        spoken = find_words(wav)
+        # to look for a fault is to read the audio
+        if spoken is not None and not dataset[index]["fault"]:
+            utterances.append((asr.transcript_offline(wav).words, spoken))
     asr.endpointer = own
     offsets = estimate_offsets(utterances)
     if offsets is None:

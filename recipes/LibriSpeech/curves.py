@@ -11,9 +11,12 @@ import math
 import sys
 from pathlib import Path
 
-from whole_files import naming, write_atomically, written_atomically
-
 from speechbrain_llsa.commands.parser import OneLineParser
+from speechbrain_llsa.whole_files import (
+    naming,
+    write_atomically,
+    written_atomically,
+)
 
 _TITLES = {
     "loss": "Loss",
@@ -66,7 +69,7 @@ class CurveLog:
 
         Raises
         ------
-        whole_files.WriteError
+        speechbrain_llsa.whole_files.WriteError
             If it cannot be written.
         """
         line = json.dumps({"split": split, "step": step, **values})

@@ -6,10 +6,10 @@ import time
 import torch
 from bad_utterances import BadUtterances, name_of
 from tqdm import tqdm
-from whole_files import write_atomically
 
 from speechbrain_llsa.evaluation.error_rates import ErrorRates
 from speechbrain_llsa.geometry import SAMPLE_RATE
+from speechbrain_llsa.whole_files import write_atomically
 
 
 def stream_waveform(

@@ -14,7 +14,6 @@ and an alignment for each split), and ``streaming/``: the model to stream with.
 """
 
 import json
-import shutil
 import sys
 from pathlib import Path
 
@@ -35,13 +34,11 @@ from training_data import (
     shortest_duration,
 )
 from units import encode, make_tokenizer
-from whole_files import naming, write_atomically
 from word_events import estimate_offsets, find_words
 
 from speechbrain_llsa.inference.asr import StreamingASR
 from speechbrain_llsa.inference.endpointer import Endpointer
 from speechbrain_llsa.inference.folder import write_streaming_folder
-from speechbrain_llsa.inference.reason import reason
 from speechbrain_llsa.inference.search import BeamSearchOptions
 from speechbrain_llsa.inference.weights import load_weights
 from speechbrain_llsa.lobes.decoding import (
@@ -49,6 +46,8 @@ from speechbrain_llsa.lobes.decoding import (
     TextDecoder,
     ctc_greedy_decode_streaming,
 )
+from speechbrain_llsa.reason import reason
+from speechbrain_llsa.whole_files import naming, write_atomically
 
 logger = get_logger(__name__)
 
@@ -493,8 +492,6 @@ def evaluate(hparams, tokenizer, datasets):
         By name, with the splits to measure on.
     """
     output_folder = Path(hparams["output_folder"])
-    for unfinished in output_folder.glob(".streaming-*"):
-        shutil.rmtree(unfinished)
     folder = output_folder / "streaming"
     model, endpointer = hparams["model"], read_endpointer(hparams)
     search = read_search(hparams, tokenizer)

@@ -13,9 +13,9 @@ from speechbrain.utils.distributed import ddp_init_group
 from torch import distributed
 from training_arguments import load_hparams, parse_arguments
 from training_data import train_loader_options, valid_loader_options
-from whole_files import naming
 
-from speechbrain_llsa.inference.reason import reason
+from speechbrain_llsa.reason import reason
+from speechbrain_llsa.whole_files import naming
 
 BAD_INPUT = (
     OSError,

@@ -30,13 +30,14 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from importlib import metadata
 from pathlib import Path
 
-from synthesis.chapter import Chapter, synthesize_chapter, write_atomically
+from synthesis.chapter import Chapter, synthesize_chapter
 from synthesis.speakers import choose_speakers
 from synthesis.text import KINDS, make_texts
 from synthesis.voice import SpeechSynthesizer
 from tqdm import tqdm
 
 from speechbrain_llsa.commands.parser import OneLineParser
+from speechbrain_llsa.whole_files import write_atomically
 
 logger = logging.getLogger(__name__)
 

@@ -8,6 +8,8 @@ import torch
 from speechbrain.dataio.encoder import CTCTextEncoder
 from speechbrain.utils.logger import get_logger
 
+from speechbrain_llsa.whole_files import write_atomically
+
 logger = get_logger(__name__)
 
 _BLANK = 0
@@ -132,8 +134,6 @@ def _sentencepieces(path, output_units, transcripts):
                 f"output_units: got {output_units} pieces to learn from the "
                 f"transcripts, and SentencePiece says: {error}"
             ) from error
-        scratch = path.with_suffix(".part")
-        scratch.write_bytes(model.getvalue())
-        scratch.replace(path)
+        write_atomically(path, model.getvalue())
         logger.info(f"Trained a SentencePiece model of {output_units} pieces")
     return sentencepiece.SentencePieceProcessor(model_file=str(path))

@@ -1,9 +1,9 @@
 """Files that say when which word is spoken."""
 
-import os
 from pathlib import Path
 
 from speechbrain_llsa.inference.subtitles import FORMATS
+from speechbrain_llsa.whole_files import write_atomically
 
 
 def add_word_file_arguments(parser, name, folder):
@@ -83,11 +83,4 @@ def write_word_files(paths, words):
         If one cannot be written.
     """
     for kind, path in paths.items():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        scratch = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            content = FORMATS[kind](words, path.stem)
-            scratch.write_text(content, encoding="utf-8")
-            scratch.replace(path)
-        finally:
-            scratch.unlink(missing_ok=True)
+        write_atomically(path, FORMATS[kind](words, path.stem))

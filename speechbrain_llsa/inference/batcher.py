@@ -10,7 +10,6 @@ from speechbrain_llsa.geometry import (
     check_integer,
     check_type,
 )
-from speechbrain_llsa.inference.reason import reason
 from speechbrain_llsa.inference.sample_queue import SampleQueue
 from speechbrain_llsa.inference.samples import mono_samples
 from speechbrain_llsa.inference.session import settle_rate
@@ -19,6 +18,7 @@ from speechbrain_llsa.inference.transcript import Transcript
 from speechbrain_llsa.lobes.ctc import StreamingCTC
 from speechbrain_llsa.lobes.decoding import TextDecoder
 from speechbrain_llsa.lobes.step import NEVER, StreamingStep
+from speechbrain_llsa.reason import reason
 
 
 class StreamError(RuntimeError):

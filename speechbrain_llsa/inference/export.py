@@ -15,11 +15,8 @@ from speechbrain_llsa.inference.onnx import (
     describe,
     read_description,
 )
-from speechbrain_llsa.inference.whole_folder import (
-    check_replaceable,
-    whole_folder,
-)
 from speechbrain_llsa.lobes.step import NEVER, StreamingStep
+from speechbrain_llsa.whole_files import check_replaceable, written_atomically
 
 OPSET = 20
 TOLERANCE = 1e-4
@@ -81,7 +78,8 @@ def export_model(
     folder = check_replaceable(folder, MODEL_FILE)
     onnx = _import_onnx()
     step = StreamingStep(model, step_frames, geometry).eval()
-    with whole_folder(folder, ".export-") as new:
+    with written_atomically(folder) as new:
+        new.mkdir()
         graphs = {"fp32": "step.onnx"}
         _write_graph(step, new / graphs["fp32"])
         if int8:

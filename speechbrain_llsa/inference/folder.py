@@ -19,18 +19,16 @@ from speechbrain_llsa.geometry import SAMPLE_RATE, check_type
 from speechbrain_llsa.inference.asr import StreamingASR
 from speechbrain_llsa.inference.endpointer import Endpointer
 from speechbrain_llsa.inference.labels import load_tokenizer
-from speechbrain_llsa.inference.reason import reason
 from speechbrain_llsa.inference.search import BeamSearchOptions
 from speechbrain_llsa.inference.trust import check_hyperparameters
 from speechbrain_llsa.inference.weights import load_weights
-from speechbrain_llsa.inference.whole_folder import (
-    check_replaceable,
-    whole_folder,
-)
 from speechbrain_llsa.inference.words import WordOffsets
 from speechbrain_llsa.lobes.ctc import StreamingCTC
 from speechbrain_llsa.lobes.decoding import pieces
+from speechbrain_llsa.lobes.language_model import check_exists
 from speechbrain_llsa.nnet.encoder import StreamingTransformerEncoder
+from speechbrain_llsa.reason import reason
+from speechbrain_llsa.whole_files import check_replaceable, written_atomically
 
 HPARAMS_FILE = "hyperparams.yaml"
 
@@ -262,9 +260,12 @@ def write_streaming_folder(
     content = _hparams(model, tokenizer, endpointer, word_offsets)
     if search is not None:
         check_type("search", search, BeamSearchOptions)
+        if search.language_model is not None:
+            check_exists(search.language_model)
         content += _search(search)
         check_hyperparameters(content)
-    with whole_folder(folder, ".streaming-") as new:
+    with written_atomically(folder) as new:
+        new.mkdir()
         (new / HPARAMS_FILE).write_text(content, encoding="utf-8")
         for name in ("extractor", "encoder_wrapper", "head"):
             weights = getattr(model, name).state_dict()

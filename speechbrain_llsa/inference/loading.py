@@ -16,13 +16,13 @@ from ruamel.yaml import YAMLError
 from speechbrain.utils.fetching import FetchConfig, LocalStrategy, fetch
 
 from speechbrain_llsa.geometry import check_type
-from speechbrain_llsa.inference.reason import reason
 from speechbrain_llsa.inference.search import BeamSearchOptions
 from speechbrain_llsa.inference.trust import (
     check_hyperparameters,
     check_overrides,
     read_hyperparameters,
 )
+from speechbrain_llsa.reason import reason
 
 HPARAMS_ERRORS = (
     YAMLError,

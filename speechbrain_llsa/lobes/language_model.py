@@ -156,13 +156,29 @@ def check_number(name, value):
         raise ValueError(f"{name}: got {value}, allowed is a finite number")
 
 
-def _check_file(path, trust):
-    """Whether the file is a binary; refuses what KenLM is not to see."""
+def check_exists(path):
+    """Refuses a language model that is not there.
+
+    Arguments
+    ---------
+    path : pathlib.Path
+        Its file.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    """
     if not path.is_file():
         raise FileNotFoundError(
             f"language_model: got {str(path)!r}, allowed is an existing file "
             "in ARPA format"
         )
+
+
+def _check_file(path, trust):
+    """Whether the file is a binary; refuses what KenLM is not to see."""
+    check_exists(path)
     size = path.stat().st_size
     with path.open("rb") as stream:
         head = stream.read(HEAD_BYTES)

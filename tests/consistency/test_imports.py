@@ -11,6 +11,8 @@ PACKAGE = ROOT / "speechbrain_llsa"
 
 LAYERS = [
     "geometry",
+    "reason",
+    "whole_files",
     "visibility",
     "state",
     "snapshot",

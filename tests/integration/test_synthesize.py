@@ -183,7 +183,7 @@ def test_continues(module, digits_corpus, tmp_path):
     before = kept.stat().st_mtime_ns
     lost.unlink()
     unfinished.unlink()
-    (unfinished.parent / "x.flac.tmp").write_bytes(b"half")
+    (unfinished.parent / ".x.flac.part").write_bytes(b"half")
     report = make(module, out)
     assert {name: part["kept"] for name, part in report.items()} == {
         "train": 6,
@@ -191,7 +191,7 @@ def test_continues(module, digits_corpus, tmp_path):
         "test": 0,
     }
     assert kept.stat().st_mtime_ns == before
-    (unfinished.parent / "x.flac.tmp").unlink()
+    (unfinished.parent / ".x.flac.part").unlink()
     assert contents_of(out) == contents_of(digits_corpus)
 
 

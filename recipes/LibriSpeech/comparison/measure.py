@@ -10,13 +10,13 @@ model was trained for.
 
 import argparse
 import json
-import os
 from pathlib import Path
 
 from speechbrain_llsa.evaluation.corpus import read_split
 from speechbrain_llsa.evaluation.measure import evaluate
 from speechbrain_llsa.geometry import ATTENTIONS
 from speechbrain_llsa.inference.asr import StreamingASR
+from speechbrain_llsa.whole_files import write_atomically
 
 
 def main(arguments=None):
@@ -50,9 +50,7 @@ def main(arguments=None):
     )
     parameters = sum(each.numel() for each in asr.model.parameters())
     found = {"parameters": parameters, **evaluation.to_json(texts=True)}
-    scratch = options.out.with_suffix(".part")
-    scratch.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    os.replace(scratch, options.out)
+    write_atomically(options.out, json.dumps(found, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -7,10 +7,10 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
-from whole_files import write_atomically
 
 from comparison.pictures import draw_error_rates, draw_pretraining
 from comparison.results import MODES
+from speechbrain_llsa.whole_files import write_atomically
 
 _NOTHING = "-"
 _HEAD = (

@@ -1,12 +1,13 @@
 """One chapter of the corpus: some utterances of one speaker."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import soundfile
 import torch
+
+from speechbrain_llsa.whole_files import write_atomically, written_atomically
 
 from .acoustics import SAMPLE_RATE, record, resample
 from .speakers import Speaker
@@ -51,19 +52,6 @@ class Chapter:
     tempo: float
 
 
-def write_atomically(path, content):
-    """Writes a text file whole or not at all.
-
-    Arguments
-    ---------
-    path : pathlib.Path
-    content : str
-    """
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(content, encoding="utf-8")
-    os.replace(temporary, path)
-
-
 def synthesize_chapter(chapter):
     """Makes the files of a chapter, unless they are all there already.
 
@@ -104,7 +92,6 @@ def synthesize_chapter(chapter):
 
     if _synthesizer is None:
         _synthesizer = SpeechSynthesizer()
-    folder.mkdir(parents=True, exist_ok=True)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     seconds = 0.0
@@ -114,9 +101,8 @@ def synthesize_chapter(chapter):
             zip(paths, chapter.texts, strict=True)
         ):
             samples, words = _make_utterance(chapter, index, text)
-            temporary = path.with_name(path.name + ".tmp")
-            soundfile.write(temporary, samples, SAMPLE_RATE, format="FLAC")
-            os.replace(temporary, path)
+            with written_atomically(path) as scratch:
+                soundfile.write(scratch, samples, SAMPLE_RATE, format="FLAC")
             seconds += len(samples) / SAMPLE_RATE
             lines += _ctm_lines(names[index], words)
     finally:

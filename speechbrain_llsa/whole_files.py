@@ -6,7 +6,7 @@ import shutil
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from speechbrain_llsa.inference.reason import reason
+from speechbrain_llsa.reason import reason
 
 _SCRATCH = ".part"
 
@@ -37,8 +37,8 @@ def naming(path, *others):
     ...     open("nowhere/example.txt", "w")
     Traceback (most recent call last):
     ...
-    whole_files.WriteError: could not write nowhere/example.txt: [Errno 2] No \
-such file or directory: 'nowhere/example.txt'
+    speechbrain_llsa.whole_files.WriteError: could not write \
+nowhere/example.txt: [Errno 2] No such file or directory: 'nowhere/example.txt'
     """
     try:
         yield
@@ -122,6 +122,46 @@ def written_atomically(path):
         else:
             scratch.replace(path)
         sync(path.parent)
+
+
+def check_replaceable(folder, marker):
+    """Refuses a place where there is something else.
+
+    Arguments
+    ---------
+    folder : str or pathlib.Path
+        Where a folder is to be.
+    marker : str
+        The file in it by which an earlier one is known.
+
+    Returns
+    -------
+    pathlib.Path
+        The place.
+
+    Raises
+    ------
+    FileExistsError
+        If there is something that is neither an earlier one nor empty.
+
+    Example
+    -------
+    >>> check_replaceable(getfixture("tmp_path"), "model.json").is_dir()
+    True
+    """
+    folder = Path(folder)
+    if folder.exists() and not _may_be_replaced(folder, marker):
+        raise FileExistsError(
+            f"folder: got {str(folder)!r}, which holds something else; allowed "
+            "is a new or empty folder, or one that was written before"
+        )
+    return folder
+
+
+def _may_be_replaced(folder, marker):
+    if not folder.is_dir():
+        return False
+    return (folder / marker).is_file() or not any(folder.iterdir())
 
 
 @contextmanager

@@ -10,7 +10,11 @@ from pathlib import Path
 
 import torch
 
-from speechbrain_llsa.commands.model import add_model_arguments, check_folder
+from speechbrain_llsa.commands.model import (
+    add_geometry_arguments,
+    add_model_arguments,
+    check_folder,
+)
 from speechbrain_llsa.evaluation.corpus import (
     MANIFEST_READERS,
     read_manifest,
@@ -18,7 +22,7 @@ from speechbrain_llsa.evaluation.corpus import (
 )
 from speechbrain_llsa.evaluation.error_rates import RESAMPLES
 from speechbrain_llsa.evaluation.measure import TIMING_RUNS, evaluate
-from speechbrain_llsa.evaluation.picture import draw_error_rates
+from speechbrain_llsa.evaluation.picture import draw_error_rates, points_of
 from speechbrain_llsa.evaluation.table import format_table
 from speechbrain_llsa.geometry import FRAME_SECONDS, check_integer
 from speechbrain_llsa.inference.asr import StreamingASR
@@ -27,6 +31,7 @@ from speechbrain_llsa.inference.onnx import (
     PRECISIONS,
     OnnxStreamingASR,
 )
+from speechbrain_llsa.whole_files import write_atomically
 
 NAME = "evaluate"
 
@@ -53,19 +58,7 @@ def add_arguments(parser):
     parser.add_argument(
         "--split", metavar="NAME", help="folder of the tree to evaluate on"
     )
-    for name, meaning in (
-        ("hop", "frames that llsa commits at once"),
-        ("look_ahead", "frames that a layer sees ahead"),
-    ):
-        parser.add_argument(
-            f"--{name}",
-            type=int,
-            nargs="+",
-            default=[None],
-            metavar="N",
-            help=f"{meaning}: of those that the model is trained for, a row "
-            "for each (default: the first)",
-        )
+    add_geometry_arguments(parser, several=True)
     parser.add_argument(
         "--output",
         metavar="FOLDER",
@@ -367,16 +360,15 @@ def _write(evaluations, arguments):
     }
     text = json.dumps(results, indent=2, ensure_ascii=False) + "\n"
     if arguments.json:
-        Path(arguments.json).write_text(text, encoding="utf-8")
+        write_atomically(arguments.json, text)
     if not arguments.output:
         return
     folder = Path(arguments.output)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{RESULTS}.json").write_text(text, encoding="utf-8")
-    (folder / f"{RESULTS}.md").write_text(
-        _table(evaluations, arguments) + "\n", encoding="utf-8"
+    write_atomically(folder / f"{RESULTS}.json", text)
+    write_atomically(
+        folder / f"{RESULTS}.md", _table(evaluations, arguments) + "\n"
     )
-    draw_error_rates(folder / f"{RESULTS}.png", evaluations)
+    draw_error_rates(folder / f"{RESULTS}.png", points_of(evaluations))
     evaluations[-1].write_alignments(
         folder / f"alignments_{len(evaluations)}.txt"
     )

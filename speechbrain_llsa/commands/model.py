@@ -32,14 +32,19 @@ def add_model_arguments(parser, several=False):
     )
 
 
-def add_geometry_arguments(parser):
+def add_geometry_arguments(parser, several=False):
     """Declares ``--hop`` and ``--look_ahead``.
 
     Arguments
     ---------
     parser : argparse.ArgumentParser
         Parser of the command.
+    several : bool
+        Whether there may be several of each, a row of a table for each pair.
     """
+    allowed = "one of those that the model is trained for"
+    if several:
+        allowed = f"{allowed}, or several, a row for each"
     for name, meaning in (
         ("hop", "frames that llsa commits at once"),
         ("look_ahead", "frames that a layer sees ahead"),
@@ -47,9 +52,10 @@ def add_geometry_arguments(parser):
         parser.add_argument(
             f"--{name}",
             type=int,
+            nargs="+" if several else None,
+            default=[None] if several else None,
             metavar="N",
-            help=f"{meaning}: one of those that the model is trained for "
-            "(default: the first)",
+            help=f"{meaning}: {allowed} (default: the first)",
         )
 
 

@@ -1,6 +1,9 @@
 """Word error rates against latency, as a picture."""
 
 from collections import Counter
+from dataclasses import dataclass
+
+from speechbrain_llsa.evaluation.error_rates import ErrorRate
 
 COLOURS = {
     "aa": "#7a7a7a",
@@ -13,17 +16,59 @@ SHIFT_POINTS = 7
 """Between those at the same latency, so that each can be seen."""
 
 
-def draw_error_rates(path, evaluations):
-    """Draws the word error rate of each evaluation against its declared
-    latency: look-ahead, wait for the hop and receptive field. Bars are the
-    intervals. What needs the whole utterance is a line across.
+@dataclass(frozen=True)
+class Point:
+    """What is drawn of a model."""
+
+    label: str
+    """What it is called."""
+
+    attention: str
+    """Its colour follows from that."""
+
+    latency_seconds: float | None
+    """Look-ahead, wait for the hop and receptive field, as declared; ``None``
+    for what needs the whole utterance."""
+
+    rate: ErrorRate
+    """Word error rate and interval."""
+
+
+def points_of(evaluations):
+    """What is drawn of evaluations: streamed, where the model can stream.
+
+    Arguments
+    ---------
+    evaluations : list of Evaluation
+        What :func:`speechbrain_llsa.evaluation.measure.evaluate` gave.
+
+    Returns
+    -------
+    list of Point
+    """
+    return [
+        Point(
+            _label(each, evaluations),
+            each.attention,
+            each.latency_seconds,
+            (each.streamed or each.offline).wer,
+        )
+        for each in evaluations
+    ]
+
+
+def draw_error_rates(path, points, title=None):
+    """Draws word error rates against latency. Bars are the intervals. What
+    needs the whole utterance is a line across.
 
     Arguments
     ---------
     path : str or pathlib.Path
         PNG file to write.
-    evaluations : list of Evaluation
-        What :func:`speechbrain_llsa.evaluation.measure.evaluate` gave.
+    points : list of Point
+        At least one.
+    title : str, optional
+        What stands above.
     """
     # matplotlib is slow to import, and only this function needs it
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -33,18 +78,17 @@ def draw_error_rates(path, evaluations):
     figure = Figure(figsize=(8, 5.5), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
+    if title is not None:
+        axes.set_title(title, fontsize=11)
     axes.set_xlabel(
         "latency in s: look-ahead, wait for the hop and receptive field"
     )
     axes.set_ylabel("word error rate in %, with 95 % interval")
     axes.grid(alpha=0.3)
     drawn, here = Counter(), Counter()
-    for each in evaluations:
-        rate = (each.streamed or each.offline).wer
-        style = {
-            "color": COLOURS[each.attention],
-            "label": _label(each, evaluations),
-        }
+    for each in points:
+        rate = each.rate
+        style = {"color": COLOURS[each.attention], "label": each.label}
         if each.latency_seconds is None:
             line = ("--", ":", "-.")[drawn[each.attention] % 3]
             axes.axhline(rate.percent, linestyle=line, **style)
@@ -69,10 +113,9 @@ def draw_error_rates(path, evaluations):
             )
             here[each.latency_seconds] += 1
         drawn[each.attention] += 1
-    latencies = [each.latency_seconds or 0 for each in evaluations]
-    rates = [(each.streamed or each.offline).wer for each in evaluations]
+    latencies = [each.latency_seconds or 0 for each in points]
     axes.set_xlim(0, max(latencies) * 1.15 or 1)
-    axes.set_ylim(0, max(rate.high for rate in rates) * 1.08 or 1)
+    axes.set_ylim(0, max(each.rate.high for each in points) * 1.08 or 1)
     figure.legend(loc="outside lower center", ncols=2, fontsize=9)
     figure.savefig(path, dpi=100)
 

@@ -11,7 +11,7 @@ from speechbrain_llsa.evaluation.measure import (
     Pass,
     RealTimeFactor,
 )
-from speechbrain_llsa.evaluation.picture import _label, draw_error_rates
+from speechbrain_llsa.evaluation.picture import draw_error_rates, points_of
 from speechbrain_llsa.evaluation.table import format_table
 
 STREAMED = Pass(
@@ -144,16 +144,21 @@ def test_the_table_says_whose_ends_of_words():
 )
 def test_picture(evaluations, tmp_path):
     """A PNG, whatever there is to draw."""
-    draw_error_rates(tmp_path / "a.png", evaluations)
+    draw_error_rates(tmp_path / "a.png", points_of(evaluations))
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_labels_tell_rows_apart():
     """By geometry where the name is the same, by attention otherwise."""
-    hop = replace(LLSA, hop=1)
-    assert _label(LLSA, [LLSA, AA]) == "results/llsa, llsa"
-    assert _label(hop, [LLSA, hop]) == "results/llsa, hop 1, llsa"
-    assert _label(AA, [AA]) == "results/aa, aa (whole utterance)"
-    assert _label(replace(AA, name="aa"), [AA]) == "aa (whole utterance)"
-    long = replace(LLSA, name=f"a{'b' * 50}/c")
-    assert _label(long, [long]).endswith("b/c, llsa")
+
+    def labels(*evaluations):
+        return [point.label for point in points_of(evaluations)]
+
+    assert labels(LLSA, AA) == [
+        "results/llsa, llsa",
+        "results/aa, aa (whole utterance)",
+    ]
+    assert labels(LLSA, replace(LLSA, hop=1))[1] == "results/llsa, hop 1, llsa"
+    assert labels(replace(AA, name="aa")) == ["aa (whole utterance)"]
+    [long] = labels(replace(LLSA, name=f"a{'b' * 50}/c"))
+    assert long.endswith("b/c, llsa")

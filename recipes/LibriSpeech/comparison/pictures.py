@@ -1,16 +1,10 @@
 """Pictures of a comparison: error rate against latency, and pre-training."""
 
-_COLOURS = {
-    "aa": "#333333",
-    "maa": "#8172B3",
-    "sa": "#DD8452",
-    "llsa": "#4C72B0",
-}
+from speechbrain_llsa.evaluation import picture
 
 
 def draw_error_rates(results, path):
-    """Draws the word error rate of each row against its latency, with its
-    interval. What needs the whole utterance is a line across.
+    """Draws the word error rate of each row against its latency.
 
     Arguments
     ---------
@@ -24,52 +18,23 @@ def draw_error_rates(results, path):
     int
         Rows that were drawn; with none, nothing is written.
     """
-    figure = _figure(7.0, 4.6)
-    panel = figure.subplots()
-    drawn = 0
-    labelled = set()
+    points = []
     for row in results.rows:
         rate = row.rate("streamed", "words") or row.rate("offline", "words")
         if rate is None:
             continue
         measured = next(iter(row.measured.values()))
-        attention, seconds = measured["attention"], measured["latency_seconds"]
-        colour = _COLOURS[attention]
-        label = None if attention in labelled else attention
-        labelled.add(attention)
-        drawn += 1
-        if seconds is None:
-            panel.axhspan(rate.low, rate.high, color=colour, alpha=0.12)
-            panel.axhline(
-                rate.percent, color=colour, linestyle="--", label=label
+        points.append(
+            picture.Point(
+                row.name,
+                measured["attention"],
+                measured["latency_seconds"],
+                rate,
             )
-            continue
-        panel.errorbar(
-            seconds,
-            rate.percent,
-            yerr=[[rate.percent - rate.low], [rate.high - rate.percent]],
-            color=colour,
-            fmt="s" if row.weights_of else "o",
-            capsize=3,
-            label=label,
         )
-        panel.annotate(
-            row.name,
-            (seconds, rate.percent),
-            xytext=(6, 4),
-            textcoords="offset points",
-            fontsize=7,
-        )
-    if not drawn:
-        return 0
-    panel.set_xlabel("latency: look-ahead, hop and front end, seconds")
-    panel.set_ylabel("word error rate, %")
-    panel.set_title(results.plan.title, fontsize=10)
-    panel.grid(alpha=0.3)
-    panel.margins(x=0.3)  # room for the names
-    panel.legend(fontsize=8)
-    figure.savefig(path, dpi=120)
-    return drawn
+    if points:
+        picture.draw_error_rates(path, points, results.plan.title)
+    return len(points)
 
 
 def draw_pretraining(results, path):
@@ -87,7 +52,12 @@ def draw_pretraining(results, path):
     int
         Trainings that were drawn; with none, nothing is written.
     """
-    figure = _figure(10.0, 4.4)
+    # matplotlib is slow to import, and only this function needs it
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10.0, 4.4), layout="constrained")
+    FigureCanvasAgg(figure)
     panels = figure.subplots(1, 2)
     drawn = 0
     for row in results.rows:
@@ -125,12 +95,3 @@ def _smooth(points, width=5):
         near = values[max(0, index - width + 1) : index + 1]
         means.append(sum(near) / len(near))
     return steps, means
-
-
-def _figure(width, height):
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure

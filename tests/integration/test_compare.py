@@ -340,25 +340,40 @@ def test_a_process_that_lives_on_keeps_the_lock(tmp_path):
         assert lock is not None
 
 
+def row_result(name, words_right):
+    """A row of one seed, each utterance with so many of four words right;
+    speakers have two utterances each."""
+    from comparison.results import RowResult
+
+    texts = [
+        {
+            "identity": f"{number // 2}-1-{number % 2:04d}",
+            "transcript": "ONE TWO THREE FOUR",
+            "offline": " ".join(["ONE", "TWO", "THREE", "FOUR"][:right]),
+            "streamed": None,
+        }
+        for number, right in enumerate(words_right)
+    ]
+    measured = {1: {"offline": {"any": 1}, "streamed": None, "texts": texts}}
+    return RowResult(name, None, "", (1,), measured)
+
+
+def test_speakers_have_rates_of_their_own(recipes_path):
+    """Over all their utterances and seeds."""
+    row = row_result("a", [4, 2, 0, 0, 4, 4])
+    assert row.speakers() == {"0": 25.0, "1": 100.0, "2": 0.0}
+    row.measured[2] = row_result("a", [4, 4, 0, 0, 4, 4]).measured[1]
+    assert row.speakers() == {"0": 12.5, "1": 100.0, "2": 0.0}
+    row.measured.clear()
+    assert row.speakers() == {}
+
+
 def test_differences_are_paired(recipes_path):
     """Errors that two rows share cancel: equal rows differ by 0 exactly; one
     that is worse in each utterance differs by more than chance."""
-    from comparison.results import RowResult, _difference
+    from comparison.results import _difference
 
-    def row(name, words_right):
-        texts = [
-            {
-                "identity": str(number),
-                "transcript": "ONE TWO THREE FOUR",
-                "offline": " ".join(["ONE", "TWO", "THREE", "FOUR"][:right]),
-                "streamed": None,
-            }
-            for number, right in enumerate(words_right)
-        ]
-        measured = {1: {"offline": {}, "streamed": None, "texts": texts}}
-        measured[1]["offline"] = {"any": 1}
-        return RowResult(name, None, "", (1,), measured)
-
+    row = row_result
     right = np.random.default_rng(0).integers(1, 4, 60)
     same = _difference(row("a", right), row("b", right))
     assert (same.percent, same.low, same.high) == (0.0, 0.0, 0.0)

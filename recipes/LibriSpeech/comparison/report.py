@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import statistics
 from dataclasses import asdict
 from pathlib import Path
 
@@ -27,6 +28,7 @@ _HEAD = (
     "memory of training, GiB",
     "RTF streamed",
     "WER % by seed",
+    "WER % of speakers: median (worst)",
     "accuracy % by seed",
 )
 _EXPLANATION = """\
@@ -142,6 +144,7 @@ def _cells(row):
         if each["real_time_factor"]
     ]
     mode = "streamed" if streamed else "offline"
+    speakers = row.speakers().values()
     return [
         row.name,
         _seconds(first["look_ahead_seconds"]),
@@ -158,6 +161,7 @@ def _cells(row):
         _number(max(peaks, default=None), 2),
         _number(min(factors, default=None), 3),
         ", ".join(f"{each[mode]['wer']['percent']:.1f}" for each in measured),
+        f"{statistics.median(speakers):.1f} ({max(speakers):.1f})",
         ", ".join(f"{100 * each:.1f}" for each in accuracies),
     ]
 
@@ -229,6 +233,7 @@ def _plain(results):
                 "weights_of": row.weights_of,
                 "note": row.note,
                 "error_rates": rates,
+                "word_error_rates_of_speakers": row.speakers(),
                 "seeds": {
                     str(seed): {
                         "measured": {

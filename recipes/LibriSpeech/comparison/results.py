@@ -109,6 +109,26 @@ class RowResult:
         streamed = self.counts("streamed", "words")
         return self.counts("offline", "words") if streamed is None else streamed
 
+    def speakers(self):
+        """Word error rate of each speaker over all seeds, in percent, by the
+        speaker's name, with which LibriSpeech begins those of utterances;
+        streamed, or offline for what cannot stream."""
+        if not self.measured:
+            return {}
+        errors, totals = self.best_counts()
+        names = np.array(
+            [
+                each["identity"].partition("-")[0]
+                for each in next(iter(self.measured.values()))["texts"]
+            ]
+        )
+        return {
+            str(name): float(
+                100 * errors[names == name].sum() / totals[names == name].sum()
+            )
+            for name in np.unique(names)
+        }
+
     def accuracies(self):
         """Accuracy of the pre-training's best epoch, by seed."""
         return {

@@ -20,13 +20,12 @@ import sys
 import time
 from pathlib import Path
 
-from comparison.plan import as_arguments, read_plan
+from comparison.plan import as_arguments, read_plan, recipe_entries
 from comparison.report import write_report
 from comparison.results import collect
 from comparison.stages import Stage, StageError, locked
 from librispeech_prepare import prepare_librispeech
 from recipe import exit_on_bad_input
-from ruamel.yaml import YAML
 
 from speechbrain_llsa.commands.parser import OneLineParser
 
@@ -129,7 +128,7 @@ class Comparison:
             for recipe, overrides in row.overrides.items():
                 if recipe == "swaps":
                     continue
-                entries = _entries(self.plan.hparams[recipe])
+                entries = recipe_entries(self.plan.hparams[recipe])
                 entries.update(overrides)
                 splits |= {*entries["train_splits"], *entries["valid_splits"]}
             for seed in self.seeds(row):
@@ -169,11 +168,13 @@ class Comparison:
                         later.append((row, seed))
                         continue
                     try:
-                        self._run_row(row, seed, lock, say)
+                        changed = self._run_row(row, seed, lock, say)
                     except StageError as error:
                         say(f"{row.name}, seed {seed}: {error}")
                         failures.append(f"{row.name}, seed {seed}")
-                self.report()
+                        changed = True
+                if changed:
+                    self.report()
             later = [
                 (row, seed)
                 for row, seed in later
@@ -199,9 +200,9 @@ class Comparison:
         return all(stage.ended for stage in stages[:-1])
 
     def _run_row(self, row, seed, lock, say):
-        for stage in self.stages(row, seed):
-            if stage.ended:
-                continue
+        """Runs what has not ended; whether there was anything."""
+        to_run = [each for each in self.stages(row, seed) if not each.ended]
+        for stage in to_run:
             say(f"{row.name}, seed {seed}: {stage.name}")
             stage.run(lock, self.plan.threads)
             cost = stage.cost
@@ -209,12 +210,7 @@ class Comparison:
                 f"{row.name}, seed {seed}: {stage.name} took "
                 f"{cost.cpu_seconds / 60:.1f} minutes of a core"
             )
-
-
-def _entries(path):
-    """The entries of a recipe's YAML file, as they stand there."""
-    with open(path, encoding="utf-8") as stream:
-        return dict(YAML().load(stream))
+        return bool(to_run)
 
 
 def prepare(arguments):

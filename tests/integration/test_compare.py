@@ -244,6 +244,15 @@ BAD = {
         },
         "row 'a': got nhead",
     ),
+    "a geometry that the weights are not trained for": (
+        {
+            "rows": [
+                {"name": "b", "overrides": {"hop": [8, 2]}},
+                {"name": "a", "weights_of": "b", "overrides": {"hop": 1}},
+            ]
+        },
+        r"row 'a': got hop 1, allowed is one of \[8, 2\]",
+    ),
     "a comparison with nobody": ({"comparisons": [["sa", "b"]]}, "'b'"),
     "no such recipe": ({"pretrain": "none.yaml"}, "none.yaml"),
 }

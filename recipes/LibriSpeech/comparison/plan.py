@@ -303,12 +303,42 @@ def _check_together(plan):
                 f"row {row.name!r}: got weights_of {row.weights_of!r}, allowed "
                 "is the name of a row with a training of its own"
             )
+        _check_swaps(row, plan.trained(row), plan.hparams["finetune"])
     for pair in plan.comparisons:
         if len(pair) != 2 or not set(pair) <= set(names):
             raise ValueError(
                 f"comparisons: got {list(pair)}, allowed are pairs of "
                 f"{', '.join(names)}"
             )
+
+
+def _check_swaps(row, trained, hparams):
+    entries = {**recipe_entries(hparams), **trained.overrides["finetune"]}
+    for name in ("hop", "look_ahead"):
+        of_model = entries.get(name)
+        allowed = of_model if isinstance(of_model, list) else [of_model]
+        got = row.overrides["swaps"].get(name, allowed[0])
+        if got not in allowed:
+            raise ValueError(
+                f"row {row.name!r}: got {name} {got}, allowed is one of "
+                f"{allowed}, which {trained.name!r} is trained for"
+            )
+
+
+def recipe_entries(path):
+    """The entries of a recipe's YAML file, as they stand there.
+
+    Arguments
+    ---------
+    path : str or pathlib.Path
+        The file.
+
+    Returns
+    -------
+    dict
+    """
+    with open(path, encoding="utf-8") as stream:
+        return dict(ruamel.yaml.YAML().load(stream))
 
 
 def as_arguments(overrides):

@@ -64,6 +64,9 @@ class RowResult:
     curves: dict = field(default_factory=dict)
     """By seed, the log of the pre-training."""
 
+    _counts: dict = field(default_factory=dict, init=False, repr=False)
+    """What was counted before, for counting takes a second."""
+
     def rate(self, mode, unit):
         """An error rate over all seeds that are done: errors and words of an
         utterance are summed over seeds, and utterances are drawn again and
@@ -96,10 +99,15 @@ class RowResult:
     def counts(self, mode, unit):
         """Errors and words of each utterance, summed over seeds: two arrays
         of (utterances,), or ``None`` where there are none."""
-        found = [each for each in self.measured.values() if each[mode]]
-        if not found:
+        counts = []
+        for seed, found in self.measured.items():
+            key = seed, mode, unit
+            if found[mode] and key not in self._counts:
+                self._counts[key] = _count(found["texts"], mode, unit)
+            if found[mode]:
+                counts.append(self._counts[key])
+        if not counts:
             return None
-        counts = [_counts(each["texts"], mode, unit) for each in found]
         return sum(errors for errors, _ in counts), sum(
             totals for _, totals in counts
         )
@@ -198,7 +206,7 @@ class Results:
     """Of the pairs of the plan that are there."""
 
 
-def _counts(texts, mode, unit):
+def _count(texts, mode, unit):
     rates = ErrorRates()
     for each in texts:
         rates.append(each["identity"], each[mode], each["transcript"])

@@ -124,12 +124,15 @@ class Comparison:
         """Writes the manifests that all trainings use, and refuses rows that
         were trained with other settings."""
         splits = set()
+        of_recipes = {
+            recipe: recipe_entries(path)
+            for recipe, path in self.plan.hparams.items()
+        }
         for row in self.plan.rows:
             for recipe, overrides in row.overrides.items():
                 if recipe == "swaps":
                     continue
-                entries = recipe_entries(self.plan.hparams[recipe])
-                entries.update(overrides)
+                entries = {**of_recipes[recipe], **overrides}
                 splits |= {*entries["train_splits"], *entries["valid_splits"]}
             for seed in self.seeds(row):
                 self.stages(row, seed)

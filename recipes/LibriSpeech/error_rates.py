@@ -1,6 +1,5 @@
 """Word and character error rates of a model, offline and streamed."""
 
-import io
 import time
 
 import torch
@@ -9,7 +8,6 @@ from tqdm import tqdm
 
 from speechbrain_llsa.evaluation.error_rates import ErrorRates
 from speechbrain_llsa.geometry import SAMPLE_RATE
-from speechbrain_llsa.whole_files import write_atomically
 
 
 def stream_waveform(
@@ -135,9 +133,7 @@ def compare_offline_and_streamed(
             }
     results["different_texts"] = different
     if errors_file is not None:
-        stream = io.StringIO()
-        rates[list(modes)[-1]].words.write_stats(stream)
-        write_atomically(errors_file, stream.getvalue())
+        rates[list(modes)[-1]].write_alignments(errors_file)
     return results
 
 

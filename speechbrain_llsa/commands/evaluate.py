@@ -360,7 +360,8 @@ def _write(evaluations, arguments):
     }
     text = json.dumps(results, indent=2, ensure_ascii=False) + "\n"
     if arguments.json:
-        write_atomically(arguments.json, text)
+        # in place: it may be a pipe, or /dev/stdout
+        Path(arguments.json).write_text(text, encoding="utf-8")
     if not arguments.output:
         return
     folder = Path(arguments.output)

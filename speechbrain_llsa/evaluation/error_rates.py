@@ -1,10 +1,13 @@
 """Word and character error rates, with intervals, and who says which word."""
 
+import io
 from dataclasses import dataclass
 
 import numpy as np
 from speechbrain.utils.edit_distance import EDIT_SYMBOLS
 from speechbrain.utils.metric_stats import ErrorRateStats
+
+from speechbrain_llsa.whole_files import write_atomically
 
 CONFIDENCE = 0.95
 """Part of the resamples whose rate lies within an interval."""
@@ -94,6 +97,18 @@ class ErrorRates:
     def character_error_rate(self):
         """In percent."""
         return self.characters.summarize("error_rate")
+
+    def write_alignments(self, path):
+        """Writes the alignment of each utterance's words, as the host does.
+
+        Arguments
+        ---------
+        path : str or pathlib.Path
+            The file; it is whole or not there.
+        """
+        stream = io.StringIO()
+        self.words.write_stats(stream)
+        write_atomically(path, stream.getvalue())
 
     def words_with_interval(self, resamples=RESAMPLES, seed=0):
         """The word error rate.

@@ -193,8 +193,7 @@ class Evaluation:
         for each in self.texts:
             text = each.offline if each.streamed is None else each.streamed
             rates.append(each.identity, text, each.transcript)
-        with open(path, "w", encoding="utf-8") as stream:
-            rates.words.write_stats(stream)
+        rates.write_alignments(path)
 
 
 def evaluate(

@@ -4,6 +4,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from speechbrain_llsa.evaluation.error_rates import ErrorRate
+from speechbrain_llsa.whole_files import written_atomically
 
 COLOURS = {
     "aa": "#7a7a7a",
@@ -117,7 +118,8 @@ def draw_error_rates(path, points, title=None):
     axes.set_xlim(0, max(latencies) * 1.15 or 1)
     axes.set_ylim(0, max(each.rate.high for each in points) * 1.08 or 1)
     figure.legend(loc="outside lower center", ncols=2, fontsize=9)
-    figure.savefig(path, dpi=100)
+    with written_atomically(path) as scratch:
+        figure.savefig(scratch, dpi=100, format="png")
 
 
 def _label(evaluation, evaluations):

@@ -1,6 +1,7 @@
 """Pictures of a comparison: error rate against latency, and pre-training."""
 
 from speechbrain_llsa.evaluation import picture
+from speechbrain_llsa.whole_files import written_atomically
 
 
 def draw_error_rates(results, path):
@@ -83,7 +84,8 @@ def draw_pretraining(results, path):
         panel.set_ylabel(title)
         panel.grid(alpha=0.3)
     panels[1].legend(fontsize=7)
-    figure.savefig(path, dpi=120)
+    with written_atomically(path) as scratch:
+        figure.savefig(scratch, dpi=120, format="png")
     return drawn
 
 

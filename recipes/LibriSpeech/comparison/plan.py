@@ -287,6 +287,7 @@ def _check_attention(where, overrides):
 
 def _check_together(plan):
     names = [row.name for row in plan.rows]
+    entries = recipe_entries(plan.hparams["finetune"])
     folders = {}
     for row in plan.rows:
         if row.folder_name in folders or not row.folder_name:
@@ -303,7 +304,7 @@ def _check_together(plan):
                 f"row {row.name!r}: got weights_of {row.weights_of!r}, allowed "
                 "is the name of a row with a training of its own"
             )
-        _check_swaps(row, plan.trained(row), plan.hparams["finetune"])
+        _check_swaps(row, plan.trained(row), entries)
     for pair in plan.comparisons:
         if len(pair) != 2 or not set(pair) <= set(names):
             raise ValueError(
@@ -312,8 +313,8 @@ def _check_together(plan):
             )
 
 
-def _check_swaps(row, trained, hparams):
-    entries = {**recipe_entries(hparams), **trained.overrides["finetune"]}
+def _check_swaps(row, trained, entries):
+    entries = {**entries, **trained.overrides["finetune"]}
     for name in ("hop", "look_ahead"):
         of_model = entries.get(name)
         allowed = of_model if isinstance(of_model, list) else [of_model]

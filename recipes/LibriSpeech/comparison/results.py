@@ -64,8 +64,8 @@ class RowResult:
     curves: dict = field(default_factory=dict)
     """By seed, the log of the pre-training."""
 
-    _counts: dict = field(default_factory=dict, init=False, repr=False)
-    """What was counted before, for counting takes a second."""
+    _counts: dict = field(default_factory=dict, repr=False)
+    """By seed, mode and unit, what was counted before: it takes a second."""
 
     def rate(self, mode, unit):
         """An error rate over all seeds that are done: errors and words of an
@@ -218,8 +218,8 @@ def _count(texts, mode, unit):
 
 
 def _difference(row, other, resamples=RESAMPLES):
-    """The same utterances are drawn for both rows. Seeds
-    that only one of them has do not count."""
+    """The same utterances are drawn for both rows. Seeds that only one of
+    them has do not count."""
     row, other = (
         replace(
             each,

@@ -26,8 +26,6 @@ $(VENV)/installed: setup.cfg pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable ".[synthesis,test,bench]"
 	$(BIN)/python -m pip install --quiet --editable ".[kenlm]" 2>/dev/null || \
 		echo "KenLM could not be built (a C++ compiler?): its tests are skipped"
-	$(BIN)/python -m pip install --quiet ".[kenlm]" || \
-		echo "KenLM, which needs a C++ compiler, is missing: its tests are skipped"
 	touch $@
 
 lint: install

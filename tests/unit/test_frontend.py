@@ -54,6 +54,48 @@ def test_products_are_the_convolution(taps, stride, more, rows, bias):
                 assert (one - other).abs().max() < 1e-12
 
 
+@pytest.mark.parametrize(
+    ("place", "gradients", "backend"),
+    [("cpu", True, False), ("meta", True, True), ("meta", False, False)],
+)
+def test_the_backend_is_for_training(place, gradients, backend, monkeypatch):
+    """On a device that is not the CPU, and there alone."""
+    calls = []
+
+    def convolve(conv, x):
+        calls.append(x)
+        return _convolve_by_backend(conv, x)
+
+    monkeypatch.setattr(
+        "speechbrain_llsa.nnet.frontend._convolve_by_backend", convolve
+    )
+    extractor = make_extractor().to(place)
+    with torch.set_grad_enabled(gradients):
+        extractor(torch.zeros(1, 5000, device=place))
+    assert len(calls) == (7 if backend else 0)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+@torch.no_grad()
+def test_streamed_frames_on_cuda():
+    """Those of the whole utterance, in float32 as on the CPU."""
+    extractor = make_extractor(out_channels=[64] * 7)
+    wavs = torch.randn(1, 50000)
+    expected = extractor(wavs)
+    extractor.cuda()
+    assert (extractor(wavs.cuda()).cpu() - expected).abs().max() < 1e-4
+    context = extractor.make_streaming_context()
+    frames = torch.cat(
+        [
+            extractor.forward_streaming(samples, context)
+            for samples in wavs.cuda().split(5120, dim=1)
+        ],
+        dim=1,
+    )
+    assert (frames.cpu() - expected).abs().max() < 1e-4
+
+
 def test_default_sizes():
     """The default stack is the host's: 641 samples in, one frame per 320."""
     extractor = StreamingLatentExtractor()

@@ -57,7 +57,8 @@ class FinetuneBrain(StreamingBrain):
 
     Besides what ``StreamingBrain`` reads, it reads ``freeze_extractor``,
     ``freeze_encoder_steps``, ``augmentation`` and ``masker`` (both for
-    training alone, ``None`` for without), and the attribute ``tokenizer``.
+    training alone, ``None`` for without), ``epoch_chosen_by``, "wer" or "cer",
+    and the attribute ``tokenizer``.
     """
 
     tokenizer = None
@@ -227,7 +228,8 @@ class FinetuneBrain(StreamingBrain):
                 cer=self.character_errors.summarize("error_rate"),
             )
             self.end_epoch(
-                num_to_keep=self.hparams.checkpoints_to_keep, min_keys=["wer"]
+                num_to_keep=self.hparams.checkpoints_to_keep,
+                min_keys=[self.hparams.epoch_chosen_by],
             )
 
 
@@ -382,6 +384,26 @@ def load_pretrained(hparams):
                 f"the YAML file's model: {reason(error)}"
             ) from error
     logger.info(f"Loaded the pre-trained weights of {folder}")
+
+
+def check_epoch_chosen_by(epoch_chosen_by):
+    """Refuses anything but an error rate of the validation.
+
+    Arguments
+    ---------
+    epoch_chosen_by : str
+        What the YAML file says.
+
+    Raises
+    ------
+    ValueError
+        If it is neither "wer" nor "cer".
+    """
+    if epoch_chosen_by not in ("wer", "cer"):
+        raise ValueError(
+            f"epoch_chosen_by: got {epoch_chosen_by!r}, allowed is 'wer' or "
+            "'cer'"
+        )
 
 
 def read_endpointer(hparams):
@@ -547,6 +569,7 @@ def prepare(arguments):
     hparams, run_options = begin_recipe(
         arguments, ["train_splits", "valid_splits", "test_splits"]
     )
+    check_epoch_chosen_by(hparams["epoch_chosen_by"])
     read_endpointer(hparams)
     datasets, tokenizer = prepare_datasets(hparams, hparams["save_folder"])
     read_search(hparams, tokenizer)
@@ -579,7 +602,7 @@ def run(brain, datasets):
     """
     hparams = vars(brain.hparams)
     train(brain, hparams, datasets["train"], datasets["valid"])
-    brain.on_evaluate_start(min_key="wer")
+    brain.on_evaluate_start(min_key=hparams["epoch_chosen_by"])
     if if_main_process():
         evaluate(hparams, brain.tokenizer, datasets)
     return brain

@@ -224,6 +224,32 @@ def test_acausal_is_measured_offline(digits_corpus, tmp_path):
     assert result["offline"]["wer"] > 0
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("rate", "epoch"), [("wer", 2), ("cer", 3)])
+def test_what_chooses_the_epoch(
+    rate, epoch, digits_corpus, tmp_path, monkeypatch
+):
+    """The weights are those of the epoch whose rate is least, which need be
+    neither the last nor that of the other rate."""
+    rates = {"wer": [3.0, 1.0, 2.0, 2.0], "cer": [2.0, 4.0, 1.0, 3.0]}
+    measure = finetune_ctc.FinetuneBrain.measure
+
+    def as_given(brain, stage, **values):
+        for name in values.keys() & rates.keys():
+            values[name] = rates[name][brain.epoch - 1]
+        measure(brain, stage, **values)
+
+    monkeypatch.setattr(finetune_ctc.FinetuneBrain, "measure", as_given)
+    brain = finetune(
+        digits_corpus,
+        tmp_path,
+        epoch_chosen_by=rate,
+        number_of_epochs=4,
+        test_splits="[]",
+    )
+    assert brain.hparams.epoch_counter.current == epoch
+
+
 @pytest.mark.parametrize(
     ("overrides", "error", "words"),
     [
@@ -253,6 +279,11 @@ def test_acausal_is_measured_offline(digits_corpus, tmp_path):
             "beam_size: got 0",
         ),
         ({"attention": "full"}, ValueError, "attention: got 'full'"),
+        (
+            {"epoch_chosen_by": "loss"},
+            ValueError,
+            "epoch_chosen_by: got 'loss'",
+        ),
     ],
 )
 def test_bad_input_is_named(overrides, error, words, digits_corpus, tmp_path):

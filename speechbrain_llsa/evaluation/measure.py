@@ -138,7 +138,7 @@ class Evaluation:
     """How many."""
 
     audio_seconds: float
-    """Of all utterances."""
+    """Of all utterances that were heard."""
 
     offline: Pass | None
     """Whole utterances at once. ``None`` for a model that only streams."""
@@ -205,6 +205,7 @@ def evaluate(
     look_ahead=None,
     push_seconds=FRAME_SECONDS,
     offline=True,
+    streamed_count=None,
     timing_push_seconds=None,
     timing_runs=TIMING_RUNS,
     timing_seconds=TIMING_SECONDS,
@@ -237,6 +238,9 @@ def evaluate(
         it; delays are known up to it.
     offline : bool
         Whether whole utterances are transcribed as well, where they can.
+    streamed_count : int, optional
+        How many of the utterances are streamed, evenly spread among them;
+        all by default. Error rates of the streams are over these alone.
     timing_push_seconds : float, optional
         Audio that a session is pushed at once while it is timed. By default
         the length of a hop, or of a frame where there are no hops.
@@ -278,6 +282,8 @@ def evaluate(
         check_number("timing_push_seconds", timing_push_seconds, *PUSH_SECONDS)
     check_number("timing_seconds", timing_seconds, 0)
     check_integer("timing_runs", timing_runs, 1)
+    if streamed_count is not None:
+        check_integer("streamed_count", streamed_count, 1)
     check_integer("resamples", resamples, 1)
     utterances = list(utterances)
     if not any(each.transcript.split() for each in utterances):
@@ -302,47 +308,55 @@ def evaluate(
             f"offline: got {offline} for {report.attention}, which cannot "
             "stream; allowed is True"
         )
-    passes, texts = {}, {}
+    passes, texts, audio_samples = {}, {}, 0
     for way, hear in ways.items():
         streamed = way == "streamed"
+        places = _spread(len(utterances), streamed_count if streamed else None)
+        chosen = [utterances[place] for place in places]
         bar = tqdm(
-            utterances,
+            chosen,
             desc=f"{name}, {way}",
             disable=None if progress else True,
             leave=False,
             dynamic_ncols=True,
         )
         with PeakMemory(getattr(asr, "device", "cpu")) as memory:
-            rates, texts[way], audio_samples = _count(
+            rates, said, samples = _count(
                 partial(hear, push_seconds=push_seconds),
                 bar,
                 delays if streamed else None,
             )
+        texts[way] = dict(zip(places, said, strict=True))
+        audio_samples = max(audio_samples, samples)
         passes[way] = Pass(
             rates.words_with_interval(resamples, seed),
             rates.characters_with_interval(resamples, seed),
             _time(
                 hear,
                 timing_push_seconds if streamed else None,
-                utterances,
+                chosen,
                 timing_runs,
                 timing_seconds,
             ),
             memory.process_bytes,
             memory.device_bytes,
         )
-    nothing = [None] * len(utterances)
+    offline_texts, streamed_texts = (
+        texts.get(way, {}) for way in ("offline", "streamed")
+    )
     texts = tuple(
-        Texts(each.identity, each.transcript, *both)
-        for each, *both in zip(
-            utterances,
-            texts.get("offline", nothing),
-            texts.get("streamed", nothing),
-            strict=True,
+        Texts(
+            each.identity,
+            each.transcript,
+            offline_texts.get(place),
+            streamed_texts.get(place),
         )
+        for place, each in enumerate(utterances)
     )
     emission_delay = delays.emission.summary()
-    different = sum(each.offline != each.streamed for each in texts)
+    different = sum(
+        texts[place].offline != text for place, text in streamed_texts.items()
+    )
     return Evaluation(
         name=name,
         attention=report.attention,
@@ -365,6 +379,13 @@ def evaluate(
         display_delay=delays.display.summary(),
         texts=texts,
     )
+
+
+def _spread(total, count):
+    """Places of so many out of all, from the first on, evenly spread."""
+    if count is None or count >= total:
+        return range(total)
+    return [place * total // count for place in range(count)]
 
 
 def _hear_at_once(asr, geometry, signal, push_seconds):

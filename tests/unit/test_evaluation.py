@@ -16,7 +16,7 @@ from speechbrain_llsa.evaluation.error_rates import (
     ErrorRates,
     bootstrap_interval,
 )
-from speechbrain_llsa.evaluation.measure import evaluate
+from speechbrain_llsa.evaluation.measure import _spread, evaluate
 from speechbrain_llsa.evaluation.utterance import SpokenWord, Utterance
 from speechbrain_llsa.inference.asr import StreamingASR
 from speechbrain_llsa.inference.folder import write_streaming_folder
@@ -257,6 +257,33 @@ def test_only_the_clock_is_moved_by_pushes(models, utterances, found):
     assert long.emission_delay.at_end >= found.emission_delay.at_end
 
 
+def test_some_are_streamed(models, utterances, found):
+    """So many of the utterances, from the first on; all are heard at once."""
+    some = evaluate(
+        models["llsa"],
+        utterances,
+        streamed_count=2,
+        timing_runs=1,
+        timing_seconds=0,
+    )
+    texts = [each.streamed for each in found.texts]
+    assert [each.streamed for each in some.texts] == [*texts[:2], None]
+    assert some.different_texts == 0
+    assert some.offline.wer == found.offline.wer
+    said = sum(len(each.transcript.split()) for each in utterances[:2])
+    assert some.streamed.wer.total == said
+    assert (some.utterances, some.audio_seconds) == (3, found.audio_seconds)
+
+
+@pytest.mark.parametrize(
+    ("total", "count", "places"),
+    [(7, None, [0, 1, 2, 3, 4, 5, 6]), (7, 3, [0, 2, 4]), (2, 5, [0, 1])],
+)
+def test_spread_over_all(total, count, places):
+    """No speaker comes first who would be the only one."""
+    assert list(_spread(total, count)) == places
+
+
 def test_acausal_is_offline_only(models, utterances):
     """It has no stream: no delays, no look-ahead in seconds."""
     found = evaluate(models["aa"], utterances[:1], timing_runs=1)
@@ -317,6 +344,7 @@ def test_alignments(utterances, found, tmp_path):
         ({"timing_runs": 0}, ValueError, "timing_runs: got 0"),
         ({"timing_seconds": -1}, ValueError, "timing_seconds: got -1"),
         ({"resamples": 1.5}, TypeError, "resamples: got 1.5"),
+        ({"streamed_count": 0}, ValueError, "streamed_count: got 0"),
     ],
 )
 def test_bad_numbers_are_named(models, utterances, options, error, words):

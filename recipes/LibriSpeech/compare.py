@@ -93,7 +93,7 @@ class Comparison:
             ]
         settings = {
             "split": self.plan.test_split,
-            "push_seconds": self.plan.push_seconds,
+            **self.plan.measurement,
             **row.overrides.get("swaps", {}),
         }
         command = [
@@ -109,6 +109,8 @@ class Comparison:
         folder = self.folder(row, seed)
         hparams = self.plan.hparams[recipe]
         settings = {"seed": seed, **row.overrides[recipe]}
+        if self.plan.device is not None:
+            settings["device"] = self.plan.device
         command = [
             *(sys.executable, HERE / SCRIPTS[recipe], hparams.resolve()),
             *("--data_folder", self.data_folder),

@@ -196,6 +196,11 @@ class StreamingBrain(sb.Brain):
         """
         super().fit(self._epochs_left(epoch_counter), *args, **kwargs)
         on_main(self._draw_curves, every_seconds=0)
+        if torch.device(self.device).type == "cuda":
+            peak = torch.cuda.max_memory_allocated(self.device) / 2**30
+            logger.info(
+                f"Most memory allocated on {self.device}: {peak:.2f} GiB"
+            )
 
     def _epochs_left(self, epoch_counter):
         iterator = iter(epoch_counter)

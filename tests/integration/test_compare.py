@@ -377,6 +377,20 @@ def test_speakers_have_rates_of_their_own(recipes_path):
     assert row.speakers() == {}
 
 
+def test_rates_are_of_all_utterances(recipes_path):
+    """Of a row that was streamed in part they are those offline."""
+    row = row_result("a", [4, 2, 0, 4])
+    texts = row.measured[1]["texts"]
+    for each in texts:
+        each["streamed"] = "ONE TWO THREE FOUR"
+    assert row.mode == "streamed"
+    assert row.rate("streamed", "words").percent == 0.0
+    texts[3]["streamed"] = None
+    assert row.mode == "offline"
+    assert row.rate("streamed", "words") is None
+    assert row.speakers() == {"0": 25.0, "1": 50.0}
+
+
 def test_differences_are_paired(recipes_path):
     """Errors that two rows share cancel: equal rows differ by 0 exactly; one
     that is worse in each utterance differs by more than chance."""
@@ -405,10 +419,11 @@ def test_shipped_plans_are_read(path):
 
 
 @pytest.mark.slow
-def test_one_model_for_many_latencies(digits_corpus, tmp_path):
-    """The first training of the shipped plan, at toy size, and a row that
-    evaluates the same weights at another latency."""
-    path = ROOT / "hparams" / "compare_latencies.yaml"
+@pytest.mark.parametrize("path", PLANS, ids=lambda path: path.stem)
+def test_shipped_plans_run(path, digits_corpus, tmp_path):
+    """The first training of each that other rows share, at toy size on the
+    CPU, and a row that evaluates the same weights otherwise. Only two of four
+    utterances are streamed."""
     entries = ruamel.yaml.YAML(typ="safe").load(path.read_text())
     for recipe in ("pretrain", "finetune"):
         entries[recipe] = str(path.parent / entries[recipe])
@@ -420,16 +435,23 @@ def test_one_model_for_many_latencies(digits_corpus, tmp_path):
         for name in SIZE.keys() & entries[f"{recipe}_overrides"].keys():
             del entries[f"{recipe}_overrides"][name]
     entries["finetune_overrides"].update(units="character", output_units=29)
-    entries["overrides"].update(SIZE, valid_splits=["valid"])
-    first, *others = entries["rows"]
-    first["seeds"] = [1]
-    shares = [row for row in others if row.get("weights_of") == first["name"]]
-    entries["rows"] = [first, *shares[:1]]
-    entries.update(comparisons=[], test_split="test")
+    entries["overrides"].update(SIZE, precision="fp32", valid_splits=["valid"])
+    shares = next(row for row in entries["rows"] if "weights_of" in row)
+    trained = next(
+        row for row in entries["rows"] if row["name"] == shares["weights_of"]
+    )
+    trained.update(seeds=[1], finetune_overrides={})
+    entries["rows"] = [trained, shares]
+    entries.update(
+        comparisons=[], test_split="test", device="cpu", streamed_count=2
+    )
     status, said = compare(
         write_plan(tmp_path / "plan.yaml", **entries), digits_corpus, tmp_path
     )
     assert status == 0, said
     rows = table(tmp_path)
-    assert list(rows) == [row["name"] for row in entries["rows"]]
-    assert all(cells[3] != "-" for cells in rows.values())
+    assert list(rows) == [trained["name"], shares["name"]]
+    for cells in rows.values():
+        # offline alone counts, and each streamed text is that one
+        assert (cells[2], cells[6]) == ("-", "0 of 2")
+        assert cells[3] != "-"

@@ -13,7 +13,7 @@ import json
 from pathlib import Path
 
 from speechbrain_llsa.evaluation.corpus import read_split
-from speechbrain_llsa.evaluation.measure import evaluate
+from speechbrain_llsa.evaluation.measure import TIMING_SECONDS, evaluate
 from speechbrain_llsa.geometry import ATTENTIONS
 from speechbrain_llsa.inference.asr import StreamingASR
 from speechbrain_llsa.whole_files import write_atomically
@@ -36,8 +36,13 @@ def main(arguments=None):
     parser.add_argument("--hop", type=int)
     parser.add_argument("--look_ahead", type=int)
     parser.add_argument("--push_seconds", type=float, default=0.32)
+    parser.add_argument("--streamed_count", type=int)
+    parser.add_argument("--timing_seconds", type=float, default=TIMING_SECONDS)
+    parser.add_argument("--device", default="cpu")
     options = parser.parse_args(arguments)
-    asr = StreamingASR.from_hparams(options.model, trust=True)
+    asr = StreamingASR.from_hparams(
+        options.model, trust=True, run_opts={"device": options.device}
+    )
     if options.attention:
         asr.model.encoder_wrapper.latent_encoder.attention = options.attention
     evaluation = evaluate(
@@ -47,6 +52,8 @@ def main(arguments=None):
         hop=options.hop,
         look_ahead=options.look_ahead,
         push_seconds=options.push_seconds,
+        streamed_count=options.streamed_count,
+        timing_seconds=options.timing_seconds,
     )
     parameters = sum(each.numel() for each in asr.model.parameters())
     found = {"parameters": parameters, **evaluation.to_json(texts=True)}

@@ -35,6 +35,9 @@ _ENTRIES = {
     "test_split": str,
     "threads": int,
     "push_seconds": float,
+    "device": str,
+    "streamed_count": int,
+    "timing_seconds": float,
     "seeds": list,
     "overrides": dict,
     "pretrain_overrides": dict,
@@ -51,6 +54,7 @@ _ROW_ENTRIES = {
     "pretrain_overrides": dict,
     "finetune_overrides": dict,
 }
+_MEASUREMENT = ("push_seconds", "streamed_count", "timing_seconds", "device")
 _SWAPS = ("attention", "hop", "look_ahead")
 _SET_BY_ROW = (
     "seed",
@@ -111,8 +115,11 @@ class Plan:
     threads: int
     """Threads of every process."""
 
-    push_seconds: float
-    """Audio that a session is pushed at once."""
+    measurement: dict
+    """Options of ``measure.py`` that are the same for all rows."""
+
+    device: str | None
+    """Where PyTorch computes; ``None`` where the recipes choose."""
 
     rows: tuple[Row, ...]
     """In the order of the table."""
@@ -166,7 +173,10 @@ def read_plan(path):
         hparams=hparams,
         test_split=entries["test_split"],
         threads=threads,
-        push_seconds=entries.get("push_seconds", 0.32),
+        measurement={
+            name: entries[name] for name in _MEASUREMENT if name in entries
+        },
+        device=entries.get("device"),
         rows=tuple(_row(row, entries, hparams) for row in entries["rows"]),
         comparisons=tuple(
             tuple(pair) if isinstance(pair, list) else (pair,)

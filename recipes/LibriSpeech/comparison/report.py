@@ -36,7 +36,8 @@ Look-ahead is that of the whole model; latency adds the wait for the hop and
 the receptive field of the front end. Error rates have 95 % intervals by
 bootstrap over utterances; several seeds count together, errors summed over
 seeds for each utterance. Texts that differ: utterances, of all seeds, whose
-text streamed is not the one offline. Training is pre-training and
+text streamed is not the one offline; where only some were streamed, of how
+many, and error rates are those offline. Training is pre-training and
 fine-tuning of one seed, mean over seeds, in minutes of a processor core.
 Accuracy is that of the best epoch in finding the true target among
 distractors. RTF: time of computing by time of audio, streamed in pushes of a
@@ -143,7 +144,6 @@ def _cells(row):
         for each in streamed
         if each["real_time_factor"]
     ]
-    mode = "streamed" if streamed else "offline"
     speakers = row.speakers().values()
     return [
         row.name,
@@ -153,17 +153,27 @@ def _cells(row):
         _rate(row.rate("offline", "words")),
         _rate(row.rate("streamed", "characters")),
         _rate(row.rate("offline", "characters")),
-        str(sum(each["different_texts"] for each in measured))
-        if streamed
-        else _NOTHING,
+        _different(measured) if streamed else _NOTHING,
         _number(_mean([100 * each for each in accuracies]), 1),
         _number(_mean(minutes), 1),
         _number(max(peaks, default=None), 2),
         _number(min(factors, default=None), 3),
-        ", ".join(f"{each[mode]['wer']['percent']:.1f}" for each in measured),
+        ", ".join(
+            f"{each[row.mode]['wer']['percent']:.1f}" for each in measured
+        ),
         f"{statistics.median(speakers):.1f} ({max(speakers):.1f})",
         ", ".join(f"{100 * each:.1f}" for each in accuracies),
     ]
+
+
+def _different(measured):
+    """Of how many utterances, where not all were streamed."""
+    different = sum(each["different_texts"] for each in measured)
+    texts = [text for each in measured for text in each["texts"]]
+    streamed = sum(text["streamed"] is not None for text in texts)
+    if streamed == len(texts):
+        return str(different)
+    return f"{different} of {streamed}"
 
 
 def _mean(values):

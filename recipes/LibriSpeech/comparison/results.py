@@ -98,24 +98,31 @@ class RowResult:
 
     def counts(self, mode, unit):
         """Errors and words of each utterance, summed over seeds: two arrays
-        of (utterances,), or ``None`` where there are none."""
+        of (utterances,), or ``None`` where not all utterances have a text."""
         counts = []
         for seed, found in self.measured.items():
+            if any(each[mode] is None for each in found["texts"]):
+                continue
             key = seed, mode, unit
-            if found[mode] and key not in self._counts:
+            if key not in self._counts:
                 self._counts[key] = _count(found["texts"], mode, unit)
-            if found[mode]:
-                counts.append(self._counts[key])
+            counts.append(self._counts[key])
         if not counts:
             return None
         return sum(errors for errors, _ in counts), sum(
             totals for _, totals in counts
         )
 
-    def best_counts(self):
-        """Word errors streamed, or offline for what cannot stream."""
+    @property
+    def mode(self):
+        """The mode whose word errors count: "streamed", or "offline" for what
+        cannot stream, or was not streamed as a whole."""
         streamed = self.counts("streamed", "words")
-        return self.counts("offline", "words") if streamed is None else streamed
+        return "offline" if streamed is None else "streamed"
+
+    def best_counts(self):
+        """Word errors in that mode."""
+        return self.counts(self.mode, "words")
 
     def speakers(self):
         """Word error rate of each speaker over all seeds, in percent, by the

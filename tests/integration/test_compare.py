@@ -269,6 +269,28 @@ def test_bad_plans(tmp_path, changes, message):
     assert re.search(message, str(error.value)), error.value
 
 
+def test_a_plan_says_where_it_differs_from_its_base(tmp_path):
+    """Overrides are replaced one by one, all else as a whole."""
+    from comparison.plan import read_plan
+
+    write_plan(tmp_path / "base.yaml")
+    plan = tmp_path / "plan.yaml"
+    plan.write_text("base: base.yaml\nseeds: [4, 5]\noverrides: {lr: 0.5}\n")
+    expected = write_plan(
+        tmp_path / "whole.yaml", seeds=[4, 5], overrides={**SIZE, "lr": 0.5}
+    )
+    found, expected = read_plan(plan), read_plan(expected)
+    assert found.rows == expected.rows
+    assert found.comparisons == expected.comparisons
+    assert found.rows[1].overrides["pretrain"]["lr"] == 0.5
+    plan.write_text("base: none.yaml\n")
+    with pytest.raises(FileNotFoundError, match=r"none\.yaml"):
+        read_plan(plan)
+    plan.write_text("base: plan.yaml\n")
+    with pytest.raises(ValueError, match="base: got an entry 'base'"):
+        read_plan(plan)
+
+
 def test_bad_command_line(tmp_path, capsys):
     """A missing plan or data folder ends the program with one line."""
     import compare
@@ -424,7 +446,9 @@ def test_shipped_plans_run(path, digits_corpus, tmp_path):
     """The first training of each that other rows share, at toy size on the
     CPU, and a row that evaluates the same weights otherwise. Only two of four
     utterances are streamed."""
-    entries = ruamel.yaml.YAML(typ="safe").load(path.read_text())
+    from comparison.plan import read_entries
+
+    entries = read_entries(path)
     for recipe in ("pretrain", "finetune"):
         entries[recipe] = str(path.parent / entries[recipe])
         entries[f"{recipe}_overrides"].update(

@@ -15,6 +15,9 @@ A plan is a YAML file:
         overrides: {attention: llsa, look_ahead: 8}
     comparisons:
       - [llsa, acausal]
+
+With ``base``, a plan beside it, it says only where it differs from that one:
+its entries replace those there, and of overrides each by itself.
 """
 
 import re
@@ -28,6 +31,7 @@ from speechbrain_llsa.geometry import check_attention, check_integer
 
 RECIPES = ("pretrain", "finetune")
 _ENTRIES = {
+    "base": str,
     "title": str,
     "text": str,
     "pretrain": str,
@@ -158,8 +162,7 @@ def read_plan(path):
         If an entry is unknown, missing or out of range; a row is named.
     """
     path = Path(path)
-    entries = _load(path)
-    _check_entries("plan", entries, _ENTRIES)
+    entries = read_entries(path)
     for name in (*RECIPES, "test_split", "rows"):
         if not entries.get(name):
             raise ValueError(f"plan: got no entry {name!r}, one is needed")
@@ -185,6 +188,40 @@ def read_plan(path):
     )
     _check_together(plan)
     return plan
+
+
+def read_entries(path):
+    """The entries of a plan, with those of its base.
+
+    Arguments
+    ---------
+    path : pathlib.Path
+        The YAML file.
+
+    Returns
+    -------
+    dict
+
+    Raises
+    ------
+    FileNotFoundError
+        If the file, or its base, does not exist.
+    TypeError
+        If an entry is of another type.
+    ValueError
+        If an entry is unknown, or a file is not readable.
+    """
+    entries = _load(path)
+    _check_entries("plan", entries, _ENTRIES)
+    if "base" not in entries:
+        return entries
+    base = _load(path.parent / entries.pop("base"))
+    allowed = {name: kind for name, kind in _ENTRIES.items() if name != "base"}
+    _check_entries("base", base, allowed)
+    for name, value in entries.items():
+        known = base.get(name)
+        base[name] = {**known, **value} if isinstance(known, dict) else value
+    return base
 
 
 def _load(path):

@@ -430,6 +430,20 @@ def test_differences_are_paired(recipes_path):
     assert worse.low == pytest.approx(25.0)
 
 
+def test_speakers_make_intervals_wider(recipes_path):
+    """Where one speaker of two makes all errors, drawing speakers may leave
+    that one out, or take it alone."""
+    from comparison.results import _difference
+
+    found = _difference(
+        row_result("a", [4, 4, 0, 0]), row_result("b", [4, 4, 4, 4])
+    )
+    assert found.percent == 50.0
+    assert (found.speakers_low, found.speakers_high) == (0.0, 100.0)
+    one = _difference(row_result("a", [3, 1]), row_result("b", [4, 4]))
+    assert one.low < one.percent == one.speakers_low == one.speakers_high
+
+
 @pytest.mark.parametrize("path", PLANS, ids=lambda path: path.stem)
 def test_shipped_plans_are_read(path):
     """Every row of the plans that ship fits the recipes."""

@@ -212,16 +212,20 @@ def _differences(differences):
     if not differences:
         return []
     lines = [
-        "| WER of | minus that of | points | 95 % interval | relative |",
-        "| --- | --- | ---: | ---: | ---: |",
+        "| WER of | minus that of | points | 95 % interval | over speakers "
+        "| relative |",
+        "| --- | --- | ---: | ---: | ---: | ---: |",
     ]
     lines += [
         f"| {each.row} | {each.other} | {each.percent:+.1f} | "
-        f"{each.low:+.1f} to {each.high:+.1f} | {each.relative:+.0f} % |"
+        f"{each.low:+.1f} to {each.high:+.1f} | "
+        f"{each.speakers_low:+.1f} to {each.speakers_high:+.1f} | "
+        f"{each.relative:+.0f} % |"
         for each in differences
     ]
     return [
-        "Differences, by bootstrap over utterances, the same for both:",
+        "Differences, by bootstrap over utterances and over speakers, the same "
+        "for both:",
         "\n".join(lines),
     ]
 

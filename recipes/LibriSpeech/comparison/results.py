@@ -35,6 +35,13 @@ class Difference:
     high: float
     """Upper end."""
 
+    speakers_low: float
+    """Lower end by bootstrap over speakers, whose utterances go together: of
+    other speakers than those of the test, too."""
+
+    speakers_high: float
+    """Upper end."""
+
     relative: float
     """The difference by the other's rate, in percent."""
 
@@ -130,19 +137,22 @@ class RowResult:
         streamed, or offline for what cannot stream."""
         if not self.measured:
             return {}
-        errors, totals = self.best_counts()
-        names = np.array(
-            [
-                each["identity"].partition("-")[0]
-                for each in next(iter(self.measured.values()))["texts"]
-            ]
+        names, errors, totals = self.speaker_counts()
+        rates = (100 * errors / totals).tolist()
+        return dict(zip(names, rates, strict=True))
+
+    def speaker_counts(self):
+        """Names of the speakers, and errors and words of each: a list and two
+        arrays of (speakers,)."""
+        texts = next(iter(self.measured.values()))["texts"]
+        names, of_speaker = np.unique(
+            [each["identity"].partition("-")[0] for each in texts],
+            return_inverse=True,
         )
-        return {
-            str(name): float(
-                100 * errors[names == name].sum() / totals[names == name].sum()
-            )
-            for name in np.unique(names)
-        }
+        counts = (
+            np.bincount(of_speaker, weights=each) for each in self.best_counts()
+        )
+        return names.tolist(), *counts
 
     def accuracies(self):
         """Accuracy of the pre-training's best epoch, by seed."""
@@ -238,8 +248,24 @@ def _difference(row, other, resamples=RESAMPLES):
         )
         for each in (row, other)
     )
-    errors, totals = row.best_counts()
-    other_errors, other_totals = other.best_counts()
+    counts = *row.best_counts(), *other.best_counts()
+    errors, totals, other_errors, other_totals = map(np.sum, counts)
+    rate, base = 100 * errors / totals, 100 * other_errors / other_totals
+    return Difference(
+        row.name,
+        other.name,
+        float(rate - base),
+        *_interval(*counts, resamples),
+        *_interval(
+            *row.speaker_counts()[1:], *other.speaker_counts()[1:], resamples
+        ),
+        float(100 * (rate - base) / base) if base else 0.0,
+    )
+
+
+def _interval(errors, totals, other_errors, other_totals, resamples):
+    """Of the difference of two error rates: arrays of (utterances,), or of
+    (speakers,), of which the same are drawn for both."""
     generator = np.random.default_rng(0)
     # (resamples, utterances)
     drawn = generator.integers(len(errors), size=(resamples, len(errors)))
@@ -248,13 +274,4 @@ def _difference(row, other, resamples=RESAMPLES):
         - other_errors[drawn].sum(1) / other_totals[drawn].sum(1)
     )
     low, high = np.percentile(differences, [2.5, 97.5])
-    rate = 100 * errors.sum() / totals.sum()
-    base = 100 * other_errors.sum() / other_totals.sum()
-    return Difference(
-        row.name,
-        other.name,
-        float(rate - base),
-        float(low),
-        float(high),
-        float(100 * (rate - base) / base) if base else 0.0,
-    )
+    return float(low), float(high)

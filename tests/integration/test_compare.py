@@ -254,6 +254,8 @@ BAD = {
         r"row 'a': got hop 1, allowed is one of \[8, 2\]",
     ),
     "a comparison with nobody": ({"comparisons": [["sa", "b"]]}, "'b'"),
+    "nothing to stream": ({"streamed_count": 0}, "plan: streamed_count: got 0"),
+    "a push of nothing": ({"push_seconds": 0}, "plan: push_seconds: got 0"),
     "no such recipe": ({"pretrain": "none.yaml"}, "none.yaml"),
 }
 

@@ -16,6 +16,9 @@ A plan is a YAML file:
     comparisons:
       - [llsa, acausal]
 
+``device`` says where PyTorch computes; ``push_seconds``, ``streamed_count`` and
+``timing_seconds`` are those of ``speechbrain_llsa.evaluation``.
+
 With ``base``, a plan beside it, it says only where it differs from that one:
 its entries replace those there, and of overrides each by itself.
 """
@@ -27,7 +30,12 @@ from pathlib import Path
 import ruamel.yaml
 from training_arguments import parse_arguments
 
-from speechbrain_llsa.geometry import check_attention, check_integer
+from speechbrain_llsa.evaluation.measure import PUSH_SECONDS
+from speechbrain_llsa.geometry import (
+    check_attention,
+    check_integer,
+    check_number,
+)
 
 RECIPES = ("pretrain", "finetune")
 _ENTRIES = {
@@ -169,6 +177,14 @@ def read_plan(path):
     hparams = {name: path.parent / entries[name] for name in RECIPES}
     threads = entries.get("threads", 1)
     check_integer("plan: threads", threads, 1)
+    if "streamed_count" in entries:
+        check_integer("plan: streamed_count", entries["streamed_count"], 1)
+    if "timing_seconds" in entries:
+        check_number("plan: timing_seconds", entries["timing_seconds"], 0)
+    if "push_seconds" in entries:
+        check_number(
+            "plan: push_seconds", entries["push_seconds"], *PUSH_SECONDS
+        )
     plan = Plan(
         file_name=path.name,
         title=entries.get("title", path.stem),

@@ -109,8 +109,8 @@ class Comparison:
         folder = self.folder(row, seed)
         hparams = self.plan.hparams[recipe]
         settings = {"seed": seed, **row.overrides[recipe]}
-        if self.plan.device is not None:
-            settings["device"] = self.plan.device
+        if "device" in self.plan.measurement:
+            settings["device"] = self.plan.measurement["device"]
         command = [
             *(sys.executable, HERE / SCRIPTS[recipe], hparams.resolve()),
             *("--data_folder", self.data_folder),

@@ -21,7 +21,7 @@ def draw_error_rates(results, path):
     """
     points = []
     for row in results.rows:
-        rate = row.rate("streamed", "words") or row.rate("offline", "words")
+        rate = row.rate(row.mode, "words")
         if rate is None:
             continue
         measured = next(iter(row.measured.values()))

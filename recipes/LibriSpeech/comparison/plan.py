@@ -128,10 +128,8 @@ class Plan:
     """Threads of every process."""
 
     measurement: dict
-    """Options of ``measure.py`` that are the same for all rows."""
-
-    device: str | None
-    """Where PyTorch computes; ``None`` where the recipes choose."""
+    """Options of ``measure.py`` that are the same for all rows; the recipes
+    take "device" too."""
 
     rows: tuple[Row, ...]
     """In the order of the table."""
@@ -195,7 +193,6 @@ def read_plan(path):
         measurement={
             name: entries[name] for name in _MEASUREMENT if name in entries
         },
-        device=entries.get("device"),
         rows=tuple(_row(row, entries, hparams) for row in entries["rows"]),
         comparisons=tuple(
             tuple(pair) if isinstance(pair, list) else (pair,)

@@ -446,6 +446,17 @@ def test_speakers_make_intervals_wider(recipes_path):
     assert one.low < one.percent == one.speakers_low == one.speakers_high
 
 
+def test_differences_of_characters(recipes_path):
+    """Of 18 characters, spaces too, one row has lost " FOUR"."""
+    from comparison.results import _difference
+
+    found = _difference(
+        row_result("a", [3]), row_result("b", [4]), "characters"
+    )
+    assert found.unit == "characters"
+    assert found.percent == pytest.approx(100 * 5 / 18)
+
+
 @pytest.mark.parametrize("path", PLANS, ids=lambda path: path.stem)
 def test_shipped_plans_are_read(path):
     """Every row of the plans that ship fits the recipes."""

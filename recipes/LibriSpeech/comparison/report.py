@@ -14,6 +14,7 @@ from comparison.results import MODES
 from speechbrain_llsa.whole_files import write_atomically
 
 _NOTHING = "-"
+_RATES = {"words": "WER", "characters": "CER"}
 _HEAD = (
     "row",
     "look-ahead, s",
@@ -212,12 +213,13 @@ def _differences(differences):
     if not differences:
         return []
     lines = [
-        "| WER of | minus that of | points | 95 % interval | over speakers "
-        "| relative |",
-        "| --- | --- | ---: | ---: | ---: | ---: |",
+        "| rate | of | minus that of | points | 95 % interval "
+        "| over speakers | relative |",
+        "| --- | --- | --- | ---: | ---: | ---: | ---: |",
     ]
     lines += [
-        f"| {each.row} | {each.other} | {each.percent:+.1f} | "
+        f"| {_RATES[each.unit]} | {each.row} | {each.other} | "
+        f"{each.percent:+.1f} | "
         f"{each.low:+.1f} to {each.high:+.1f} | "
         f"{each.speakers_low:+.1f} to {each.speakers_high:+.1f} | "
         f"{each.relative:+.0f} % |"

@@ -18,7 +18,10 @@ MODES = ("offline", "streamed")
 
 @dataclass(frozen=True)
 class Difference:
-    """How much higher the word error rate of one row is than another's."""
+    """How much higher an error rate of one row is than another's."""
+
+    unit: str
+    """What is counted: "words" or "characters"."""
 
     row: str
     """The one."""
@@ -127,9 +130,9 @@ class RowResult:
         streamed = self.counts("streamed", "words")
         return "offline" if streamed is None else "streamed"
 
-    def best_counts(self):
-        """Word errors in that mode."""
-        return self.counts(self.mode, "words")
+    def best_counts(self, unit="words"):
+        """Errors in that mode."""
+        return self.counts(self.mode, unit)
 
     def speakers(self):
         """Word error rate of each speaker over all seeds, in percent, by the
@@ -141,7 +144,7 @@ class RowResult:
         rates = (100 * errors / totals).tolist()
         return dict(zip(names, rates, strict=True))
 
-    def speaker_counts(self):
+    def speaker_counts(self, unit="words"):
         """Names of the speakers, and errors and words of each: a list and two
         arrays of (speakers,)."""
         texts = next(iter(self.measured.values()))["texts"]
@@ -150,7 +153,8 @@ class RowResult:
             return_inverse=True,
         )
         counts = (
-            np.bincount(of_speaker, weights=each) for each in self.best_counts()
+            np.bincount(of_speaker, weights=each)
+            for each in self.best_counts(unit)
         )
         return names.tolist(), *counts
 
@@ -202,7 +206,8 @@ def collect(comparison):
     by_name = {row.name: row for row in rows}
     pairs = [[by_name[name] for name in pair] for pair in plan.comparisons]
     differences = [
-        _difference(row, other)
+        _difference(row, other, unit)
+        for unit in ("words", "characters")
         for row, other in pairs
         if row.measured.keys() & other.measured.keys()
     ]
@@ -234,7 +239,7 @@ def _count(texts, mode, unit):
     )
 
 
-def _difference(row, other, resamples=RESAMPLES):
+def _difference(row, other, unit="words"):
     """The same utterances are drawn for both rows. Seeds that only one of
     them has do not count."""
     row, other = (
@@ -248,27 +253,28 @@ def _difference(row, other, resamples=RESAMPLES):
         )
         for each in (row, other)
     )
-    counts = *row.best_counts(), *other.best_counts()
+    counts = *row.best_counts(unit), *other.best_counts(unit)
     errors, totals, other_errors, other_totals = map(np.sum, counts)
     rate, base = 100 * errors / totals, 100 * other_errors / other_totals
     return Difference(
+        unit,
         row.name,
         other.name,
         float(rate - base),
-        *_interval(*counts, resamples),
+        *_interval(*counts),
         *_interval(
-            *row.speaker_counts()[1:], *other.speaker_counts()[1:], resamples
+            *row.speaker_counts(unit)[1:], *other.speaker_counts(unit)[1:]
         ),
         float(100 * (rate - base) / base) if base else 0.0,
     )
 
 
-def _interval(errors, totals, other_errors, other_totals, resamples):
+def _interval(errors, totals, other_errors, other_totals):
     """Of the difference of two error rates: arrays of (utterances,), or of
     (speakers,), of which the same are drawn for both."""
     generator = np.random.default_rng(0)
     # (resamples, utterances)
-    drawn = generator.integers(len(errors), size=(resamples, len(errors)))
+    drawn = generator.integers(len(errors), size=(RESAMPLES, len(errors)))
     differences = 100 * (
         errors[drawn].sum(1) / totals[drawn].sum(1)
         - other_errors[drawn].sum(1) / other_totals[drawn].sum(1)

@@ -52,6 +52,39 @@ def test_the_model_comes_back(written):
     assert asr.model.latency_report().declared_latency.look_ahead == 4
 
 
+CUDA = pytest.param(
+    "cuda",
+    torch.float32,
+    marks=[
+        pytest.mark.gpu,
+        pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA"),
+    ],
+)
+
+
+@pytest.mark.parametrize(
+    ("place", "dtype"),
+    [
+        ("cpu", torch.float64),
+        ("cpu", torch.float16),
+        ("cpu", torch.bfloat16),
+        CUDA,
+    ],
+)
+@torch.no_grad()
+def test_written_from(place, dtype, tmp_path):
+    """A model that rounds more than one that loads, as it was trained; it is
+    left as it was."""
+    model = make_model().to(place, dtype).train()
+    folder = write_streaming_folder(tmp_path / "a", model, make_tokenizer())
+    weight = model.head.weight
+    assert (model.training, weight.device.type) == (True, place)
+    assert weight.dtype == dtype
+    asr, wavs = StreamingASR.from_hparams(folder), make_signal(16000)[None]
+    model.cpu().float().eval()
+    assert torch.equal(asr.model(wavs)[0], model(wavs)[0])
+
+
 def test_it_moves(written, folder, monkeypatch, tmp_path):
     """Another place, another working directory, a relative path."""
     expected = transcribe(StreamingASR.from_hparams(written))

@@ -88,7 +88,7 @@ class Comparison:
                     "--pretrained_folder",
                     folder / "pretrain" / "pretrained",
                     # measured by a stage of its own
-                    *("--test_splits", "[]"),
+                    *("--test_splits", "[]", "--streamed_count", "0"),
                 ),
             ]
         settings = {

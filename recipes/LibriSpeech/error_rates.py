@@ -7,6 +7,7 @@ from bad_utterances import BadUtterances, name_of
 from tqdm import tqdm
 
 from speechbrain_llsa.evaluation.error_rates import ErrorRates
+from speechbrain_llsa.evaluation.measure import spread
 from speechbrain_llsa.geometry import SAMPLE_RATE
 
 
@@ -58,8 +59,9 @@ def compare_offline_and_streamed(
     bad_utterances=None,
     hop=None,
     look_ahead=None,
+    streamed_count=None,
 ):
-    """Transcribes every utterance twice: at once, and as a stream.
+    """Transcribes utterances twice: at once, and as a stream.
 
     Arguments
     ---------
@@ -71,7 +73,8 @@ def compare_offline_and_streamed(
     push_seconds : float
         How much a session is pushed at once.
     errors_file : str or pathlib.Path, optional
-        Where the alignments go, of the streamed texts where there are any.
+        Where the alignments go: of the streamed texts, if every utterance has
+        one.
     name : str, optional
         For the progress bar.
     bad_utterances : bad_utterances.BadUtterances, optional
@@ -81,15 +84,17 @@ def compare_offline_and_streamed(
         As for ``StreamingASR.session``, of both.
     look_ahead : int, optional
         As for ``StreamingASR.session``, of both.
+    streamed_count : int, optional
+        How many utterances are streamed, evenly spread; by default all.
 
     Returns
     -------
     dict
         ``utterances``; ``left_out``, utterances that could not be used;
-        ``offline`` and ``streamed``, each with ``wer`` and
+        ``offline`` and ``streamed``, each with ``utterances``, ``wer`` and
         ``cer`` in percent and ``real_time_factor``, the latter ``None`` for an
-        attention that cannot stream; ``different_texts``, utterances whose
-        two texts differ.
+        attention that cannot stream, or where nothing was streamed;
+        ``different_texts``, utterances whose two texts differ.
     """
     geometry = {"hop": hop, "look_ahead": look_ahead}
     modes = {
@@ -101,39 +106,46 @@ def compare_offline_and_streamed(
         )
     rates = {mode: ErrorRates() for mode in modes}
     spent = dict.fromkeys(modes, 0.0)
+    audio_seconds = dict.fromkeys(modes, 0.0)
     bad_utterances = bad_utterances or BadUtterances()
-    audio_seconds, different, left_out = 0.0, 0, 0
-    for item in tqdm(dataset, desc=name, dynamic_ncols=True, disable=None):
+    streamed = set(spread(len(dataset), streamed_count))
+    different, left_out = 0, 0
+    items = tqdm(dataset, desc=name, dynamic_ncols=True, disable=None)
+    for place, item in enumerate(items):
         if item["fault"]:
             name_of_item = name_of(item["id"], item["wav"])
             left_out += bad_utterances.report({name_of_item: item["fault"]})
             continue
-        audio_seconds += len(item["sig"]) / SAMPLE_RATE
         texts = set()
         for mode, transcribe in modes.items():
+            if mode == "streamed" and place not in streamed:
+                continue
             begin = time.perf_counter()
             text = transcribe(item["sig"])
             spent[mode] += time.perf_counter() - begin
+            audio_seconds[mode] += len(item["sig"]) / SAMPLE_RATE
             rates[mode].append(item["id"], text, item["wrd"])
             texts.add(text)
         different += len(texts) > 1
     results = {
         "utterances": len(dataset) - left_out,
         "left_out": left_out,
-        "audio_seconds": audio_seconds,
+        "audio_seconds": audio_seconds["offline"],
     }
     for mode in ("offline", "streamed"):
         results[mode] = None
-        if mode in modes:
+        if audio_seconds.get(mode):
             results[mode] = {
+                "utterances": len(rates[mode]),
                 "wer": rates[mode].word_error_rate,
                 "cer": rates[mode].character_error_rate,
-                "real_time_factor": spent[mode] / audio_seconds,
+                "real_time_factor": spent[mode] / audio_seconds[mode],
                 "threads": torch.get_num_threads(),
             }
     results["different_texts"] = different
     if errors_file is not None:
-        rates[list(modes)[-1]].write_alignments(errors_file)
+        fullest = max(reversed(modes), key=lambda mode: len(rates[mode]))
+        rates[fullest].write_alignments(errors_file)
     return results
 
 

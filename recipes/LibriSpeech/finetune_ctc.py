@@ -36,6 +36,7 @@ from training_data import (
 from units import encode, make_tokenizer
 from word_events import estimate_offsets, find_words
 
+from speechbrain_llsa.geometry import check_integer
 from speechbrain_llsa.inference.asr import StreamingASR
 from speechbrain_llsa.inference.endpointer import Endpointer
 from speechbrain_llsa.inference.folder import write_streaming_folder
@@ -406,6 +407,25 @@ def check_epoch_chosen_by(epoch_chosen_by):
         )
 
 
+def check_streamed_count(streamed_count):
+    """Refuses anything but a number of utterances, or ``None`` for all.
+
+    Arguments
+    ---------
+    streamed_count : int or None
+        What the YAML file says.
+
+    Raises
+    ------
+    TypeError
+        If it is of another type.
+    ValueError
+        If it is negative.
+    """
+    if streamed_count is not None:
+        check_integer("streamed_count", streamed_count, 0)
+
+
 def read_endpointer(hparams):
     """Where segments close, as the YAML file says.
 
@@ -500,7 +520,7 @@ def find_word_offsets(asr, dataset):
     return offsets
 
 
-def evaluate(hparams, tokenizer, datasets):
+def evaluate(hparams, tokenizer, datasets, device="cpu"):
     """Writes the model to stream with, and measures it, as it was written,
     offline and streamed.
 
@@ -512,6 +532,8 @@ def evaluate(hparams, tokenizer, datasets):
         Its units.
     datasets : dict
         By name, with the splits to measure on.
+    device : str or torch.device
+        Where it is measured.
     """
     output_folder = Path(hparams["output_folder"])
     folder = output_folder / "streaming"
@@ -524,7 +546,9 @@ def evaluate(hparams, tokenizer, datasets):
             write_streaming_folder(
                 folder, model, tokenizer, endpointer, offsets, search
             )
-        return StreamingASR.from_hparams(folder, trust=True)
+        return StreamingASR.from_hparams(
+            folder, trust=True, run_opts={"device": str(device)}
+        )
 
     asr = write()
     offsets = find_word_offsets(asr, datasets["valid"])
@@ -539,6 +563,7 @@ def evaluate(hparams, tokenizer, datasets):
             output_folder / f"errors_{split}.txt",
             name=split,
             bad_utterances=BadUtterances(hparams["on_bad_utterance"]),
+            streamed_count=hparams["streamed_count"],
         )
         for split in splits
     }
@@ -570,6 +595,7 @@ def prepare(arguments):
         arguments, ["train_splits", "valid_splits", "test_splits"]
     )
     check_epoch_chosen_by(hparams["epoch_chosen_by"])
+    check_streamed_count(hparams["streamed_count"])
     read_endpointer(hparams)
     datasets, tokenizer = prepare_datasets(hparams, hparams["save_folder"])
     read_search(hparams, tokenizer)
@@ -604,7 +630,7 @@ def run(brain, datasets):
     train(brain, hparams, datasets["train"], datasets["valid"])
     brain.on_evaluate_start(min_key=hparams["epoch_chosen_by"])
     if if_main_process():
-        evaluate(hparams, brain.tokenizer, datasets)
+        evaluate(hparams, brain.tokenizer, datasets, brain.device)
     return brain
 
 

@@ -57,6 +57,10 @@ class ErrorRates:
         self.words = ErrorRateStats()
         self.characters = ErrorRateStats()
 
+    def __len__(self):
+        """Utterances that were counted."""
+        return len(self.words.ids)
+
     def append(self, identity, text, transcript):
         """Counts the errors of one utterance. However many spaces there are
         between two words, they are one character, and those at the ends are

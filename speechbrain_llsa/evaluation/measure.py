@@ -311,7 +311,7 @@ def evaluate(
     passes, texts, audio_samples = {}, {}, 0
     for way, hear in ways.items():
         streamed = way == "streamed"
-        places = _spread(len(utterances), streamed_count if streamed else None)
+        places = spread(len(utterances), streamed_count if streamed else None)
         chosen = [utterances[place] for place in places]
         bar = tqdm(
             chosen,
@@ -381,7 +381,7 @@ def evaluate(
     )
 
 
-def _spread(total, count):
+def spread(total, count):
     """Places of so many out of all, from the first on, evenly spread."""
     if count is None or count >= total:
         return range(total)

@@ -225,6 +225,26 @@ def test_acausal_is_measured_offline(digits_corpus, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("streamed_count", [0, 1])
+def test_some_are_streamed(streamed_count, digits_corpus, tmp_path):
+    """All are transcribed at once, so many streamed, and where these are not
+    all, the alignments are those of all."""
+    finetune(
+        digits_corpus,
+        tmp_path,
+        number_of_epochs=1,
+        test_splits="[]",
+        streamed_count=streamed_count,
+    )
+    result = json.loads((tmp_path / "error_rates.json").read_text())["valid"]
+    assert result["offline"]["utterances"] == result["utterances"] > 1
+    streamed = result["streamed"] or {"utterances": 0}
+    assert streamed["utterances"] == streamed_count
+    aligned = (tmp_path / "errors_valid.txt").read_text()
+    assert f"Scored {result['utterances']} sentences" in aligned
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(("rate", "epoch"), [("wer", 2), ("cer", 3)])
 def test_what_chooses_the_epoch(
     rate, epoch, digits_corpus, tmp_path, monkeypatch
@@ -284,6 +304,8 @@ def test_what_chooses_the_epoch(
             ValueError,
             "epoch_chosen_by: got 'loss'",
         ),
+        ({"streamed_count": -1}, ValueError, "streamed_count: got -1"),
+        ({"streamed_count": "all"}, TypeError, "streamed_count: got 'all'"),
     ],
 )
 def test_bad_input_is_named(overrides, error, words, digits_corpus, tmp_path):

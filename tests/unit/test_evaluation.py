@@ -16,7 +16,7 @@ from speechbrain_llsa.evaluation.error_rates import (
     ErrorRates,
     bootstrap_interval,
 )
-from speechbrain_llsa.evaluation.measure import _spread, evaluate
+from speechbrain_llsa.evaluation.measure import evaluate, spread
 from speechbrain_llsa.evaluation.utterance import SpokenWord, Utterance
 from speechbrain_llsa.inference.asr import StreamingASR
 from speechbrain_llsa.inference.folder import write_streaming_folder
@@ -279,9 +279,9 @@ def test_some_are_streamed(models, utterances, found):
     ("total", "count", "places"),
     [(7, None, [0, 1, 2, 3, 4, 5, 6]), (7, 3, [0, 2, 4]), (2, 5, [0, 1])],
 )
-def test_spread_over_all(total, count, places):
+def testspread_over_all(total, count, places):
     """No speaker comes first who would be the only one."""
-    assert list(_spread(total, count)) == places
+    assert list(spread(total, count)) == places
 
 
 def test_acausal_is_offline_only(models, utterances):

@@ -75,6 +75,7 @@ _SET_BY_ROW = (
     "manifest_folder",
     "pretrained_folder",
     "test_splits",
+    "streamed_count",
 )
 
 

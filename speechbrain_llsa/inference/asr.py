@@ -25,6 +25,7 @@ from speechbrain_llsa.lobes.beam import BeamSearch
 from speechbrain_llsa.lobes.decoding import TextDecoder
 from speechbrain_llsa.lobes.hotwords import HOTWORD_WEIGHT
 from speechbrain_llsa.lobes.text import GreedySearch
+from speechbrain_llsa.precision import full_float32
 
 CHUNK_SIZE = 16
 """Frames that are pushed at once where the caller does not say; the text does
@@ -333,6 +334,7 @@ class StreamingASR(HostStreamingASR):
         )
 
     @torch.no_grad()
+    @full_float32()
     def transcribe_batch(self, wavs, wav_lens=None, hop=None, look_ahead=None):
         """Transcribes whole utterances offline.
 
@@ -403,6 +405,7 @@ class StreamingASR(HostStreamingASR):
         )[0]
 
     @torch.no_grad()
+    @full_float32()
     def transcript_offline(
         self, path, hop=None, look_ahead=None, search=None, endpointer=None
     ):

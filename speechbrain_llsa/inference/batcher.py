@@ -18,6 +18,7 @@ from speechbrain_llsa.inference.transcript import Transcript
 from speechbrain_llsa.lobes.ctc import StreamingCTC
 from speechbrain_llsa.lobes.decoding import TextDecoder
 from speechbrain_llsa.lobes.step import NEVER, StreamingStep
+from speechbrain_llsa.precision import full_float32
 from speechbrain_llsa.reason import reason
 
 
@@ -210,6 +211,7 @@ class SessionBatcher:
             return ready
 
     @torch.no_grad()
+    @full_float32()
     def _run(self, ready):
         rows, position, end = torch.tensor(
             [

@@ -32,6 +32,7 @@ from speechbrain_llsa.lobes.decoding import (
     ctc_greedy_decode_streaming,
 )
 from speechbrain_llsa.nnet.frontend import FrontEndState
+from speechbrain_llsa.precision import full_float32
 from speechbrain_llsa.state import EncoderState
 
 
@@ -147,6 +148,7 @@ class HostFeatureExtractor:
         """
         return HostFeatureState(self.extractor.make_streaming_context())
 
+    @full_float32()
     def __call__(self, chunk, context, lengths=None):
         """Turns the next chunk into latent frames.
 
@@ -310,6 +312,7 @@ class HostEncoder(torch.nn.Module):
             self.encoder_wrapper.make_streaming_context(dynchunktrain_config)
         )
 
+    @full_float32()
     def forward_streaming(self, push, context):
         """Turns latent frames into embeddings.
 
@@ -352,6 +355,7 @@ class HostHead(torch.nn.Module):
         super().__init__()
         self.model = model
 
+    @full_float32()
     def forward(self, push):
         """Turns embeddings into log-probabilities.
 

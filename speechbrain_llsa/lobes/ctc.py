@@ -18,6 +18,7 @@ from speechbrain_llsa.lobes.form import (
 )
 from speechbrain_llsa.lobes.padding import padding_mask, sample_counts
 from speechbrain_llsa.nnet.frontend import FrontEndState
+from speechbrain_llsa.precision import full_float32
 from speechbrain_llsa.snapshot import blank_array
 from speechbrain_llsa.state import EncoderState
 
@@ -268,6 +269,7 @@ class StreamingCTC(torch.nn.Module):
         return log_probs
 
     @torch.no_grad()
+    @full_float32()
     def stream(self, samples, context, final=False):
         """Transcribes the next samples of one stream, from and to arrays.
 

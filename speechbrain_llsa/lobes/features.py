@@ -14,6 +14,7 @@ from speechbrain_llsa.geometry import (
 )
 from speechbrain_llsa.lobes.padding import padding_mask, sample_counts
 from speechbrain_llsa.nnet.frontend import FrontEndState
+from speechbrain_llsa.precision import full_float32
 from speechbrain_llsa.state import EncoderState
 
 
@@ -306,7 +307,7 @@ class LayerFeatures(nn.Module):
         """
         geometry = self.geometries.choose(hop, look_ahead)
         counts = sample_counts(wavs, wav_lens)
-        with torch.no_grad():
+        with torch.no_grad(), full_float32():
             parameter = next(self.extractor.parameters())
             latents = self.extractor(wavs.to(parameter))
             lengths = self.extractor.get_output_lengths(counts)
@@ -345,6 +346,7 @@ class LayerFeatures(nn.Module):
         )
 
     @torch.no_grad()
+    @full_float32()
     def stream(self, samples, context, final=False):
         """Encodes the next samples of one stream.
 

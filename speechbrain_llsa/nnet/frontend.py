@@ -321,9 +321,10 @@ def _convolve(block, x):
     copies to and from (batch, channels, frames).
     """
     convolution, *rest = block.values()
-    # A stream must give the frames of the whole utterance, and cuDNN may round
-    # to TF32 for some lengths: so outside of training it is not asked. In an
-    # exported graph, a convolution is for the runtime to choose how.
+    # A stream must give the frames of the whole utterance, and cuDNN takes
+    # another algorithm, or TF32, for other lengths: so outside of training it
+    # is not asked. In an exported graph, a convolution is for the runtime to
+    # choose how.
     by_products = x.device.type == "cpu" or not torch.is_grad_enabled()
     if by_products and not torch.compiler.is_exporting():
         x = _convolve_by_products(convolution.conv, x)

@@ -1,0 +1,121 @@
+"""TF32, which the host allows, has no part in what is transcribed."""
+
+import threading
+
+import pytest
+import torch
+from speechbrain.inference.ASR import StreamingASR as HostStreamingASR
+from speechbrain.utils.dynamic_chunk_training import DynChunkTrainConfig
+from tiny_model import make_model, make_signal, make_tokenizer
+
+from speechbrain_llsa.inference.asr import StreamingASR
+from speechbrain_llsa.inference.features import StreamingEncoder
+from speechbrain_llsa.inference.folder import write_streaming_folder
+from speechbrain_llsa.precision import full_float32
+
+SIGNAL = make_signal(16000)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("model") / "streaming"
+    return write_streaming_folder(path, make_model(), make_tokenizer())
+
+
+@pytest.fixture
+def matmul():
+    """PyTorch's switch, on as the host leaves it."""
+    matmul = torch.backends.cuda.matmul
+    before = matmul.allow_tf32
+    matmul.allow_tf32 = True
+    yield matmul
+    matmul.allow_tf32 = before
+
+
+def stream(session):
+    session.push(SIGNAL)
+    session.finish()
+
+
+def run_batcher(asr):
+    batcher = asr.batcher(2)
+    stream(batcher.session())
+    while batcher.step():
+        pass
+
+
+def run_host(host):
+    context = host.make_streaming_context(DynChunkTrainConfig(50))
+    host.transcribe_chunk(context, SIGNAL[None], torch.tensor([0.999999]))
+
+
+WAYS = {
+    "at once": (StreamingASR, lambda asr: asr.transcribe_batch(SIGNAL[None])),
+    "a session": (StreamingASR, lambda asr: stream(asr.session())),
+    "a batcher": (StreamingASR, run_batcher),
+    "the host": (HostStreamingASR, run_host),
+    "features": (StreamingEncoder, lambda encoder: encoder(SIGNAL[None])),
+    "a stream of features": (
+        StreamingEncoder,
+        lambda encoder: stream(encoder.session()),
+    ),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_no_layer_is_rounded(way, folder, matmul):
+    """And the switch is left as it was."""
+    kind, run = WAYS[way]
+    # the host runs each part once to find its sizes
+    loaded = kind.from_hparams(source=str(folder))
+    seen = []
+    hook = torch.nn.modules.module.register_module_forward_pre_hook(
+        lambda module, inputs: seen.append((module, matmul.allow_tf32))
+    )
+    try:
+        run(loaded)
+    finally:
+        hook.remove()
+    # a module that holds others may be entered before the switch is off
+    seen = [allowed for module, allowed in seen if not list(module.children())]
+    assert seen and not any(seen)
+    assert matmul.allow_tf32
+
+
+def test_training_is_rounded(matmul):
+    """As the host has it."""
+    seen = []
+    model = make_model()
+    model.head.register_forward_pre_hook(
+        lambda module, inputs: seen.append(matmul.allow_tf32)
+    )
+    model(SIGNAL[None])
+    assert seen == [True]
+
+
+def test_threads_share_the_switch(matmul):
+    """Whoever leaves first does not turn it on for the others."""
+    inside, leave = threading.Event(), threading.Event()
+
+    def stay():
+        with full_float32():
+            inside.set()
+            leave.wait(10)
+
+    thread = threading.Thread(target=stay)
+    with pytest.raises(KeyError), full_float32():
+        thread.start()
+        assert inside.wait(10)
+        raise KeyError
+    assert not matmul.allow_tf32
+    leave.set()
+    thread.join()
+    assert matmul.allow_tf32
+
+
+def test_the_other_switch_stands(matmul):
+    """A program that has used it is neither stopped nor overruled."""
+    matmul.fp32_precision = "ieee"
+    with full_float32():
+        assert matmul.fp32_precision == "ieee"
+    assert matmul.fp32_precision == "ieee"

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -159,6 +160,25 @@ def test_what_is_done_is_not_redone(done, digits_corpus):
     assert logs == {
         path: path.stat().st_mtime_ns for path in output.rglob("*.log")
     }
+
+
+@pytest.mark.slow
+def test_machines_are_those_of_the_rows(done, digits_corpus, tmp_path):
+    """A report that is written elsewhere names those that measured, once
+    each; a row of an earlier version names none."""
+    plan, output = done
+    copy = shutil.copytree(output, tmp_path / "out")
+    for row in ("maa", "aa"):
+        path = copy / "rows" / row / "seed_1" / "measured.json"
+        found = json.loads(path.read_text())
+        own = found.pop("machine")
+        if row == "aa":
+            found["machine"] = "a slide rule"
+        path.write_text(json.dumps(found))
+    status, said = compare(plan, digits_corpus, copy, "--report")
+    assert status == 0, said
+    line = f" Measured on: {own}; a slide rule.\n"
+    assert line in (copy / "RESULTS.md").read_text()
 
 
 @pytest.mark.slow

@@ -12,6 +12,8 @@ import argparse
 import json
 from pathlib import Path
 
+from machine import describe_machine
+
 from speechbrain_llsa.evaluation.corpus import read_split
 from speechbrain_llsa.evaluation.measure import TIMING_SECONDS, evaluate
 from speechbrain_llsa.geometry import ATTENTIONS
@@ -56,7 +58,11 @@ def main(arguments=None):
         timing_seconds=options.timing_seconds,
     )
     parameters = sum(each.numel() for each in asr.model.parameters())
-    found = {"parameters": parameters, **evaluation.to_json(texts=True)}
+    found = {
+        "machine": describe_machine(options.device),
+        "parameters": parameters,
+        **evaluation.to_json(texts=True),
+    }
     write_atomically(options.out, json.dumps(found, indent=1) + "\n")
 
 

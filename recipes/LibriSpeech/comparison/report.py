@@ -1,13 +1,8 @@
 """The report of a comparison: RESULTS.md, results.json and two pictures."""
 
 import json
-import os
-import platform
 import statistics
 from dataclasses import asdict
-from pathlib import Path
-
-import torch
 
 from comparison.pictures import draw_error_rates, draw_pretraining
 from comparison.results import MODES
@@ -70,7 +65,7 @@ def write_report(results, folder):
         f"# {results.plan.title}",
         *([results.plan.text] if results.plan.text else []),
         f"{done} of {of_all} trainings and measurements are done. "
-        f"{_time(results.rows)} {_machine()}",
+        f"{_time(results.rows)}{_machines(results.rows)}",
         "```sh\npython recipes/LibriSpeech/compare.py "
         f"hparams/{results.plan.file_name} --data_folder DATA\n```",
         _table(results.rows),
@@ -103,17 +98,16 @@ def _time(rows):
     )
 
 
-def _machine():
-    name = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        for line in cpuinfo.read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                name = line.partition(":")[2].strip()
-                break
-    return (
-        f"Machine: {name}, {os.cpu_count()} cores; PyTorch {torch.__version__}."
-    )
+def _machines(rows):
+    machines = {
+        found["machine"]: None
+        for row in rows
+        for found in row.measured.values()
+        if "machine" in found
+    }
+    if not machines:
+        return ""
+    return f" Measured on: {'; '.join(machines)}."
 
 
 def _table(rows):

@@ -11,6 +11,7 @@ PACKAGE = ROOT / "speechbrain_llsa"
 
 LAYERS = [
     "geometry",
+    "precision",
     "reason",
     "whole_files",
     "visibility",
@@ -27,7 +28,14 @@ LAYERS = [
 ]
 """A module imports only from its own layer and from those before it."""
 
-WITHOUT_HOST = ("geometry", "visibility", "state", "ops", "picture")
+WITHOUT_HOST = (
+    "geometry",
+    "precision",
+    "visibility",
+    "state",
+    "ops",
+    "picture",
+)
 
 
 def imported_modules(path):

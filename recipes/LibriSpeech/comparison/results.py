@@ -75,7 +75,7 @@ class RowResult:
     """By seed, the log of the pre-training."""
 
     _counts: dict = field(default_factory=dict, repr=False)
-    """By seed, mode and unit, what was counted before: it takes a second."""
+    """By seed and mode, what was counted before: it takes a second."""
 
     def rate(self, mode, unit):
         """An error rate over all seeds that are done: errors and words of an
@@ -113,10 +113,10 @@ class RowResult:
         for seed, found in self.measured.items():
             if any(each[mode] is None for each in found["texts"]):
                 continue
-            key = seed, mode, unit
+            key = seed, mode
             if key not in self._counts:
-                self._counts[key] = _count(found["texts"], mode, unit)
-            counts.append(self._counts[key])
+                self._counts[key] = _count(found["texts"], mode)
+            counts.append(self._counts[key][unit])
         if not counts:
             return None
         return sum(errors for errors, _ in counts), sum(
@@ -228,15 +228,18 @@ class Results:
     """Of the pairs of the plan that are there."""
 
 
-def _count(texts, mode, unit):
+def _count(texts, mode):
+    """By unit, errors and words of each utterance: two arrays."""
     rates = ErrorRates()
     for each in texts:
         rates.append(each["identity"], each[mode], each["transcript"])
-    scores = getattr(rates, unit).scores
-    return tuple(
-        np.array([score[name] for score in scores])
-        for name in ("num_edits", "num_ref_tokens")
-    )
+    return {
+        unit: tuple(
+            np.array([score[name] for score in getattr(rates, unit).scores])
+            for name in ("num_edits", "num_ref_tokens")
+        )
+        for unit in ("words", "characters")
+    }
 
 
 def _difference(row, other, unit="words"):

@@ -2,6 +2,7 @@
 PyTorch."""
 
 import contextlib
+import copy
 import io
 import json
 import logging
@@ -43,7 +44,8 @@ def export_model(
     folder : str or pathlib.Path
         Where to write. What an earlier call wrote there is replaced.
     model : StreamingCTC
-        The model, on the CPU in evaluation mode.
+        The model, which is left as it is; the graphs are of a copy in
+        float32.
     text_decoder : PieceDecoder
         The text of its labels.
     int8 : bool
@@ -77,7 +79,8 @@ def export_model(
     """
     folder = check_replaceable(folder, MODEL_FILE)
     onnx = _import_onnx()
-    step = StreamingStep(model, step_frames, geometry).eval()
+    model = copy.deepcopy(model).cpu().float().eval()
+    step = StreamingStep(model, step_frames, geometry)
     with written_atomically(folder) as new:
         new.mkdir()
         graphs = {"fp32": "step.onnx"}

@@ -124,6 +124,20 @@ def test_other_geometries(tmp_path, decoder, attention, geometry, step_frames):
 
 
 @pytest.mark.slow
+def test_a_model_in_training(tmp_path, decoder):
+    """In half precision, too: it stays so, and its copy is exported."""
+    model = make_model().bfloat16().train()
+    folder = export_model(tmp_path / "out", model, decoder)
+    assert model.training and model.head.weight.dtype == torch.bfloat16
+    written = OnnxStreamingASR.from_folder(folder).model
+    signal = make_signal(8000)
+    with torch.no_grad():
+        expected, _ = model.float().eval()(signal[None])
+    streamed = stream(written, signal, [5000])
+    assert np.abs(streamed - expected[0].numpy()).max() < 1e-4
+
+
+@pytest.mark.slow
 def test_one_geometry_of_many(tmp_path, decoder, capsys):
     """--hop and --look_ahead choose that of the graph, which has no other."""
     model = make_model(hop=[2, 1, 5], look_ahead=[4, 0, 7])

@@ -3,6 +3,8 @@ the few rows of a streaming step."""
 
 from __future__ import annotations
 
+import copy
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -43,6 +45,14 @@ class PackedLinear(nn.Module):
         self._packed = torch.ops.mkldnn._reorder_linear_weight(
             linear.weight.detach(), STEP_ROWS
         )
+
+    def __deepcopy__(self, memo):
+        """A layer of copied parameters, packed again: PyTorch cannot copy
+        what oneDNN packed."""
+        linear = nn.Linear(self.in_features, self.out_features, device="meta")
+        linear.weight = copy.deepcopy(self.weight, memo)
+        linear.bias = copy.deepcopy(self.bias, memo)
+        return PackedLinear(linear).train(self.training)
 
     def forward(self, x):
         """

@@ -27,6 +27,7 @@ from speechbrain_llsa.inference.session import Session
 from speechbrain_llsa.inference.words import WordOffsets
 from speechbrain_llsa.lobes.beam import BeamSearch
 from speechbrain_llsa.lobes.decoding import TextDecoder
+from speechbrain_llsa.nnet.packed import pack_linears
 
 pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
@@ -133,6 +134,20 @@ def test_a_model_in_training(tmp_path, decoder):
     signal = make_signal(8000)
     with torch.no_grad():
         expected, _ = model.float().eval()(signal[None])
+    streamed = stream(written, signal, [5000])
+    assert np.abs(streamed - expected[0].numpy()).max() < 1e-4
+
+
+@pytest.mark.slow
+def test_a_packed_model(tmp_path, decoder):
+    """Its packed weights are no part of the graph."""
+    model = make_model()
+    pack_linears(model)
+    folder = export_model(tmp_path / "out", model, decoder)
+    written = OnnxStreamingASR.from_folder(folder).model
+    signal = make_signal(8000)
+    with torch.no_grad():
+        expected, _ = make_model()(signal[None])
     streamed = stream(written, signal, [5000])
     assert np.abs(streamed - expected[0].numpy()).max() < 1e-4
 

@@ -14,6 +14,7 @@ from tiny_model import LABELS, make_model, make_signal, make_tokenizer
 
 from speechbrain_llsa.inference.asr import StreamingASR
 from speechbrain_llsa.inference.folder import write_streaming_folder
+from speechbrain_llsa.nnet.packed import pack_linears
 
 FILES = [
     "encoder_wrapper.ckpt",
@@ -83,6 +84,16 @@ def test_written_from(place, dtype, tmp_path):
     asr, wavs = StreamingASR.from_hparams(folder), make_signal(16000)[None]
     model.cpu().float().eval()
     assert torch.equal(asr.model(wavs)[0], model(wavs)[0])
+
+
+def test_a_packed_model_is_written(tmp_path):
+    """Its encoder's packed weights are no part of the folder."""
+    model = make_model()
+    pack_linears(model.encoder_wrapper)
+    folder = write_streaming_folder(tmp_path / "a", model, make_tokenizer())
+    wavs = make_signal(16000)[None]
+    given, _ = StreamingASR.from_hparams(folder).model(wavs)
+    assert torch.equal(given, make_model()(wavs)[0])
 
 
 def test_it_moves(written, folder, monkeypatch, tmp_path):

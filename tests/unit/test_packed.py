@@ -1,5 +1,7 @@
 """Packed weights change nothing but the time."""
 
+import copy
+
 import pytest
 import torch
 from tiny_model import make_model, make_signal
@@ -61,3 +63,20 @@ def test_other_types_are_left_alone():
     assert pack_linears(torch.nn.Linear(8, 8).double()) == 0
     layer = torch.nn.Sequential(torch.nn.Linear(8, 8).double())
     assert pack_linears(layer) == 0
+
+
+def test_copies_are_packed_too():
+    """With parameters of their own."""
+    model = make_model()
+    pack_linears(model.encoder_wrapper)
+    copied = copy.deepcopy(model)
+    signal = make_signal(8000)[None]
+    with torch.no_grad():
+        expected, _ = model(signal)
+        assert (copied(signal)[0] - expected).abs().max() < 1e-5
+        for parameter in model.parameters():
+            parameter.zero_()
+        assert (copied(signal)[0] - expected).abs().max() < 1e-5
+    kinds = [type(module) for module in model.modules()]
+    assert kinds == [type(module) for module in copied.modules()]
+    assert PackedLinear in kinds

@@ -13,26 +13,24 @@ import torch
 
 _lock = threading.Lock()
 _inside = 0
-_allowed = False
+_before = None
 
 
 @contextlib.contextmanager
 def full_float32():
-    """Has matrix products of float32 on CUDA computed in float32, in all
-    threads, for as long as any of them is inside; also a decorator.
+    """Has matrix products of float32 computed in float32, in all threads, for
+    as long as any of them is inside; also a decorator.
 
-    Where a program has chosen by ``fp32_precision``, PyTorch's other switch
-    for the same, its choice stands. Convolutions have a switch of their own,
-    and the front end asks cuDNN for none outside of training.
+    PyTorch has two switches for it, and raises an error where a program has
+    used both and they disagree: such a program's choice is left alone.
+    Convolutions of cuDNN have a switch of their own, and the front end asks
+    for none outside of training.
 
     Example
     -------
-    >>> torch.backends.cuda.matmul.allow_tf32 = True
     >>> with full_float32():
-    ...     torch.backends.cuda.matmul.allow_tf32
-    False
-    >>> torch.backends.cuda.matmul.allow_tf32
-    True
+    ...     torch.get_float32_matmul_precision()
+    'highest'
     """
     entered = _enter()
     try:
@@ -44,15 +42,18 @@ def full_float32():
 
 def _enter():
     """Whether there will be anything to undo."""
-    global _inside, _allowed
+    global _inside, _before
     with _lock:
         if _inside == 0:
             try:
-                _allowed = torch.backends.cuda.matmul.allow_tf32
+                precision = torch.get_float32_matmul_precision()
+                allowed = torch.backends.cuda.matmul.allow_tf32
             except RuntimeError:
-                # asked after somebody used the other switch
                 return False
-            torch.backends.cuda.matmul.allow_tf32 = False
+            if not allowed:
+                return False
+            _before = precision, torch.backends.mkldnn.matmul.fp32_precision
+            torch.set_float32_matmul_precision("highest")
         _inside += 1
     return True
 
@@ -62,4 +63,7 @@ def _leave():
     with _lock:
         _inside -= 1
         if _inside == 0:
-            torch.backends.cuda.matmul.allow_tf32 = _allowed
+            precision, of_cpu = _before
+            torch.set_float32_matmul_precision(precision)
+            # which the line before sets too
+            torch.backends.mkldnn.matmul.fp32_precision = of_cpu

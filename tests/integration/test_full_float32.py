@@ -1,8 +1,10 @@
 """TF32, which the host allows, has no part in what is transcribed."""
 
+import tempfile
 import threading
 
 import pytest
+import soundfile
 import torch
 from speechbrain.inference.ASR import StreamingASR as HostStreamingASR
 from speechbrain.utils.dynamic_chunk_training import DynChunkTrainConfig
@@ -23,18 +25,43 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture
-def matmul():
+def untouched():
+    """PyTorch's switches, as before the host was imported."""
+    before = torch.backends.cuda.matmul.allow_tf32
+    reset()
+    yield
+    reset()
+    torch.backends.cuda.matmul.allow_tf32 = before
+
+
+def reset():
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cuda.matmul.fp32_precision = "none"
+    torch.backends.mkldnn.matmul.fp32_precision = "none"
+
+
+def allow_tf32():
+    """As the host does."""
+    torch.backends.cuda.matmul.allow_tf32 = True
+
+
+@pytest.fixture
+def matmul(untouched):
     """PyTorch's switch, on as the host leaves it."""
-    matmul = torch.backends.cuda.matmul
-    before = matmul.allow_tf32
-    matmul.allow_tf32 = True
-    yield matmul
-    matmul.allow_tf32 = before
+    allow_tf32()
+    return torch.backends.cuda.matmul
 
 
 def stream(session):
     session.push(SIGNAL)
     session.finish()
+
+
+def run_file(asr):
+    with tempfile.TemporaryDirectory() as folder:
+        path = f"{folder}/signal.wav"
+        soundfile.write(path, SIGNAL.numpy(), 16000)
+        asr.transcript_offline(path)
 
 
 def run_batcher(asr):
@@ -51,6 +78,7 @@ def run_host(host):
 
 WAYS = {
     "at once": (StreamingASR, lambda asr: asr.transcribe_batch(SIGNAL[None])),
+    "a file at once": (StreamingASR, run_file),
     "a session": (StreamingASR, lambda asr: stream(asr.session())),
     "a batcher": (StreamingASR, run_batcher),
     "the host": (HostStreamingASR, run_host),
@@ -113,9 +141,47 @@ def test_threads_share_the_switch(matmul):
     assert matmul.allow_tf32
 
 
-def test_the_other_switch_stands(matmul):
-    """A program that has used it is neither stopped nor overruled."""
-    matmul.fp32_precision = "ieee"
+SWITCHES = {
+    "nothing": lambda: None,
+    "the host's": allow_tf32,
+    "high": lambda: torch.set_float32_matmul_precision("high"),
+    "medium": lambda: torch.set_float32_matmul_precision("medium"),
+    "the new switch, alike": lambda: (allow_tf32(), set_new("tf32")),
+    "the new switch, unlike": lambda: (allow_tf32(), set_new("ieee")),
+}
+
+
+def set_new(precision):
+    torch.backends.cuda.matmul.fp32_precision = precision
+
+
+def read_switches():
+    """What each switch says; PyTorch refuses to say what disagrees."""
+    readers = {
+        "precision": torch.get_float32_matmul_precision,
+        "old": lambda: torch.backends.cuda.matmul.allow_tf32,
+        "new": lambda: torch.backends.cuda.matmul.fp32_precision,
+        "on the CPU": lambda: torch.backends.mkldnn.matmul.fp32_precision,
+    }
+    said = {}
+    for name, read in readers.items():
+        try:
+            said[name] = read()
+        except RuntimeError:
+            said[name] = "they disagree"
+    return said
+
+
+@pytest.mark.parametrize("switch", SWITCHES)
+def test_switches_are_left_as_they_were(switch, untouched):
+    """Whichever a program has used; those that disagree are not touched."""
+    SWITCHES[switch]()
+    before = read_switches()
     with full_float32():
-        assert matmul.fp32_precision == "ieee"
-    assert matmul.fp32_precision == "ieee"
+        inside = read_switches()
+    assert read_switches() == before
+    if "unlike" in switch:
+        assert inside == before
+    else:
+        assert "they disagree" not in inside.values()
+        assert (inside["precision"], inside["old"]) == ("highest", False)

@@ -74,7 +74,7 @@ def compare_offline_and_streamed(
         How much a session is pushed at once.
     errors_file : str or pathlib.Path, optional
         Where the alignments go: of the streamed texts, if every utterance has
-        one.
+        one, else of those offline. Nothing is written without utterances.
     name : str, optional
         For the progress bar.
     bad_utterances : bad_utterances.BadUtterances, optional
@@ -85,16 +85,18 @@ def compare_offline_and_streamed(
     look_ahead : int, optional
         As for ``StreamingASR.session``, of both.
     streamed_count : int, optional
-        How many utterances are streamed, evenly spread; by default all.
+        How many utterances are streamed, evenly spread; by default all. Of
+        them, those that cannot be used are not replaced.
 
     Returns
     -------
     dict
         ``utterances``; ``left_out``, utterances that could not be used;
-        ``offline`` and ``streamed``, each with ``utterances``, ``wer`` and
-        ``cer`` in percent and ``real_time_factor``, the latter ``None`` for an
-        attention that cannot stream, or where nothing was streamed;
-        ``different_texts``, utterances whose two texts differ.
+        ``audio_seconds`` of the others; ``offline`` and ``streamed``, each
+        with ``utterances``, ``wer`` and ``cer`` in percent,
+        ``real_time_factor``, ``device`` and ``threads``, or ``None`` where
+        nothing was transcribed so; ``different_texts``, utterances whose two
+        texts differ, ``None`` where none has two.
     """
     geometry = {"hop": hop, "look_ahead": look_ahead}
     modes = {
@@ -140,12 +142,15 @@ def compare_offline_and_streamed(
                 "wer": rates[mode].word_error_rate,
                 "cer": rates[mode].character_error_rate,
                 "real_time_factor": spent[mode] / audio_seconds[mode],
+                "device": str(asr.device),
                 "threads": torch.get_num_threads(),
             }
-    results["different_texts"] = different
-    if errors_file is not None:
-        fullest = max(reversed(modes), key=lambda mode: len(rates[mode]))
-        rates[fullest].write_alignments(errors_file)
+    results["different_texts"] = different if results["streamed"] else None
+    if errors_file is not None and results["offline"]:
+        whole = results["streamed"] and (
+            results["streamed"]["utterances"] == results["utterances"]
+        )
+        rates["streamed" if whole else "offline"].write_alignments(errors_file)
     return results
 
 
@@ -165,6 +170,7 @@ def format_error_rates(error_rates):
     Example
     -------
     >>> rates = {"wer": 5.0, "cer": 1.0, "real_time_factor": 0.1}
+    >>> rates["utterances"] = 9
     >>> print(
     ...     format_error_rates(
     ...         {
@@ -195,7 +201,18 @@ def format_error_rates(error_rates):
             f"{split:<16}{result['utterances']:>12}"
             f"{cell('offline', 'wer', 16, 2)}{cell('streamed', 'wer', 9, 2)}"
             f"{cell('offline', 'cer', 16, 2)}{cell('streamed', 'cer', 9, 2)}"
-            f"{result['different_texts']:>17}"
+            f"{_different(result):>17}"
             f"{cell('streamed', 'real_time_factor', 14, 3)}"
         )
     return "\n".join(lines)
+
+
+def _different(result):
+    """Of how many, where not all were streamed."""
+    if result["streamed"] is None:
+        return "-"
+    streamed = result["streamed"]["utterances"]
+    different = str(result["different_texts"])
+    if streamed == result["utterances"]:
+        return different
+    return f"{different} of {streamed}"

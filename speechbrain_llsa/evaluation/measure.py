@@ -382,7 +382,25 @@ def evaluate(
 
 
 def spread(total, count):
-    """Places of so many out of all, from the first on, evenly spread."""
+    """Chooses some out of many, from the first on, evenly spread.
+
+    Arguments
+    ---------
+    total : int
+        How many there are.
+    count : int or None
+        How many are wanted; ``None`` for all.
+
+    Returns
+    -------
+    sequence of int
+        The places of those that are chosen.
+
+    Example
+    -------
+    >>> spread(10, 3)
+    [0, 3, 6]
+    """
     if count is None or count >= total:
         return range(total)
     return [place * total // count for place in range(count)]

@@ -226,7 +226,7 @@ def test_acausal_is_measured_offline(digits_corpus, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("streamed_count", [0, 1])
-def test_some_are_streamed(streamed_count, digits_corpus, tmp_path):
+def test_some_are_streamed(streamed_count, digits_corpus, tmp_path, capsys):
     """All are transcribed at once, so many streamed, and where these are not
     all, the alignments are those of all."""
     finetune(
@@ -240,6 +240,8 @@ def test_some_are_streamed(streamed_count, digits_corpus, tmp_path):
     assert result["offline"]["utterances"] == result["utterances"] > 1
     streamed = result["streamed"] or {"utterances": 0}
     assert streamed["utterances"] == streamed_count
+    assert result["different_texts"] == (0 if streamed_count else None)
+    assert f" {'0 of 1' if streamed_count else '-'} " in capsys.readouterr().out
     aligned = (tmp_path / "errors_valid.txt").read_text()
     assert f"Scored {result['utterances']} sentences" in aligned
 

@@ -279,7 +279,7 @@ def test_some_are_streamed(models, utterances, found):
     ("total", "count", "places"),
     [(7, None, [0, 1, 2, 3, 4, 5, 6]), (7, 3, [0, 2, 4]), (2, 5, [0, 1])],
 )
-def testspread_over_all(total, count, places):
+def test_spread_over_all(total, count, places):
     """No speaker comes first who would be the only one."""
     assert list(spread(total, count)) == places
 

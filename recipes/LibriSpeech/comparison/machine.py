@@ -12,7 +12,7 @@ def describe_machine(device="cpu"):
 
     Arguments
     ---------
-    device : str
+    device : str or torch.device
         Where PyTorch computes.
 
     Returns
@@ -25,7 +25,7 @@ def describe_machine(device="cpu"):
     if device.type == "cuda":
         gpu = f", {torch.cuda.get_device_name(device)}"
     return (
-        f"{_processor()}, {os.cpu_count()} cores{gpu}; "
+        f"{_processor()}, {os.cpu_count()} cores{gpu}, "
         f"PyTorch {torch.__version__}"
     )
 

@@ -16,6 +16,7 @@ import numpy  # noqa: E402
 import torch  # noqa: E402
 from torch.utils.benchmark import Timer  # noqa: E402
 
+from speechbrain_llsa.evaluation.machine import processor  # noqa: E402
 from speechbrain_llsa.ops import reference  # noqa: E402
 from speechbrain_llsa.ops.attend import attend_frames, attend_hops  # noqa: E402
 from speechbrain_llsa.visibility import frame_tags, hop_tags  # noqa: E402
@@ -92,19 +93,10 @@ def machine():
     import psutil
 
     return (
-        f"{_processor()}, {psutil.cpu_count(logical=True)} logical cores; "
+        f"{processor()}, {psutil.cpu_count(logical=True)} logical cores; "
         f"{torch.get_num_threads()} threads; PyTorch {torch.__version__}, "
         f"Python {platform.python_version()}"
     )
-
-
-def _processor():
-    path = Path("/proc/cpuinfo")
-    if path.exists():
-        for line in path.read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.machine()
 
 
 def take_turns(functions, turns=5, min_run_time=0.5, number=None):

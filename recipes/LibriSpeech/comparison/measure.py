@@ -12,9 +12,8 @@ import argparse
 import json
 from pathlib import Path
 
-from machine import describe_machine
-
 from speechbrain_llsa.evaluation.corpus import read_split
+from speechbrain_llsa.evaluation.machine import describe_machine
 from speechbrain_llsa.evaluation.measure import TIMING_SECONDS, evaluate
 from speechbrain_llsa.geometry import ATTENTIONS
 from speechbrain_llsa.inference.asr import StreamingASR

@@ -1,4 +1,4 @@
-"""What a row was measured on."""
+"""What something was measured on."""
 
 import os
 import platform
@@ -19,18 +19,29 @@ def describe_machine(device="cpu"):
     -------
     str
         Processor, cores, the GPU if the device is one, and PyTorch.
+
+    Example
+    -------
+    >>> " cores, PyTorch " in describe_machine()
+    True
     """
     device = torch.device(device)
     gpu = ""
     if device.type == "cuda":
         gpu = f", {torch.cuda.get_device_name(device)}"
     return (
-        f"{_processor()}, {os.cpu_count()} cores{gpu}, "
+        f"{processor()}, {os.cpu_count()} cores{gpu}, "
         f"PyTorch {torch.__version__}"
     )
 
 
-def _processor():
+def processor():
+    """The name of the processor.
+
+    Returns
+    -------
+    str
+    """
     path = Path("/proc/cpuinfo")
     if path.exists():
         for line in path.read_text(encoding="utf-8").splitlines():

@@ -520,7 +520,7 @@ def find_word_offsets(asr, dataset):
     return offsets
 
 
-def evaluate(hparams, tokenizer, datasets, device="cpu"):
+def evaluate(hparams, tokenizer, datasets, device):
     """Writes the model to stream with, and measures it, as it was written,
     offline and streamed.
 

@@ -79,8 +79,8 @@ def export_model(
     """
     folder = check_replaceable(folder, MODEL_FILE)
     onnx = _import_onnx()
-    model = copy.deepcopy(model).cpu().float().eval()
-    step = StreamingStep(model, step_frames, geometry)
+    model = copy.deepcopy(model).cpu().float()
+    step = StreamingStep(model, step_frames, geometry).eval()
     with written_atomically(folder) as new:
         new.mkdir()
         graphs = {"fp32": "step.onnx"}
@@ -105,7 +105,7 @@ def export_model(
             encoding="utf-8",
         )
         read_description(new)
-        _check_same(model, step, new / graphs["fp32"])
+        _check_same(step, new / graphs["fp32"])
     return folder
 
 
@@ -188,12 +188,12 @@ def _quiet():
 
 
 @torch.no_grad()
-def _check_same(model, step, path):
+def _check_same(step, path):
     """Runs what was written, and compares what it gives for noise."""
-    written = OnnxCTC(path, step.clock, model.labels)
+    written = OnnxCTC(path, step.clock, step.model.labels)
     generator = torch.Generator().manual_seed(0)
     noise = torch.randn(8000, generator=generator) / 10
-    expected, _ = model(noise[None], geometry=step.clock.geometry)
+    expected, _ = step.model(noise[None], geometry=step.clock.geometry)
     state = written.make_streaming_context()
     given, _ = written.stream(noise.numpy(), state, final=True)
     error = float((torch.from_numpy(given) - expected[0]).abs().max())

@@ -2,31 +2,68 @@
 # make test: run all tests
 # make bench: measure against peers, and write benchmarks/RESULTS.md
 # make test-long, make soak: the long forms of some tests, up to hours
-# Each sets up a virtual environment in .venv first.
+# make newest, make oldest: the fast tests with the newest and the oldest
+#     versions that setup.cfg allows, in folders of their own
+# make lock: write requirements/ anew, with the newest versions
+# Each sets up a virtual environment first, in .venv with the versions of
+# requirements/.
 
 PYTHON ?= $(shell for python in python3 python3.12 python3.11 python3.10; do \
 	$$python -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' \
 	2>/dev/null && echo $$python && break; done)
 VENV := .venv
 BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet
+LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.10 \
+	--upgrade --generate-hashes --no-annotate \
+	--custom-compile-command "make lock" setup.cfg
 DEMO := demo
 RECIPES := recipes/LibriSpeech
 
-.PHONY: help install test test-fast test-long bench soak lint format demo \
+define CHECK_PYTHON
+@test -n "$(PYTHON)" || { echo "No Python 3.10 to 3.12 found: \
+say make PYTHON=/path/to/python" >&2; exit 1; }
+endef
+
+.PHONY: help install lock newest oldest test test-fast test-long bench soak lint format demo \
 	picture clean
 
 help:
-	@sed -n '1,5s/^# //p' Makefile
+	@sed -n '/^#/!q; s/^# //p' Makefile
 
 install: $(VENV)/installed
 
-$(VENV)/installed: setup.cfg pyproject.toml
-	@test -n "$(PYTHON)" || { echo "No Python 3.10 to 3.12 found: say make PYTHON=/path/to/python" >&2; exit 1; }
+$(VENV)/installed: setup.cfg pyproject.toml $(wildcard requirements/*.txt)
+	$(CHECK_PYTHON)
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --editable ".[synthesis,test,bench]"
-	$(BIN)/python -m pip install --quiet --editable ".[kenlm]" 2>/dev/null || \
+	$(PIP) --require-hashes --requirement requirements/development.txt
+	$(PIP) --no-deps --no-build-isolation --editable .
+	$(PIP) --no-build-isolation --require-hashes \
+		--requirement requirements/kenlm.txt 2>/dev/null || \
 		echo "KenLM could not be built (a C++ compiler?): its tests are skipped"
 	touch $@
+
+lock: install
+	$(LOCK) --extra develop --output-file requirements/development.txt
+	$(LOCK) --extra kenlm --output-file requirements/kenlm.txt \
+		--constraint requirements/development.txt $$(sed -n \
+		's/^\([a-z0-9.-]*\)==.*/--no-emit-package \1/p' \
+		requirements/development.txt)
+
+newest:
+	$(CHECK_PYTHON)
+	$(PYTHON) -m venv --clear .newest
+	.newest/bin/python -m pip install --quiet --upgrade pip
+	.newest/bin/python -m pip install --quiet --editable ".[test]"
+	.newest/bin/python -m pip list
+	.newest/bin/python -m pytest -n auto -m "not slow and not long"
+
+oldest: install
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .oldest
+	$(BIN)/uv pip install --quiet --python .oldest/bin/python \
+		--resolution lowest-direct --editable ".[test]"
+	$(BIN)/uv pip list --python .oldest/bin/python
+	.oldest/bin/python -m pytest -n auto -m "not slow and not long"
 
 lint: install
 	$(BIN)/ruff check .
@@ -72,4 +109,4 @@ demo: install
 		$$(find $(DEMO)/digits/test -name '*.flac' | sort | head -n 1)
 
 clean:
-	rm -rf $(VENV) $(DEMO) build *.egg-info
+	rm -rf $(VENV) .newest .oldest $(DEMO) build *.egg-info

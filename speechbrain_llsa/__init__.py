@@ -6,6 +6,8 @@ does not import it.
 
 from importlib import import_module
 
+from speechbrain_llsa.torch_versions import check_torch_versions
+
 __version__ = "0.1.0"
 
 _HOMES = {
@@ -37,3 +39,6 @@ def __getattr__(name):
 
 def __dir__():
     return sorted(__all__)
+
+
+check_torch_versions()

@@ -10,7 +10,7 @@ from speechbrain_llsa.commands import (
     picture,
     transcribe,
 )
-from speechbrain_llsa.commands.parser import OneLineParser
+from speechbrain_llsa.utils.parser import OneLineParser
 
 COMMANDS = (transcribe, listen, evaluate, export, picture)
 """Each has ``NAME``, ``add_arguments(parser)`` and ``run(arguments)``."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from speechbrain.utils.checkpoints import METAFNAME, ckpt_recency
 from speechbrain.utils.logger import get_logger
 
-from speechbrain_llsa.whole_files import (
+from speechbrain_llsa.utils.atomic_files import (
     naming,
     sync,
     write_atomically,
@@ -41,7 +41,7 @@ def write_checkpoint(checkpointer, meta, end_of_epoch=True, **keep):
 
     Raises
     ------
-    speechbrain_llsa.whole_files.WriteError
+    speechbrain_llsa.utils.atomic_files.WriteError
         If the checkpoint cannot be written, as on a full disk. Nothing of it
         stays, and those before it do.
     """

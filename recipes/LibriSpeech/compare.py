@@ -27,7 +27,7 @@ from comparison.stages import Stage, StageError, locked
 from librispeech_prepare import prepare_librispeech
 from recipe import exit_on_bad_input
 
-from speechbrain_llsa.commands.parser import OneLineParser
+from speechbrain_llsa.utils.parser import OneLineParser
 
 HERE = Path(__file__).resolve().parent
 SCRIPTS = {"pretrain": "pretrain.py", "finetune": "finetune_ctc.py"}

@@ -11,12 +11,12 @@ import math
 import sys
 from pathlib import Path
 
-from speechbrain_llsa.commands.parser import OneLineParser
-from speechbrain_llsa.whole_files import (
+from speechbrain_llsa.utils.atomic_files import (
     naming,
     write_atomically,
     written_atomically,
 )
+from speechbrain_llsa.utils.parser import OneLineParser
 
 _TITLES = {
     "loss": "Loss",
@@ -69,7 +69,7 @@ class CurveLog:
 
         Raises
         ------
-        speechbrain_llsa.whole_files.WriteError
+        speechbrain_llsa.utils.atomic_files.WriteError
             If it cannot be written.
         """
         line = json.dumps({"split": split, "step": step, **values})

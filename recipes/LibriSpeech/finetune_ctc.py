@@ -47,8 +47,8 @@ from speechbrain_llsa.lobes.decoding import (
     TextDecoder,
     ctc_greedy_decode_streaming,
 )
-from speechbrain_llsa.reason import reason
-from speechbrain_llsa.whole_files import naming, write_atomically
+from speechbrain_llsa.utils.atomic_files import naming, write_atomically
+from speechbrain_llsa.utils.errors import reason
 
 logger = get_logger(__name__)
 

@@ -22,12 +22,12 @@ import os
 from collections import Counter
 from pathlib import Path
 
-from speechbrain_llsa.commands.parser import OneLineParser
 from speechbrain_llsa.evaluation.librispeech import (
     find_splits,
     list_split,
     read_rows,
 )
+from speechbrain_llsa.utils.parser import OneLineParser
 
 logger = logging.getLogger(__name__)
 

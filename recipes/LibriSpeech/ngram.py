@@ -17,7 +17,7 @@ from pathlib import Path
 
 from synthesis.text import KINDS, make_texts, transcript_of
 
-from speechbrain_llsa.commands.parser import OneLineParser
+from speechbrain_llsa.utils.parser import OneLineParser
 
 BEGIN, END, UNKNOWN = "<s>", "</s>", "<unk>"
 NEVER = -99.0

@@ -8,7 +8,7 @@ import torch
 from speechbrain.utils.distributed import run_on_main
 from torch import distributed
 
-from speechbrain_llsa.lobes.ranks import rank_count, sum_over_ranks
+from speechbrain_llsa.utils.distributed import rank_count, sum_over_ranks
 
 
 def on_main(function, *arguments, **options):

@@ -14,8 +14,8 @@ from torch import distributed
 from training_arguments import load_hparams, parse_arguments
 from training_data import train_loader_options, valid_loader_options
 
-from speechbrain_llsa.reason import reason
-from speechbrain_llsa.whole_files import naming
+from speechbrain_llsa.utils.atomic_files import naming
+from speechbrain_llsa.utils.errors import reason
 
 BAD_INPUT = (
     OSError,

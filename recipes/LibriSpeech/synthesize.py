@@ -36,8 +36,8 @@ from synthesis.text import KINDS, make_texts
 from synthesis.voice import SpeechSynthesizer
 from tqdm import tqdm
 
-from speechbrain_llsa.commands.parser import OneLineParser
-from speechbrain_llsa.whole_files import write_atomically
+from speechbrain_llsa.utils.atomic_files import write_atomically
+from speechbrain_llsa.utils.parser import OneLineParser
 
 logger = logging.getLogger(__name__)
 

@@ -44,8 +44,8 @@ from speechbrain.utils.logger import get_logger
 from training_arguments import check_max_grad_norm, check_optimizer_step_limit
 from training_data import RankBatchSampler
 
-from speechbrain_llsa.lobes.ranks import rank_count, sum_over_ranks
-from speechbrain_llsa.whole_files import naming
+from speechbrain_llsa.utils.atomic_files import naming
+from speechbrain_llsa.utils.distributed import rank_count, sum_over_ranks
 
 logger = get_logger(__name__)
 

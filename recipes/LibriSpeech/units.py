@@ -8,7 +8,7 @@ import torch
 from speechbrain.dataio.encoder import CTCTextEncoder
 from speechbrain.utils.logger import get_logger
 
-from speechbrain_llsa.whole_files import write_atomically
+from speechbrain_llsa.utils.atomic_files import write_atomically
 
 logger = get_logger(__name__)
 

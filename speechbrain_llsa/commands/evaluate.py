@@ -31,7 +31,7 @@ from speechbrain_llsa.inference.onnx import (
     PRECISIONS,
     OnnxStreamingASR,
 )
-from speechbrain_llsa.whole_files import write_atomically
+from speechbrain_llsa.utils.atomic_files import write_atomically
 
 NAME = "evaluate"
 

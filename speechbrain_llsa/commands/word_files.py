@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from speechbrain_llsa.inference.subtitles import FORMATS
-from speechbrain_llsa.whole_files import write_atomically
+from speechbrain_llsa.utils.atomic_files import write_atomically
 
 
 def add_word_file_arguments(parser, name, folder):

@@ -11,7 +11,7 @@ from speechbrain_llsa.evaluation.librispeech import (
     read_rows,
 )
 from speechbrain_llsa.evaluation.utterance import SpokenWord, Utterance
-from speechbrain_llsa.reason import reason
+from speechbrain_llsa.utils.errors import reason
 
 WORD_TIMES_SUFFIX = ".ctm"
 MANIFEST_READERS = {".csv": load_data_csv, ".json": load_data_json}

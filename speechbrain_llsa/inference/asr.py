@@ -25,7 +25,7 @@ from speechbrain_llsa.lobes.beam import BeamSearch
 from speechbrain_llsa.lobes.decoding import TextDecoder
 from speechbrain_llsa.lobes.hotwords import HOTWORD_WEIGHT
 from speechbrain_llsa.lobes.text import GreedySearch
-from speechbrain_llsa.precision import full_float32
+from speechbrain_llsa.utils.precision import full_float32
 
 CHUNK_SIZE = 16
 """Frames that are pushed at once where the caller does not say; the text does

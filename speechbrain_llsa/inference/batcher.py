@@ -18,8 +18,8 @@ from speechbrain_llsa.inference.transcript import Transcript
 from speechbrain_llsa.lobes.ctc import StreamingCTC
 from speechbrain_llsa.lobes.decoding import TextDecoder
 from speechbrain_llsa.lobes.step import NEVER, StreamingStep
-from speechbrain_llsa.precision import full_float32
-from speechbrain_llsa.reason import reason
+from speechbrain_llsa.utils.errors import reason
+from speechbrain_llsa.utils.precision import full_float32
 
 
 class StreamError(RuntimeError):

@@ -17,7 +17,10 @@ from speechbrain_llsa.inference.onnx import (
     read_description,
 )
 from speechbrain_llsa.lobes.step import NEVER, StreamingStep
-from speechbrain_llsa.whole_files import check_replaceable, written_atomically
+from speechbrain_llsa.utils.atomic_files import (
+    check_replaceable,
+    written_atomically,
+)
 
 OPSET = 20
 TOLERANCE = 1e-4

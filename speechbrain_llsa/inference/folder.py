@@ -28,8 +28,11 @@ from speechbrain_llsa.lobes.ctc import StreamingCTC
 from speechbrain_llsa.lobes.decoding import pieces
 from speechbrain_llsa.lobes.language_model import check_exists
 from speechbrain_llsa.nnet.encoder import StreamingTransformerEncoder
-from speechbrain_llsa.reason import reason
-from speechbrain_llsa.whole_files import check_replaceable, written_atomically
+from speechbrain_llsa.utils.atomic_files import (
+    check_replaceable,
+    written_atomically,
+)
+from speechbrain_llsa.utils.errors import reason
 
 HPARAMS_FILE = "hyperparams.yaml"
 

@@ -32,8 +32,8 @@ from speechbrain_llsa.lobes.decoding import (
     ctc_greedy_decode_streaming,
 )
 from speechbrain_llsa.nnet.frontend import FrontEndState
-from speechbrain_llsa.precision import full_float32
 from speechbrain_llsa.state import EncoderState
+from speechbrain_llsa.utils.precision import full_float32
 
 
 @dataclass

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from sentencepiece import SentencePieceProcessor
 
-from speechbrain_llsa.reason import reason
+from speechbrain_llsa.utils.errors import reason
 
 LARGEST_FILE_BYTES = 16 << 20
 LONGEST_LINE = 1000

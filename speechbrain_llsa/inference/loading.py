@@ -22,7 +22,7 @@ from speechbrain_llsa.inference.trust import (
     check_overrides,
     read_hyperparameters,
 )
-from speechbrain_llsa.reason import reason
+from speechbrain_llsa.utils.errors import reason
 
 HPARAMS_ERRORS = (
     YAMLError,

@@ -4,7 +4,7 @@ import queue
 
 from speechbrain_llsa.geometry import check_integer
 from speechbrain_llsa.inference.resampling import check_rate
-from speechbrain_llsa.reason import reason
+from speechbrain_llsa.utils.errors import reason
 
 BLOCK_SECONDS = 0.05
 """Audio that the device gives at once."""

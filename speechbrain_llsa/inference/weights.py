@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from speechbrain_llsa.reason import reason
+from speechbrain_llsa.utils.errors import reason
 
 LARGEST_INDEX_BYTES = 16 << 20
 """Of the record that names the tensors of a file."""

@@ -18,9 +18,9 @@ from speechbrain_llsa.lobes.form import (
 )
 from speechbrain_llsa.lobes.padding import padding_mask, sample_counts
 from speechbrain_llsa.nnet.frontend import FrontEndState
-from speechbrain_llsa.precision import full_float32
 from speechbrain_llsa.snapshot import blank_array
 from speechbrain_llsa.state import EncoderState
+from speechbrain_llsa.utils.precision import full_float32
 
 
 @dataclass

@@ -3,7 +3,7 @@
 import torch
 from speechbrain.nnet.quantisers import GumbelVectorQuantizer
 
-from speechbrain_llsa.lobes.ranks import rank_count, sum_over_ranks
+from speechbrain_llsa.utils.distributed import rank_count, sum_over_ranks
 
 
 class JointVectorQuantizer(GumbelVectorQuantizer):

@@ -449,7 +449,7 @@ def test_a_disk_that_fills_up(recipe, digits_corpus, expected, tmp_path):
 
 def test_exports_replace_a_folder_as_a_whole(tmp_path, recipes_path):
     """What fails in the middle leaves the old folder as it was."""
-    from speechbrain_llsa.whole_files import written_atomically
+    from speechbrain_llsa.utils.atomic_files import written_atomically
 
     folder = tmp_path / "pretrained"
     with written_atomically(folder) as scratch:

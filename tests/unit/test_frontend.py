@@ -9,7 +9,7 @@ from speechbrain_llsa.nnet.frontend import (
     _convolve_by_backend,
     _convolve_by_products,
 )
-from speechbrain_llsa.precision import full_float32
+from speechbrain_llsa.utils.precision import full_float32
 
 
 def make_extractor(**arguments):

@@ -17,7 +17,7 @@ from speechbrain_llsa.evaluation.machine import describe_machine
 from speechbrain_llsa.evaluation.measure import TIMING_SECONDS, evaluate
 from speechbrain_llsa.geometry import ATTENTIONS
 from speechbrain_llsa.inference.asr import StreamingASR
-from speechbrain_llsa.whole_files import write_atomically
+from speechbrain_llsa.utils.atomic_files import write_atomically
 
 
 def main(arguments=None):

@@ -7,7 +7,10 @@ import numpy as np
 import soundfile
 import torch
 
-from speechbrain_llsa.whole_files import write_atomically, written_atomically
+from speechbrain_llsa.utils.atomic_files import (
+    write_atomically,
+    written_atomically,
+)
 
 from .acoustics import SAMPLE_RATE, record, resample
 from .speakers import Speaker

@@ -6,7 +6,7 @@ import shutil
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from speechbrain_llsa.reason import reason
+from speechbrain_llsa.utils.errors import reason
 
 _SCRATCH = ".part"
 
@@ -37,7 +37,7 @@ def naming(path, *others):
     ...     open("nowhere/example.txt", "w")
     Traceback (most recent call last):
     ...
-    speechbrain_llsa.whole_files.WriteError: could not write \
+    speechbrain_llsa.utils.atomic_files.WriteError: could not write \
 nowhere/example.txt: [Errno 2] No such file or directory: 'nowhere/example.txt'
     """
     try:

@@ -1,0 +1,1 @@
+"""Whole files, errors in one line, precision, ranks: what all use."""

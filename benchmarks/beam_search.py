@@ -47,15 +47,15 @@ from synthesis.text import make_texts, transcript_of  # noqa: E402
 from training_data import load_manifests  # noqa: E402
 
 from speechbrain_llsa import StreamingASR  # noqa: E402
-from speechbrain_llsa.geometry import FRAME_SECONDS, SAMPLE_RATE  # noqa: E402
-from speechbrain_llsa.inference.transcript import Transcript  # noqa: E402
-from speechbrain_llsa.lobes.beam import BeamSearch  # noqa: E402
-from speechbrain_llsa.lobes.language_model import LanguageModel  # noqa: E402
-from speechbrain_llsa.lobes.text import (  # noqa: E402
+from speechbrain_llsa.decoders.beam_search import BeamSearch  # noqa: E402
+from speechbrain_llsa.decoders.greedy import (  # noqa: E402
     GreedySearch,
     PieceDecoder,
     TextState,
 )
+from speechbrain_llsa.decoders.language_model import LanguageModel  # noqa: E402
+from speechbrain_llsa.geometry import FRAME_SECONDS, SAMPLE_RATE  # noqa: E402
+from speechbrain_llsa.inference.transcript import Transcript  # noqa: E402
 
 LOOK_AHEAD = 8
 """Frames ahead that made up log-probabilities have, as the models do."""

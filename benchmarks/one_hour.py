@@ -26,9 +26,9 @@ from matplotlib import pyplot
 from models import SMALL, check_streaming, make_model, noise
 from torch.utils.benchmark import Timer
 
+from speechbrain_llsa.decoders.tokenizers import TextDecoder
 from speechbrain_llsa.geometry import SAMPLE_RATE
 from speechbrain_llsa.inference.session import Session
-from speechbrain_llsa.lobes.decoding import TextDecoder
 
 PUSH_SAMPLES = 2560
 PUSHES_A_TIME = 3

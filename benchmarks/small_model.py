@@ -11,7 +11,7 @@ import torch  # noqa: E402
 from hyperpyyaml import load_hyperpyyaml  # noqa: E402
 from speechbrain.dataio.encoder import CTCTextEncoder  # noqa: E402
 
-from speechbrain_llsa.lobes.decoding import TextDecoder  # noqa: E402
+from speechbrain_llsa.decoders.tokenizers import TextDecoder  # noqa: E402
 
 YAML = ROOT / "hparams" / "finetune_small.yaml"
 

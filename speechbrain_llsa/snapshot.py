@@ -219,7 +219,7 @@ def write_snapshot(state, fingerprint):
 
     Example
     -------
-    >>> from speechbrain_llsa.lobes.text import CTCGreedyState
+    >>> from speechbrain_llsa.decoders.greedy import CTCGreedyState
     >>> state = CTCGreedyState(np.array([3]))
     >>> data = write_snapshot(state, "model A")
     >>> read_snapshot(data, "model A", lambda values: state)

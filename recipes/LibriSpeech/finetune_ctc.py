@@ -36,17 +36,17 @@ from training_data import (
 from units import encode, make_tokenizer
 from word_events import estimate_offsets, find_words
 
-from speechbrain_llsa.geometry import check_integer
-from speechbrain_llsa.inference.asr import StreamingASR
-from speechbrain_llsa.inference.endpointer import Endpointer
-from speechbrain_llsa.inference.folder import write_streaming_folder
-from speechbrain_llsa.inference.search import BeamSearchOptions
-from speechbrain_llsa.inference.weights import load_weights
-from speechbrain_llsa.lobes.decoding import (
+from speechbrain_llsa.decoders.options import BeamSearchOptions
+from speechbrain_llsa.decoders.tokenizers import (
     CTCGreedyState,
     TextDecoder,
     ctc_greedy_decode_streaming,
 )
+from speechbrain_llsa.geometry import check_integer
+from speechbrain_llsa.inference.asr import StreamingASR
+from speechbrain_llsa.inference.endpointer import Endpointer
+from speechbrain_llsa.inference.folder import write_streaming_folder
+from speechbrain_llsa.inference.weights import load_weights
 from speechbrain_llsa.utils.atomic_files import naming, write_atomically
 from speechbrain_llsa.utils.errors import reason
 

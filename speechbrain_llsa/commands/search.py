@@ -1,6 +1,6 @@
 """How a command finds the text."""
 
-from speechbrain_llsa.lobes.language_model import LanguageModel
+from speechbrain_llsa.decoders.language_model import LanguageModel
 
 
 def add_search_arguments(parser):

@@ -10,6 +10,11 @@ from speechbrain.utils.data_utils import split_path
 from speechbrain.utils.dynamic_chunk_training import DynChunkTrainConfig
 from speechbrain.utils.fetching import fetch
 
+from speechbrain_llsa.decoders.beam_search import BeamSearch
+from speechbrain_llsa.decoders.greedy import GreedySearch
+from speechbrain_llsa.decoders.hotwords import HOTWORD_WEIGHT
+from speechbrain_llsa.decoders.options import BeamSearchOptions
+from speechbrain_llsa.decoders.tokenizers import TextDecoder
 from speechbrain_llsa.geometry import FRAME_SECONDS, check_type
 from speechbrain_llsa.inference.audio import (
     audio_info,
@@ -18,13 +23,8 @@ from speechbrain_llsa.inference.audio import (
 )
 from speechbrain_llsa.inference.batcher import SessionBatcher
 from speechbrain_llsa.inference.loading import load_model
-from speechbrain_llsa.inference.search import BeamSearchOptions
 from speechbrain_llsa.inference.session import Session
 from speechbrain_llsa.inference.transcriber import Transcriber
-from speechbrain_llsa.lobes.beam import BeamSearch
-from speechbrain_llsa.lobes.decoding import TextDecoder
-from speechbrain_llsa.lobes.hotwords import HOTWORD_WEIGHT
-from speechbrain_llsa.lobes.text import GreedySearch
 from speechbrain_llsa.utils.precision import full_float32
 
 CHUNK_SIZE = 16
@@ -214,7 +214,7 @@ class StreamingASR(HostStreamingASR):
         Arguments
         ---------
         **changes : dict
-            Arguments of :class:`speechbrain_llsa.lobes.beam.BeamSearch`; the
+            Arguments of :class:`speechbrain_llsa.decoders.beam_search.BeamSearch`; the
             others are as the folder says.
 
         Returns

@@ -5,6 +5,7 @@ import threading
 import numpy as np
 import torch
 
+from speechbrain_llsa.decoders.tokenizers import TextDecoder
 from speechbrain_llsa.geometry import (
     SAMPLE_RATE,
     check_integer,
@@ -16,7 +17,6 @@ from speechbrain_llsa.inference.session import settle_rate
 from speechbrain_llsa.inference.transcriber import Transcriber
 from speechbrain_llsa.inference.transcript import Transcript
 from speechbrain_llsa.lobes.ctc import StreamingCTC
-from speechbrain_llsa.lobes.decoding import TextDecoder
 from speechbrain_llsa.lobes.step import NEVER, StreamingStep
 from speechbrain_llsa.utils.errors import reason
 from speechbrain_llsa.utils.precision import full_float32

@@ -16,17 +16,17 @@ from speechbrain.dataio.encoder import CTCTextEncoder
 from speechbrain.nnet.linear import Linear
 from speechbrain.utils.parameter_transfer import Pretrainer
 
+from speechbrain_llsa.decoders.language_model import check_exists
+from speechbrain_llsa.decoders.options import BeamSearchOptions
+from speechbrain_llsa.decoders.tokenizers import pieces
 from speechbrain_llsa.geometry import SAMPLE_RATE, check_type
 from speechbrain_llsa.inference.asr import StreamingASR
 from speechbrain_llsa.inference.endpointer import Endpointer
 from speechbrain_llsa.inference.labels import load_tokenizer
-from speechbrain_llsa.inference.search import BeamSearchOptions
 from speechbrain_llsa.inference.trust import check_hyperparameters
 from speechbrain_llsa.inference.weights import load_weights
 from speechbrain_llsa.inference.words import WordOffsets
 from speechbrain_llsa.lobes.ctc import StreamingCTC
-from speechbrain_llsa.lobes.decoding import pieces
-from speechbrain_llsa.lobes.language_model import check_exists
 from speechbrain_llsa.nnet.encoder import StreamingTransformerEncoder
 from speechbrain_llsa.utils.atomic_files import (
     check_replaceable,
@@ -93,9 +93,9 @@ proj_enc: !new:speechbrain_llsa.inference.host.HostHead
     model: !ref <model>
 
 decoding_function: !name:speechbrain_llsa.inference.host.decode_push
-make_decoder_streaming_context: !name:speechbrain_llsa.lobes.decoding.CTCGreedyState
+make_decoder_streaming_context: !name:speechbrain_llsa.decoders.tokenizers.CTCGreedyState
 tokenizer_decode_streaming: !new:speechbrain_llsa.inference.host.HostText
-make_tokenizer_streaming_context: !name:speechbrain_llsa.lobes.decoding.TextState
+make_tokenizer_streaming_context: !name:speechbrain_llsa.decoders.tokenizers.TextState
 
 modules:
     model: !ref <model>

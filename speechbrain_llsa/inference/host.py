@@ -26,11 +26,11 @@ from dataclasses import dataclass, field, replace
 import torch
 from speechbrain.utils.filter_analysis import FilterProperties
 
-from speechbrain_llsa.geometry import SAMPLE_RATE
-from speechbrain_llsa.lobes.decoding import (
+from speechbrain_llsa.decoders.tokenizers import (
     TextDecoder,
     ctc_greedy_decode_streaming,
 )
+from speechbrain_llsa.geometry import SAMPLE_RATE
 from speechbrain_llsa.nnet.frontend import FrontEndState
 from speechbrain_llsa.state import EncoderState
 from speechbrain_llsa.utils.precision import full_float32

@@ -15,8 +15,8 @@ from hyperpyyaml import load_hyperpyyaml
 from ruamel.yaml import YAMLError
 from speechbrain.utils.fetching import FetchConfig, LocalStrategy, fetch
 
+from speechbrain_llsa.decoders.options import BeamSearchOptions
 from speechbrain_llsa.geometry import check_type
-from speechbrain_llsa.inference.search import BeamSearchOptions
 from speechbrain_llsa.inference.trust import (
     check_hyperparameters,
     check_overrides,

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from speechbrain_llsa.decoders.greedy import PieceDecoder
 from speechbrain_llsa.geometry import (
     SAMPLE_RATE,
     LatencyReport,
@@ -23,7 +24,6 @@ from speechbrain_llsa.geometry import (
 from speechbrain_llsa.inference.endpointer import Endpointer
 from speechbrain_llsa.inference.session import Session
 from speechbrain_llsa.inference.words import WordOffsets
-from speechbrain_llsa.lobes.text import PieceDecoder
 from speechbrain_llsa.snapshot import blank_array
 
 MODEL_FILE = "model.json"

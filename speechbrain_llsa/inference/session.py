@@ -103,7 +103,7 @@ class Session:
         Frames that a layer sees ahead, as for ``hop``.
     search : GreedySearch or BeamSearch, optional
         Turns log-probabilities into labels
-        (:mod:`speechbrain_llsa.lobes.tokens`). Greedy by default.
+        (:mod:`speechbrain_llsa.decoders.tokens`). Greedy by default.
     endpointer : Endpointer, optional
         Says where segments close. By default the stream is one segment.
     word_offsets : WordOffsets, optional
@@ -124,7 +124,7 @@ class Session:
     >>> import torch
     >>> from speechbrain.dataio.encoder import CTCTextEncoder
     >>> from speechbrain_llsa.lobes.ctc import StreamingCTC
-    >>> from speechbrain_llsa.lobes.decoding import TextDecoder
+    >>> from speechbrain_llsa.decoders.tokenizers import TextDecoder
     >>> from speechbrain_llsa.lobes.wav2vec2 import StreamingEncoderWrapper
     >>> from speechbrain_llsa.nnet.encoder import StreamingTransformerEncoder
     >>> from speechbrain_llsa.nnet.frontend import StreamingLatentExtractor

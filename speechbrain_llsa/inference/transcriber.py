@@ -9,6 +9,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
+from speechbrain_llsa.decoders.greedy import GreedySearch, TextState
 from speechbrain_llsa.geometry import FRAME_SECONDS, check_type
 from speechbrain_llsa.inference.endpointer import Endpointer, SegmentState
 from speechbrain_llsa.inference.transcript import Transcript
@@ -17,7 +18,6 @@ from speechbrain_llsa.inference.words import (
     WordOffsets,
     WordState,
 )
-from speechbrain_llsa.lobes.text import GreedySearch, TextState
 from speechbrain_llsa.snapshot import below
 
 
@@ -75,7 +75,7 @@ class Transcriber:
         Turns labels into text.
     search : GreedySearch or BeamSearch, optional
         Turns log-probabilities into labels
-        (:mod:`speechbrain_llsa.lobes.tokens`). Greedy by default.
+        (:mod:`speechbrain_llsa.decoders.tokens`). Greedy by default.
     endpointer : Endpointer, optional
         Says where segments close. By default the stream is one segment.
     word_offsets : WordOffsets, optional
@@ -90,7 +90,7 @@ class Transcriber:
     Example
     -------
     >>> import numpy as np
-    >>> from speechbrain_llsa.lobes.text import PieceDecoder
+    >>> from speechbrain_llsa.decoders.greedy import PieceDecoder
     >>> decoder = PieceDecoder(["", " ONE", " TWO"], ["", "ONE", "TWO"])
     >>> transcriber = Transcriber(decoder)
     >>> state = transcriber.make_streaming_context()

@@ -47,7 +47,7 @@ CLASSES = {
     _PACKAGE + "inference.host.HostHead",
     _PACKAGE + "inference.host.HostText",
     _PACKAGE + "inference.folder.FolderPretrainer",
-    _PACKAGE + "inference.search.BeamSearchOptions",
+    _PACKAGE + "decoders.options.BeamSearchOptions",
     _PACKAGE + "inference.endpointer.Endpointer",
     _PACKAGE + "inference.words.WordOffsets",
     "torch.nn.Linear",
@@ -67,8 +67,8 @@ ACTIVATIONS = {
 
 NAMES = ACTIVATIONS | {
     _PACKAGE + "inference.host.decode_push",
-    _PACKAGE + "lobes.decoding.CTCGreedyState",
-    _PACKAGE + "lobes.decoding.TextState",
+    _PACKAGE + "decoders.tokenizers.CTCGreedyState",
+    _PACKAGE + "decoders.tokenizers.TextState",
 }
 """What ``!name:`` may name."""
 

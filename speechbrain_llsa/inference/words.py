@@ -98,7 +98,7 @@ class WordAssembler:
     -------
     >>> words = WordAssembler(WordOffsets(end_seconds=0.1))
     >>> state = WordState()
-    >>> from speechbrain_llsa.lobes.tokens import Token
+    >>> from speechbrain_llsa.decoders.tokens import Token
     >>> words.add("HO", "", Token(1, 50, 52, 0.9), state, segment=0)
     []
     >>> words.add("T TA", "HO", Token(2, 60, 61, 0.8), state, segment=0)
@@ -119,7 +119,7 @@ class WordAssembler:
             Its text.
         text : str
             The text of the segment before it.
-        token : speechbrain_llsa.lobes.tokens.Token
+        token : speechbrain_llsa.decoders.tokens.Token
             The token.
         state : WordState
             The word that goes on. It is brought up to date.

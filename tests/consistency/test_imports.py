@@ -73,8 +73,8 @@ def test_the_core_does_not_know_the_host(path):
 WITHOUT_PYTORCH = (
     "geometry.py",
     "snapshot.py",
-    "lobes/text.py",
-    "lobes/tokens.py",
+    "decoders/greedy.py",
+    "decoders/tokens.py",
     "inference/endpointer.py",
     "inference/onnx.py",
     "inference/resampling.py",

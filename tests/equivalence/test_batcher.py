@@ -13,6 +13,7 @@ import torch
 from tiny_model import make_model, make_signal, make_tokenizer
 from transcripts import assert_same, final_words, push_all
 
+from speechbrain_llsa.decoders.tokenizers import TextDecoder
 from speechbrain_llsa.inference.asr import StreamingASR
 from speechbrain_llsa.inference.batcher import SessionBatcher, StreamError
 from speechbrain_llsa.inference.endpointer import Endpointer, EndpointRule
@@ -20,7 +21,6 @@ from speechbrain_llsa.inference.folder import write_streaming_folder
 from speechbrain_llsa.inference.session import Session
 from speechbrain_llsa.inference.transcript import Transcript
 from speechbrain_llsa.inference.words import WordOffsets
-from speechbrain_llsa.lobes.decoding import TextDecoder
 
 DECODER = TextDecoder(make_tokenizer())
 

@@ -11,15 +11,15 @@ from hypothesis import strategies as st
 from speechbrain.decoders.ctc import CTCBeamSearcher
 from word_ngrams import make_arpa
 
-from speechbrain_llsa.lobes.beam import (
+from speechbrain_llsa.decoders.beam_search import (
     LONGEST_PLAIN_WORD,
     SETTLE_FRAMES,
     BeamSearch,
     HotwordBeamSearcher,
 )
-from speechbrain_llsa.lobes.hotwords import WordScorer
-from speechbrain_llsa.lobes.language_model import LanguageModel
-from speechbrain_llsa.lobes.text import PieceDecoder
+from speechbrain_llsa.decoders.greedy import PieceDecoder
+from speechbrain_llsa.decoders.hotwords import WordScorer
+from speechbrain_llsa.decoders.language_model import LanguageModel
 
 HOST_LABELS = {
     "characters": ["<blank>", " ", "A", "B", "C"],

@@ -13,8 +13,8 @@ import pytest
 import torch
 from tiny_model import make_model, make_signal, make_tokenizer
 
+from speechbrain_llsa.decoders.tokenizers import TextDecoder
 from speechbrain_llsa.inference.session import Session
-from speechbrain_llsa.lobes.decoding import TextDecoder
 
 ATTENTIONS = ["llsa", "sa", "maa"]
 RATES = (16000, 44100, 8000, 22050)

@@ -15,12 +15,12 @@ from transcripts import (
     rounded,
 )
 
+from speechbrain_llsa.decoders.tokenizers import TextDecoder
 from speechbrain_llsa.inference.asr import StreamingASR
 from speechbrain_llsa.inference.endpointer import Endpointer, EndpointRule
 from speechbrain_llsa.inference.folder import write_streaming_folder
 from speechbrain_llsa.inference.session import Session
 from speechbrain_llsa.inference.words import WordOffsets
-from speechbrain_llsa.lobes.decoding import TextDecoder
 
 ATTENTIONS = ["llsa", "sa", "maa"]
 DECODER = TextDecoder(make_tokenizer())

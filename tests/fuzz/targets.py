@@ -27,6 +27,8 @@ from speechbrain.dataio.encoder import CTCTextEncoder
 from tiny_model import make_model, make_signal, make_tokenizer
 from word_ngrams import make_arpa
 
+from speechbrain_llsa.decoders.language_model import LanguageModel
+from speechbrain_llsa.decoders.tokenizers import TextDecoder
 from speechbrain_llsa.inference.asr import StreamingASR
 from speechbrain_llsa.inference.endpointer import Endpointer
 from speechbrain_llsa.inference.export import export_model
@@ -36,8 +38,6 @@ from speechbrain_llsa.inference.folder import (
 )
 from speechbrain_llsa.inference.onnx import OnnxStreamingASR
 from speechbrain_llsa.inference.words import WordOffsets
-from speechbrain_llsa.lobes.decoding import TextDecoder
-from speechbrain_llsa.lobes.language_model import LanguageModel
 from speechbrain_llsa.snapshot import BLANK
 
 RECIPES = Path(__file__).parents[2] / "recipes" / "LibriSpeech"

@@ -27,6 +27,12 @@ from speechbrain_llsa import (
     TrainedGeometries,
     WeightedLayerSum,
 )
+from speechbrain_llsa.decoders.tokenizers import (
+    CTCGreedyState,
+    TextDecoder,
+    ctc_greedy_decode_streaming,
+    pieces,
+)
 from speechbrain_llsa.inference.audio import audio_info, read_blocks
 from speechbrain_llsa.inference.batcher import SessionBatcher
 from speechbrain_llsa.inference.folder import (
@@ -42,12 +48,6 @@ from speechbrain_llsa.lobes.contrastive import (
     MaskedContrastiveLoss,
     sample_negatives,
     stack_rows,
-)
-from speechbrain_llsa.lobes.decoding import (
-    CTCGreedyState,
-    TextDecoder,
-    ctc_greedy_decode_streaming,
-    pieces,
 )
 from speechbrain_llsa.lobes.masking import SpanMasker
 from speechbrain_llsa.lobes.padding import padding_mask, sample_counts

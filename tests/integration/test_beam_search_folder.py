@@ -11,15 +11,15 @@ from tiny_model import make_model, make_signal, make_tokenizer, split
 from word_ngrams import make_arpa
 
 from speechbrain_llsa.__main__ import main
+from speechbrain_llsa.decoders.beam_search import BeamSearch
+from speechbrain_llsa.decoders.options import BeamSearchOptions
+from speechbrain_llsa.decoders.tokenizers import GreedySearch
 from speechbrain_llsa.inference.asr import StreamingASR
 from speechbrain_llsa.inference.endpointer import Endpointer, EndpointRule
 from speechbrain_llsa.inference.folder import write_streaming_folder
-from speechbrain_llsa.inference.search import BeamSearchOptions
-from speechbrain_llsa.lobes.beam import BeamSearch
-from speechbrain_llsa.lobes.decoding import GreedySearch
 
 ENTRY = """
-search: !new:speechbrain_llsa.inference.search.BeamSearchOptions
+search: !new:speechbrain_llsa.decoders.options.BeamSearchOptions
     beam_size: 4
 """
 

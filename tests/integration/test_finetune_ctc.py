@@ -10,11 +10,11 @@ from speechbrain.inference.ASR import StreamingASR as HostStreamingASR
 from speechbrain.utils.dynamic_chunk_training import DynChunkTrainConfig
 from toy_recipe import MODEL
 
+from speechbrain_llsa.decoders.beam_search import BeamSearch
 from speechbrain_llsa.inference.asr import StreamingASR
 from speechbrain_llsa.inference.endpointer import Endpointer
 from speechbrain_llsa.inference.transcript import Transcript, Word
 from speechbrain_llsa.inference.words import WordOffsets
-from speechbrain_llsa.lobes.beam import BeamSearch
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "recipes" / "LibriSpeech"))

@@ -16,6 +16,8 @@ from tiny_model import make_model, make_signal, make_tokenizer, split
 from transcripts import assert_same, push_all
 
 from speechbrain_llsa.__main__ import main
+from speechbrain_llsa.decoders.beam_search import BeamSearch
+from speechbrain_llsa.decoders.tokenizers import TextDecoder
 from speechbrain_llsa.inference.endpointer import Endpointer, EndpointRule
 from speechbrain_llsa.inference.folder import write_streaming_folder
 from speechbrain_llsa.inference.onnx import (
@@ -25,8 +27,6 @@ from speechbrain_llsa.inference.onnx import (
 )
 from speechbrain_llsa.inference.session import Session
 from speechbrain_llsa.inference.words import WordOffsets
-from speechbrain_llsa.lobes.beam import BeamSearch
-from speechbrain_llsa.lobes.decoding import TextDecoder
 from speechbrain_llsa.nnet.packed import pack_linears
 
 pytest.importorskip("onnxruntime")

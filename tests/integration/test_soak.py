@@ -7,7 +7,7 @@ import pytest
 import torch
 from tiny_model import make_model, make_tokenizer
 
-from speechbrain_llsa.lobes.decoding import TextDecoder
+from speechbrain_llsa.decoders.tokenizers import TextDecoder
 from speechbrain_llsa.nnet import attention as attention_module
 
 ROOT = Path(__file__).parents[2]

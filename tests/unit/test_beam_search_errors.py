@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from word_ngrams import make_arpa
 
-from speechbrain_llsa.lobes.beam import BeamSearch
-from speechbrain_llsa.lobes.language_model import (
+from speechbrain_llsa.decoders.beam_search import BeamSearch
+from speechbrain_llsa.decoders.greedy import PieceDecoder
+from speechbrain_llsa.decoders.language_model import (
     BINARY_MARK,
     LanguageModel,
 )
-from speechbrain_llsa.lobes.text import PieceDecoder
 
 DECODER = PieceDecoder(["", " ", "A", "B", "C"])
 

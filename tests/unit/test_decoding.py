@@ -11,7 +11,7 @@ from sentencepiece import SentencePieceProcessor, SentencePieceTrainer
 from speechbrain.dataio.encoder import CTCTextEncoder
 from speechbrain.decoders.ctc import ctc_greedy_decode
 
-from speechbrain_llsa.lobes.decoding import (
+from speechbrain_llsa.decoders.tokenizers import (
     CTCGreedyState,
     TextDecoder,
     TextState,

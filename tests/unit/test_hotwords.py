@@ -6,9 +6,9 @@ import math
 import numpy as np
 import pytest
 
-from speechbrain_llsa.lobes.beam import BeamSearch
-from speechbrain_llsa.lobes.hotwords import WordScorer, check_hotwords
-from speechbrain_llsa.lobes.text import PieceDecoder
+from speechbrain_llsa.decoders.beam_search import BeamSearch
+from speechbrain_llsa.decoders.greedy import PieceDecoder
+from speechbrain_llsa.decoders.hotwords import WordScorer, check_hotwords
 
 DECODER = PieceDecoder(["", " ", "A", "B", "C", "D"])
 SPOKEN = {piece: label for label, piece in enumerate(DECODER.pieces)}

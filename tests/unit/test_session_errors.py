@@ -5,9 +5,9 @@ import pytest
 import torch
 from tiny_model import make_model, make_signal, make_tokenizer
 
+from speechbrain_llsa.decoders.tokenizers import TextDecoder
 from speechbrain_llsa.inference.samples import mono_samples
 from speechbrain_llsa.inference.session import Session
-from speechbrain_llsa.lobes.decoding import TextDecoder
 
 
 @pytest.fixture(scope="module")

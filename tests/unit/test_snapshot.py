@@ -20,11 +20,11 @@ from safetensors.numpy import load, save
 from tiny_model import make_model, make_signal, make_tokenizer
 
 from speechbrain_llsa import snapshot as snapshots
+from speechbrain_llsa.decoders.tokenizers import TextDecoder
 from speechbrain_llsa.geometry import StreamGeometry, TrainedGeometries
 from speechbrain_llsa.inference.endpointer import Endpointer, EndpointRule
 from speechbrain_llsa.inference.resampling import StreamingResampler
 from speechbrain_llsa.inference.session import Session
-from speechbrain_llsa.lobes.decoding import TextDecoder
 from speechbrain_llsa.lobes.form import to_arrays
 
 TESTS = Path(__file__).parents[1]
@@ -186,7 +186,7 @@ def test_another_process_goes_on(llsa, tmp_path):
         from pathlib import Path
         from tiny_model import make_model, make_signal, make_tokenizer
         from speechbrain_llsa.inference.session import Session
-        from speechbrain_llsa.lobes.decoding import TextDecoder
+        from speechbrain_llsa.decoders.tokenizers import TextDecoder
         data = Path({path!r}).read_bytes()
         session = Session(make_model(), TextDecoder(make_tokenizer()), data)
         session.push(make_signal(20000, 7))

@@ -9,6 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transcripts import committed, final_words, rounded
 
+from speechbrain_llsa.decoders.greedy import PieceDecoder
+from speechbrain_llsa.decoders.tokens import Token
 from speechbrain_llsa.inference.endpointer import Endpointer, EndpointRule
 from speechbrain_llsa.inference.transcriber import (
     Transcriber,
@@ -21,8 +23,6 @@ from speechbrain_llsa.inference.transcript import (
     Word,
 )
 from speechbrain_llsa.inference.words import WordOffsets
-from speechbrain_llsa.lobes.text import PieceDecoder
-from speechbrain_llsa.lobes.tokens import Token
 
 CHARACTERS = PieceDecoder(["", "A", "B", " "])
 PIECES = PieceDecoder(

@@ -3,7 +3,7 @@
 from sentencepiece import SentencePieceProcessor
 from speechbrain.dataio.encoder import CTCTextEncoder
 
-from speechbrain_llsa.lobes.text import (
+from speechbrain_llsa.decoders.greedy import (
     CTCGreedyState,
     GreedySearch,
     PieceDecoder,

@@ -14,15 +14,15 @@ from functools import partial
 
 from speechbrain.decoders.ctc import CTCBeam, CTCBeamSearcher
 
-from speechbrain_llsa.geometry import check_integer
-from speechbrain_llsa.lobes.hotwords import (
+from speechbrain_llsa.decoders.hotwords import (
     HOTWORD_WEIGHT,
     WordScorer,
     check_hotwords,
 )
-from speechbrain_llsa.lobes.language_model import LanguageModel, check_number
-from speechbrain_llsa.lobes.trace import Trace, shared_length
-from speechbrain_llsa.lobes.vocabulary import SearchVocabulary
+from speechbrain_llsa.decoders.language_model import LanguageModel, check_number
+from speechbrain_llsa.decoders.trace import Trace, shared_length
+from speechbrain_llsa.decoders.vocabulary import SearchVocabulary
+from speechbrain_llsa.geometry import check_integer
 
 SETTLE_FRAMES = 50
 """Frames after which the text that all beams share is cut from them. Counted
@@ -82,7 +82,7 @@ class TracingBeamSearcher(HotwordBeamSearcher):
     Arguments
     ---------
     kinds : list of int
-        The kind of each label (:mod:`speechbrain_llsa.lobes.trace`).
+        The kind of each label (:mod:`speechbrain_llsa.decoders.trace`).
     **kwargs : dict
         As for :class:`HotwordBeamSearcher`.
     """
@@ -209,7 +209,7 @@ class BeamSearch:
     Example
     -------
     >>> import numpy as np
-    >>> from speechbrain_llsa.lobes.text import PieceDecoder
+    >>> from speechbrain_llsa.decoders.greedy import PieceDecoder
     >>> decoder = PieceDecoder(["", " ", "A", "B"])
     >>> search = BeamSearch(decoder)
     >>> # each frame says blank, but two frames together say A

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from speechbrain.utils.fetching import fetch
 
-from speechbrain_llsa.lobes.beam import BeamSearch
-from speechbrain_llsa.lobes.language_model import LanguageModel
+from speechbrain_llsa.decoders.beam_search import BeamSearch
+from speechbrain_llsa.decoders.language_model import LanguageModel
 
 ARGUMENTS = tuple(inspect.signature(BeamSearch).parameters)[1:]
 """Names of the arguments that a file may give."""
@@ -17,7 +17,7 @@ class BeamSearchOptions:
 
     .. code-block:: yaml
 
-        search: !new:speechbrain_llsa.inference.search.BeamSearchOptions
+        search: !new:speechbrain_llsa.decoders.options.BeamSearchOptions
             beam_size: 16
             language_model: words.arpa   # a file in the folder
             alpha: 0.5
@@ -27,7 +27,7 @@ class BeamSearchOptions:
     Arguments
     ---------
     **arguments : dict
-        As for :class:`speechbrain_llsa.lobes.beam.BeamSearch`.
+        As for :class:`speechbrain_llsa.decoders.beam_search.BeamSearch`.
 
     Raises
     ------
@@ -36,7 +36,7 @@ class BeamSearchOptions:
 
     Example
     -------
-    >>> from speechbrain_llsa.lobes.text import PieceDecoder
+    >>> from speechbrain_llsa.decoders.greedy import PieceDecoder
     >>> options = BeamSearchOptions(beam_size=4)
     >>> search = options.make_search(PieceDecoder(["", "A"]))
     >>> search.decode([[-3.0, -0.05]])

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from speechbrain_llsa.lobes.tokens import Token
+from speechbrain_llsa.decoders.tokens import Token
 
 
 @dataclass

@@ -20,9 +20,9 @@ from speechbrain_llsa.commands.word_files import (
     word_files,
     write_word_files,
 )
+from speechbrain_llsa.dataio.microphone import Microphone
+from speechbrain_llsa.dataio.pcm import PCMDecoder
 from speechbrain_llsa.geometry import SAMPLE_RATE
-from speechbrain_llsa.inference.microphone import Microphone
-from speechbrain_llsa.inference.pcm import PCMDecoder
 
 NAME = "listen"
 

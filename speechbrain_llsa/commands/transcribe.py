@@ -14,7 +14,7 @@ from speechbrain_llsa.commands.word_files import (
     word_files,
     write_word_files,
 )
-from speechbrain_llsa.inference.audio import audio_info, read_blocks
+from speechbrain_llsa.dataio.audio_files import audio_info, read_blocks
 
 NAME = "transcribe"
 

@@ -10,17 +10,17 @@ from speechbrain.utils.data_utils import split_path
 from speechbrain.utils.dynamic_chunk_training import DynChunkTrainConfig
 from speechbrain.utils.fetching import fetch
 
+from speechbrain_llsa.dataio.audio_files import (
+    audio_info,
+    read_blocks,
+    read_signal,
+)
 from speechbrain_llsa.decoders.beam_search import BeamSearch
 from speechbrain_llsa.decoders.greedy import GreedySearch
 from speechbrain_llsa.decoders.hotwords import HOTWORD_WEIGHT
 from speechbrain_llsa.decoders.options import BeamSearchOptions
 from speechbrain_llsa.decoders.tokenizers import TextDecoder
 from speechbrain_llsa.geometry import FRAME_SECONDS, check_type
-from speechbrain_llsa.inference.audio import (
-    audio_info,
-    read_blocks,
-    read_signal,
-)
 from speechbrain_llsa.inference.batcher import SessionBatcher
 from speechbrain_llsa.inference.loading import load_model
 from speechbrain_llsa.inference.session import Session

@@ -5,6 +5,7 @@ import threading
 import numpy as np
 import torch
 
+from speechbrain_llsa.dataio.samples import mono_samples
 from speechbrain_llsa.decoders.tokenizers import TextDecoder
 from speechbrain_llsa.geometry import (
     SAMPLE_RATE,
@@ -12,7 +13,6 @@ from speechbrain_llsa.geometry import (
     check_type,
 )
 from speechbrain_llsa.inference.sample_queue import SampleQueue
-from speechbrain_llsa.inference.samples import mono_samples
 from speechbrain_llsa.inference.session import settle_rate
 from speechbrain_llsa.inference.transcriber import Transcriber
 from speechbrain_llsa.inference.transcript import Transcript

@@ -10,17 +10,17 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
+from speechbrain_llsa.dataio.resampling import (
+    ResamplerState,
+    StreamingResampler,
+    check_rate,
+)
+from speechbrain_llsa.dataio.samples import mono_samples
 from speechbrain_llsa.geometry import (
     SAMPLE_RATE,
     StreamGeometry,
     check_integer,
 )
-from speechbrain_llsa.inference.resampling import (
-    ResamplerState,
-    StreamingResampler,
-    check_rate,
-)
-from speechbrain_llsa.inference.samples import mono_samples
 from speechbrain_llsa.inference.transcriber import (
     Transcriber,
     TranscriberState,

@@ -26,8 +26,8 @@ from hypothesis.stateful import (
 from speechbrain.decoders.ctc import ctc_greedy_decode
 from tiny_model import make_model, make_signal, make_tokenizer
 
+from speechbrain_llsa.dataio.resampling import StreamingResampler
 from speechbrain_llsa.decoders.tokenizers import TextDecoder
-from speechbrain_llsa.inference.resampling import StreamingResampler
 from speechbrain_llsa.inference.session import Session
 
 TOLERANCE = 1e-4

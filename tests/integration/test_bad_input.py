@@ -27,13 +27,14 @@ from speechbrain_llsa import (
     TrainedGeometries,
     WeightedLayerSum,
 )
+from speechbrain_llsa.dataio.audio_files import audio_info, read_blocks
+from speechbrain_llsa.dataio.resampling import StreamingResampler
 from speechbrain_llsa.decoders.tokenizers import (
     CTCGreedyState,
     TextDecoder,
     ctc_greedy_decode_streaming,
     pieces,
 )
-from speechbrain_llsa.inference.audio import audio_info, read_blocks
 from speechbrain_llsa.inference.batcher import SessionBatcher
 from speechbrain_llsa.inference.folder import (
     FolderPretrainer,
@@ -42,7 +43,6 @@ from speechbrain_llsa.inference.folder import (
 from speechbrain_llsa.inference.host import HostFeatureExtractor
 from speechbrain_llsa.inference.labels import load_tokenizer
 from speechbrain_llsa.inference.onnx import OnnxStreamingASR
-from speechbrain_llsa.inference.resampling import StreamingResampler
 from speechbrain_llsa.inference.weights import load_weights
 from speechbrain_llsa.lobes.contrastive import (
     MaskedContrastiveLoss,

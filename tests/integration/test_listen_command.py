@@ -442,7 +442,7 @@ def test_overruns_are_told_once_and_counted(
 
 def test_what_waits_too_long_is_an_overrun(monkeypatch, samples):
     """The queue between device and model is bounded."""
-    from speechbrain_llsa.inference import microphone
+    from speechbrain_llsa.dataio import microphone
 
     monkeypatch.setattr(microphone, "LONGEST_WAIT_SECONDS", 0.5)
     module = fake_sounddevice(np.array_split(samples, 40))

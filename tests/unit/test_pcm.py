@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from speechbrain_llsa.inference.pcm import PCMDecoder
+from speechbrain_llsa.dataio.pcm import PCMDecoder
 
 
 def wav(samples, subtype, sample_rate=22050, format="WAV"):

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_model import split
 
-from speechbrain_llsa.inference.resampling import StreamingResampler
+from speechbrain_llsa.dataio.resampling import StreamingResampler
 
 
 def resample(signal, source_rate, lengths, target_rate=16000):

@@ -5,8 +5,8 @@ import pytest
 import torch
 from tiny_model import make_model, make_signal, make_tokenizer
 
+from speechbrain_llsa.dataio.samples import mono_samples
 from speechbrain_llsa.decoders.tokenizers import TextDecoder
-from speechbrain_llsa.inference.samples import mono_samples
 from speechbrain_llsa.inference.session import Session
 
 

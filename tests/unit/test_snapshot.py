@@ -20,10 +20,10 @@ from safetensors.numpy import load, save
 from tiny_model import make_model, make_signal, make_tokenizer
 
 from speechbrain_llsa import snapshot as snapshots
+from speechbrain_llsa.dataio.resampling import StreamingResampler
 from speechbrain_llsa.decoders.tokenizers import TextDecoder
 from speechbrain_llsa.geometry import StreamGeometry, TrainedGeometries
 from speechbrain_llsa.inference.endpointer import Endpointer, EndpointRule
-from speechbrain_llsa.inference.resampling import StreamingResampler
 from speechbrain_llsa.inference.session import Session
 from speechbrain_llsa.lobes.form import to_arrays
 

@@ -4,9 +4,9 @@ import struct
 
 import numpy as np
 
+from speechbrain_llsa.dataio.resampling import check_rate
+from speechbrain_llsa.dataio.samples import MAX_CHANNELS
 from speechbrain_llsa.geometry import SAMPLE_RATE, check_integer
-from speechbrain_llsa.inference.resampling import check_rate
-from speechbrain_llsa.inference.samples import MAX_CHANNELS
 
 ENCODINGS = {"s16": "<i2", "s32": "<i4", "f32": "<f4", "f64": "<f8"}
 """Types of samples, little-endian."""

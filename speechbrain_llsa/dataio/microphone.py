@@ -2,8 +2,8 @@
 
 import queue
 
+from speechbrain_llsa.dataio.resampling import check_rate
 from speechbrain_llsa.geometry import check_integer
-from speechbrain_llsa.inference.resampling import check_rate
 from speechbrain_llsa.utils.errors import reason
 
 BLOCK_SECONDS = 0.05

@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from speechbrain_llsa.geometry import SAMPLE_RATE
-from speechbrain_llsa.inference.resampling import (
+from speechbrain_llsa.dataio.resampling import (
     StreamingResampler,
     check_rate,
 )
-from speechbrain_llsa.inference.samples import MAX_CHANNELS, mono_samples
+from speechbrain_llsa.dataio.samples import MAX_CHANNELS, mono_samples
+from speechbrain_llsa.geometry import SAMPLE_RATE
 
 BLOCK_SAMPLES = 1 << 20
 """Samples that are read at once, at most, whatever a header declares."""

@@ -1,0 +1,1 @@
+"""Audio in: from files, pipes and microphones to mono samples."""

@@ -55,7 +55,7 @@ from speechbrain_llsa.decoders.greedy import (  # noqa: E402
 )
 from speechbrain_llsa.decoders.language_model import LanguageModel  # noqa: E402
 from speechbrain_llsa.geometry import FRAME_SECONDS, SAMPLE_RATE  # noqa: E402
-from speechbrain_llsa.inference.transcript import Transcript  # noqa: E402
+from speechbrain_llsa.transcripts.transcript import Transcript  # noqa: E402
 
 LOOK_AHEAD = 8
 """Frames ahead that made up log-probabilities have, as the models do."""

@@ -29,7 +29,7 @@ from word_events import (  # noqa: E402
 )
 
 from speechbrain_llsa import StreamingASR  # noqa: E402
-from speechbrain_llsa.inference.words import WordOffsets  # noqa: E402
+from speechbrain_llsa.transcripts.words import WordOffsets  # noqa: E402
 
 BAR_SECONDS = 0.08
 """Largest median absolute error of word ends."""
@@ -120,7 +120,7 @@ def main(arguments=None):
     print("\n".join(lines))
     if options.estimate is not None:
         print(
-            "word_offsets: !new:speechbrain_llsa.inference.words.WordOffsets\n"
+            "word_offsets: !new:speechbrain_llsa.transcripts.words.WordOffsets\n"
             f"    start_seconds: {offsets.start_seconds}\n"
             f"    end_seconds: {offsets.end_seconds}"
         )

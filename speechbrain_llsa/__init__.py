@@ -25,7 +25,7 @@ _HOMES = {
     "OnnxStreamingASR": "inference.onnx",
     "Session": "inference.session",
     "SessionBatcher": "inference.batcher",
-    "Transcript": "inference.transcript",
+    "Transcript": "transcripts.transcript",
 }
 
 __all__ = [*_HOMES, "__version__"]

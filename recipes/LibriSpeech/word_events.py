@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from speechbrain.utils.edit_distance import alignment, op_table
 
-from speechbrain_llsa.inference.words import WordOffsets
+from speechbrain_llsa.transcripts.words import WordOffsets
 
 STEP_SECONDS = 0.01
 """Offsets of word ends are tried in steps of so much, ..."""
@@ -90,7 +90,7 @@ def match_words(words, reference):
 
     Arguments
     ---------
-    words : list of speechbrain_llsa.inference.transcript.Word
+    words : list of speechbrain_llsa.transcripts.transcript.Word
         What was recognised.
     reference : list of (str, float, float)
         What was spoken.
@@ -102,7 +102,7 @@ def match_words(words, reference):
 
     Example
     -------
-    >>> from speechbrain_llsa.inference.transcript import Word
+    >>> from speechbrain_llsa.transcripts.transcript import Word
     >>> words = [Word("ONE", 0.1, 0.2, 1.0), Word("SIX", 0.3, 0.4, 1.0)]
     >>> match_words(words, [("NO", 0, 0.1), ("ONE", 0.1, 0.2), ("TWO", 1, 2)])
     [(0, 1)]
@@ -133,7 +133,7 @@ def time_errors(utterances):
 
     Example
     -------
-    >>> from speechbrain_llsa.inference.transcript import Word
+    >>> from speechbrain_llsa.transcripts.transcript import Word
     >>> word = Word("ONE", 0.5, 1.0, 1.0)
     >>> time_errors([([word], [("ONE", 0.25, 1.125)])])
     array([[ 0.25 , -0.125]])

@@ -2,7 +2,7 @@
 
 import argparse
 
-from speechbrain_llsa.inference.endpointer import Endpointer, EndpointRule
+from speechbrain_llsa.transcripts.endpointer import Endpointer, EndpointRule
 
 RULES = {
     "without_speech": (

@@ -17,7 +17,7 @@ from speechbrain_llsa.commands.search import (
     choose_search,
 )
 from speechbrain_llsa.inference.asr import StreamingASR
-from speechbrain_llsa.inference.transcript import SegmentCollector
+from speechbrain_llsa.transcripts.transcript import SegmentCollector
 
 
 def add_session_arguments(parser, endpoint=None):

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from speechbrain_llsa.inference.subtitles import FORMATS
+from speechbrain_llsa.transcripts.subtitles import FORMATS
 from speechbrain_llsa.utils.atomic_files import write_atomically
 
 

@@ -24,7 +24,7 @@ from speechbrain_llsa.geometry import FRAME_SECONDS, check_type
 from speechbrain_llsa.inference.batcher import SessionBatcher
 from speechbrain_llsa.inference.loading import load_model
 from speechbrain_llsa.inference.session import Session
-from speechbrain_llsa.inference.transcriber import Transcriber
+from speechbrain_llsa.transcripts.transcriber import Transcriber
 from speechbrain_llsa.utils.precision import full_float32
 
 CHUNK_SIZE = 16

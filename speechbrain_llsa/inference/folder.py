@@ -21,13 +21,13 @@ from speechbrain_llsa.decoders.options import BeamSearchOptions
 from speechbrain_llsa.decoders.tokenizers import pieces
 from speechbrain_llsa.geometry import SAMPLE_RATE, check_type
 from speechbrain_llsa.inference.asr import StreamingASR
-from speechbrain_llsa.inference.endpointer import Endpointer
 from speechbrain_llsa.inference.labels import load_tokenizer
 from speechbrain_llsa.inference.trust import check_hyperparameters
 from speechbrain_llsa.inference.weights import load_weights
-from speechbrain_llsa.inference.words import WordOffsets
 from speechbrain_llsa.lobes.ctc import StreamingCTC
 from speechbrain_llsa.nnet.encoder import StreamingTransformerEncoder
+from speechbrain_llsa.transcripts.endpointer import Endpointer
+from speechbrain_llsa.transcripts.words import WordOffsets
 from speechbrain_llsa.utils.atomic_files import (
     check_replaceable,
     written_atomically,

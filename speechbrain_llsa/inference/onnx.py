@@ -21,10 +21,10 @@ from speechbrain_llsa.geometry import (
     StreamGeometry,
     TrainedGeometries,
 )
-from speechbrain_llsa.inference.endpointer import Endpointer
 from speechbrain_llsa.inference.session import Session
-from speechbrain_llsa.inference.words import WordOffsets
 from speechbrain_llsa.snapshot import blank_array
+from speechbrain_llsa.transcripts.endpointer import Endpointer
+from speechbrain_llsa.transcripts.words import WordOffsets
 
 MODEL_FILE = "model.json"
 FORMAT = "speechbrain_llsa streaming step"

@@ -21,14 +21,14 @@ from speechbrain_llsa.geometry import (
     StreamGeometry,
     check_integer,
 )
-from speechbrain_llsa.inference.transcriber import (
-    Transcriber,
-    TranscriberState,
-)
 from speechbrain_llsa.snapshot import (
     below,
     read_snapshot,
     write_snapshot,
+)
+from speechbrain_llsa.transcripts.transcriber import (
+    Transcriber,
+    TranscriberState,
 )
 
 LONGEST_SAMPLES = 1 << 42

@@ -75,14 +75,14 @@ WITHOUT_PYTORCH = (
     "snapshot.py",
     "decoders/greedy.py",
     "decoders/tokens.py",
-    "inference/endpointer.py",
+    "transcripts/endpointer.py",
     "inference/onnx.py",
     "dataio/resampling.py",
     "dataio/samples.py",
     "inference/session.py",
-    "inference/transcriber.py",
-    "inference/transcript.py",
-    "inference/words.py",
+    "transcripts/transcriber.py",
+    "transcripts/transcript.py",
+    "transcripts/words.py",
 )
 """What runs exported models."""
 

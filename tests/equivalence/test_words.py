@@ -17,10 +17,10 @@ from transcripts import (
 
 from speechbrain_llsa.decoders.tokenizers import TextDecoder
 from speechbrain_llsa.inference.asr import StreamingASR
-from speechbrain_llsa.inference.endpointer import Endpointer, EndpointRule
 from speechbrain_llsa.inference.folder import write_streaming_folder
 from speechbrain_llsa.inference.session import Session
-from speechbrain_llsa.inference.words import WordOffsets
+from speechbrain_llsa.transcripts.endpointer import Endpointer, EndpointRule
+from speechbrain_llsa.transcripts.words import WordOffsets
 
 ATTENTIONS = ["llsa", "sa", "maa"]
 DECODER = TextDecoder(make_tokenizer())

@@ -15,8 +15,8 @@ from speechbrain_llsa.decoders.beam_search import BeamSearch
 from speechbrain_llsa.decoders.options import BeamSearchOptions
 from speechbrain_llsa.decoders.tokenizers import GreedySearch
 from speechbrain_llsa.inference.asr import StreamingASR
-from speechbrain_llsa.inference.endpointer import Endpointer, EndpointRule
 from speechbrain_llsa.inference.folder import write_streaming_folder
+from speechbrain_llsa.transcripts.endpointer import Endpointer, EndpointRule
 
 ENTRY = """
 search: !new:speechbrain_llsa.decoders.options.BeamSearchOptions

@@ -12,9 +12,9 @@ from toy_recipe import MODEL
 
 from speechbrain_llsa.decoders.beam_search import BeamSearch
 from speechbrain_llsa.inference.asr import StreamingASR
-from speechbrain_llsa.inference.endpointer import Endpointer
-from speechbrain_llsa.inference.transcript import Transcript, Word
-from speechbrain_llsa.inference.words import WordOffsets
+from speechbrain_llsa.transcripts.endpointer import Endpointer
+from speechbrain_llsa.transcripts.transcript import Transcript, Word
+from speechbrain_llsa.transcripts.words import WordOffsets
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "recipes" / "LibriSpeech"))

@@ -11,8 +11,8 @@ from tiny_model import make_model, make_signal, make_tokenizer
 
 from speechbrain_llsa.__main__ import main
 from speechbrain_llsa.inference.asr import StreamingASR
-from speechbrain_llsa.inference.endpointer import Endpointer, EndpointRule
 from speechbrain_llsa.inference.folder import write_streaming_folder
+from speechbrain_llsa.transcripts.endpointer import Endpointer, EndpointRule
 
 
 @pytest.fixture(scope="module")

@@ -11,18 +11,18 @@ from transcripts import committed, final_words, rounded
 
 from speechbrain_llsa.decoders.greedy import PieceDecoder
 from speechbrain_llsa.decoders.tokens import Token
-from speechbrain_llsa.inference.endpointer import Endpointer, EndpointRule
-from speechbrain_llsa.inference.transcriber import (
+from speechbrain_llsa.transcripts.endpointer import Endpointer, EndpointRule
+from speechbrain_llsa.transcripts.transcriber import (
     Transcriber,
     TranscriberState,
 )
-from speechbrain_llsa.inference.transcript import (
+from speechbrain_llsa.transcripts.transcript import (
     Segment,
     SegmentCollector,
     Transcript,
     Word,
 )
-from speechbrain_llsa.inference.words import WordOffsets
+from speechbrain_llsa.transcripts.words import WordOffsets
 
 CHARACTERS = PieceDecoder(["", "A", "B", " "])
 PIECES = PieceDecoder(

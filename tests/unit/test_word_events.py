@@ -10,8 +10,8 @@ import soundfile
 from tiny_model import make_model, make_tokenizer
 
 from speechbrain_llsa.inference.folder import write_streaming_folder
-from speechbrain_llsa.inference.transcript import Word
-from speechbrain_llsa.inference.words import WordOffsets
+from speechbrain_llsa.transcripts.transcript import Word
+from speechbrain_llsa.transcripts.words import WordOffsets
 
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT / "recipes" / "LibriSpeech"), str(ROOT / "benchmarks")]

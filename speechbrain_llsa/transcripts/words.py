@@ -13,7 +13,7 @@ constant matters before pauses alone.
 from dataclasses import dataclass
 
 from speechbrain_llsa.geometry import FRAME_SECONDS
-from speechbrain_llsa.inference.transcript import Word
+from speechbrain_llsa.transcripts.transcript import Word
 
 LARGEST_OFFSET_SECONDS = 10.0
 

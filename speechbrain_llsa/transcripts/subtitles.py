@@ -29,7 +29,7 @@ def cues(words):
 
     Example
     -------
-    >>> from speechbrain_llsa.inference.transcript import Word
+    >>> from speechbrain_llsa.transcripts.transcript import Word
     >>> cues([Word("ONE", 0.5, 0.8, 1.0), Word("TWO", 2.5, 2.9, 1.0)])
     [(0.5, 0.8, 'ONE'), (2.5, 2.9, 'TWO')]
     """
@@ -74,7 +74,7 @@ def to_srt(words, name=""):
 
     Example
     -------
-    >>> from speechbrain_llsa.inference.transcript import Word
+    >>> from speechbrain_llsa.transcripts.transcript import Word
     >>> print(to_srt([Word("ONE", 0.5, 0.8, 1.0)]), end="")
     1
     00:00:00,500 --> 00:00:00,800
@@ -102,7 +102,7 @@ def to_vtt(words, name=""):
 
     Example
     -------
-    >>> from speechbrain_llsa.inference.transcript import Word
+    >>> from speechbrain_llsa.transcripts.transcript import Word
     >>> print(to_vtt([Word("ONE", 0.5, 0.8, 1.0)]), end="")
     WEBVTT
     <BLANKLINE>
@@ -138,7 +138,7 @@ def to_ctm(words, name):
 
     Example
     -------
-    >>> from speechbrain_llsa.inference.transcript import Word
+    >>> from speechbrain_llsa.transcripts.transcript import Word
     >>> print(to_ctm([Word("ONE", 0.5, 0.8, 0.99)], "a"), end="")
     a 1 0.500 0.300 ONE 0.9900
     """

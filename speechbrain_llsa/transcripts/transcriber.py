@@ -11,14 +11,14 @@ from typing import Any
 
 from speechbrain_llsa.decoders.greedy import GreedySearch, TextState
 from speechbrain_llsa.geometry import FRAME_SECONDS, check_type
-from speechbrain_llsa.inference.endpointer import Endpointer, SegmentState
-from speechbrain_llsa.inference.transcript import Transcript
-from speechbrain_llsa.inference.words import (
+from speechbrain_llsa.snapshot import below
+from speechbrain_llsa.transcripts.endpointer import Endpointer, SegmentState
+from speechbrain_llsa.transcripts.transcript import Transcript
+from speechbrain_llsa.transcripts.words import (
     WordAssembler,
     WordOffsets,
     WordState,
 )
-from speechbrain_llsa.snapshot import below
 
 
 @dataclass

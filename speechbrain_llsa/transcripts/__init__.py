@@ -1,0 +1,1 @@
+"""From labels to words, segments and subtitles. No PyTorch."""

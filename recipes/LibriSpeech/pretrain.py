@@ -29,9 +29,9 @@ from training_data import (
     shortest_duration,
 )
 
-from speechbrain_llsa.inference.folder import write_encoder_hparams
 from speechbrain_llsa.lobes.contrastive import sample_negatives, stack_rows
 from speechbrain_llsa.lobes.padding import padding_mask, sample_counts
+from speechbrain_llsa.model_folder.write import write_encoder_hparams
 
 _LEAST_FRAMES = 3
 """Utterances of fewer frames have nothing to learn from."""

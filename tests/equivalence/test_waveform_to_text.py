@@ -17,8 +17,8 @@ from tiny_model import make_model, make_signal, make_tokenizer, split
 
 from speechbrain_llsa.decoders.tokenizers import TextDecoder
 from speechbrain_llsa.inference.asr import StreamingASR
-from speechbrain_llsa.inference.folder import write_streaming_folder
 from speechbrain_llsa.inference.session import Session
+from speechbrain_llsa.model_folder.write import write_streaming_folder
 
 ATTENTIONS = ["llsa", "sa", "maa"]
 

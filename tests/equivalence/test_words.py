@@ -17,8 +17,8 @@ from transcripts import (
 
 from speechbrain_llsa.decoders.tokenizers import TextDecoder
 from speechbrain_llsa.inference.asr import StreamingASR
-from speechbrain_llsa.inference.folder import write_streaming_folder
 from speechbrain_llsa.inference.session import Session
+from speechbrain_llsa.model_folder.write import write_streaming_folder
 from speechbrain_llsa.transcripts.endpointer import Endpointer, EndpointRule
 from speechbrain_llsa.transcripts.words import WordOffsets
 

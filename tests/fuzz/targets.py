@@ -31,11 +31,11 @@ from speechbrain_llsa.decoders.language_model import LanguageModel
 from speechbrain_llsa.decoders.tokenizers import TextDecoder
 from speechbrain_llsa.inference.asr import StreamingASR
 from speechbrain_llsa.inference.export import export_model
-from speechbrain_llsa.inference.folder import (
+from speechbrain_llsa.inference.onnx import OnnxStreamingASR
+from speechbrain_llsa.model_folder.write import (
     FolderPretrainer,
     write_streaming_folder,
 )
-from speechbrain_llsa.inference.onnx import OnnxStreamingASR
 from speechbrain_llsa.snapshot import BLANK
 from speechbrain_llsa.transcripts.endpointer import Endpointer
 from speechbrain_llsa.transcripts.words import WordOffsets

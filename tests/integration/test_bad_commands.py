@@ -13,7 +13,7 @@ from tiny_model import make_model, make_signal, make_tokenizer
 
 import speechbrain_llsa
 from speechbrain_llsa.__main__ import main
-from speechbrain_llsa.inference.folder import write_streaming_folder
+from speechbrain_llsa.model_folder.write import write_streaming_folder
 
 ROOT = Path(__file__).parents[2]
 SMALL = {

@@ -36,14 +36,8 @@ from speechbrain_llsa.decoders.tokenizers import (
     pieces,
 )
 from speechbrain_llsa.inference.batcher import SessionBatcher
-from speechbrain_llsa.inference.folder import (
-    FolderPretrainer,
-    write_streaming_folder,
-)
 from speechbrain_llsa.inference.host import HostFeatureExtractor
-from speechbrain_llsa.inference.labels import load_tokenizer
 from speechbrain_llsa.inference.onnx import OnnxStreamingASR
-from speechbrain_llsa.inference.weights import load_weights
 from speechbrain_llsa.lobes.contrastive import (
     MaskedContrastiveLoss,
     sample_negatives,
@@ -51,6 +45,12 @@ from speechbrain_llsa.lobes.contrastive import (
 )
 from speechbrain_llsa.lobes.masking import SpanMasker
 from speechbrain_llsa.lobes.padding import padding_mask, sample_counts
+from speechbrain_llsa.model_folder.labels import load_tokenizer
+from speechbrain_llsa.model_folder.weights import load_weights
+from speechbrain_llsa.model_folder.write import (
+    FolderPretrainer,
+    write_streaming_folder,
+)
 from speechbrain_llsa.picture import draw_dependencies
 from speechbrain_llsa.visibility import dependency_matrix
 

@@ -15,7 +15,7 @@ from speechbrain_llsa.decoders.beam_search import BeamSearch
 from speechbrain_llsa.decoders.options import BeamSearchOptions
 from speechbrain_llsa.decoders.tokenizers import GreedySearch
 from speechbrain_llsa.inference.asr import StreamingASR
-from speechbrain_llsa.inference.folder import write_streaming_folder
+from speechbrain_llsa.model_folder.write import write_streaming_folder
 from speechbrain_llsa.transcripts.endpointer import Endpointer, EndpointRule
 
 ENTRY = """

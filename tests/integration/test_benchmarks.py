@@ -114,7 +114,7 @@ def test_beam_search_table(load, digits_corpus, tmp_path):
     from tiny_model import make_model, make_tokenizer
     from word_ngrams import make_arpa
 
-    from speechbrain_llsa.inference.folder import write_streaming_folder
+    from speechbrain_llsa.model_folder.write import write_streaming_folder
 
     folder = write_streaming_folder(
         tmp_path / "model", make_model(), make_tokenizer()

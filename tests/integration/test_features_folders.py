@@ -6,7 +6,7 @@ import torch
 from tiny_model import make_model, make_signal, make_tokenizer
 
 from speechbrain_llsa import StreamingEncoder, WeightedLayerSum
-from speechbrain_llsa.inference.folder import (
+from speechbrain_llsa.model_folder.write import (
     HPARAMS_FILE,
     write_encoder_hparams,
     write_streaming_folder,

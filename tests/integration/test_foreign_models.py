@@ -14,16 +14,16 @@ from ruamel.yaml import YAMLError
 from speechbrain.utils.fetching import FetchConfig
 from tiny_model import make_model, make_signal, make_tokenizer
 
-from speechbrain_llsa.inference import loading
 from speechbrain_llsa.inference.asr import StreamingASR
-from speechbrain_llsa.inference.folder import write_streaming_folder
-from speechbrain_llsa.inference.trust import (
+from speechbrain_llsa.model_folder import load as loading
+from speechbrain_llsa.model_folder.hyperparameters import (
     ACTIVATIONS,
     LARGEST_FILE_BYTES,
     check_hyperparameters,
     check_overrides,
 )
-from speechbrain_llsa.inference.weights import load_weights
+from speechbrain_llsa.model_folder.weights import load_weights
+from speechbrain_llsa.model_folder.write import write_streaming_folder
 
 
 @pytest.fixture(scope="module")
@@ -187,7 +187,7 @@ def test_a_fetched_file_is_checked(folder, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(loading, "fetch", fetch)
     monkeypatch.setattr(
-        "speechbrain_llsa.inference.folder.FolderPretrainer.collect_files",
+        "speechbrain_llsa.model_folder.write.FolderPretrainer.collect_files",
         collect_files,
     )
     asr = StreamingASR.from_hparams("owner/name")

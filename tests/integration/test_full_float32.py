@@ -12,7 +12,7 @@ from tiny_model import make_model, make_signal, make_tokenizer
 
 from speechbrain_llsa.inference.asr import StreamingASR
 from speechbrain_llsa.inference.features import StreamingEncoder
-from speechbrain_llsa.inference.folder import write_streaming_folder
+from speechbrain_llsa.model_folder.write import write_streaming_folder
 from speechbrain_llsa.utils.precision import full_float32
 
 SIGNAL = make_signal(16000)

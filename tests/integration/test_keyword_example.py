@@ -10,7 +10,7 @@ import pytest
 import torch
 from tiny_model import make_model, make_tokenizer
 
-from speechbrain_llsa.inference.folder import write_streaming_folder
+from speechbrain_llsa.model_folder.write import write_streaming_folder
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "keyword_classifier.py"
 

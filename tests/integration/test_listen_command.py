@@ -28,7 +28,7 @@ import speechbrain_llsa
 from speechbrain_llsa import StreamingASR
 from speechbrain_llsa.__main__ import main
 from speechbrain_llsa.commands.output import TerminalOutput
-from speechbrain_llsa.inference.folder import write_streaming_folder
+from speechbrain_llsa.model_folder.write import write_streaming_folder
 from speechbrain_llsa.transcripts.transcript import Transcript
 
 PACKAGE = Path(speechbrain_llsa.__file__).parents[1]

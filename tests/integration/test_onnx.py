@@ -18,13 +18,13 @@ from transcripts import assert_same, push_all
 from speechbrain_llsa.__main__ import main
 from speechbrain_llsa.decoders.beam_search import BeamSearch
 from speechbrain_llsa.decoders.tokenizers import TextDecoder
-from speechbrain_llsa.inference.folder import write_streaming_folder
 from speechbrain_llsa.inference.onnx import (
     MODEL_FILE,
     OnnxStreamingASR,
     read_description,
 )
 from speechbrain_llsa.inference.session import Session
+from speechbrain_llsa.model_folder.write import write_streaming_folder
 from speechbrain_llsa.nnet.packed import pack_linears
 from speechbrain_llsa.transcripts.endpointer import Endpointer, EndpointRule
 from speechbrain_llsa.transcripts.words import WordOffsets

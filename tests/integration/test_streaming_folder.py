@@ -13,7 +13,7 @@ from speechbrain.utils.dynamic_chunk_training import DynChunkTrainConfig
 from tiny_model import LABELS, make_model, make_signal, make_tokenizer
 
 from speechbrain_llsa.inference.asr import StreamingASR
-from speechbrain_llsa.inference.folder import write_streaming_folder
+from speechbrain_llsa.model_folder.write import write_streaming_folder
 from speechbrain_llsa.nnet.packed import pack_linears
 
 FILES = [

@@ -11,7 +11,7 @@ from tiny_model import make_model, make_signal, make_tokenizer
 
 from speechbrain_llsa.__main__ import main
 from speechbrain_llsa.inference.asr import StreamingASR
-from speechbrain_llsa.inference.folder import write_streaming_folder
+from speechbrain_llsa.model_folder.write import write_streaming_folder
 from speechbrain_llsa.transcripts.endpointer import Endpointer, EndpointRule
 
 

@@ -19,7 +19,7 @@ from speechbrain_llsa.evaluation.error_rates import (
 from speechbrain_llsa.evaluation.measure import evaluate, spread
 from speechbrain_llsa.evaluation.utterance import SpokenWord, Utterance
 from speechbrain_llsa.inference.asr import StreamingASR
-from speechbrain_llsa.inference.folder import write_streaming_folder
+from speechbrain_llsa.model_folder.write import write_streaming_folder
 
 # ---- intervals
 

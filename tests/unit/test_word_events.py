@@ -9,7 +9,7 @@ import pytest
 import soundfile
 from tiny_model import make_model, make_tokenizer
 
-from speechbrain_llsa.inference.folder import write_streaming_folder
+from speechbrain_llsa.model_folder.write import write_streaming_folder
 from speechbrain_llsa.transcripts.transcript import Word
 from speechbrain_llsa.transcripts.words import WordOffsets
 

@@ -17,7 +17,7 @@ from speechbrain.utils.fetching import FetchConfig, LocalStrategy, fetch
 
 from speechbrain_llsa.decoders.options import BeamSearchOptions
 from speechbrain_llsa.geometry import check_type
-from speechbrain_llsa.inference.trust import (
+from speechbrain_llsa.model_folder.hyperparameters import (
     check_hyperparameters,
     check_overrides,
     read_hyperparameters,

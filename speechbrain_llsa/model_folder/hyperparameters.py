@@ -46,7 +46,7 @@ CLASSES = {
     _PACKAGE + "inference.host.HostEncoder",
     _PACKAGE + "inference.host.HostHead",
     _PACKAGE + "inference.host.HostText",
-    _PACKAGE + "inference.folder.FolderPretrainer",
+    _PACKAGE + "model_folder.write.FolderPretrainer",
     _PACKAGE + "decoders.options.BeamSearchOptions",
     _PACKAGE + "transcripts.endpointer.Endpointer",
     _PACKAGE + "transcripts.words.WordOffsets",

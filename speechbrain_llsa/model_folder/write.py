@@ -21,10 +21,10 @@ from speechbrain_llsa.decoders.options import BeamSearchOptions
 from speechbrain_llsa.decoders.tokenizers import pieces
 from speechbrain_llsa.geometry import SAMPLE_RATE, check_type
 from speechbrain_llsa.inference.asr import StreamingASR
-from speechbrain_llsa.inference.labels import load_tokenizer
-from speechbrain_llsa.inference.trust import check_hyperparameters
-from speechbrain_llsa.inference.weights import load_weights
 from speechbrain_llsa.lobes.ctc import StreamingCTC
+from speechbrain_llsa.model_folder.hyperparameters import check_hyperparameters
+from speechbrain_llsa.model_folder.labels import load_tokenizer
+from speechbrain_llsa.model_folder.weights import load_weights
 from speechbrain_llsa.nnet.encoder import StreamingTransformerEncoder
 from speechbrain_llsa.transcripts.endpointer import Endpointer
 from speechbrain_llsa.transcripts.words import WordOffsets
@@ -55,7 +55,7 @@ PRETRAINED_TEMPLATE = (
 """
     + ENCODER_TEMPLATE
     + """
-pretrainer: !new:speechbrain_llsa.inference.folder.FolderPretrainer
+pretrainer: !new:speechbrain_llsa.model_folder.write.FolderPretrainer
     loadables:
         extractor: !ref <extractor>
         encoder_wrapper: !ref <encoder_wrapper>
@@ -102,7 +102,7 @@ modules:
     enc: !ref <enc>
     proj_enc: !ref <proj_enc>
 
-pretrainer: !new:speechbrain_llsa.inference.folder.FolderPretrainer
+pretrainer: !new:speechbrain_llsa.model_folder.write.FolderPretrainer
     loadables:
         extractor: !ref <extractor>
         encoder_wrapper: !ref <encoder_wrapper>

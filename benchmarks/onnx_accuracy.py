@@ -19,7 +19,7 @@ sys.path.insert(0, str(ROOT))
 from speechbrain_llsa import OnnxStreamingASR, StreamingASR  # noqa: E402
 from speechbrain_llsa.evaluation.corpus import read_split  # noqa: E402
 from speechbrain_llsa.evaluation.measure import evaluate  # noqa: E402
-from speechbrain_llsa.inference.export import export_model  # noqa: E402
+from speechbrain_llsa.inference.onnx_export import export_model  # noqa: E402
 
 BAR = 0.5
 """Percent that int8 may lose, absolute."""

@@ -21,8 +21,8 @@ from models import SMALL, check_streaming, make_model, noise
 
 from speechbrain_llsa.decoders.tokenizers import TextDecoder
 from speechbrain_llsa.geometry import SAMPLE_RATE
-from speechbrain_llsa.inference.export import export_model
 from speechbrain_llsa.inference.onnx import OnnxStreamingASR
+from speechbrain_llsa.inference.onnx_export import export_model
 from speechbrain_llsa.inference.session import Session
 
 HOPS = (1, 4, 8, 16)

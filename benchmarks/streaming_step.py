@@ -27,7 +27,7 @@ from speechbrain.lobes.models.transformer.Conformer import ConformerEncoder
 from speechbrain.nnet.attention import RelPosEncXL
 from speechbrain.utils.dynamic_chunk_training import DynChunkTrainConfig
 
-from speechbrain_llsa.nnet.step import encoder_step, initial_layer_state
+from speechbrain_llsa.nnet.encoder_step import encoder_step, initial_layer_state
 from speechbrain_llsa.state import LayerState
 
 try:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from speechbrain_llsa.commands.model import (
+from speechbrain_llsa.commands.model_options import (
     add_geometry_arguments,
     add_model_arguments,
     check_folder,
@@ -20,9 +20,12 @@ from speechbrain_llsa.evaluation.corpus import (
     read_manifest,
     read_split,
 )
+from speechbrain_llsa.evaluation.error_rate_picture import (
+    draw_error_rates,
+    points_of,
+)
 from speechbrain_llsa.evaluation.error_rates import RESAMPLES
 from speechbrain_llsa.evaluation.measure import TIMING_RUNS, evaluate
-from speechbrain_llsa.evaluation.picture import draw_error_rates, points_of
 from speechbrain_llsa.evaluation.table import format_table
 from speechbrain_llsa.geometry import FRAME_SECONDS, check_integer
 from speechbrain_llsa.inference.asr import StreamingASR

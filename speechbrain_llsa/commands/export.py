@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from speechbrain_llsa.commands.model import (
+from speechbrain_llsa.commands.model_options import (
     add_geometry_arguments,
     add_model_arguments,
     load_model,
 )
-from speechbrain_llsa.inference.export import export_model
+from speechbrain_llsa.inference.onnx_export import export_model
 
 NAME = "export"
 

@@ -10,11 +10,11 @@ import time
 
 from tqdm import tqdm
 
-from speechbrain_llsa.commands.output import choose_output
 from speechbrain_llsa.commands.sessions import (
     add_session_arguments,
     load_sessions,
 )
+from speechbrain_llsa.commands.text_output import choose_output
 from speechbrain_llsa.commands.word_files import (
     add_word_file_arguments,
     word_files,

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from speechbrain_llsa.dependency_picture import draw_dependencies
 from speechbrain_llsa.geometry import LatencyReport, StreamGeometry
-from speechbrain_llsa.picture import draw_dependencies
 
 NAME = "picture"
 

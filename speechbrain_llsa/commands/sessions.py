@@ -2,17 +2,17 @@
 
 from dataclasses import dataclass
 
-from speechbrain_llsa.commands.endpoints import (
+from speechbrain_llsa.commands.endpoint_options import (
     add_endpoint_arguments,
     choose_endpointer,
     given_rules,
 )
-from speechbrain_llsa.commands.model import (
+from speechbrain_llsa.commands.model_options import (
     add_geometry_arguments,
     add_model_arguments,
     load_model,
 )
-from speechbrain_llsa.commands.search import (
+from speechbrain_llsa.commands.search_options import (
     add_search_arguments,
     choose_search,
 )
@@ -90,7 +90,7 @@ class Sessions:
         Arguments
         ---------
         output : JsonOutput
-            Or another of :mod:`speechbrain_llsa.commands.output`.
+            Or another of :mod:`speechbrain_llsa.commands.text_output`.
         bar : tqdm.tqdm
             What stands below the text.
         keep_words : bool
@@ -112,7 +112,7 @@ class Transcription:
     session : Session
         The stream.
     output : JsonOutput
-        Or another of :mod:`speechbrain_llsa.commands.output`.
+        Or another of :mod:`speechbrain_llsa.commands.text_output`.
     bar : tqdm.tqdm
         What stands below the text.
     keep_words : bool

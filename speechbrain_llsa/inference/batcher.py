@@ -15,7 +15,7 @@ from speechbrain_llsa.geometry import (
 from speechbrain_llsa.inference.sample_queue import SampleQueue
 from speechbrain_llsa.inference.session import settle_rate
 from speechbrain_llsa.lobes.ctc import StreamingCTC
-from speechbrain_llsa.lobes.step import NEVER, StreamingStep
+from speechbrain_llsa.lobes.streaming_step import NEVER, StreamingStep
 from speechbrain_llsa.transcripts.transcriber import Transcriber
 from speechbrain_llsa.transcripts.transcript import Transcript
 from speechbrain_llsa.utils.errors import reason

@@ -9,13 +9,13 @@ import torch
 from torch.nn import functional as F
 
 from speechbrain_llsa.geometry import check_type
-from speechbrain_llsa.lobes.fingerprint import ctc_fingerprint
-from speechbrain_llsa.lobes.form import (
+from speechbrain_llsa.lobes.expected_layout import (
     encoder_form,
     from_arrays,
     front_end_form,
     to_arrays,
 )
+from speechbrain_llsa.lobes.fingerprint import ctc_fingerprint
 from speechbrain_llsa.lobes.padding import padding_mask, sample_counts
 from speechbrain_llsa.nnet.frontend import FrontEndState
 from speechbrain_llsa.snapshot import blank_array

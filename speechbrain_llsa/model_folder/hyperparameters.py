@@ -42,10 +42,10 @@ CLASSES = {
     _PACKAGE + "nnet.encoder.StreamingTransformerEncoder",
     _PACKAGE + "lobes.wav2vec2.StreamingEncoderWrapper",
     _PACKAGE + "lobes.ctc.StreamingCTC",
-    _PACKAGE + "inference.host.HostFeatureExtractor",
-    _PACKAGE + "inference.host.HostEncoder",
-    _PACKAGE + "inference.host.HostHead",
-    _PACKAGE + "inference.host.HostText",
+    _PACKAGE + "inference.speechbrain_interface.HostFeatureExtractor",
+    _PACKAGE + "inference.speechbrain_interface.HostEncoder",
+    _PACKAGE + "inference.speechbrain_interface.HostHead",
+    _PACKAGE + "inference.speechbrain_interface.HostText",
     _PACKAGE + "model_folder.write.FolderPretrainer",
     _PACKAGE + "decoders.options.BeamSearchOptions",
     _PACKAGE + "transcripts.endpointer.Endpointer",
@@ -66,7 +66,7 @@ ACTIVATIONS = {
 } | {"speechbrain.nnet.activations.Swish"}
 
 NAMES = ACTIVATIONS | {
-    _PACKAGE + "inference.host.decode_push",
+    _PACKAGE + "inference.speechbrain_interface.decode_push",
     _PACKAGE + "decoders.tokenizers.CTCGreedyState",
     _PACKAGE + "decoders.tokenizers.TextState",
 }

@@ -51,7 +51,7 @@ encoder_wrapper: !new:speechbrain_llsa.lobes.wav2vec2.StreamingEncoderWrapper
 PRETRAINED_TEMPLATE = (
     """\
 # A pre-trained encoder. Load this folder with
-#   speechbrain_llsa.inference.features.StreamingEncoder.from_hparams(FOLDER)
+#   speechbrain_llsa.inference.streaming_encoder.StreamingEncoder.from_hparams(FOLDER)
 """
     + ENCODER_TEMPLATE
     + """
@@ -83,18 +83,18 @@ model: !new:speechbrain_llsa.lobes.ctc.StreamingCTC
 tokenizer: !new:{tokenizer_class}
 {options}
 # What SpeechBrain's StreamingASR asks for
-fea_streaming_extractor: !new:speechbrain_llsa.inference.host.HostFeatureExtractor
+fea_streaming_extractor: !new:speechbrain_llsa.inference.speechbrain_interface.HostFeatureExtractor
     extractor: !ref <extractor>
 
-enc: !new:speechbrain_llsa.inference.host.HostEncoder
+enc: !new:speechbrain_llsa.inference.speechbrain_interface.HostEncoder
     encoder_wrapper: !ref <encoder_wrapper>
 
-proj_enc: !new:speechbrain_llsa.inference.host.HostHead
+proj_enc: !new:speechbrain_llsa.inference.speechbrain_interface.HostHead
     model: !ref <model>
 
-decoding_function: !name:speechbrain_llsa.inference.host.decode_push
+decoding_function: !name:speechbrain_llsa.inference.speechbrain_interface.decode_push
 make_decoder_streaming_context: !name:speechbrain_llsa.decoders.tokenizers.CTCGreedyState
-tokenizer_decode_streaming: !new:speechbrain_llsa.inference.host.HostText
+tokenizer_decode_streaming: !new:speechbrain_llsa.inference.speechbrain_interface.HostText
 make_tokenizer_streaming_context: !name:speechbrain_llsa.decoders.tokenizers.TextState
 
 modules:

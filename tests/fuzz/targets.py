@@ -30,8 +30,8 @@ from word_ngrams import make_arpa
 from speechbrain_llsa.decoders.language_model import LanguageModel
 from speechbrain_llsa.decoders.tokenizers import TextDecoder
 from speechbrain_llsa.inference.asr import StreamingASR
-from speechbrain_llsa.inference.export import export_model
 from speechbrain_llsa.inference.onnx import OnnxStreamingASR
+from speechbrain_llsa.inference.onnx_export import export_model
 from speechbrain_llsa.model_folder.write import (
     FolderPretrainer,
     write_streaming_folder,

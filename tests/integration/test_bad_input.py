@@ -35,9 +35,12 @@ from speechbrain_llsa.decoders.tokenizers import (
     ctc_greedy_decode_streaming,
     pieces,
 )
+from speechbrain_llsa.dependency_picture import draw_dependencies
 from speechbrain_llsa.inference.batcher import SessionBatcher
-from speechbrain_llsa.inference.host import HostFeatureExtractor
 from speechbrain_llsa.inference.onnx import OnnxStreamingASR
+from speechbrain_llsa.inference.speechbrain_interface import (
+    HostFeatureExtractor,
+)
 from speechbrain_llsa.lobes.contrastive import (
     MaskedContrastiveLoss,
     sample_negatives,
@@ -51,7 +54,6 @@ from speechbrain_llsa.model_folder.write import (
     FolderPretrainer,
     write_streaming_folder,
 )
-from speechbrain_llsa.picture import draw_dependencies
 from speechbrain_llsa.visibility import dependency_matrix
 
 NAN = float("nan")

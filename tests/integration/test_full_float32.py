@@ -11,7 +11,7 @@ from speechbrain.utils.dynamic_chunk_training import DynChunkTrainConfig
 from tiny_model import make_model, make_signal, make_tokenizer
 
 from speechbrain_llsa.inference.asr import StreamingASR
-from speechbrain_llsa.inference.features import StreamingEncoder
+from speechbrain_llsa.inference.streaming_encoder import StreamingEncoder
 from speechbrain_llsa.model_folder.write import write_streaming_folder
 from speechbrain_llsa.utils.precision import full_float32
 

@@ -27,7 +27,7 @@ from tiny_model import make_model, make_signal, make_tokenizer
 import speechbrain_llsa
 from speechbrain_llsa import StreamingASR
 from speechbrain_llsa.__main__ import main
-from speechbrain_llsa.commands.output import TerminalOutput
+from speechbrain_llsa.commands.text_output import TerminalOutput
 from speechbrain_llsa.model_folder.write import write_streaming_folder
 from speechbrain_llsa.transcripts.transcript import Transcript
 

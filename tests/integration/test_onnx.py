@@ -31,7 +31,7 @@ from speechbrain_llsa.transcripts.words import WordOffsets
 
 pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
-from speechbrain_llsa.inference.export import export_model
+from speechbrain_llsa.inference.onnx_export import export_model
 
 ROOT = Path(__file__).parents[2]
 ENDPOINTER = Endpointer(
@@ -432,7 +432,7 @@ def test_bad_arguments_are_refused(exported, tmp_path):
 
 def test_the_graph_is_checked(exported, tmp_path, decoder, monkeypatch):
     """A graph that gives something else is never written."""
-    from speechbrain_llsa.inference import export
+    from speechbrain_llsa.inference import onnx_export as export
 
     write = export._write_graph
 

@@ -21,7 +21,7 @@ sys.path.insert(0, str(RECIPES))
 import pretrain  # noqa: E402
 from training_arguments import load_hparams, parse_arguments  # noqa: E402
 
-from speechbrain_llsa.inference.features import (  # noqa: E402
+from speechbrain_llsa.inference.streaming_encoder import (  # noqa: E402
     StreamingEncoder,
 )
 

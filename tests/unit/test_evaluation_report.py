@@ -5,13 +5,16 @@ from dataclasses import replace
 import pytest
 
 from speechbrain_llsa.evaluation.delays import Delay
+from speechbrain_llsa.evaluation.error_rate_picture import (
+    draw_error_rates,
+    points_of,
+)
 from speechbrain_llsa.evaluation.error_rates import ErrorRate
 from speechbrain_llsa.evaluation.measure import (
     Evaluation,
     Pass,
     RealTimeFactor,
 )
-from speechbrain_llsa.evaluation.picture import draw_error_rates, points_of
 from speechbrain_llsa.evaluation.table import format_table
 
 STREAMED = Pass(

@@ -24,7 +24,7 @@ from speechbrain_llsa.dataio.resampling import StreamingResampler
 from speechbrain_llsa.decoders.tokenizers import TextDecoder
 from speechbrain_llsa.geometry import StreamGeometry, TrainedGeometries
 from speechbrain_llsa.inference.session import Session
-from speechbrain_llsa.lobes.form import to_arrays
+from speechbrain_llsa.lobes.expected_layout import to_arrays
 from speechbrain_llsa.transcripts.endpointer import Endpointer, EndpointRule
 
 TESTS = Path(__file__).parents[1]

@@ -5,7 +5,7 @@ import torch
 from tiny_model import make_model, make_signal
 
 from speechbrain_llsa.geometry import StepClock, StreamGeometry
-from speechbrain_llsa.lobes.step import NEVER, StreamingStep
+from speechbrain_llsa.lobes.streaming_step import NEVER, StreamingStep
 
 CASES = [
     ("llsa", {"hop": hop, "look_ahead": look_ahead}, None)

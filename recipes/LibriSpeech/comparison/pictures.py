@@ -1,6 +1,6 @@
 """Pictures of a comparison: error rate against latency, and pre-training."""
 
-from speechbrain_llsa.evaluation import picture
+from speechbrain_llsa.evaluation import error_rate_picture as picture
 from speechbrain_llsa.utils.atomic_files import written_atomically
 
 

@@ -10,7 +10,7 @@ from speechbrain_llsa.dataio.resampling import ResamplerState
 from speechbrain_llsa.dataio.samples import mono_samples
 from speechbrain_llsa.geometry import check_type
 from speechbrain_llsa.inference.session import settle_rate
-from speechbrain_llsa.lobes.features import (
+from speechbrain_llsa.lobes.layer_features import (
     FeaturesState,
     LayerFeatures,
     checked_layer,
@@ -29,7 +29,7 @@ class StreamingEncoder(LayerFeatures):
         The encoder.
     layer : int or str or WeightedLayerSum, optional
         Which frames to give, as for
-        :class:`speechbrain_llsa.lobes.features.LayerFeatures`.
+        :class:`speechbrain_llsa.lobes.layer_features.LayerFeatures`.
 
     Example
     -------

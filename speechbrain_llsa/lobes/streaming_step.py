@@ -6,7 +6,7 @@ from __future__ import annotations
 import torch
 
 from speechbrain_llsa.geometry import StepClock
-from speechbrain_llsa.nnet.step import encoder_step, initial_layer_state
+from speechbrain_llsa.nnet.encoder_step import encoder_step, initial_layer_state
 from speechbrain_llsa.state import LayerState
 
 NEVER = torch.iinfo(torch.int64).max

@@ -16,7 +16,7 @@ from speechbrain_llsa.inference.onnx import (
     describe,
     read_description,
 )
-from speechbrain_llsa.lobes.step import NEVER, StreamingStep
+from speechbrain_llsa.lobes.streaming_step import NEVER, StreamingStep
 from speechbrain_llsa.utils.atomic_files import (
     check_replaceable,
     written_atomically,

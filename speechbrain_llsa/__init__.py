@@ -13,7 +13,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "StreamGeometry": "geometry",
     "TrainedGeometries": "geometry",
-    "LatencyReport": "geometry",
+    "LatencyReport": "latency",
     "StreamingTransformerEncoder": "nnet.encoder",
     "StreamingLatentExtractor": "nnet.frontend",
     "StreamingEncoderWrapper": "lobes.wav2vec2",

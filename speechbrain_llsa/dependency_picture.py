@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from speechbrain_llsa.geometry import (
-    ATTENTIONS,
-    LatencyReport,
-    check_integer,
-)
+from speechbrain_llsa.geometry import ATTENTIONS
+from speechbrain_llsa.latency import LatencyReport
+from speechbrain_llsa.utils.checks import check_integer
 from speechbrain_llsa.visibility import dependency_matrix
 
 TITLES = {

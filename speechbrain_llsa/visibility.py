@@ -10,7 +10,8 @@ from dataclasses import dataclass, fields
 
 import torch
 
-from speechbrain_llsa.geometry import check_attention, check_integer
+from speechbrain_llsa.geometry import check_attention
+from speechbrain_llsa.utils.checks import check_integer
 
 
 @dataclass(frozen=True)

@@ -42,12 +42,12 @@ from speechbrain_llsa.decoders.tokenizers import (
     TextDecoder,
     ctc_greedy_decode_streaming,
 )
-from speechbrain_llsa.geometry import check_integer
 from speechbrain_llsa.inference.asr import StreamingASR
 from speechbrain_llsa.model_folder.weights import load_weights
 from speechbrain_llsa.model_folder.write import write_streaming_folder
 from speechbrain_llsa.transcripts.endpointer import Endpointer
 from speechbrain_llsa.utils.atomic_files import naming, write_atomically
+from speechbrain_llsa.utils.checks import check_integer
 from speechbrain_llsa.utils.errors import reason
 
 logger = get_logger(__name__)

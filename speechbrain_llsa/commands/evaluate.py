@@ -27,7 +27,7 @@ from speechbrain_llsa.evaluation.error_rate_picture import (
 from speechbrain_llsa.evaluation.error_rates import RESAMPLES
 from speechbrain_llsa.evaluation.measure import TIMING_RUNS, evaluate
 from speechbrain_llsa.evaluation.table import format_table
-from speechbrain_llsa.geometry import FRAME_SECONDS, check_integer
+from speechbrain_llsa.geometry import FRAME_SECONDS
 from speechbrain_llsa.inference.asr import StreamingASR
 from speechbrain_llsa.inference.onnx import (
     MODEL_FILE,
@@ -35,6 +35,7 @@ from speechbrain_llsa.inference.onnx import (
     OnnxStreamingASR,
 )
 from speechbrain_llsa.utils.atomic_files import write_atomically
+from speechbrain_llsa.utils.checks import check_integer
 
 NAME = "evaluate"
 

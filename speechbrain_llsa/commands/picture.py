@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from speechbrain_llsa.dependency_picture import draw_dependencies
-from speechbrain_llsa.geometry import LatencyReport, StreamGeometry
+from speechbrain_llsa.geometry import StreamGeometry
+from speechbrain_llsa.latency import LatencyReport
 
 NAME = "picture"
 

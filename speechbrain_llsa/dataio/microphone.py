@@ -3,7 +3,7 @@
 import queue
 
 from speechbrain_llsa.dataio.resampling import check_rate
-from speechbrain_llsa.geometry import check_integer
+from speechbrain_llsa.utils.checks import check_integer
 from speechbrain_llsa.utils.errors import reason
 
 BLOCK_SECONDS = 0.05

@@ -6,7 +6,8 @@ import numpy as np
 
 from speechbrain_llsa.dataio.resampling import check_rate
 from speechbrain_llsa.dataio.samples import MAX_CHANNELS
-from speechbrain_llsa.geometry import SAMPLE_RATE, check_integer
+from speechbrain_llsa.geometry import SAMPLE_RATE
+from speechbrain_llsa.utils.checks import check_integer
 
 ENCODINGS = {"s16": "<i2", "s32": "<i4", "f32": "<f4", "f64": "<f8"}
 """Types of samples, little-endian."""

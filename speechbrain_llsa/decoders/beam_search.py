@@ -22,7 +22,7 @@ from speechbrain_llsa.decoders.hotwords import (
 from speechbrain_llsa.decoders.language_model import LanguageModel, check_number
 from speechbrain_llsa.decoders.trace import Trace, shared_length
 from speechbrain_llsa.decoders.vocabulary import SearchVocabulary
-from speechbrain_llsa.geometry import check_integer
+from speechbrain_llsa.utils.checks import check_integer
 
 SETTLE_FRAMES = 50
 """Frames after which the text that all beams share is cut from them. Counted

@@ -8,7 +8,7 @@ import math
 import re
 from pathlib import Path
 
-from speechbrain_llsa.geometry import check_type
+from speechbrain_llsa.utils.checks import check_type
 
 BINARY_MARK = b"mmap lm http://kheafield.com/code"
 ORDERS = range(2, 7)

@@ -3,7 +3,7 @@
 import numpy as np
 
 from speechbrain_llsa.decoders.trace import BLANK, INSIDE, SPACE, WORD_START
-from speechbrain_llsa.geometry import check_integer
+from speechbrain_llsa.utils.checks import check_integer
 
 SPM_MARK = "\u2581"
 """What the host takes for the beginning of a word."""

@@ -14,12 +14,8 @@ from speechbrain_llsa.evaluation.error_rates import (
     ErrorRates,
 )
 from speechbrain_llsa.evaluation.memory import PeakMemory
-from speechbrain_llsa.geometry import (
-    FRAME_SECONDS,
-    SAMPLE_RATE,
-    check_integer,
-    check_number,
-)
+from speechbrain_llsa.geometry import FRAME_SECONDS, SAMPLE_RATE
+from speechbrain_llsa.utils.checks import check_integer, check_number
 
 PUSH_SECONDS = 1 / SAMPLE_RATE, 3600.0
 """Least and most audio that a session may be pushed at once."""

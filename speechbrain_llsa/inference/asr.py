@@ -20,11 +20,12 @@ from speechbrain_llsa.decoders.greedy import GreedySearch
 from speechbrain_llsa.decoders.hotwords import HOTWORD_WEIGHT
 from speechbrain_llsa.decoders.options import BeamSearchOptions
 from speechbrain_llsa.decoders.tokenizers import TextDecoder
-from speechbrain_llsa.geometry import FRAME_SECONDS, check_type
+from speechbrain_llsa.geometry import FRAME_SECONDS
 from speechbrain_llsa.inference.batcher import SessionBatcher
 from speechbrain_llsa.inference.session import Session
 from speechbrain_llsa.model_folder.load import load_model
 from speechbrain_llsa.transcripts.transcriber import Transcriber
+from speechbrain_llsa.utils.checks import check_type
 from speechbrain_llsa.utils.precision import full_float32
 
 CHUNK_SIZE = 16

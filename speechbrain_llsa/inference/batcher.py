@@ -7,17 +7,14 @@ import torch
 
 from speechbrain_llsa.dataio.samples import mono_samples
 from speechbrain_llsa.decoders.tokenizers import TextDecoder
-from speechbrain_llsa.geometry import (
-    SAMPLE_RATE,
-    check_integer,
-    check_type,
-)
+from speechbrain_llsa.geometry import SAMPLE_RATE
 from speechbrain_llsa.inference.sample_queue import SampleQueue
 from speechbrain_llsa.inference.session import settle_rate
 from speechbrain_llsa.lobes.ctc import StreamingCTC
 from speechbrain_llsa.lobes.streaming_step import NEVER, StreamingStep
 from speechbrain_llsa.transcripts.transcriber import Transcriber
 from speechbrain_llsa.transcripts.transcript import Transcript
+from speechbrain_llsa.utils.checks import check_integer, check_type
 from speechbrain_llsa.utils.errors import reason
 from speechbrain_llsa.utils.precision import full_float32
 
@@ -259,7 +256,7 @@ class BatchedSession:
     ---------
     batcher : SessionBatcher
         Runs the steps.
-    clock : speechbrain_llsa.geometry.StepClock
+    clock : speechbrain_llsa.step_clock.StepClock
         Where its steps lie.
     slot : int
         Row of the batcher's state.

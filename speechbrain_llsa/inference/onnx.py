@@ -16,13 +16,13 @@ import numpy as np
 from speechbrain_llsa.decoders.greedy import PieceDecoder
 from speechbrain_llsa.geometry import (
     SAMPLE_RATE,
-    LatencyReport,
-    StepClock,
     StreamGeometry,
     TrainedGeometries,
 )
 from speechbrain_llsa.inference.session import Session
+from speechbrain_llsa.latency import LatencyReport
 from speechbrain_llsa.snapshot import blank_array
+from speechbrain_llsa.step_clock import StepClock
 from speechbrain_llsa.transcripts.endpointer import Endpointer
 from speechbrain_llsa.transcripts.words import WordOffsets
 

@@ -16,11 +16,7 @@ from speechbrain_llsa.dataio.resampling import (
     check_rate,
 )
 from speechbrain_llsa.dataio.samples import mono_samples
-from speechbrain_llsa.geometry import (
-    SAMPLE_RATE,
-    StreamGeometry,
-    check_integer,
-)
+from speechbrain_llsa.geometry import SAMPLE_RATE, StreamGeometry
 from speechbrain_llsa.snapshot import (
     below,
     read_snapshot,
@@ -30,6 +26,7 @@ from speechbrain_llsa.transcripts.transcriber import (
     Transcriber,
     TranscriberState,
 )
+from speechbrain_llsa.utils.checks import check_integer
 
 LONGEST_SAMPLES = 1 << 42
 """Longest stream that a snapshot may hold: 66 days at the highest rate, so

@@ -8,7 +8,6 @@ import torch
 from speechbrain_llsa.dataio.audio_files import read_signal
 from speechbrain_llsa.dataio.resampling import ResamplerState
 from speechbrain_llsa.dataio.samples import mono_samples
-from speechbrain_llsa.geometry import check_type
 from speechbrain_llsa.inference.session import settle_rate
 from speechbrain_llsa.lobes.layer_features import (
     FeaturesState,
@@ -16,6 +15,7 @@ from speechbrain_llsa.lobes.layer_features import (
     checked_layer,
 )
 from speechbrain_llsa.model_folder.load import load_model
+from speechbrain_llsa.utils.checks import check_type
 
 
 class StreamingEncoder(LayerFeatures):

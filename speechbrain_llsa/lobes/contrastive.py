@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional as F
 
-from speechbrain_llsa.geometry import check_integer, check_number
+from speechbrain_llsa.utils.checks import check_integer, check_number
 
 _SAME_TARGET = 1.0 - 1e-5
 """Cosine similarity from which two targets count as the same."""

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 import torch
 from torch.nn import functional as F
 
-from speechbrain_llsa.geometry import check_type
 from speechbrain_llsa.lobes.expected_layout import (
     encoder_form,
     from_arrays,
@@ -20,6 +19,7 @@ from speechbrain_llsa.lobes.padding import padding_mask, sample_counts
 from speechbrain_llsa.nnet.frontend import FrontEndState
 from speechbrain_llsa.snapshot import blank_array
 from speechbrain_llsa.state import EncoderState
+from speechbrain_llsa.utils.checks import check_type
 from speechbrain_llsa.utils.precision import full_float32
 
 

@@ -2,7 +2,7 @@
 
 import torch
 
-from speechbrain_llsa.geometry import check_number
+from speechbrain_llsa.utils.checks import check_number
 
 
 class SpanMasker:

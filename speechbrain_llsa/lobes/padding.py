@@ -2,7 +2,7 @@
 
 import torch
 
-from speechbrain_llsa.geometry import check_type
+from speechbrain_llsa.utils.checks import check_type
 
 
 def sample_counts(wavs, wav_lens=None):

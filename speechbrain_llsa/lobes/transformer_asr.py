@@ -7,8 +7,8 @@ from speechbrain.lobes.models.transformer.TransformerASR import (
 )
 from torch import nn
 
-from speechbrain_llsa.geometry import check_integer
 from speechbrain_llsa.nnet.encoder import StreamingTransformerEncoder
+from speechbrain_llsa.utils.checks import check_integer
 
 
 class StreamingTransformerASR(TransformerASR):

@@ -4,7 +4,11 @@ import torch
 from speechbrain.dataio.dataio import length_to_mask
 from speechbrain.lobes.models.wav2vec import EncoderWrapper
 
-from speechbrain_llsa.geometry import check_integer, check_number, check_type
+from speechbrain_llsa.utils.checks import (
+    check_integer,
+    check_number,
+    check_type,
+)
 
 
 class StreamingEncoderWrapper(EncoderWrapper):

@@ -16,12 +16,12 @@ from ruamel.yaml import YAMLError
 from speechbrain.utils.fetching import FetchConfig, LocalStrategy, fetch
 
 from speechbrain_llsa.decoders.options import BeamSearchOptions
-from speechbrain_llsa.geometry import check_type
 from speechbrain_llsa.model_folder.hyperparameters import (
     check_hyperparameters,
     check_overrides,
     read_hyperparameters,
 )
+from speechbrain_llsa.utils.checks import check_type
 from speechbrain_llsa.utils.errors import reason
 
 HPARAMS_ERRORS = (

@@ -19,7 +19,7 @@ from speechbrain.utils.parameter_transfer import Pretrainer
 from speechbrain_llsa.decoders.language_model import check_exists
 from speechbrain_llsa.decoders.options import BeamSearchOptions
 from speechbrain_llsa.decoders.tokenizers import pieces
-from speechbrain_llsa.geometry import SAMPLE_RATE, check_type
+from speechbrain_llsa.geometry import SAMPLE_RATE
 from speechbrain_llsa.inference.asr import StreamingASR
 from speechbrain_llsa.lobes.ctc import StreamingCTC
 from speechbrain_llsa.model_folder.hyperparameters import check_hyperparameters
@@ -32,6 +32,7 @@ from speechbrain_llsa.utils.atomic_files import (
     check_replaceable,
     written_atomically,
 )
+from speechbrain_llsa.utils.checks import check_type
 from speechbrain_llsa.utils.errors import reason
 
 HPARAMS_FILE = "hyperparams.yaml"

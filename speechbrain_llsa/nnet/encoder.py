@@ -16,19 +16,21 @@ from torch.utils.checkpoint import checkpoint
 
 from speechbrain_llsa.geometry import (
     FRAME_SECONDS,
-    LatencyReport,
     TrainedGeometries,
     check_attention,
-    check_integer,
-    check_number,
-    check_type,
 )
+from speechbrain_llsa.latency import LatencyReport
 from speechbrain_llsa.nnet.attention import (
     FrameSchedule,
     HopSchedule,
     StreamingSelfAttention,
 )
 from speechbrain_llsa.state import EncoderState, LayerState
+from speechbrain_llsa.utils.checks import (
+    check_integer,
+    check_number,
+    check_type,
+)
 
 NEVER = torch.iinfo(torch.int64).max
 """The end of a row that goes on, in frames."""

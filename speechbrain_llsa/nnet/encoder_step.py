@@ -5,7 +5,7 @@ The encoder's own streaming takes pushes of any length, in step for all rows.
 Here a step always takes the same number of frames, and each row has its own
 clock. What a stream remembers has the same shape from its first step to its
 last: frames before the utterance have negative positions and do not exist
-(:class:`speechbrain_llsa.geometry.StepClock`). The layers are the same.
+(:class:`speechbrain_llsa.step_clock.StepClock`). The layers are the same.
 """
 
 from __future__ import annotations

@@ -13,7 +13,11 @@ import torch
 from speechbrain.lobes.models.wav2vec import W2VLatentExtractor
 from torch.nn import functional
 
-from speechbrain_llsa.geometry import check_integer, check_number, check_type
+from speechbrain_llsa.utils.checks import (
+    check_integer,
+    check_number,
+    check_type,
+)
 
 
 @dataclass
@@ -229,7 +233,7 @@ class StreamingLatentExtractor(W2VLatentExtractor):
 
         Unlike :meth:`forward_streaming` a stream does not wait for its first
         frame: it begins with frames that reach before the utterance, and have
-        no meaning (:class:`speechbrain_llsa.geometry.StepClock`).
+        no meaning (:class:`speechbrain_llsa.step_clock.StepClock`).
 
         Arguments
         ---------

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from speechbrain_llsa.decoders.greedy import GreedySearch, TextState
-from speechbrain_llsa.geometry import FRAME_SECONDS, check_type
+from speechbrain_llsa.geometry import FRAME_SECONDS
 from speechbrain_llsa.snapshot import below
 from speechbrain_llsa.transcripts.endpointer import Endpointer, SegmentState
 from speechbrain_llsa.transcripts.transcript import Transcript
@@ -19,6 +19,7 @@ from speechbrain_llsa.transcripts.words import (
     WordOffsets,
     WordState,
 )
+from speechbrain_llsa.utils.checks import check_type
 
 
 @dataclass

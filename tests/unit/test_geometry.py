@@ -2,11 +2,8 @@
 
 import pytest
 
-from speechbrain_llsa.geometry import (
-    LatencyReport,
-    StreamGeometry,
-    TrainedGeometries,
-)
+from speechbrain_llsa.geometry import StreamGeometry, TrainedGeometries
+from speechbrain_llsa.latency import LatencyReport
 
 
 @pytest.mark.parametrize(

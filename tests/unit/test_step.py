@@ -4,8 +4,9 @@ import pytest
 import torch
 from tiny_model import make_model, make_signal
 
-from speechbrain_llsa.geometry import StepClock, StreamGeometry
+from speechbrain_llsa.geometry import StreamGeometry
 from speechbrain_llsa.lobes.streaming_step import NEVER, StreamingStep
+from speechbrain_llsa.step_clock import StepClock
 
 CASES = [
     ("llsa", {"hop": hop, "look_ahead": look_ahead}, None)

@@ -31,11 +31,8 @@ import ruamel.yaml
 from training_arguments import parse_arguments
 
 from speechbrain_llsa.evaluation.measure import PUSH_SECONDS
-from speechbrain_llsa.geometry import (
-    check_attention,
-    check_integer,
-    check_number,
-)
+from speechbrain_llsa.geometry import check_attention
+from speechbrain_llsa.utils.checks import check_integer, check_number
 
 RECIPES = ("pretrain", "finetune")
 _ENTRIES = {

@@ -36,7 +36,6 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "recipes" / "LibriSpeech")]
 
 import torch  # noqa: E402
-from error_rates import ErrorRates  # noqa: E402
 from librispeech_prepare import prepare_librispeech  # noqa: E402
 from ngram import (  # noqa: E402
     estimate_ngrams,
@@ -44,7 +43,6 @@ from ngram import (  # noqa: E402
     write_arpa,
 )
 from synthesis.text import make_texts, transcript_of  # noqa: E402
-from training_data import load_manifests  # noqa: E402
 
 from speechbrain_llsa import StreamingASR  # noqa: E402
 from speechbrain_llsa.decoders.beam_search import BeamSearch  # noqa: E402
@@ -55,6 +53,8 @@ from speechbrain_llsa.decoders.greedy import (  # noqa: E402
 )
 from speechbrain_llsa.decoders.language_model import LanguageModel  # noqa: E402
 from speechbrain_llsa.geometry import FRAME_SECONDS, SAMPLE_RATE  # noqa: E402
+from speechbrain_llsa.training.data import load_manifests  # noqa: E402
+from speechbrain_llsa.training.error_rates import ErrorRates  # noqa: E402
 from speechbrain_llsa.transcripts.transcript import Transcript  # noqa: E402
 
 LOOK_AHEAD = 8

@@ -52,9 +52,10 @@ sys.path[:0] = [str(ROOT), str(ROOT / "recipes" / "LibriSpeech")]
 import finetune_ctc  # noqa: E402
 import pretrain  # noqa: E402
 import torch  # noqa: E402
-from recipe import begin_recipe  # noqa: E402
 from torch.utils.data.dataloader import _BaseDataLoaderIter  # noqa: E402
-from training_data import train_loader_options  # noqa: E402
+
+from speechbrain_llsa.training.data import train_loader_options  # noqa: E402
+from speechbrain_llsa.training.recipe import begin_recipe  # noqa: E402
 
 CORE = ("front end", "encoder", "loss")
 """The parts that a step is for."""

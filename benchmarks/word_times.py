@@ -21,14 +21,14 @@ sys.path[:0] = [str(ROOT), str(ROOT / "recipes" / "LibriSpeech")]
 
 import numpy as np  # noqa: E402
 from librispeech_prepare import prepare_librispeech  # noqa: E402
-from training_data import load_manifests  # noqa: E402
-from word_events import (  # noqa: E402
+
+from speechbrain_llsa import StreamingASR  # noqa: E402
+from speechbrain_llsa.evaluation.word_events import (  # noqa: E402
     estimate_offsets,
     find_words,
     time_errors,
 )
-
-from speechbrain_llsa import StreamingASR  # noqa: E402
+from speechbrain_llsa.training.data import load_manifests  # noqa: E402
 from speechbrain_llsa.transcripts.words import WordOffsets  # noqa: E402
 
 BAR_SECONDS = 0.08

@@ -3,7 +3,7 @@
 python examples/keyword_classifier.py MODEL_FOLDER CORPUS
 
 MODEL_FOLDER is a streaming/ or pretrained/ folder; CORPUS is in LibriSpeech
-layout, as recipes/LibriSpeech/synthesize.py makes it, with splits train and
+layout, as recipes/Synthetic/synthesize.py makes it, with splits train and
 test. What is learned from is which words an utterance has, not when they come.
 """
 

@@ -63,7 +63,9 @@ def write_gradients(recipe, arguments, steps, path):
     rank = int(os.environ.get("RANK", 0))
     brain, datasets = _prepare(recipe, arguments)
     dataset = datasets[0] if recipe == "pretrain" else datasets["train"]
-    collate = importlib.import_module("bad_utterances").UtteranceBatch
+    collate = importlib.import_module(
+        "speechbrain_llsa.training.bad_utterances"
+    ).UtteranceBatch
     stage = importlib.import_module("speechbrain").Stage.TRAIN
     brain.on_fit_start()
     brain.on_stage_start(stage, 1)
@@ -97,7 +99,7 @@ def train(recipe, arguments):
     that its ranks would have at the same time, joined."""
     brain, datasets = _prepare(recipe, arguments)
     if "RANK" not in os.environ:
-        recipes = importlib.import_module("recipe")
+        recipes = importlib.import_module("speechbrain_llsa.training.recipe")
         options_of = recipes.train_loader_options
 
         def joined_options(*args, **kwargs):

@@ -122,7 +122,7 @@ def run_recipe(recipe, arguments):
 
 def run_until_full(recipe, arguments, name, step):
     """The same, with a log file that is on a full disk from a step on."""
-    training = importlib.import_module("training")
+    training = importlib.import_module("speechbrain_llsa.training.brain")
     begin = training.StreamingBrain.on_fit_batch_start
 
     def on_fit_batch_start(self, batch, should_step):

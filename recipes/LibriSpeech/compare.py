@@ -25,8 +25,8 @@ from comparison.report import write_report
 from comparison.results import collect
 from comparison.stages import Stage, StageError, locked
 from librispeech_prepare import prepare_librispeech
-from recipe import exit_on_bad_input
 
+from speechbrain_llsa.training.recipe import exit_on_bad_input
 from speechbrain_llsa.utils.parser import OneLineParser
 
 HERE = Path(__file__).resolve().parent

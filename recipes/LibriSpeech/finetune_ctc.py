@@ -19,22 +19,10 @@ from pathlib import Path
 
 import speechbrain as sb
 import torch
-from bad_utterances import BadUtterances
-from error_rates import compare_offline_and_streamed, format_error_rates
-from ranks import on_main
-from recipe import begin_recipe, end_recipe, exit_on_bad_input, train
 from speechbrain.nnet.losses import ctc_loss
 from speechbrain.utils.distributed import if_main_process
 from speechbrain.utils.logger import get_logger
 from speechbrain.utils.metric_stats import ErrorRateStats
-from training import StreamingBrain
-from training_data import (
-    keep_durations,
-    load_manifests,
-    shortest_duration,
-)
-from units import encode, make_tokenizer
-from word_events import estimate_offsets, find_words
 
 from speechbrain_llsa.decoders.options import BeamSearchOptions
 from speechbrain_llsa.decoders.tokenizers import (
@@ -42,9 +30,29 @@ from speechbrain_llsa.decoders.tokenizers import (
     TextDecoder,
     ctc_greedy_decode_streaming,
 )
+from speechbrain_llsa.evaluation.word_events import estimate_offsets, find_words
 from speechbrain_llsa.inference.asr import StreamingASR
 from speechbrain_llsa.model_folder.weights import load_weights
 from speechbrain_llsa.model_folder.write import write_streaming_folder
+from speechbrain_llsa.training.bad_utterances import BadUtterances
+from speechbrain_llsa.training.brain import StreamingBrain
+from speechbrain_llsa.training.data import (
+    keep_durations,
+    load_manifests,
+    shortest_duration,
+)
+from speechbrain_llsa.training.error_rates import (
+    compare_offline_and_streamed,
+    format_error_rates,
+)
+from speechbrain_llsa.training.ranks import on_main
+from speechbrain_llsa.training.recipe import (
+    begin_recipe,
+    end_recipe,
+    exit_on_bad_input,
+    train,
+)
+from speechbrain_llsa.training.units import encode, make_tokenizer
 from speechbrain_llsa.transcripts.endpointer import Endpointer
 from speechbrain_llsa.utils.atomic_files import naming, write_atomically
 from speechbrain_llsa.utils.checks import check_integer

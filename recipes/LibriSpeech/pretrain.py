@@ -18,20 +18,25 @@ from pathlib import Path
 
 import speechbrain as sb
 import torch
-from checkpoints import export_parameters
-from ranks import on_main
-from recipe import begin_recipe, end_recipe, exit_on_bad_input, train
 from torch.nn.parallel import DistributedDataParallel
-from training import StreamingBrain
-from training_data import (
-    keep_durations,
-    load_manifests,
-    shortest_duration,
-)
 
 from speechbrain_llsa.lobes.contrastive import sample_negatives, stack_rows
 from speechbrain_llsa.lobes.padding import padding_mask, sample_counts
 from speechbrain_llsa.model_folder.write import write_encoder_hparams
+from speechbrain_llsa.training.brain import StreamingBrain
+from speechbrain_llsa.training.checkpoints import export_parameters
+from speechbrain_llsa.training.data import (
+    keep_durations,
+    load_manifests,
+    shortest_duration,
+)
+from speechbrain_llsa.training.ranks import on_main
+from speechbrain_llsa.training.recipe import (
+    begin_recipe,
+    end_recipe,
+    exit_on_bad_input,
+    train,
+)
 
 _LEAST_FRAMES = 3
 """Utterances of fewer frames have nothing to learn from."""

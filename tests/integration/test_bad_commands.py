@@ -260,7 +260,7 @@ def test_bad_scripts(
     monkeypatch.chdir(place)
     monkeypatch.setattr(sys, "argv", [f"{script}.py", *arguments])
     if hasattr(module, "prepare"):
-        from recipe import exit_on_bad_input
+        from speechbrain_llsa.training.recipe import exit_on_bad_input
 
         if arguments:
             arguments = [*arguments, "--output_folder", "out"]

@@ -15,12 +15,13 @@ sys.path.insert(0, str(RECIPES))
 
 import finetune_ctc
 import pretrain
-from bad_utterances import (
+
+from speechbrain_llsa.training.bad_utterances import (
     BadUtteranceError,
     BadUtterances,
     UtteranceBatch,
 )
-from training_data import RankBatchSampler, read_or_fault
+from speechbrain_llsa.training.data import RankBatchSampler, read_or_fault
 
 RUNS = {"pretrain": pretrain, "finetune_ctc": finetune_ctc}
 

@@ -336,7 +336,7 @@ def test_killed_ranks_go_on(recipe, digits_corpus, tmp_path):
 
 EXCHANGES = """
 import sys, torch
-from recipe import end_recipe
+from speechbrain_llsa.training.recipe import end_recipe
 from torch import distributed
 from torch.nn.parallel import DistributedDataParallel
 

@@ -22,9 +22,10 @@ sys.path.insert(0, str(ROOT / "recipes" / "LibriSpeech"))
 import finetune_ctc  # noqa: E402
 import pretrain  # noqa: E402
 import word_events  # noqa: E402
-from training_data import load_manifests  # noqa: E402
-from units import encode, make_tokenizer  # noqa: E402
-from word_events import find_words  # noqa: E402
+
+from speechbrain_llsa.evaluation.word_events import find_words  # noqa: E402
+from speechbrain_llsa.training.data import load_manifests  # noqa: E402
+from speechbrain_llsa.training.units import encode, make_tokenizer  # noqa: E402
 
 SMALL = str(ROOT / "hparams" / "finetune_small.yaml")
 TOY = {

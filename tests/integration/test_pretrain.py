@@ -19,11 +19,11 @@ RECIPES = ROOT / "recipes" / "LibriSpeech"
 sys.path.insert(0, str(RECIPES))
 
 import pretrain  # noqa: E402
-from training_arguments import load_hparams, parse_arguments  # noqa: E402
 
 from speechbrain_llsa.inference.streaming_encoder import (  # noqa: E402
     StreamingEncoder,
 )
+from speechbrain_llsa.training.arguments import load_hparams, parse_arguments  # noqa: E402
 
 SMALL = str(ROOT / "hparams" / "pretrain_small.yaml")
 BASE = str(ROOT / "hparams" / "pretrain_base.yaml")

@@ -303,8 +303,12 @@ def test_a_checkpoint_cut_short_in_any_file_is_passed_over(
 ):
     """Each file of the newest checkpoint in turn: emptied, halved or gone; the
     one before is found, and a warning says why."""
-    from checkpoints import is_complete, set_incomplete_aside
     from speechbrain.utils.checkpoints import Checkpointer
+
+    from speechbrain_llsa.training.checkpoints import (
+        is_complete,
+        set_incomplete_aside,
+    )
 
     source = expected("pretrain") / "save"
     *_, older, newest = complete_checkpoints(expected("pretrain"))

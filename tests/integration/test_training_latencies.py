@@ -19,7 +19,8 @@ sys.path.insert(0, str(ROOT / "recipes" / "LibriSpeech"))
 import finetune_ctc  # noqa: E402
 import pretrain  # noqa: E402
 import training  # noqa: E402
-from error_rates import compare_offline_and_streamed  # noqa: E402
+
+from speechbrain_llsa.training.error_rates import compare_offline_and_streamed  # noqa: E402
 
 HOPS, LOOK_AHEADS = [4, 1, 3], [5, 0]
 PAIRS = [(hop, ahead) for hop in HOPS for ahead in LOOK_AHEADS]

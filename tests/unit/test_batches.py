@@ -20,7 +20,7 @@ from speechbrain_llsa.nnet.frontend import StreamingLatentExtractor
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "recipes" / "LibriSpeech"))
 
-from training_data import even_boundaries, train_loader_options  # noqa: E402
+from speechbrain_llsa.training.data import even_boundaries, train_loader_options  # noqa: E402
 
 HPARAMS = (
     "pretrain_small.yaml",

@@ -13,15 +13,15 @@ from speechbrain.dataio.dataset import DynamicItemDataset
 RECIPES = Path(__file__).parents[2] / "recipes" / "LibriSpeech"
 sys.path.insert(0, str(RECIPES))
 
-from curves import CurveLog, draw_curves  # noqa: E402
-from training import Averages, StreamingBrain, seed_step  # noqa: E402
-from training_arguments import (  # noqa: E402
+from speechbrain_llsa.training.arguments import (  # noqa: E402
     check_max_grad_norm,
     check_optimizer_step_limit,
     load_hparams,
     parse_arguments,
 )
-from training_data import (  # noqa: E402
+from speechbrain_llsa.training.brain import Averages, StreamingBrain, seed_step  # noqa: E402
+from speechbrain_llsa.training.curves import CurveLog, draw_curves  # noqa: E402
+from speechbrain_llsa.training.data import (  # noqa: E402
     keep_durations,
     load_manifests,
     train_loader_options,

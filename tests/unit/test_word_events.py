@@ -17,7 +17,8 @@ ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT / "recipes" / "LibriSpeech"), str(ROOT / "benchmarks")]
 
 import word_times  # noqa: E402
-from word_events import (  # noqa: E402
+
+from speechbrain_llsa.evaluation.word_events import (  # noqa: E402
     estimate_offsets,
     find_words,
     match_words,

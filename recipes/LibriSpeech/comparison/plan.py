@@ -28,10 +28,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import ruamel.yaml
-from training_arguments import parse_arguments
 
 from speechbrain_llsa.evaluation.measure import PUSH_SECONDS
 from speechbrain_llsa.geometry import check_attention
+from speechbrain_llsa.training.arguments import parse_arguments
 from speechbrain_llsa.utils.checks import check_integer, check_number
 
 RECIPES = ("pretrain", "finetune")

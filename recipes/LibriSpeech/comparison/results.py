@@ -4,7 +4,6 @@ import json
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from curves import CurveLog
 
 from speechbrain_llsa.evaluation.error_rates import (
     RESAMPLES,
@@ -12,6 +11,7 @@ from speechbrain_llsa.evaluation.error_rates import (
     ErrorRates,
     bootstrap_interval,
 )
+from speechbrain_llsa.training.curves import CurveLog
 
 MODES = ("offline", "streamed")
 

@@ -7,13 +7,16 @@ from contextlib import suppress
 
 import speechbrain as sb
 from librispeech_prepare import prepare_librispeech
-from ranks import on_main
 from ruamel.yaml import YAMLError
 from speechbrain.utils.distributed import ddp_init_group
 from torch import distributed
-from training_arguments import load_hparams, parse_arguments
-from training_data import train_loader_options, valid_loader_options
 
+from speechbrain_llsa.training.arguments import load_hparams, parse_arguments
+from speechbrain_llsa.training.data import (
+    train_loader_options,
+    valid_loader_options,
+)
+from speechbrain_llsa.training.ranks import on_main
 from speechbrain_llsa.utils.atomic_files import naming
 from speechbrain_llsa.utils.errors import reason
 

@@ -3,12 +3,12 @@
 import time
 
 import torch
-from bad_utterances import BadUtterances, name_of
 from tqdm import tqdm
 
 from speechbrain_llsa.evaluation.error_rates import ErrorRates
 from speechbrain_llsa.evaluation.measure import spread
 from speechbrain_llsa.geometry import SAMPLE_RATE
+from speechbrain_llsa.training.bad_utterances import BadUtterances, name_of
 
 
 def stream_waveform(

@@ -9,7 +9,6 @@ goes on as if it had not stopped.
 import itertools
 
 import torch
-from bad_utterances import UtteranceBatch
 from speechbrain.dataio import audio_io
 from speechbrain.dataio.dataset import DynamicItemDataset
 from speechbrain.dataio.sampler import (
@@ -19,6 +18,7 @@ from speechbrain.dataio.sampler import (
 from speechbrain.utils.logger import get_logger
 
 from speechbrain_llsa.geometry import SAMPLE_RATE
+from speechbrain_llsa.training.bad_utterances import UtteranceBatch
 
 logger = get_logger(__name__)
 

@@ -29,10 +29,6 @@ from pathlib import Path
 import numpy as np
 import speechbrain as sb
 import torch
-from bad_utterances import BadUtteranceError, BadUtterances
-from checkpoints import is_complete, set_incomplete_aside, write_checkpoint
-from curves import CurveLog, draw_curves
-from ranks import join_faults, on_main
 from speechbrain.core import INTRA_EPOCH_CKPT_FLAG
 from speechbrain.utils.checkpoints import (
     mark_as_loader,
@@ -41,9 +37,23 @@ from speechbrain.utils.checkpoints import (
 )
 from speechbrain.utils.distributed import get_rank, is_distributed_initialized
 from speechbrain.utils.logger import get_logger
-from training_arguments import check_max_grad_norm, check_optimizer_step_limit
-from training_data import RankBatchSampler
 
+from speechbrain_llsa.training.arguments import (
+    check_max_grad_norm,
+    check_optimizer_step_limit,
+)
+from speechbrain_llsa.training.bad_utterances import (
+    BadUtteranceError,
+    BadUtterances,
+)
+from speechbrain_llsa.training.checkpoints import (
+    is_complete,
+    set_incomplete_aside,
+    write_checkpoint,
+)
+from speechbrain_llsa.training.curves import CurveLog, draw_curves
+from speechbrain_llsa.training.data import RankBatchSampler
+from speechbrain_llsa.training.ranks import join_faults, on_main
 from speechbrain_llsa.utils.atomic_files import naming
 from speechbrain_llsa.utils.distributed import rank_count, sum_over_ranks
 

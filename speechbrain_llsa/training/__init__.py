@@ -1,0 +1,1 @@
+"""Training: the Brain of the recipes, its data, arguments and checkpoints."""

@@ -52,6 +52,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "recipes" / "LibriSpeech")]
 import finetune_ctc  # noqa: E402
 import pretrain  # noqa: E402
 import torch  # noqa: E402
+from librispeech_prepare import prepare_librispeech  # noqa: E402
 from torch.utils.data.dataloader import _BaseDataLoaderIter  # noqa: E402
 
 from speechbrain_llsa.training.data import train_loader_options  # noqa: E402
@@ -348,6 +349,7 @@ class Recipe:
         hparams, run_options = begin_recipe(
             [*self.line, "--output_folder", str(output)],
             ["train_splits"],
+            prepare_librispeech,
         )
         if self.name == "pretrain":
             kind, tokenizer = pretrain.PretrainBrain, None

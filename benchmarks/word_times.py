@@ -120,7 +120,7 @@ def main(arguments=None):
     print("\n".join(lines))
     if options.estimate is not None:
         print(
-            "word_offsets: !new:speechbrain_llsa.transcripts.words.WordOffsets\n"
+            "word_offsets: !new:speechbrain_llsa.hparams.WordOffsets\n"
             f"    start_seconds: {offsets.start_seconds}\n"
             f"    end_seconds: {offsets.end_seconds}"
         )

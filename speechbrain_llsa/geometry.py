@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
+from numbers import Integral
 
 from speechbrain_llsa.utils.checks import (
     check_integer,

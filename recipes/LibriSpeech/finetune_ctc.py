@@ -19,6 +19,7 @@ from pathlib import Path
 
 import speechbrain as sb
 import torch
+from librispeech_prepare import prepare_librispeech
 from speechbrain.nnet.losses import ctc_loss
 from speechbrain.utils.distributed import if_main_process
 from speechbrain.utils.logger import get_logger
@@ -600,7 +601,9 @@ def prepare(arguments):
         The datasets by name, as :func:`prepare_datasets` gives them.
     """
     hparams, run_options = begin_recipe(
-        arguments, ["train_splits", "valid_splits", "test_splits"]
+        arguments,
+        ["train_splits", "valid_splits", "test_splits"],
+        prepare_librispeech,
     )
     check_epoch_chosen_by(hparams["epoch_chosen_by"])
     check_streamed_count(hparams["streamed_count"])

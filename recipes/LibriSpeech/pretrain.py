@@ -18,6 +18,7 @@ from pathlib import Path
 
 import speechbrain as sb
 import torch
+from librispeech_prepare import prepare_librispeech
 from torch.nn.parallel import DistributedDataParallel
 
 from speechbrain_llsa.lobes.contrastive import sample_negatives, stack_rows
@@ -225,7 +226,7 @@ def prepare(arguments):
         For training, for validation.
     """
     hparams, run_options = begin_recipe(
-        arguments, ["train_splits", "valid_splits"]
+        arguments, ["train_splits", "valid_splits"], prepare_librispeech
     )
     datasets = prepare_datasets(hparams)
     brain = PretrainBrain(

@@ -17,7 +17,7 @@ class BeamSearchOptions:
 
     .. code-block:: yaml
 
-        search: !new:speechbrain_llsa.decoders.options.BeamSearchOptions
+        search: !new:speechbrain_llsa.hparams.BeamSearchOptions
             beam_size: 16
             language_model: words.arpa   # a file in the folder
             alpha: 0.5

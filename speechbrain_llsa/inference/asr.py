@@ -215,8 +215,7 @@ class StreamingASR(HostStreamingASR):
         Arguments
         ---------
         **changes : dict
-            Arguments of :class:`speechbrain_llsa.decoders.beam_search.BeamSearch`; the
-            others are as the folder says.
+            Arguments of ``BeamSearch``; the others are as the folder says.
 
         Returns
         -------

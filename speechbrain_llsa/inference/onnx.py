@@ -1,9 +1,10 @@
 """Streaming speech recognition without PyTorch: NumPy and ONNX Runtime.
 
 A folder written by ``python -m speechbrain_llsa export`` holds the graph of
-one step of fixed shapes (:class:`speechbrain_llsa.lobes.streaming_step.StreamingStep`)
-and ``model.json``, which says everything else. Nothing in it is executed but
-the operators of the graph.
+one step of fixed shapes
+(:class:`speechbrain_llsa.lobes.streaming_step.StreamingStep`) and
+``model.json``, which says everything else. Nothing in it is executed but the
+operators of the graph.
 """
 
 import hashlib

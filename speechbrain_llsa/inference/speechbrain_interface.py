@@ -2,7 +2,7 @@
 
 The host passes each chunk through four objects of the hyperparameter file:
 feature extractor, ``enc``, ``proj_enc`` and decoding function. All four are
-ours here, and hand a :class:`FramePush` from one to the next.
+ours here, and hand a :class:`FrameChunk` from one to the next.
 
 The host never says that a stream has ended. After a file it pushes chunks of
 exact zeros, as many as ``get_recommended_final_chunk_count`` asks for, like
@@ -37,7 +37,7 @@ from speechbrain_llsa.utils.precision import full_float32
 
 
 @dataclass
-class FramePush:
+class FrameChunk:
     """What one chunk becomes on its way through the host."""
 
     frames: torch.Tensor
@@ -63,8 +63,8 @@ class FramePush:
 
 
 @dataclass
-class HostFeatureState:
-    """What :class:`HostFeatureExtractor` remembers of a batch of streams."""
+class ChunkFeatureState:
+    """What :class:`ChunkFeatureExtractor` remembers of a batch of streams."""
 
     front_end: FrontEndState
     """Samples and frames that the convolutions still need."""
@@ -77,7 +77,7 @@ class HostFeatureState:
     -1 where they go on. ``None`` before the first chunk."""
 
 
-class HostFeatureExtractor:
+class ChunkFeatureExtractor:
     """The front end as the host's ``fea_streaming_extractor``.
 
     Arguments
@@ -96,7 +96,7 @@ class HostFeatureExtractor:
     -------
     >>> from speechbrain_llsa.nnet.frontend import StreamingLatentExtractor
     >>> extractor = StreamingLatentExtractor(out_channels=[4] * 7)
-    >>> features = HostFeatureExtractor(extractor, hold_seconds=1.0)
+    >>> features = ChunkFeatureExtractor(extractor, hold_seconds=1.0)
     >>> features.get_recommended_final_chunk_count(5120)
     4
     >>> context = features.make_streaming_context()
@@ -144,9 +144,9 @@ class HostFeatureExtractor:
 
         Returns
         -------
-        HostFeatureState
+        ChunkFeatureState
         """
-        return HostFeatureState(self.extractor.make_streaming_context())
+        return ChunkFeatureState(self.extractor.make_streaming_context())
 
     @full_float32()
     def __call__(self, chunk, context, lengths=None):
@@ -156,7 +156,7 @@ class HostFeatureExtractor:
         ---------
         chunk : torch.Tensor
             The next samples, (batch, samples), any number of them.
-        context : HostFeatureState
+        context : ChunkFeatureState
             What lies behind them. It is brought up to date, unless an error
             is raised.
         lengths : torch.Tensor, optional
@@ -165,7 +165,7 @@ class HostFeatureExtractor:
 
         Returns
         -------
-        FramePush
+        FrameChunk
 
         Raises
         ------
@@ -199,7 +199,7 @@ class HostFeatureExtractor:
         context.front_end = front_end
         context.held, context.end_samples = held, end_samples
         end = self.extractor.get_output_lengths(end_samples)
-        return FramePush(
+        return FrameChunk(
             frames, torch.where(end_samples < 0, -1, end), complete
         )
 
@@ -266,8 +266,8 @@ def _is_silence(chunk, ends, ended):
 
 
 @dataclass
-class HostEncoderState:
-    """What :class:`HostEncoder` remembers of a batch of streams."""
+class ChunkEncoderState:
+    """What :class:`ChunkEncoder` remembers of a batch of streams."""
 
     encoder: EncoderState
     """State of the encoder, never flushed."""
@@ -277,7 +277,7 @@ class HostEncoderState:
     committed, where an end that was taken for granted did not come."""
 
 
-class HostEncoder(torch.nn.Module):
+class ChunkEncoder(torch.nn.Module):
     """The encoder as the host's ``enc``.
 
     Arguments
@@ -301,14 +301,14 @@ class HostEncoder(torch.nn.Module):
 
         Returns
         -------
-        HostEncoderState
+        ChunkEncoderState
 
         Raises
         ------
         ValueError
             If the ``chunk_size`` is none of several hops.
         """
-        return HostEncoderState(
+        return ChunkEncoderState(
             self.encoder_wrapper.make_streaming_context(dynchunktrain_config)
         )
 
@@ -318,15 +318,15 @@ class HostEncoder(torch.nn.Module):
 
         Arguments
         ---------
-        push : FramePush
+        push : FrameChunk
             The next latent frames.
-        context : HostEncoderState
+        context : ChunkEncoderState
             What lies behind them. It is brought up to date, unless an error
             is raised.
 
         Returns
         -------
-        FramePush
+        FrameChunk
             The frames that are now committed, and have not been given yet.
         """
         wrapper, state = self.encoder_wrapper, context.encoder.fork()
@@ -342,7 +342,7 @@ class HostEncoder(torch.nn.Module):
         return replace(push, frames=frames, first=first)
 
 
-class HostHead(torch.nn.Module):
+class ChunkHead(torch.nn.Module):
     """The head as the host's ``proj_enc``.
 
     Arguments
@@ -361,22 +361,22 @@ class HostHead(torch.nn.Module):
 
         Arguments
         ---------
-        push : FramePush
+        push : FrameChunk
             The next embeddings.
 
         Returns
         -------
-        FramePush
+        FrameChunk
         """
         return replace(push, frames=self.model.classify(push.frames))
 
 
-def decode_push(push, context):
+def decode_chunk(push, context):
     """The host's ``decoding_function``: greedy CTC.
 
     Arguments
     ---------
-    push : FramePush
+    push : FrameChunk
         The next log-probabilities.
     context : CTCGreedyState
         What lies behind them. It is brought up to date.
@@ -389,7 +389,7 @@ def decode_push(push, context):
     return ctc_greedy_decode_streaming(push.frames, context, push.lengths)
 
 
-class HostText:
+class ChunkText:
     """Labels to text, as the host's ``tokenizer_decode_streaming``.
 
     The tokenizer is read at the first call, since the host loads it after

@@ -35,21 +35,21 @@ LISTED_INTEGERS = {"look_ahead", "hop"}
 MOST_LISTED = 64
 """Longest list of them."""
 
-_PACKAGE = "speechbrain_llsa."
+_PACKAGE = "speechbrain_llsa.hparams."
 
 CLASSES = {
-    _PACKAGE + "nnet.frontend.StreamingLatentExtractor",
-    _PACKAGE + "nnet.encoder.StreamingTransformerEncoder",
-    _PACKAGE + "lobes.wav2vec2.StreamingEncoderWrapper",
-    _PACKAGE + "lobes.ctc.StreamingCTC",
-    _PACKAGE + "inference.speechbrain_interface.HostFeatureExtractor",
-    _PACKAGE + "inference.speechbrain_interface.HostEncoder",
-    _PACKAGE + "inference.speechbrain_interface.HostHead",
-    _PACKAGE + "inference.speechbrain_interface.HostText",
-    _PACKAGE + "model_folder.write.FolderPretrainer",
-    _PACKAGE + "decoders.options.BeamSearchOptions",
-    _PACKAGE + "transcripts.endpointer.Endpointer",
-    _PACKAGE + "transcripts.words.WordOffsets",
+    _PACKAGE + "StreamingLatentExtractor",
+    _PACKAGE + "StreamingTransformerEncoder",
+    _PACKAGE + "StreamingEncoderWrapper",
+    _PACKAGE + "StreamingCTC",
+    _PACKAGE + "ChunkFeatureExtractor",
+    _PACKAGE + "ChunkEncoder",
+    _PACKAGE + "ChunkHead",
+    _PACKAGE + "ChunkText",
+    _PACKAGE + "FolderPretrainer",
+    _PACKAGE + "BeamSearchOptions",
+    _PACKAGE + "Endpointer",
+    _PACKAGE + "WordOffsets",
     "torch.nn.Linear",
     "torch.nn.modules.linear.Linear",
     "speechbrain.nnet.linear.Linear",
@@ -66,9 +66,9 @@ ACTIVATIONS = {
 } | {"speechbrain.nnet.activations.Swish"}
 
 NAMES = ACTIVATIONS | {
-    _PACKAGE + "inference.speechbrain_interface.decode_push",
-    _PACKAGE + "decoders.tokenizers.CTCGreedyState",
-    _PACKAGE + "decoders.tokenizers.TextState",
+    _PACKAGE + "decode_chunk",
+    _PACKAGE + "CTCGreedyState",
+    _PACKAGE + "TextState",
 }
 """What ``!name:`` may name."""
 

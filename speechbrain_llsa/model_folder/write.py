@@ -20,10 +20,10 @@ from speechbrain_llsa.decoders.language_model import check_exists
 from speechbrain_llsa.decoders.options import BeamSearchOptions
 from speechbrain_llsa.decoders.tokenizers import pieces
 from speechbrain_llsa.geometry import SAMPLE_RATE
-from speechbrain_llsa.inference.asr import StreamingASR
 from speechbrain_llsa.lobes.ctc import StreamingCTC
 from speechbrain_llsa.model_folder.hyperparameters import check_hyperparameters
 from speechbrain_llsa.model_folder.labels import load_tokenizer
+from speechbrain_llsa.model_folder.load import load_model
 from speechbrain_llsa.model_folder.weights import load_weights
 from speechbrain_llsa.nnet.encoder import StreamingTransformerEncoder
 from speechbrain_llsa.transcripts.endpointer import Endpointer
@@ -40,11 +40,11 @@ HPARAMS_FILE = "hyperparams.yaml"
 ENCODER_TEMPLATE = """\
 sample_rate: {sample_rate}
 
-extractor: !new:speechbrain_llsa.nnet.frontend.StreamingLatentExtractor
+extractor: !new:speechbrain_llsa.hparams.StreamingLatentExtractor
 {extractor}
-encoder: !new:speechbrain_llsa.nnet.encoder.StreamingTransformerEncoder
+encoder: !new:speechbrain_llsa.hparams.StreamingTransformerEncoder
 {encoder}
-encoder_wrapper: !new:speechbrain_llsa.lobes.wav2vec2.StreamingEncoderWrapper
+encoder_wrapper: !new:speechbrain_llsa.hparams.StreamingEncoderWrapper
 {encoder_wrapper}
     latent_encoder: !ref <encoder>
 """
@@ -52,11 +52,11 @@ encoder_wrapper: !new:speechbrain_llsa.lobes.wav2vec2.StreamingEncoderWrapper
 PRETRAINED_TEMPLATE = (
     """\
 # A pre-trained encoder. Load this folder with
-#   speechbrain_llsa.inference.streaming_encoder.StreamingEncoder.from_hparams(FOLDER)
+#   speechbrain_llsa.StreamingEncoder.from_hparams(FOLDER)
 """
     + ENCODER_TEMPLATE
     + """
-pretrainer: !new:speechbrain_llsa.model_folder.write.FolderPretrainer
+pretrainer: !new:speechbrain_llsa.hparams.FolderPretrainer
     loadables:
         extractor: !ref <extractor>
         encoder_wrapper: !ref <encoder_wrapper>
@@ -69,14 +69,14 @@ pretrainer: !new:speechbrain_llsa.model_folder.write.FolderPretrainer
 TEMPLATE = (
     """\
 # A streaming CTC model. Load this folder with
-#   speechbrain_llsa.inference.asr.StreamingASR.from_hparams(source=FOLDER)
+#   speechbrain_llsa.StreamingASR.from_hparams(source=FOLDER)
 # or with SpeechBrain's own speechbrain.inference.ASR.StreamingASR.
 """
     + ENCODER_TEMPLATE
     + """
 head: !new:{head_class}
 {head}
-model: !new:speechbrain_llsa.lobes.ctc.StreamingCTC
+model: !new:speechbrain_llsa.hparams.StreamingCTC
     extractor: !ref <extractor>
     encoder_wrapper: !ref <encoder_wrapper>
     head: !ref <head>
@@ -84,26 +84,26 @@ model: !new:speechbrain_llsa.lobes.ctc.StreamingCTC
 tokenizer: !new:{tokenizer_class}
 {options}
 # What SpeechBrain's StreamingASR asks for
-fea_streaming_extractor: !new:speechbrain_llsa.inference.speechbrain_interface.HostFeatureExtractor
+fea_streaming_extractor: !new:speechbrain_llsa.hparams.ChunkFeatureExtractor
     extractor: !ref <extractor>
 
-enc: !new:speechbrain_llsa.inference.speechbrain_interface.HostEncoder
+enc: !new:speechbrain_llsa.hparams.ChunkEncoder
     encoder_wrapper: !ref <encoder_wrapper>
 
-proj_enc: !new:speechbrain_llsa.inference.speechbrain_interface.HostHead
+proj_enc: !new:speechbrain_llsa.hparams.ChunkHead
     model: !ref <model>
 
-decoding_function: !name:speechbrain_llsa.inference.speechbrain_interface.decode_push
-make_decoder_streaming_context: !name:speechbrain_llsa.decoders.tokenizers.CTCGreedyState
-tokenizer_decode_streaming: !new:speechbrain_llsa.inference.speechbrain_interface.HostText
-make_tokenizer_streaming_context: !name:speechbrain_llsa.decoders.tokenizers.TextState
+decoding_function: !name:speechbrain_llsa.hparams.decode_chunk
+make_decoder_streaming_context: !name:speechbrain_llsa.hparams.CTCGreedyState
+tokenizer_decode_streaming: !new:speechbrain_llsa.hparams.ChunkText
+make_tokenizer_streaming_context: !name:speechbrain_llsa.hparams.TextState
 
 modules:
     model: !ref <model>
     enc: !ref <enc>
     proj_enc: !ref <proj_enc>
 
-pretrainer: !new:speechbrain_llsa.model_folder.write.FolderPretrainer
+pretrainer: !new:speechbrain_llsa.hparams.FolderPretrainer
     loadables:
         extractor: !ref <extractor>
         encoder_wrapper: !ref <encoder_wrapper>
@@ -114,7 +114,7 @@ pretrainer: !new:speechbrain_llsa.model_folder.write.FolderPretrainer
         encoder_wrapper: encoder_wrapper.ckpt
         head: head.ckpt
         tokenizer: {tokenizer_file}
-"""  # noqa: E501
+"""
 )
 
 
@@ -429,7 +429,10 @@ def _options(endpointer, word_offsets):
 
 
 def _class_name(kind):
-    return f"{kind.__module__}.{kind.__qualname__}"
+    module = kind.__module__
+    if module.startswith("speechbrain_llsa."):
+        module = "speechbrain_llsa.hparams"
+    return f"{module}.{kind.__qualname__}"
 
 
 def _tokenizer_class(tokenizer):
@@ -455,15 +458,15 @@ def _save_tokenizer(tokenizer, folder):
 @torch.no_grad()
 def _check_same(model, folder):
     """Loads what was written, and compares what it gives for noise."""
-    written = StreamingASR.from_hparams(
-        folder, trust=True, run_opts={"device": "cpu"}
+    written = load_model(
+        folder, HPARAMS_FILE, True, lambda hparams: hparams["model"].eval()
     )
     generator = torch.Generator().manual_seed(0)
     noise = torch.randn(1, SAMPLE_RATE, generator=generator) / 10
     # as it is loaded: few bits of a type, or a GPU's TF32, would round more
     # than a small mistake changes
     expected, _ = copy.deepcopy(model).cpu().float().eval()(noise)
-    given, _ = written.model(noise)
+    given, _ = written(noise)
     if not torch.allclose(given, expected, atol=1e-3):
         error = (given - expected).abs().max().item()
         raise ValueError(

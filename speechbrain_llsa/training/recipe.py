@@ -6,7 +6,6 @@ import time
 from contextlib import suppress
 
 import speechbrain as sb
-from librispeech_prepare import prepare_librispeech
 from ruamel.yaml import YAMLError
 from speechbrain.utils.distributed import ddp_init_group
 from torch import distributed
@@ -57,7 +56,7 @@ def exit_on_bad_input(prepare, arguments):
         sys.exit(2)
 
 
-def begin_recipe(arguments, split_entries):
+def begin_recipe(arguments, split_entries, prepare):
     """Reads the command line and the YAML file, makes the output folder and
     the manifests.
 
@@ -67,6 +66,8 @@ def begin_recipe(arguments, split_entries):
         The command line without the name of the program.
     split_entries : list of str
         The entries of the YAML file that name splits to prepare.
+    prepare : callable
+        Writes the manifests, as ``prepare_librispeech`` does.
 
     Returns
     -------
@@ -87,7 +88,7 @@ def begin_recipe(arguments, split_entries):
             overrides=overrides,
         )
         _name_lost_lines()
-        prepare_librispeech(
+        prepare(
             data_folder=hparams["data_folder"],
             save_folder=hparams["manifest_folder"],
             splits=list(dict.fromkeys(splits)),

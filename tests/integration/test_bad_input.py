@@ -39,7 +39,7 @@ from speechbrain_llsa.dependency_picture import draw_dependencies
 from speechbrain_llsa.inference.batcher import SessionBatcher
 from speechbrain_llsa.inference.onnx import OnnxStreamingASR
 from speechbrain_llsa.inference.speechbrain_interface import (
-    HostFeatureExtractor,
+    ChunkFeatureExtractor,
 )
 from speechbrain_llsa.lobes.contrastive import (
     MaskedContrastiveLoss,
@@ -606,7 +606,7 @@ def classes():
         ),
         (
             "host",
-            lambda: HostFeatureExtractor(front_end(), 0),
+            lambda: ChunkFeatureExtractor(front_end(), 0),
             ValueError,
             "hold_seconds: got 0",
         ),

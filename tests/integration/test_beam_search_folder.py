@@ -19,7 +19,7 @@ from speechbrain_llsa.model_folder.write import write_streaming_folder
 from speechbrain_llsa.transcripts.endpointer import Endpointer, EndpointRule
 
 ENTRY = """
-search: !new:speechbrain_llsa.decoders.options.BeamSearchOptions
+search: !new:speechbrain_llsa.hparams.BeamSearchOptions
     beam_size: 4
 """
 

@@ -109,13 +109,13 @@ HARMFUL = {
     "list": ("[1, 2]", "allowed is a mapping"),
     "nothing": ("", "allowed is a mapping"),
     "layers": (
-        "a: !new:speechbrain_llsa.nnet.encoder.StreamingTransformerEncoder\n"
+        "a: !new:speechbrain_llsa.hparams.StreamingTransformerEncoder\n"
         "  num_layers: 999999999",
         "num_layers: got '999999999'",
     ),
     "layers by reference": (
         "n: 99999999\n"
-        "a: !new:speechbrain_llsa.nnet.encoder.StreamingTransformerEncoder\n"
+        "a: !new:speechbrain_llsa.hparams.StreamingTransformerEncoder\n"
         "  num_layers: !ref <n>",
         "num_layers: got '<n>'",
     ),

@@ -1,4 +1,4 @@
-"""What an error of a library says, in one line."""
+"""Error messages: their grammar, and those of libraries in one line."""
 
 LONGEST = 300
 
@@ -24,3 +24,27 @@ def reason(error):
     if isinstance(error, LookupError) or not text:
         text = f"{type(error).__name__}: {text}".removesuffix(": ")
     return text if len(text) <= LONGEST else f"{text[:LONGEST]} ..."
+
+
+def must_be(name, expected, got):
+    """The message of an error about an argument.
+
+    Arguments
+    ---------
+    name : str
+        Name of the argument.
+    expected : str
+        What is accepted, such as "a positive integer".
+    got : object
+        What was given.
+
+    Returns
+    -------
+    str
+
+    Example
+    -------
+    >>> must_be("hop", "an integer of at least 1", 0)
+    'hop must be an integer of at least 1, got 0'
+    """
+    return f"{name} must be {expected}, got {got}"

@@ -4,6 +4,7 @@ import os
 import sys
 
 from speechbrain_llsa.commands import (
+    convert,
     evaluate,
     export,
     listen,
@@ -12,7 +13,7 @@ from speechbrain_llsa.commands import (
 )
 from speechbrain_llsa.utils.parser import OneLineParser
 
-COMMANDS = (transcribe, listen, evaluate, export, picture)
+COMMANDS = (transcribe, listen, evaluate, export, convert, picture)
 """Each has ``NAME``, ``add_arguments(parser)`` and ``run(arguments)``."""
 
 

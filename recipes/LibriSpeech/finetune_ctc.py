@@ -33,7 +33,7 @@ from speechbrain_llsa.decoders.tokenizers import (
 )
 from speechbrain_llsa.evaluation.word_events import estimate_offsets, find_words
 from speechbrain_llsa.inference.asr import StreamingASR
-from speechbrain_llsa.model_folder.weights import load_weights
+from speechbrain_llsa.model_folder.load import load_encoder_weights
 from speechbrain_llsa.model_folder.write import write_streaming_folder
 from speechbrain_llsa.training.bad_utterances import BadUtterances
 from speechbrain_llsa.training.brain import StreamingBrain
@@ -55,9 +55,8 @@ from speechbrain_llsa.training.recipe import (
 )
 from speechbrain_llsa.training.units import encode, make_tokenizer
 from speechbrain_llsa.transcripts.endpointer import Endpointer
-from speechbrain_llsa.utils.atomic_files import naming, write_atomically
+from speechbrain_llsa.utils.atomic_files import write_atomically
 from speechbrain_llsa.utils.checks import check_integer
-from speechbrain_llsa.utils.errors import reason
 
 logger = get_logger(__name__)
 
@@ -374,25 +373,10 @@ def load_pretrained(hparams):
     if hparams["pretrained_folder"] is None:
         logger.info("pretrained_folder is null: training from scratch")
         return
-    folder = Path(hparams["pretrained_folder"])
-    for name, module in (
-        ("latent_extractor", hparams["extractor"]),
-        ("latent_encoder", hparams["encoder_wrapper"]),
-    ):
-        path = folder / f"{name}.ckpt"
-        if not path.is_file():
-            raise FileNotFoundError(
-                f"pretrained_folder: got {str(folder)!r}, which holds no "
-                f"{path.name}; allowed is a folder 'pretrained' that "
-                "pretrain.py wrote"
-            )
-        try:
-            module.load_state_dict(load_weights(path))
-        except (RuntimeError, ValueError) as error:
-            raise ValueError(
-                f"pretrained_folder: got weights in {path} that do not fit "
-                f"the YAML file's model: {reason(error)}"
-            ) from error
+    folder = hparams["pretrained_folder"]
+    load_encoder_weights(
+        folder, hparams["extractor"], hparams["encoder_wrapper"]
+    )
     logger.info(f"Loaded the pre-trained weights of {folder}")
 
 
@@ -550,11 +534,9 @@ def evaluate(hparams, tokenizer, datasets, device):
     search = read_search(hparams, tokenizer)
 
     def write(offsets=None):
-        # torch.save tells of a full disk by a RuntimeError
-        with naming(folder, RuntimeError):
-            write_streaming_folder(
-                folder, model, tokenizer, endpointer, offsets, search
-            )
+        write_streaming_folder(
+            folder, model, tokenizer, endpointer, offsets, search
+        )
         return StreamingASR.from_hparams(
             folder, trust=True, run_opts={"device": str(device)}
         )

@@ -26,6 +26,7 @@ from speechbrain_llsa.model_folder.description import (
     FORMAT,
     FORMAT_VERSION,
     MODEL_FILE,
+    describe_missing,
     read_description,
 )
 from speechbrain_llsa.snapshot import blank_array
@@ -502,7 +503,7 @@ def read_exported(folder):
             must_be(
                 "folder",
                 "an exported model",
-                f"{str(folder)!r}, which holds no {MODEL_FILE}",
+                f"{str(folder)!r}, {describe_missing(folder)}",
             )
         )
     try:

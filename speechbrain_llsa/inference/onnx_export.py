@@ -4,7 +4,6 @@ PyTorch."""
 import contextlib
 import copy
 import io
-import json
 import logging
 import warnings
 
@@ -13,6 +12,7 @@ import torch
 from speechbrain_llsa.inference.onnx import OnnxCTC, describe, read_exported
 from speechbrain_llsa.lobes.streaming_step import NEVER, StreamingStep
 from speechbrain_llsa.model_folder.description import MODEL_FILE
+from speechbrain_llsa.model_folder.write import write_description
 from speechbrain_llsa.utils.atomic_files import (
     check_replaceable,
     written_atomically,
@@ -99,10 +99,7 @@ def export_model(
         description = describe(
             step.clock, shapes, text_decoder, graphs, endpointer, word_offsets
         )
-        (new / MODEL_FILE).write_text(
-            json.dumps(description, ensure_ascii=False, indent=1),
-            encoding="utf-8",
-        )
+        write_description(new, description)
         read_exported(new)
         _check_same(step, new / graphs["fp32"])
     return folder

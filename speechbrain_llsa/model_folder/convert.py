@@ -5,6 +5,7 @@
 
 import json
 import shutil
+from contextlib import contextmanager
 from pathlib import Path
 
 from ruamel.yaml import YAMLError
@@ -32,7 +33,7 @@ from speechbrain_llsa.model_folder.version_0 import (
     read_labels,
     read_torch_weights,
 )
-from speechbrain_llsa.model_folder.write import write_files
+from speechbrain_llsa.model_folder.write import write_description, write_files
 from speechbrain_llsa.utils.atomic_files import (
     check_replaceable,
     written_atomically,
@@ -89,7 +90,7 @@ def convert_folder(folder, new_folder):
     if not (folder / marker).is_file():
         raise FileNotFoundError(
             must_be(
-                "FOLDER",
+                "folder",
                 f"a model folder with a {HPARAMS_FILE} or a {MODEL_FILE}",
                 repr(str(folder)),
             )
@@ -97,24 +98,33 @@ def convert_folder(folder, new_folder):
     new_folder = check_replaceable(new_folder, marker)
     if new_folder.exists() and new_folder.samefile(folder):
         raise FileExistsError(
-            must_be("NEW_FOLDER", "another than FOLDER", repr(str(folder)))
+            must_be("new_folder", "another than folder", repr(str(folder)))
         )
-    convert = _convert_exported if exported else _convert_model
-    with written_atomically(new_folder) as scratch:
-        try:
-            convert(folder, scratch)
-        except (TypeError, ValueError, YAMLError, LookupError) as error:
-            raise ValueError(
-                must_be(
-                    "FOLDER",
-                    "a model folder of the version before",
-                    f"{str(folder)!r}: {reason(error)}",
-                )
-            ) from error
+    read = _read_exported if exported else _read_model
+    with _refusing(folder):
+        write = read(folder)
+    with written_atomically(new_folder) as scratch, _refusing(folder):
+        write(scratch)
     return new_folder
 
 
-def _convert_exported(folder, scratch):
+@contextmanager
+def _refusing(folder):
+    """Names the folder in whatever is wrong with its files."""
+    try:
+        yield
+    except (TypeError, ValueError, YAMLError, LookupError) as error:
+        raise ValueError(
+            must_be(
+                "folder",
+                "a model folder of the version before",
+                f"{str(folder)!r}: {reason(error)}",
+            )
+        ) from error
+
+
+def _read_exported(folder):
+    """Reads an exported folder; gives what writes it anew."""
     path = folder / MODEL_FILE
     if path.stat().st_size > LARGEST_MODEL_FILE:
         raise ValueError(f"{MODEL_FILE} is larger than {LARGEST_MODEL_FILE}")
@@ -137,14 +147,19 @@ def _convert_exported(folder, scratch):
     description.setdefault("endpointer", None)
     description.setdefault("word_offsets", {})
     check_description(description, ("onnx",))
-    scratch.mkdir()
-    for name in description["graphs"].values():
-        shutil.copy(_present(folder, name), scratch)
-    text = json.dumps(description, ensure_ascii=False, indent=1) + "\n"
-    (scratch / MODEL_FILE).write_text(text, encoding="utf-8")
+    graphs = [_present(folder, n) for n in description["graphs"].values()]
+
+    def write(scratch):
+        scratch.mkdir()
+        for graph in graphs:
+            shutil.copy(graph, scratch)
+        write_description(scratch, description)
+
+    return write
 
 
-def _convert_model(folder, scratch):
+def _read_model(folder):
+    """Reads a folder of weights; gives what writes it anew."""
     text = read_hyperparameters(folder / HPARAMS_FILE)
     check_hyperparameters(text)
     entries, classes = read_entries(text)
@@ -176,8 +191,12 @@ def _convert_model(folder, scratch):
         name: read_torch_weights(_present(folder, files[name]))
         for name in names
     }
-    write_files(scratch, sections, weights, content, language_model)
-    load_parts(str(scratch), sections["kind"], trust=True)
+
+    def write(scratch):
+        write_files(scratch, sections, weights, content, language_model)
+        load_parts(str(scratch), sections["kind"], trust=True)
+
+    return write
 
 
 def _present(folder, file_name):
@@ -188,7 +207,7 @@ def _present(folder, file_name):
     if not path.is_file():
         raise FileNotFoundError(
             must_be(
-                "FOLDER",
+                "folder",
                 "a complete model folder",
                 f"{str(folder)!r}, which holds no {file_name}",
             )

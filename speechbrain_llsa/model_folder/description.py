@@ -346,6 +346,32 @@ def _merged(old, new):
     }
 
 
+def read_checksums(path):
+    """Reads the checksums of a model folder.
+
+    Arguments
+    ---------
+    path : pathlib.Path
+        Its ``model.json``.
+
+    Returns
+    -------
+    dict
+        The SHA-256 of files, by name of the file.
+
+    Raises
+    ------
+    ValueError
+        If the file is damaged, or of another kind, format or version.
+    """
+    description = read_description(path, ("ctc", "encoder"))
+    files = [
+        *description["weights"].values(),
+        description.get("tokenizer", {}),
+    ]
+    return {each["file"]: each["sha256"] for each in files if "file" in each}
+
+
 def is_exported(folder):
     """Whether a folder holds an exported model, going by its ``model.json``.
 

@@ -29,8 +29,7 @@ _PRETRAINER = """
 pretrainer: !new:speechbrain_llsa.hparams.FolderPretrainer
     loadables:
 {loadables}    file_names:
-{file_names}    checksums:
-{checksums}"""
+{file_names}"""
 
 _ENCODER_FILE = (
     """\
@@ -113,7 +112,9 @@ def hyperparameters_of(description):
         The same for the same description.
     """
     encoder = dict(description["encoder"])
-    files = dict(description["weights"])
+    files = {
+        name: entry["file"] for name, entry in description["weights"].items()
+    }
     values = {
         "sample_rate": description["sample_rate"],
         "extractor": _arguments(description["extractor"]),
@@ -136,16 +137,11 @@ def hyperparameters_of(description):
         )
         values["tokenizer_class"] = _TOKENIZERS[tokenizer["kind"]]
         # characters stand in model.json itself
-        files["tokenizer"] = {"file": MODEL_FILE, **tokenizer}
+        files["tokenizer"] = tokenizer.get("file", MODEL_FILE)
     return template.format(
         **values,
         loadables=_lines((name, f"!ref <{name}>") for name in files),
-        file_names=_lines((name, f["file"]) for name, f in files.items()),
-        checksums=_lines(
-            (name, json.dumps(f["sha256"]))
-            for name, f in files.items()
-            if "sha256" in f
-        ),
+        file_names=_lines(files.items()),
     )
 
 

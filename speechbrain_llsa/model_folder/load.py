@@ -166,8 +166,9 @@ def _options(description, language_model, trust):
     }
     search = description["search"]
     if search is not None:
-        arguments = {**search, "language_model": language_model}
-        search = BeamSearchOptions(**arguments)
+        if language_model is not None:
+            search = {**search, "language_model": language_model}
+        search = BeamSearchOptions(**search)
         search.trust = trust
     return {**options, "search": search}
 

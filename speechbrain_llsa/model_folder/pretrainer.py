@@ -1,11 +1,14 @@
 """The SpeechBrain ``Pretrainer`` of a model folder."""
 
-from functools import partial
 from pathlib import Path
 
 import torch
 from speechbrain.utils.parameter_transfer import Pretrainer
 
+from speechbrain_llsa.model_folder.description import (
+    MODEL_FILE,
+    read_checksums,
+)
 from speechbrain_llsa.model_folder.labels import load_tokenizer
 from speechbrain_llsa.model_folder.weights import check_checksum, load_weights
 from speechbrain_llsa.utils.checks import check_type
@@ -25,8 +28,6 @@ class FolderPretrainer(Pretrainer):
         Modules and tokenizers by name.
     file_names : dict
         For each the name of its file in the source.
-    checksums : dict, optional
-        The SHA-256 of files, by name of the loadable.
 
     Raises
     ------
@@ -36,10 +37,9 @@ class FolderPretrainer(Pretrainer):
         If the names differ, or a file is not in the source itself.
     """
 
-    def __init__(self, loadables, file_names, checksums=None):
+    def __init__(self, loadables, file_names):
         check_type("loadables", loadables, dict)
         check_type("file_names", file_names, dict)
-        check_type("checksums", checksums or {}, dict)
         if loadables.keys() != file_names.keys():
             raise ValueError(
                 must_be(
@@ -59,10 +59,7 @@ class FolderPretrainer(Pretrainer):
                 )
         super().__init__(
             loadables=loadables,
-            custom_hooks={
-                name: partial(_load_checked, (checksums or {}).get(name))
-                for name in loadables
-            },
+            custom_hooks=dict.fromkeys(loadables, load_part),
         )
         self.file_names = dict(file_names)
 
@@ -87,6 +84,8 @@ class FolderPretrainer(Pretrainer):
         ------
         FileNotFoundError
             If a file is missing in a local folder.
+        ValueError
+            If one is not as ``model.json`` there describes it.
         """
         folder = Path(str(default_source))
         self.paths.update(
@@ -95,8 +94,11 @@ class FolderPretrainer(Pretrainer):
         )
         if folder.is_dir():
             self.set_collect_in(None)
-            for file_name in self.file_names.values():
+            for file_name in (*self.file_names.values(), MODEL_FILE):
                 check_present(folder, file_name)
+            checksums = read_checksums(folder / MODEL_FILE)
+            for file_name in checksums.keys() & {*self.file_names.values()}:
+                check_checksum(folder / file_name, checksums[file_name])
         return super().collect_files(default_source, *args, **kwargs)
 
 
@@ -150,9 +152,3 @@ def load_part(part, path):
         load_weights(path, part)
     else:
         load_tokenizer(part, path)
-
-
-def _load_checked(checksum, part, path):
-    if checksum is not None:
-        check_checksum(path, checksum)
-    load_part(part, path)

@@ -64,8 +64,8 @@ def load_weights(path, module):
     >>> load_weights(path, torch.nn.Linear(4, 3))
     Traceback (most recent call last):
     ...
-    ValueError: head.safetensors is damaged or of another model: 'bias' must \
-be of shape [3], got [2]
+    ValueError: head.safetensors is damaged or of another model: 'weight' \
+must be of shape [3, 4], got [2, 4]
     """
     check_weights(path, module)
     with _named(path):

@@ -14,7 +14,7 @@ import torch
 
 from speechbrain_llsa.decoders.language_model import check_exists
 from speechbrain_llsa.decoders.options import BeamSearchOptions
-from speechbrain_llsa.decoders.tokenizers import pieces
+from speechbrain_llsa.decoders.tokenizers import TextDecoder, pieces
 from speechbrain_llsa.geometry import SAMPLE_RATE
 from speechbrain_llsa.lobes.ctc import StreamingCTC
 from speechbrain_llsa.model_folder.description import (
@@ -95,6 +95,7 @@ def write_streaming_folder(
     language_model = None
     if search is not None:
         check_type("search", search, BeamSearchOptions)
+        search.make_search(TextDecoder(tokenizer), language_model=None)
         language_model = search.language_model
         if language_model is not None:
             check_exists(language_model)
@@ -207,10 +208,23 @@ def write_files(folder, sections, weights, tokenizer=None, language_model=None):
         "weights": files,
     }
     check_description(description, (sections["kind"],))
-    text = json.dumps(description, ensure_ascii=False, indent=1) + "\n"
-    (folder / MODEL_FILE).write_text(text, encoding="utf-8")
+    write_description(folder, description)
     content = hyperparameters_of(description)
     (folder / HPARAMS_FILE).write_text(content, encoding="utf-8")
+
+
+def write_description(folder, description):
+    """Writes ``model.json``.
+
+    Arguments
+    ---------
+    folder : pathlib.Path
+        The folder.
+    description : dict
+        Its content.
+    """
+    text = json.dumps(description, ensure_ascii=False, indent=1) + "\n"
+    (folder / MODEL_FILE).write_text(text, encoding="utf-8")
 
 
 class _Embedder(torch.nn.Module):

@@ -84,6 +84,7 @@ WITHOUT_PYTORCH = (
     "snapshot.py",
     "step_clock.py",
     "utils/checks.py",
+    "utils/errors.py",
     "utils/lazy.py",
     "dataio/pcm.py",
     "dataio/resampling.py",
@@ -92,6 +93,8 @@ WITHOUT_PYTORCH = (
     "decoders/tokens.py",
     "inference/onnx.py",
     "inference/session.py",
+    "model_folder/description.py",
+    "model_folder/fields.py",
     "transcripts/endpointer.py",
     "transcripts/subtitles.py",
     "transcripts/transcriber.py",
@@ -128,6 +131,7 @@ STANDARD_LIBRARY_ALONE = (
     "step_clock",
     "torch_versions",
     "utils.checks",
+    "utils.errors",
     "utils.lazy",
 )
 

@@ -7,7 +7,9 @@ does not matter which process sees it.
 
 import importlib
 import os
+import signal
 import socket
+from pathlib import Path
 
 import torch
 from recipe_process import Process
@@ -124,6 +126,24 @@ def train_with_an_infinite_loss(recipe, arguments, rank, step):
         return loss
 
     brain.compute_objectives = infinite
+    importlib.import_module(recipe).run(brain, datasets)
+
+
+def train_and_note(recipe, arguments, notes, kill_at=None):
+    """Runs a recipe, and writes the names of the utterances of each step to a
+    file of the rank; all ranks are killed before a step."""
+    rank = os.environ.get("RANK", "0")
+    brain, datasets = _prepare(recipe, arguments)
+    fit_batch = brain.fit_batch
+
+    def noting(batch):
+        if brain.optimizer_step == kill_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        with Path(f"{notes}.{rank}").open("a", encoding="utf-8") as stream:
+            stream.write("".join(f"{name}\n" for name in batch.id))
+        return fit_batch(batch)
+
+    brain.fit_batch = noting
     importlib.import_module(recipe).run(brain, datasets)
 
 

@@ -37,6 +37,7 @@ from speechbrain_llsa.model_folder.weights import load_weights
 from speechbrain_llsa.model_folder.write import write_streaming_folder
 from speechbrain_llsa.training.bad_utterances import BadUtterances
 from speechbrain_llsa.training.brain import StreamingBrain
+from speechbrain_llsa.training.claims import claim_training, digest
 from speechbrain_llsa.training.data import (
     keep_durations,
     load_manifests,
@@ -53,11 +54,23 @@ from speechbrain_llsa.training.recipe import (
     exit_on_bad_input,
     train,
 )
-from speechbrain_llsa.training.units import encode, make_tokenizer
+from speechbrain_llsa.training.units import (
+    check_tokenizer,
+    encode,
+    make_tokenizer,
+)
+from speechbrain_llsa.training.unknown_characters import (
+    fault_of_transcript,
+    report_unknown_characters,
+)
 from speechbrain_llsa.transcripts.endpointer import Endpointer
 from speechbrain_llsa.utils.atomic_files import naming, write_atomically
 from speechbrain_llsa.utils.checks import check_integer
 from speechbrain_llsa.utils.errors import reason
+from speechbrain_llsa.utils.normalization import (
+    check_transcript_case,
+    fold_transcript,
+)
 
 logger = get_logger(__name__)
 
@@ -243,6 +256,28 @@ class FinetuneBrain(StreamingBrain):
             )
 
 
+def transcript_case(hparams):
+    """The case that transcripts are folded to, as the YAML file says.
+
+    Arguments
+    ---------
+    hparams : dict
+        With ``transcript_case``, or without for "as_is".
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    ValueError
+        If it is unknown.
+    """
+    case = hparams.get("transcript_case", "as_is")
+    check_transcript_case(case)
+    return case
+
+
 def prepare_datasets(hparams, tokenizer_folder):
     """Loads the utterances, and the tokenizer for their transcripts.
 
@@ -256,27 +291,34 @@ def prepare_datasets(hparams, tokenizer_folder):
     Returns
     -------
     dict
-        A dataset for "train", one for "valid" and one for each split of
-        ``valid_splits`` and ``test_splits``, by name.
+        "train" and "valid", a dataset each, of utterances whose characters
+        are units; and "scored", a dict with a dataset for each split of
+        ``valid_splits`` and ``test_splits``, where other characters count as
+        errors. All transcripts are folded (``transcript_case``).
     CTCTextEncoder or sentencepiece.SentencePieceProcessor
         The tokenizer.
     """
     folder = Path(hparams["manifest_folder"])
     bad_utterances = BadUtterances(hparams["on_bad_utterance"])
+    # pieces are learned with straight apostrophes
+    units = hparams["characters"] if hparams["units"] == "character" else "'"
+    case = transcript_case(hparams)
 
     def load(splits):
         dataset = load_manifests(
             [folder / f"{split}.csv" for split in splits],
             hparams["sample_rate"],
         )
+        for item in dataset.data.values():
+            item["wrd"] = fold_transcript(item["wrd"], case, units)
         return bad_utterances.keep_good(
             dataset,
-            lambda item: None if item["wrd"].strip() else "has no transcript",
+            lambda item: None if item["wrd"] else "has no transcript",
         )
 
     evaluated = [*hparams["valid_splits"], *hparams["test_splits"]]
-    datasets = {split: load([split]) for split in evaluated}
-    datasets["valid"] = load(hparams["valid_splits"])
+    scored = {split: load([split]) for split in evaluated}
+    valid = load(hparams["valid_splits"])
     train = load(hparams["train_splits"])
     transcripts = [train.data[identity]["wrd"] for identity in train.data_ids]
     tokenizer = run_on_all(
@@ -287,6 +329,18 @@ def prepare_datasets(hparams, tokenizer_folder):
         hparams["characters"],
         transcripts,
     )
+    report_unknown_characters(
+        tokenizer,
+        learned=[train, valid],
+        scored=scored.values(),
+        is_error=hparams["on_bad_utterance"] == "error",
+    )
+    train, valid = (
+        bad_utterances.keep_good(
+            dataset, lambda item: fault_of_transcript(tokenizer, item["wrd"])
+        )
+        for dataset in (train, valid)
+    )
     train = keep_durations(
         train,
         max(
@@ -295,17 +349,20 @@ def prepare_datasets(hparams, tokenizer_folder):
         ),
         hparams["avoid_if_longer_than"],
     )
-    datasets["train"] = bad_utterances.keep_good(
+    train = bad_utterances.keep_good(
         train, lambda item: _fault_of_duration(item, tokenizer, hparams)
     )
-    for dataset in datasets.values():
+    keys = ["id", "wav", "sig", "fault", "wrd"]
+    for dataset in (train, valid):
         dataset.add_dynamic_item(
             lambda transcript: encode(tokenizer, transcript),
             takes="wrd",
             provides="tokens",
         )
-        dataset.set_output_keys(["id", "wav", "sig", "fault", "wrd", "tokens"])
-    return datasets, tokenizer
+        dataset.set_output_keys([*keys, "tokens"])
+    for dataset in scored.values():
+        dataset.set_output_keys(keys)
+    return {"train": train, "valid": valid, "scored": scored}, tokenizer
 
 
 def run_on_all(function, *arguments):
@@ -374,18 +431,9 @@ def load_pretrained(hparams):
     if hparams["pretrained_folder"] is None:
         logger.info("pretrained_folder is null: training from scratch")
         return
-    folder = Path(hparams["pretrained_folder"])
-    for name, module in (
-        ("latent_extractor", hparams["extractor"]),
-        ("latent_encoder", hparams["encoder_wrapper"]),
-    ):
-        path = folder / f"{name}.ckpt"
-        if not path.is_file():
-            raise FileNotFoundError(
-                f"pretrained_folder: got {str(folder)!r}, which holds no "
-                f"{path.name}; allowed is a folder 'pretrained' that "
-                "pretrain.py wrote"
-            )
+    paths = pretrained_files(hparams)
+    modules = hparams["extractor"], hparams["encoder_wrapper"]
+    for path, module in zip(paths, modules, strict=True):
         try:
             module.load_state_dict(load_weights(path))
         except (RuntimeError, ValueError) as error:
@@ -393,7 +441,68 @@ def load_pretrained(hparams):
                 f"pretrained_folder: got weights in {path} that do not fit "
                 f"the YAML file's model: {reason(error)}"
             ) from error
-    logger.info(f"Loaded the pre-trained weights of {folder}")
+    logger.info(f"Loaded the pre-trained weights of {paths[0].parent}")
+
+
+def pretrained_files(hparams):
+    """The files of pre-trained weights: front end, encoder.
+
+    Arguments
+    ---------
+    hparams : dict
+        With ``pretrained_folder``.
+
+    Returns
+    -------
+    list of pathlib.Path
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder does not hold them.
+    """
+    folder = Path(hparams["pretrained_folder"])
+    paths = [
+        folder / f"{name}.ckpt"
+        for name in ("latent_extractor", "latent_encoder")
+    ]
+    for path in paths:
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"pretrained_folder: got {str(folder)!r}, which holds no "
+                f"{path.name}; allowed is a folder 'pretrained' that "
+                "pretrain.py wrote"
+            )
+    return paths
+
+
+def claim(hparams):
+    """Refuses an output folder that was begun with other settings, or from
+    other weights. Where these lie does not count.
+
+    Arguments
+    ---------
+    hparams : dict
+        What the YAML file describes.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there are no such weights.
+    ValueError
+        If it was begun with others.
+    """
+    names = ("units", "output_units")
+    check_tokenizer(
+        hparams["save_folder"],
+        hparams["characters"],
+        **{name: hparams[name] for name in names},
+    )
+    weights = None
+    if hparams["pretrained_folder"] is not None:
+        files = pretrained_files(hparams)
+        weights = f"weights {digest(*(path.read_bytes() for path in files))}"
+    claim_training(hparams, pretrained_folder=weights)
 
 
 def check_epoch_chosen_by(epoch_chosen_by):
@@ -540,7 +649,7 @@ def evaluate(hparams, tokenizer, datasets, device):
     tokenizer : CTCTextEncoder or sentencepiece.SentencePieceProcessor
         Its units.
     datasets : dict
-        By name, with the splits to measure on.
+        As :func:`prepare_datasets` gives them.
     device : str or torch.device
         Where it is measured.
     """
@@ -567,7 +676,7 @@ def evaluate(hparams, tokenizer, datasets, device):
     error_rates = {
         split: compare_offline_and_streamed(
             asr,
-            datasets[split],
+            datasets["scored"][split],
             hparams["push_seconds"],
             output_folder / f"errors_{split}.txt",
             name=split,
@@ -604,7 +713,9 @@ def prepare(arguments):
         arguments,
         ["train_splits", "valid_splits", "test_splits"],
         prepare_librispeech,
+        claim,
     )
+    transcript_case(hparams)
     check_epoch_chosen_by(hparams["epoch_chosen_by"])
     check_streamed_count(hparams["streamed_count"])
     read_endpointer(hparams)
@@ -630,7 +741,7 @@ def run(brain, datasets):
     brain : FinetuneBrain
         Before training.
     datasets : dict
-        By name.
+        As :func:`prepare_datasets` gives them.
 
     Returns
     -------

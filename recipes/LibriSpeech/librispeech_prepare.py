@@ -32,7 +32,8 @@ from speechbrain_llsa.utils.parser import OneLineParser
 logger = logging.getLogger(__name__)
 
 COLUMNS = ("ID", "duration", "wav", "spk_id", "wrd")
-_FORMAT = 1
+_FORMAT = 2
+"""1 had transcripts as they were typed, 2 has their accents composed."""
 
 
 def prepare_librispeech(

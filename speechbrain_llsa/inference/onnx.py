@@ -26,6 +26,7 @@ from speechbrain_llsa.snapshot import blank_array
 from speechbrain_llsa.step_clock import StepClock
 from speechbrain_llsa.transcripts.endpointer import Endpointer
 from speechbrain_llsa.transcripts.words import WordOffsets
+from speechbrain_llsa.utils.text_files import read_text
 
 MODEL_FILE = "model.json"
 FORMAT = "speechbrain_llsa streaming step"
@@ -507,7 +508,7 @@ def read_description(folder):
     if path.stat().st_size > LARGEST_MODEL_FILE:
         raise _damaged(f"it is larger than {LARGEST_MODEL_FILE} bytes")
     try:
-        description = json.loads(path.read_text(encoding="utf-8"))
+        description = json.loads(read_text(path))
         if description["format"] != FORMAT:
             raise ValueError(f"its format is {description['format']!r}")
         if description["format_version"] != FORMAT_VERSION:

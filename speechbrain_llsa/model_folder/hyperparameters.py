@@ -15,6 +15,8 @@ from ruamel.yaml import YAML
 from ruamel.yaml.events import AliasEvent, DocumentStartEvent
 from ruamel.yaml.nodes import MappingNode, ScalarNode, SequenceNode
 
+from speechbrain_llsa.utils.text_files import decode_text
+
 LARGEST_FILE_BYTES = 1 << 16
 MOST_NODES = 1000
 DEEPEST_NESTING = 10
@@ -107,7 +109,10 @@ def read_hyperparameters(path):
         raise ValueError(
             f"{Path(path).name} has more than {LARGEST_FILE_BYTES} bytes"
         )
-    return content.decode("utf-8")
+    try:
+        return decode_text(content)
+    except ValueError as error:
+        raise ValueError(f"{Path(path).name} {error}") from None
 
 
 def check_hyperparameters(text):

@@ -5,6 +5,10 @@ from pathlib import Path
 from sentencepiece import SentencePieceProcessor
 
 from speechbrain_llsa.utils.errors import reason
+from speechbrain_llsa.utils.text_files import (
+    read_lines,
+    without_byte_order_mark,
+)
 
 LARGEST_FILE_BYTES = 16 << 20
 LONGEST_LINE = 1000
@@ -37,7 +41,8 @@ def load_tokenizer(tokenizer, path):
             raise ValueError(f"it has more than {LARGEST_FILE_BYTES} bytes")
         if not isinstance(tokenizer, SentencePieceProcessor):
             _check_lines(path)
-        tokenizer.load(str(path))
+        with without_byte_order_mark(path) as plain:
+            tokenizer.load(str(plain))
     except MemoryError:
         raise
     except Exception as error:  # readers of damaged bytes raise anything
@@ -50,9 +55,5 @@ def load_tokenizer(tokenizer, path):
 def _check_lines(path):
     """The host's reader parses each line as a literal of Python, whose parser
     is not made for long ones."""
-    with open(path, encoding="utf-8") as stream:
-        while line := stream.readline(LONGEST_LINE + 1):
-            if len(line) > LONGEST_LINE:
-                raise ValueError(
-                    f"a line has more than {LONGEST_LINE} characters"
-                )
+    if any(len(line) > LONGEST_LINE for line in read_lines(path)):
+        raise ValueError(f"a line has more than {LONGEST_LINE} characters")

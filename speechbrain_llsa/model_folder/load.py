@@ -23,6 +23,7 @@ from speechbrain_llsa.model_folder.hyperparameters import (
 )
 from speechbrain_llsa.utils.checks import check_type
 from speechbrain_llsa.utils.errors import reason
+from speechbrain_llsa.utils.text_files import open_text
 
 HPARAMS_ERRORS = (
     YAMLError,
@@ -101,8 +102,8 @@ def load_hparams(
         return hparams, files
 
     if trust:
-        with open(path, encoding="utf-8") as stream:
-            hparams = load_hyperpyyaml(stream, overrides, overrides_must_match)
+        stream = open_text(path)
+        hparams = load_hyperpyyaml(stream, overrides, overrides_must_match)
     else:
         text = read_hyperparameters(path)
         check_hyperparameters(text)

@@ -7,6 +7,7 @@ goes on as if it had not stopped.
 """
 
 import itertools
+import json
 
 import torch
 from speechbrain.dataio import audio_io
@@ -19,6 +20,7 @@ from speechbrain.utils.logger import get_logger
 
 from speechbrain_llsa.geometry import SAMPLE_RATE
 from speechbrain_llsa.training.bad_utterances import UtteranceBatch
+from speechbrain_llsa.training.claims import digest
 
 logger = get_logger(__name__)
 
@@ -241,10 +243,13 @@ class ShortFirstBatchSampler(DynamicBatchSampler):
     sorted_epochs : int
         Epochs, counted from 1, whose batches go from short to long. Those
         after them have a random order.
+    fingerprint : str, optional
+        Of all that decides the batches besides the epoch.
     """
 
-    def __init__(self, *args, sorted_epochs=0, **kwargs):
+    def __init__(self, *args, sorted_epochs=0, fingerprint=None, **kwargs):
         self.sorted_epochs = sorted_epochs
+        self.fingerprint = fingerprint
         super().__init__(*args, **kwargs)
 
     def _permute_batches(self):
@@ -367,12 +372,18 @@ def train_loader_options(
         the batch sampler and the generator the epoch.
     """
     durations = [dataset.data[name]["duration"] for name in dataset.data_ids]
+    decides = {
+        "lengths_list": durations,
+        "bucket_boundaries": even_boundaries(durations, num_buckets),
+        "seed": seed,
+        **sampler_options,
+    }
     sampler = ShortFirstBatchSampler(
         dataset,
-        lengths_list=durations,
-        bucket_boundaries=even_boundaries(durations, num_buckets),
-        seed=seed,
-        **sampler_options,
+        **decides,
+        fingerprint=digest(
+            json.dumps([dataset.data_ids, decides], sort_keys=True).encode()
+        ),
     )
     return {
         "batch_sampler": sampler,

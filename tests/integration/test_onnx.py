@@ -444,3 +444,16 @@ def test_the_graph_is_checked(exported, tmp_path, decoder, monkeypatch):
     with pytest.raises(ValueError, match="gives something else"):
         export_model(tmp_path / "out", make_model(), decoder)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_description_of_another_editor(exported, tmp_path):
+    """A byte order mark and carriage returns in model.json change nothing;
+    other encodings are named."""
+    folder = shutil.copytree(exported[1], tmp_path / "a")
+    path = folder / "model.json"
+    content = path.read_bytes()
+    path.write_bytes(b"\xef\xbb\xbf" + content.replace(b"\n", b"\r\n"))
+    read_description(folder)
+    path.write_bytes(content.decode().encode("utf-16"))
+    with pytest.raises(ValueError, match=r"model\.json must be UTF-8, got"):
+        read_description(folder)

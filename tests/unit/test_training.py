@@ -13,6 +13,8 @@ from speechbrain.dataio.dataset import DynamicItemDataset
 RECIPES = Path(__file__).parents[2] / "recipes" / "LibriSpeech"
 sys.path.insert(0, str(RECIPES))
 
+from comparison.plan import read_entries, read_plan  # noqa: E402
+
 from speechbrain_llsa.training.arguments import (  # noqa: E402
     check_max_grad_norm,
     check_optimizer_step_limit,
@@ -26,6 +28,7 @@ from speechbrain_llsa.training.data import (  # noqa: E402
     load_manifests,
     train_loader_options,
 )
+from speechbrain_llsa.training.resuming import why_anew  # noqa: E402
 
 YAML = """
 seed: 1
@@ -153,6 +156,32 @@ def test_missing_yaml_is_named():
     """A YAML file that does not exist is named."""
     with pytest.raises(FileNotFoundError, match=r"param_file: got 'no\.yaml'"):
         parse("no.yaml")
+
+
+def test_a_yaml_file_of_another_editor(hparams_file):
+    """A byte order mark and carriage returns change nothing; other encodings
+    are named."""
+    mark, path = b"\xef\xbb\xbf", Path(hparams_file)
+    path.write_bytes(mark + YAML.replace("\n", "\r\n").encode())
+    _, overrides = parse(hparams_file, "--lr", "0.5")
+    assert load_hparams(hparams_file, overrides)["splits"] == ["train"]
+    path.write_bytes((YAML + "# É\n").encode("latin-1"))
+    for read in (parse, read_plan):
+        with pytest.raises(ValueError, match=r"must be UTF-8, .* in line 11"):
+            read(hparams_file)
+
+
+def test_a_plan_of_another_editor(tmp_path):
+    """As for any YAML file; hparams that it names as well."""
+    text = (RECIPES.parents[1] / "hparams" / "compare_small.yaml").read_bytes()
+    plans = []
+    for name, content in (
+        ("a", text),
+        ("b", b"\xef\xbb\xbf" + text.replace(b"\n", b"\r\n")),
+    ):
+        (tmp_path / name).write_bytes(content)
+        plans.append(read_entries(tmp_path / name))
+    assert plans[0] == plans[1]
 
 
 @pytest.mark.parametrize(
@@ -386,3 +415,41 @@ def test_training_draws_do_not_depend_on_what_came_before(tmp_path):
     brain.on_fit_batch_start(None, True)
     assert torch.equal(first, torch.rand(3))
     assert brain.stage_averages.keys() == set(sb.Stage)
+
+
+def test_an_epoch_goes_on_or_begins_anew():
+    """By ranks and batches; checkpoints of earlier versions do not say."""
+    plan = {"ranks": 1, "batches": "a"}
+    assert why_anew(plan, plan) is None
+    assert why_anew({}, plan) is None
+    assert why_anew({"ranks": 1, "batches": None}, plan) is None
+    why = why_anew({"ranks": 1, "batches": "a"}, {"ranks": 2, "batches": "a"})
+    assert why == "it was begun on 1 ranks, and there are 2 now"
+    why = why_anew({"ranks": 2, "batches": "b"}, plan)
+    assert "on 2 ranks, and there are 1 now" in why
+    assert "other utterances" in why
+
+
+def test_what_decides_the_batches():
+    """All that does but the epoch, and nothing else."""
+    dataset = make_dataset([1.0, 2.0, 3.0])
+    options = {"seed": 1, "num_buckets": 2, "max_batch_length": 4}
+
+    def fingerprint(dataset=dataset, **changes):
+        options_now = {**options, **changes}
+        return train_loader_options(dataset, **options_now)[
+            "batch_sampler"
+        ].fingerprint
+
+    first = fingerprint()
+    for changes in (
+        {"seed": 2},
+        {"num_buckets": 1},
+        {"max_batch_length": 5},
+        {"sorted_epochs": 1},
+        {"dataset": make_dataset([1.0, 2.0])},
+        {"dataset": make_dataset([1.0, 2.0, 3.5])},
+    ):
+        assert fingerprint(**changes) != first, changes
+    assert fingerprint(num_workers=2) == first
+    assert fingerprint(make_dataset([1.0, 2.0, 3.0])) == first

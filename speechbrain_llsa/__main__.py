@@ -1,7 +1,11 @@
 """The command line: ``python -m speechbrain_llsa COMMAND ...``."""
 
+import contextlib
 import os
 import sys
+import warnings
+
+from tqdm import tqdm
 
 from speechbrain_llsa.commands import (
     evaluate,
@@ -10,6 +14,7 @@ from speechbrain_llsa.commands import (
     picture,
     transcribe,
 )
+from speechbrain_llsa.dataio.audio_files import TruncatedAudio
 from speechbrain_llsa.utils.parser import OneLineParser
 
 COMMANDS = (transcribe, listen, evaluate, export, picture)
@@ -50,7 +55,8 @@ def main(arguments=None):
         subparser.set_defaults(run=command.run)
     parsed = parser.parse_args(arguments)
     try:
-        parsed.run(parsed)
+        with _warnings_in_one_line(parser.prog):
+            parsed.run(parsed)
         sys.stdout.flush()
     except BrokenPipeError:
         # what is still to be written would raise the error again at exit
@@ -64,6 +70,24 @@ def main(arguments=None):
     except KeyboardInterrupt:
         return 130
     return 0
+
+
+@contextlib.contextmanager
+def _warnings_in_one_line(program):
+    """What is said of audio that is truncated goes to standard error in one
+    line, once for each file."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("default", TruncatedAudio)
+        show_others = warnings.showwarning
+
+        def show(message, category, *place, **others):
+            if category is TruncatedAudio:
+                tqdm.write(f"{program}: warning: {message}", file=sys.stderr)
+            else:
+                show_others(message, category, *place, **others)
+
+        warnings.showwarning = show
+        yield
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from speechbrain_llsa.commands.word_files import (
     word_files,
     write_word_files,
 )
+from speechbrain_llsa.dataio.audio_stream import AudioStream
 from speechbrain_llsa.dataio.microphone import Microphone
 from speechbrain_llsa.dataio.pcm import PCMDecoder
 from speechbrain_llsa.geometry import SAMPLE_RATE
@@ -49,7 +50,8 @@ def add_arguments(parser):
         nargs="?",
         choices=["-"],
         metavar="-",
-        help="standard input, raw or WAV, in place of the microphone",
+        help="standard input in place of the microphone: raw samples, or any "
+        "format that soundfile or PyAV can decode",
     )
     add_session_arguments(parser, endpoint=True)
     parser.add_argument(
@@ -57,7 +59,7 @@ def add_arguments(parser):
         type=int,
         metavar="N",
         help="samples per second (default: of the device; of standard input "
-        f"{SAMPLE_RATE}; a WAV header says it by itself, as the following two)",
+        f"{SAMPLE_RATE}; a header says it by itself, as the following two)",
     )
     parser.add_argument(
         "--channels", type=int, default=1, metavar="N", help="(default: 1)"
@@ -121,7 +123,7 @@ def run(arguments):
         while not interrupted.is_set():
             try:
                 samples = source.read(WAIT_SECONDS)
-            except OSError as error:
+            except (OSError, ValueError) as error:
                 failure = error
                 break
             if samples is END:
@@ -161,32 +163,36 @@ def _open(arguments):
     rate = arguments.sample_rate
     rate = SAMPLE_RATE if rate is None else rate
     decoder = PCMDecoder(rate, arguments.channels, arguments.encoding)
-    return Pipe(sys.stdin.fileno(), decoder)
+    descriptor = sys.stdin.fileno()
+    return Pipe(
+        AudioStream(lambda: os.read(descriptor, PIPE_BYTES), decoder, _tell)
+    )
+
+
+def _tell(text):
+    tqdm.write(text, file=sys.stderr)
 
 
 class Pipe:
-    """A file descriptor that is read in a thread of its own, so that waiting
-    for it can be ended.
+    """A stream that is read in a thread of its own, so that waiting for it can
+    be ended.
 
     Arguments
     ---------
-    descriptor : int
+    stream : AudioStream
         What is read.
-    decoder : PCMDecoder
-        Makes samples of its bytes.
     """
 
     overruns = 0
 
-    def __init__(self, descriptor, decoder):
-        self._descriptor = descriptor
-        self._decoder = decoder
+    def __init__(self, stream):
+        self._stream = stream
         self._blocks = queue.Queue(PIPE_BLOCKS)
 
     @property
     def sample_rate(self):
         """Samples per second, once there are any."""
-        return self._decoder.sample_rate
+        return self._stream.sample_rate
 
     def __enter__(self):
         threading.Thread(target=self._fill, daemon=True).start()
@@ -198,33 +204,20 @@ class Pipe:
     def read(self, timeout_seconds):
         """The next samples, ``None`` if there are none in time, or ``END``."""
         try:
-            data = self._blocks.get(timeout=timeout_seconds)
+            samples = self._blocks.get(timeout=timeout_seconds)
         except queue.Empty:
             return None
-        if isinstance(data, OSError):
-            raise data
-        if data:
-            return self._decoder.push(data)
-        samples = self._decoder.finish()
-        if len(samples):
-            self._blocks.put(b"")
-            return samples
-        if self._decoder.left_over:
-            left_over = self._decoder.left_over
-            tqdm.write(
-                f"{left_over} bytes at the end are no sample", file=sys.stderr
-            )
-        return END
+        if isinstance(samples, Exception):
+            raise samples
+        return samples
 
     def _fill(self):
-        data = None
-        while data != b"":
-            try:
-                data = os.read(self._descriptor, PIPE_BYTES)
-            except OSError as error:
-                self._blocks.put(error)
-                return
-            self._blocks.put(data)
+        try:
+            for samples in self._stream:
+                self._blocks.put(samples)
+        except Exception as error:
+            self._blocks.put(error)
+        self._blocks.put(END)
 
 
 @contextlib.contextmanager

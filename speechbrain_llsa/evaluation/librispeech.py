@@ -11,6 +11,7 @@ from pathlib import Path
 import soundfile
 from tqdm import tqdm
 
+from speechbrain_llsa.dataio.audio_files import open_audio
 from speechbrain_llsa.utils.normalization import normalise_transcript
 from speechbrain_llsa.utils.text_files import read_lines
 
@@ -208,7 +209,9 @@ def _duration_or_fault(path):
     try:
         if os.path.getsize(path) == 0:
             return "is empty"
-        with soundfile.SoundFile(path) as file:
+        with open_audio(path) as (file, shortfall):
+            if shortfall:
+                return f"is truncated: {shortfall}"
             if file.frames == 0:
                 return "holds no audio"
             try:
@@ -219,7 +222,7 @@ def _duration_or_fault(path):
             if not complete:
                 return "is truncated"
             return file.frames / file.samplerate
-    except (OSError, soundfile.LibsndfileError) as error:
+    except (OSError, ValueError) as error:
         return f"cannot be read ({error})"
 
 

@@ -10,7 +10,6 @@ import itertools
 import json
 
 import torch
-from speechbrain.dataio import audio_io
 from speechbrain.dataio.dataset import DynamicItemDataset
 from speechbrain.dataio.sampler import (
     DistributedSamplerWrapper,
@@ -18,6 +17,7 @@ from speechbrain.dataio.sampler import (
 )
 from speechbrain.utils.logger import get_logger
 
+from speechbrain_llsa.dataio.audio_files import audio_info, read_blocks
 from speechbrain_llsa.geometry import SAMPLE_RATE
 from speechbrain_llsa.training.bad_utterances import UtteranceBatch
 from speechbrain_llsa.training.claims import digest
@@ -124,24 +124,26 @@ def read_waveform(path, sample_rate=SAMPLE_RATE):
     Arguments
     ---------
     path : str
-        An audio file that the host can read.
+        An audio file of up to 8 channels.
     sample_rate : int
         Samples per second wanted.
 
     Returns
     -------
     torch.Tensor
-        Waveform of shape (samples,), floating point.
+        Waveform of shape (samples,), float32.
 
     Example
     -------
+    >>> from speechbrain.dataio import audio_io
     >>> path = getfixture("tmp_path") / "example.wav"
     >>> audio_io.save(path, torch.zeros(2, 800), 8000)
     >>> read_waveform(str(path)).shape
     torch.Size([1600])
     """
-    channels, file_rate = audio_io.load(path)
-    waveform = channels.mean(dim=0)
+    file_rate = audio_info(path).sample_rate
+    blocks = map(torch.from_numpy, read_blocks(path, 60.0))
+    waveform = torch.cat([torch.zeros(0), *(each.T.mean(0) for each in blocks)])
     if file_rate != sample_rate:
         import torchaudio.functional
 

@@ -21,6 +21,7 @@ from unicodedata import east_asian_width
 import numpy as np
 import pytest
 import soundfile
+from headers import encoded
 from speechbrain.dataio.encoder import CTCTextEncoder
 from tiny_model import make_model, make_signal, make_tokenizer
 
@@ -164,6 +165,79 @@ def test_raw_samples(folder, feed, capsys, encoding):
     assert err == "1 bytes at the end are no sample\n"
 
 
+FORMATS = [
+    ("WAV", "PCM_U8"),
+    ("WAV", "PCM_24"),
+    ("WAV", "ULAW"),
+    ("WAV", "ALAW"),
+    ("WAV", "GSM610"),
+    ("RF64", "PCM_16"),
+    ("W64", "PCM_16"),
+    ("AIFF", "PCM_16"),
+    ("AU", "PCM_16"),
+    ("CAF", "PCM_16"),
+    ("FLAC", "PCM_16"),
+    ("OGG", "VORBIS"),
+    ("MP3", "MPEG_LAYER_III"),
+]
+
+
+@pytest.mark.parametrize(("format", "subtype"), FORMATS)
+def test_formats(folder, feed, tmp_path, monkeypatch, capsys, format, subtype):
+    """The text is that of transcribe, whatever the format; a line says so
+    where it has to wait for the end."""
+    monkeypatch.setitem(sys.modules, "av", None)
+    content = encoded(pcm(30000), format, subtype)
+    path = tmp_path / "a"
+    path.write_bytes(content)
+    options = ["--model", str(folder), "--no-endpoint"]
+    assert main(["transcribe", *options, str(path)]) == 0
+    expected, _ = capsys.readouterr()
+    feed(content)
+    assert main(["listen", *options, "-"]) == 0
+    out, err = capsys.readouterr()
+    assert out == expected and len(out) > 10
+    waits = "cannot be decoded here as it comes"
+    live = subtype in ("PCM_U8", "PCM_24", "ULAW", "ALAW") or format == "RF64"
+    assert err.count(waits) == err.count("\n") == (0 if live else 1)
+
+
+@pytest.mark.parametrize("format", ["FLAC", "AU"])
+def test_formats_with_pyav(folder, feed, capsys, format):
+    """What it decodes as it comes gives the same text."""
+    pytest.importorskip("av")
+    samples = pcm(30000)
+    feed(encoded(samples, format, "PCM_16"))
+    assert main(["listen", "--model", str(folder), "--no-endpoint", "-"]) == 0
+    expected = text_of(folder, samples) + "\n"
+    assert capsys.readouterr() == (expected, "")
+
+
+def test_a_truncated_wav(folder, feed, capsys):
+    """What is there is transcribed, and what is missing is told."""
+    samples = pcm(30000)
+    feed(encoded(samples, "WAV")[:-20001])
+    assert main(["listen", "--model", str(folder), "--no-endpoint", "-"]) == 0
+    out, err = capsys.readouterr()
+    assert out == text_of(folder, samples[:19999]) + "\n"
+    assert err.startswith("the input is truncated: 20001 bytes of samples")
+    assert err.count("\n") == 1
+
+
+def test_a_truncated_flac(folder, feed, tmp_path, capsys, monkeypatch):
+    """What can be decoded is transcribed and written; then comes the error."""
+    monkeypatch.chdir(tmp_path)
+    content = encoded(pcm(60000), "FLAC")
+    feed(content[: len(content) * 2 // 3])
+    options = ["--no-endpoint", "--format", "ctm"]
+    assert main(["listen", "--model", str(folder), *options, "-"]) == 2
+    out, err = capsys.readouterr()
+    assert len(out.split()) > 2
+    (ctm,) = tmp_path.glob("listen-*.ctm")
+    assert len(ctm.read_text().splitlines()) == len(out.split())
+    assert "error: " in err and "Traceback" not in err
+
+
 def test_json(folder, feed, tmp_path, capsys):
     """The lines of transcribe, each as soon as its segment closes."""
     samples = pcm(40000)
@@ -217,6 +291,7 @@ def test_a_place_for_word_files_that_is_none(folder, feed, tmp_path, capsys):
     [
         (b"RIFF\0\0\0\0WAVEfmt ", [], "input: got a WAV header"),
         (b"\0\0\xc0\x7f" * 9, ["--encoding", "f32"], "samples: got NaN"),
+        (b"#!AMR\n" + bytes(99), [], "input must be"),
         (b"", ["--channels", "0"], "channels: got 0"),
         (b"", ["--sample_rate", "0"], "sample_rate: got 0"),
         (b"", ["--device", "2"], "--device: got '2', allowed with - is none"),

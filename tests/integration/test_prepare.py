@@ -8,6 +8,7 @@ import os
 import numpy as np
 import pytest
 import soundfile
+from headers import UNKNOWN_LENGTHS, encoded, with_number
 from speechbrain.dataio.dataset import DynamicItemDataset
 
 
@@ -253,6 +254,30 @@ def test_bad_files_are_skipped(prepare, corpus, tmp_path, caplog):
     assert "4 bad, left out" in caplog.text
     for fault in faults:
         assert fault in caplog.text
+
+
+@pytest.mark.parametrize("format", ["WAV", "RF64", "W64", "AIFF", "AU", "CAF"])
+def test_truncated_uncompressed_files(prepare, corpus, tmp_path, format):
+    """Are named, as FLAC is, whatever hides behind the name."""
+    path = corpus / "dev-clean" / "84" / "1" / "84-1-0001.wav"
+    content = encoded(np.zeros(16000), format)
+    path.write_bytes(content[: len(content) * 31 // 100])
+    words = r"got 1 bad: .*84-1-0001\.wav is truncated: 32000 bytes"
+    with pytest.raises(ValueError, match=words):
+        prepare(corpus, tmp_path / "save", ["dev-clean"])
+
+
+@pytest.mark.parametrize("row", UNKNOWN_LENGTHS, ids=str)
+def test_lengths_that_were_not_known(prepare, corpus, tmp_path, row):
+    """The duration is that of the samples that are there."""
+    format, *change = row
+    content = with_number(encoded(np.zeros(12000), format), *change)
+    path = corpus / "dev-clean" / "84" / "1" / "84-1-0000.wav"
+    path.with_suffix(".flac").unlink()
+    path.write_bytes(content)
+    paths = prepare(corpus, tmp_path / "save", ["dev-clean"])
+    (found,) = read(paths["dev-clean"])
+    assert (found["ID"], float(found["duration"])) == ("84-1-0000", 0.75)
 
 
 def test_nothing_good(prepare, corpus, tmp_path):

@@ -7,10 +7,13 @@ import sys
 
 import pytest
 import soundfile
+import torch
+from headers import encoded, with_number
 from tiny_model import make_model, make_signal, make_tokenizer
 
 from speechbrain_llsa.__main__ import main
 from speechbrain_llsa.inference.asr import StreamingASR
+from speechbrain_llsa.inference.streaming_encoder import StreamingEncoder
 from speechbrain_llsa.model_folder.write import write_streaming_folder
 from speechbrain_llsa.transcripts.endpointer import Endpointer, EndpointRule
 
@@ -154,6 +157,42 @@ def test_on_a_terminal(place, texts):
     os.close(ours)
     assert process.returncode == 0
     assert texts["a.wav"] in shown.decode()
+
+
+def test_a_length_that_was_not_known(run, place, texts):
+    """All samples are transcribed, by everything that reads files."""
+    content = (place / "a.wav").read_bytes()
+    path = place / "endless.wav"
+    path.write_bytes(with_number(content, b"data", 0, "<I", 0))
+    expected = texts["a.wav"]
+    assert run("--model", "model", "endless.wav") == (0, expected + "\n", "")
+    code, out, _ = run("--model", "model", "--json", "endless.wav")
+    assert (code, json.loads(out)["duration_seconds"]) == (0, 1.875)
+    asr = StreamingASR.from_hparams(place / "model")
+    assert asr.transcribe_file_offline(path) == expected
+    assert asr.transcribe_file(path) == expected
+    encoder = StreamingEncoder.from_hparams(place / "model")
+    frames = encoder.encode_file(path)
+    assert torch.equal(frames, encoder.encode_file(place / "a.wav"))
+
+
+@pytest.mark.parametrize("format", ["WAV", "RF64", "W64", "AIFF", "AU", "CAF"])
+def test_truncated_files(run, place, format):
+    """What is there is transcribed; standard error has a line for the file."""
+    signal = make_signal(30000).numpy()
+    content = encoded(signal, format)
+    (place / "cut.wav").write_bytes(content[: len(content) - 31000])
+    soundfile.write(place / "there.wav", signal[:14500], 16000)
+    _, expected, _ = run("--model", "model", "there.wav")
+    code, out, err = run("--model", "model", "cut.wav")
+    assert (code, out) == (0, expected)
+    assert (
+        "warning: cut.wav is truncated: 60000 bytes of samples are decl" in err
+    )
+    assert err.count("\n") == 1
+    _, out, err = run("--model", "model", "cut.wav", "a.wav", "cut.wav")
+    assert out.count(expected) == 2
+    assert err.count("\n") == 1
 
 
 # -- words, segments, files

@@ -4,10 +4,12 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import soundfile
 import speechbrain as sb
 import torch
+from headers import UNKNOWN_LENGTHS, encoded, with_number
 from speechbrain.dataio.dataset import DynamicItemDataset
 
 RECIPES = Path(__file__).parents[2] / "recipes" / "LibriSpeech"
@@ -26,6 +28,7 @@ from speechbrain_llsa.training.curves import CurveLog, draw_curves  # noqa: E402
 from speechbrain_llsa.training.data import (  # noqa: E402
     keep_durations,
     load_manifests,
+    read_or_fault,
     train_loader_options,
 )
 from speechbrain_llsa.training.resuming import why_anew  # noqa: E402
@@ -228,6 +231,20 @@ def test_manifests_give_waveforms_at_one_rate(tmp_path):
         assert abs(float(item["sig"].median()) - 0.3) < 1e-2
     with pytest.raises(ValueError, match="paths: got utterance 'a'"):
         load_manifests([one, one])
+
+
+@pytest.mark.parametrize("row", UNKNOWN_LENGTHS, ids=str)
+def test_waveforms_of_a_length_that_was_not_known(tmp_path, row):
+    """Whole, and the same as with a header that says it."""
+    format, *change = row
+    content = encoded(np.sin(np.arange(16000) / 9)[:, None] * [0.5, 0], format)
+    path = tmp_path / "a.wav"
+    path.write_bytes(content)
+    expected, fault = read_or_fault(path, 1.0)
+    assert fault == "" and len(expected) == 16000
+    path.write_bytes(with_number(content, *change))
+    waveform, fault = read_or_fault(path, 1.0)
+    assert fault == "" and torch.equal(waveform, expected)
 
 
 def make_dataset(durations):

@@ -87,6 +87,7 @@ WITHOUT_PYTORCH = (
     "utils/errors.py",
     "utils/lazy.py",
     "utils/text_files.py",
+    "dataio/containers.py",
     "dataio/pcm.py",
     "dataio/resampling.py",
     "dataio/samples.py",

@@ -88,6 +88,7 @@ WITHOUT_PYTORCH = (
     "utils/lazy.py",
     "utils/text_files.py",
     "dataio/containers.py",
+    "dataio/data_chunk.py",
     "dataio/pcm.py",
     "dataio/resampling.py",
     "dataio/samples.py",

@@ -94,8 +94,14 @@ COMMANDS = [
     ([*TRANSCRIBE, "nine.wav"], "channels: got 9"),
     ([*TRANSCRIBE, "--json", "nan.wav"], "samples: got NaN"),
     (["picture"], "required: OUT.png"),
-    (["picture", "a.jpg"], "OUT.png: got 'a.jpg'"),
-    (["picture", "no/a.png"], "OUT.png: got 'no/a.png'"),
+    (
+        ["picture", "a.jpg"],
+        "OUT.png must be a name that ends in .png, got 'a.jpg'",
+    ),
+    (
+        ["picture", "no/a.png"],
+        "OUT.png must be a file in a folder that exists, got 'no/a.png'",
+    ),
     (["picture", "a.png", "--layers", "x"], "--layers: invalid int"),
     (["picture", "a.png", "--layers", "0"], "num_layers: got 0"),
     (["picture", "a.png", "--look_back", "-1"], "look_back: got -1"),

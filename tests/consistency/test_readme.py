@@ -96,18 +96,21 @@ def test_the_index_lists_every_page():
 
 
 @pytest.fixture(scope="module")
-def reader_folder(tmp_path_factory):
-    """A folder as the pages take it for granted, with a tiny model."""
-    pytest.importorskip("onnxruntime")
-    folder = tmp_path_factory.mktemp("reader")
+def tiny_model():
+    """A model and its tokenizer, for text in capitals."""
     tokenizer = CTCTextEncoder()
     tokenizer.update_from_iterable(LETTERS)
     tokenizer.insert_blank(index=0)
-    model = make_model(labels=len(LETTERS) + 1)
+    return make_model(labels=len(LETTERS) + 1), tokenizer
+
+
+@pytest.fixture(scope="module")
+def reader_folder(tiny_model, tmp_path_factory):
+    """A folder as the pages take it for granted."""
+    folder = tmp_path_factory.mktemp("reader")
     for name in ("demo/finetune/streaming", "demo/pretrain/pretrained"):
         (folder / name).parent.mkdir(parents=True)
-        write_streaming_folder(folder / name, model, tokenizer)
-    export_model(folder / "exported", model, TextDecoder(tokenizer))
+        write_streaming_folder(folder / name, *tiny_model)
     soundfile.write(folder / "speech.flac", make_signal(32000).numpy(), 16000)
     (folder / "digits.arpa").write_text(
         "\\data\\\nngram 1=4\n\n\\1-grams:\n-1\t<unk>\n-99\t<s>\n-1\t</s>\n"
@@ -116,13 +119,19 @@ def reader_folder(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize(
-    "page", [page for page in PAGES if blocks(page, "python")], ids=name_of
-)
-def test_python_runs(page, reader_folder, monkeypatch, capsys):
-    """The blocks of a page, one after the other; those with a prompt give
-    what they show."""
-    monkeypatch.chdir(reader_folder)
+@pytest.fixture(scope="module")
+def exported_folder(tiny_model, reader_folder):
+    """The same model as ONNX graphs, in ``exported``."""
+    pytest.importorskip("onnxruntime")
+    model, tokenizer = tiny_model
+    return export_model(
+        reader_folder / "exported", model, TextDecoder(tokenizer)
+    )
+
+
+def run_python(page, monkeypatch, folder):
+    """Runs the blocks of a page in a folder, one after the other."""
+    monkeypatch.chdir(folder)
     samples = make_signal(32000).numpy()
     names = {
         "microphone": np.array_split(samples, 7),
@@ -132,17 +141,37 @@ def test_python_runs(page, reader_folder, monkeypatch, capsys):
     parser, runner = doctest.DocTestParser(), doctest.DocTestRunner()
     for number, block in enumerate(blocks(page, "python")):
         title = f"{page.name}, block {number}"
-        code = compile(block, title, "exec") if ">>>" not in block else None
-        if "digits.arpa" in block and not importlib.util.find_spec("kenlm"):
+        if block.startswith(">>>"):
+            example = parser.get_doctest(block, names, title, page.name, 0)
+            runner.run(example, clear_globs=False)
+            names = example.globs
             continue
-        if code is not None:
+        code = compile(block, title, "exec")
+        needs_kenlm = "digits.arpa" in block
+        if not needs_kenlm or importlib.util.find_spec("kenlm"):
             exec(code, names)
-            continue
-        example = parser.get_doctest(block, names, title, page.name, 0)
-        runner.run(example, clear_globs=False)
-        names = example.globs
-        with capsys.disabled():
-            assert runner.failures == 0, title
+    assert runner.failures == 0, page.name
+
+
+DEPLOYMENT = ROOT / "docs" / "deployment.md"
+
+
+@pytest.mark.parametrize(
+    "page",
+    [p for p in PAGES if p != DEPLOYMENT and blocks(p, "python")],
+    ids=name_of,
+)
+def test_python_runs(page, reader_folder, monkeypatch):
+    """Examples with a prompt give what they show; others raise nothing."""
+    run_python(page, monkeypatch, reader_folder)
+
+
+@pytest.mark.slow
+def test_python_runs_on_exported_models(
+    exported_folder, reader_folder, monkeypatch
+):
+    """The page about what runs without PyTorch."""
+    run_python(DEPLOYMENT, monkeypatch, reader_folder)
 
 
 def test_yaml_builds_what_it_names():

@@ -107,7 +107,10 @@ COMMANDS = [
     (["picture", "a.png", "--look_back", "-1"], "look_back: got -1"),
     (["picture", "a.png", "--hop", "0"], "hop: got 0"),
     (["picture", "a.png", "--frames", "0"], "frames: got 0"),
-    (["picture", "a.png", "--frames", "999999999"], "frames: got 999999999"),
+    (
+        ["picture", "a.png", "--frames", "999999999"],
+        "frames must be few enough for at most 10000 frames",
+    ),
     (["evaluate"], "required: --model, --data"),
     (["evaluate", "--model", "no", *GOOD[3:]], "--model: got 'no'"),
     (["evaluate", "--model", "model", "no", *GOOD[3:]], "--model: got 'no'"),

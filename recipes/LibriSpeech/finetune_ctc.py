@@ -621,15 +621,14 @@ def find_word_offsets(asr, dataset):
     -------
     WordOffsets or None
     """
-    own, asr.endpointer = asr.endpointer, None
     utterances = []
     for index, identity in enumerate(dataset.data_ids):
         wav = dataset.data[identity]["wav"]
         spoken = find_words(wav)
         # to look for a fault is to read the audio
         if spoken is not None and not dataset[index]["fault"]:
-            utterances.append((asr.transcript_offline(wav).words, spoken))
-    asr.endpointer = own
+            heard = asr.transcript_offline(wav, endpointer=False)
+            utterances.append((heard.words, spoken))
     offsets = estimate_offsets(utterances)
     if offsets is None:
         logger.info("No word offsets: too few words whose times are known")

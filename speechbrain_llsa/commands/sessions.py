@@ -17,6 +17,7 @@ from speechbrain_llsa.commands.search_options import (
     choose_search,
 )
 from speechbrain_llsa.inference.asr import StreamingASR
+from speechbrain_llsa.transcripts.endpointer import Endpointer
 from speechbrain_llsa.transcripts.transcript import SegmentCollector
 
 
@@ -59,11 +60,11 @@ def load_sessions(arguments):
     """
     rules = given_rules(arguments)
     asr = load_model(arguments)
-    asr.endpointer = choose_endpointer(arguments, rules, asr.endpointer)
+    endpointer = choose_endpointer(arguments, rules, asr.endpointer)
     geometry = {"hop": arguments.hop, "look_ahead": arguments.look_ahead}
     latency = asr.latency_report(**geometry).declared_latency
     options = {**geometry, "search": choose_search(asr, arguments)}
-    return Sessions(asr, options, latency.look_ahead_seconds)
+    return Sessions(asr, endpointer, options, latency.look_ahead_seconds)
 
 
 @dataclass(frozen=True)
@@ -71,18 +72,16 @@ class Sessions:
     """Sessions of one model with the same options."""
 
     asr: StreamingASR
-    """The model, with the endpointer."""
+    """The model."""
+
+    endpointer: Endpointer | None
+    """Where segments close; ``None`` for nowhere."""
 
     options: dict
-    """Of each session."""
+    """Of each session, besides."""
 
     look_ahead_seconds: float
     """Their declared look-ahead."""
-
-    @property
-    def endpointer(self):
-        """Where segments close; ``None`` for nowhere."""
-        return self.asr.endpointer
 
     def begin(self, output, bar, keep_words=False):
         """Begins one.
@@ -100,7 +99,9 @@ class Sessions:
         -------
         Transcription
         """
-        session = self.asr.session(**self.options)
+        session = self.asr.session(
+            endpointer=self.endpointer or False, **self.options
+        )
         return Transcription(session, output, bar, keep_words)
 
 

@@ -15,6 +15,7 @@ from speechbrain_llsa.dataio.audio_files import (
     read_blocks,
     read_signal,
 )
+from speechbrain_llsa.dataio.samples import check_scale
 from speechbrain_llsa.decoders.beam_search import BeamSearch
 from speechbrain_llsa.decoders.greedy import GreedySearch
 from speechbrain_llsa.decoders.hotwords import HOTWORD_WEIGHT
@@ -24,6 +25,7 @@ from speechbrain_llsa.geometry import FRAME_SECONDS
 from speechbrain_llsa.inference.batcher import SessionBatcher
 from speechbrain_llsa.inference.session import Session
 from speechbrain_llsa.model_folder.load import load_model
+from speechbrain_llsa.transcripts.endpointer import resolve_endpointer
 from speechbrain_llsa.transcripts.transcriber import Transcriber
 from speechbrain_llsa.utils.checks import check_type
 from speechbrain_llsa.utils.precision import full_float32
@@ -179,10 +181,10 @@ class StreamingASR(HostStreamingASR):
             Words or phrases that the stream is likely to hold.
         hotword_weight : float
             What a whole one adds to the log-probability of a text.
-        endpointer : Endpointer, optional
-            Says where segments close. By default the model's own, which is
-            the attribute ``endpointer``: ``None`` where the stream is one
-            segment.
+        endpointer : Endpointer or bool, optional
+            Says where segments close; ``False`` for nowhere, so that the
+            stream is one segment. By default the model's own, which is the
+            attribute ``endpointer``.
 
         Returns
         -------
@@ -205,7 +207,7 @@ class StreamingASR(HostStreamingASR):
             hop,
             look_ahead,
             search=self._choose_search(search, hotwords, hotword_weight),
-            endpointer=self.endpointer if endpointer is None else endpointer,
+            endpointer=resolve_endpointer(endpointer, self.endpointer),
             word_offsets=self.word_offsets,
         )
 
@@ -299,7 +301,7 @@ class StreamingASR(HostStreamingASR):
             As for :meth:`session`, for all streams.
         search : GreedySearch, optional
             As for :meth:`session`.
-        endpointer : Endpointer, optional
+        endpointer : Endpointer or bool, optional
             As for :meth:`session`.
 
         Returns
@@ -321,7 +323,7 @@ class StreamingASR(HostStreamingASR):
             hop=hop,
             look_ahead=look_ahead,
             search=self._choose_search(search),
-            endpointer=self.endpointer if endpointer is None else endpointer,
+            endpointer=resolve_endpointer(endpointer, self.endpointer),
             word_offsets=self.word_offsets,
         )
 
@@ -329,7 +331,7 @@ class StreamingASR(HostStreamingASR):
         return Transcriber(
             self.text_decoder,
             self._choose_search(search),
-            self.endpointer if endpointer is None else endpointer,
+            resolve_endpointer(endpointer, self.endpointer),
             self.word_offsets,
         )
 
@@ -380,6 +382,29 @@ class StreamingASR(HostStreamingASR):
         tokens = self.search.advance(log_probs.cpu(), state, final=True)
         return self.text_decoder.decode(token.label for token in tokens)
 
+    def transcribe_chunk(self, context, chunk, chunk_len=None):
+        """Transcribes the next chunk of a batch of streams. Chunks of one
+        context from several threads are done one after the other.
+
+        Arguments
+        ---------
+        context : ASRStreamingContext
+            As for the host's method.
+        chunk : torch.Tensor
+            As for the host's method.
+        chunk_len : torch.Tensor, optional
+            As for the host's method.
+
+        Returns
+        -------
+        list of str
+            What the chunk adds to the text of each row.
+        """
+        if chunk_len is None:
+            chunk_len = torch.ones(chunk.shape[0], device=self.device)
+        with context.fea_extractor_context.lock:
+            return super().transcribe_chunk(context, chunk, chunk_len)
+
     def forward(self, wavs, wav_lens=None, hop=None, look_ahead=None):
         """The same as :meth:`transcribe_batch`."""
         return self.transcribe_batch(wavs, wav_lens, hop, look_ahead)
@@ -422,7 +447,7 @@ class StreamingASR(HostStreamingASR):
             As for :meth:`session`.
         search : GreedySearch, optional
             As for :meth:`session`.
-        endpointer : Endpointer, optional
+        endpointer : Endpointer or bool, optional
             As for :meth:`session`.
 
         Returns
@@ -432,6 +457,7 @@ class StreamingASR(HostStreamingASR):
         """
         geometry = self.model.geometries.choose(hop, look_ahead)
         wavs = self._signal(path)[None].to(self.device)
+        check_scale(wavs)
         log_probs, _ = self.model(wavs, geometry=geometry)
         log_probs = log_probs[0].cpu().numpy()
         transcriber = self._transcriber(search, endpointer)
@@ -577,3 +603,4 @@ def _check_wavs(wavs):
         raise ValueError(
             "wavs: got NaN or infinite numbers, allowed is finite ones"
         )
+    check_scale(wavs)

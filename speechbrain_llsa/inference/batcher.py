@@ -5,7 +5,7 @@ import threading
 import numpy as np
 import torch
 
-from speechbrain_llsa.dataio.samples import mono_samples
+from speechbrain_llsa.dataio.samples import ScaleCheck, mono_samples
 from speechbrain_llsa.decoders.tokenizers import TextDecoder
 from speechbrain_llsa.geometry import SAMPLE_RATE
 from speechbrain_llsa.inference.sample_queue import SampleQueue
@@ -120,9 +120,12 @@ class SessionBatcher:
         self._lock = threading.Lock()
         self._slots = [None] * slots
         # Each tensor is (slots, ...), and written to in place: so a clone,
-        # since those of the initial state may be one and the same.
-        self._state = [part.clone() for part in self._step.initial_state(slots)]
-        self._initial = self._step.initial_state(1)
+        # since those of the initial state may be one and the same, and none
+        # of inference mode, which nobody may write to outside of it.
+        with torch.inference_mode(False), torch.no_grad():
+            initial = self._step.initial_state(slots)
+            self._state = [part.clone() for part in initial]
+            self._initial = self._step.initial_state(1)
 
     @property
     def slots(self):
@@ -267,6 +270,7 @@ class BatchedSession:
     def __init__(self, batcher, clock, slot, transcriber):
         self.sample_rate = None
         self.signal = None
+        self._scale = ScaleCheck()
         self._batcher = batcher
         self._clock = clock
         self._slot = slot
@@ -313,18 +317,19 @@ class BatchedSession:
         TypeError
             If samples or rate are of another type.
         ValueError
-            If samples are not finite or of another shape, if the rate is not
-            positive or not that of the session, or if it has been finished or
-            closed.
+            If samples are not finite, not scaled as their type says or of
+            another shape, if the rate is not positive or not that of the
+            session, or if it has been finished or closed.
         StreamError
             If the stream has ended by an error.
         """
         with self._batcher._lock:
             self._check_open()
             try:
-                samples = mono_samples(samples)
+                mono = mono_samples(samples)
                 resampler = settle_rate(self, sample_rate)
-                self._queue.push(resampler.push(samples, self.signal))
+                self._scale = self._scale.push(samples, self.sample_rate)
+                self._queue.push(resampler.push(mono, self.signal))
             except Exception as error:
                 self._fail(error)
                 raise

@@ -24,7 +24,10 @@ from speechbrain_llsa.inference.session import Session
 from speechbrain_llsa.latency import LatencyReport
 from speechbrain_llsa.snapshot import blank_array
 from speechbrain_llsa.step_clock import StepClock
-from speechbrain_llsa.transcripts.endpointer import Endpointer
+from speechbrain_llsa.transcripts.endpointer import (
+    Endpointer,
+    resolve_endpointer,
+)
 from speechbrain_llsa.transcripts.words import WordOffsets
 from speechbrain_llsa.utils.text_files import read_text
 
@@ -368,10 +371,10 @@ class OnnxStreamingASR:
         search : GreedySearch or BeamSearch, optional
             Made with this object's ``text_decoder``. Greedy by default; a
             beam search needs PyTorch.
-        endpointer : Endpointer, optional
-            Says where segments close. By default the model's own, which is
-            the attribute ``endpointer``: ``None`` where the stream is one
-            segment.
+        endpointer : Endpointer or bool, optional
+            Says where segments close; ``False`` for nowhere, so that the
+            stream is one segment. By default the model's own, which is the
+            attribute ``endpointer``.
 
         Returns
         -------
@@ -392,7 +395,7 @@ class OnnxStreamingASR:
             hop,
             look_ahead,
             search=search,
-            endpointer=self.endpointer if endpointer is None else endpointer,
+            endpointer=resolve_endpointer(endpointer, self.endpointer),
             word_offsets=self.word_offsets,
         )
 

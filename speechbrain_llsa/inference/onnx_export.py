@@ -21,12 +21,17 @@ from speechbrain_llsa.utils.atomic_files import (
     check_replaceable,
     written_atomically,
 )
+from speechbrain_llsa.utils.precision import full_float32
 
 OPSET = 20
 TOLERANCE = 1e-4
 """Largest difference of log-probabilities that the written graph may have."""
 
+FLOAT32 = {"dtype": torch.float32, "device": "cpu"}
+"""What a graph takes."""
 
+
+@full_float32()
 def export_model(
     folder,
     model,
@@ -127,17 +132,17 @@ def _import_onnx():
 
 def _write_graph(step, path):
     rows = 2  # not 1, which would become a constant
-    position = torch.full((rows,), step.clock.first_frame)
+    position = torch.full((rows,), step.clock.first_frame, device="cpu")
     # copies: tensors that are one and the same would become one input
     state = [tensor.clone() for tensor in step.initial_state(rows)]
     arguments = (
-        torch.zeros(rows, step.clock.step_samples),
+        torch.zeros(rows, step.clock.step_samples, **FLOAT32),
         position,
         torch.full_like(position, NEVER),
         *state,
     )
     batch = {0: torch.export.Dim("batch")}
-    with _quiet():
+    with _quiet(), torch.device("cpu"):
         program = torch.onnx.export(
             step,
             arguments,
@@ -195,7 +200,7 @@ def _check_same(step, path):
     """Runs what was written, and compares what it gives for noise."""
     written = OnnxCTC(path, step.clock, step.model.labels)
     generator = torch.Generator().manual_seed(0)
-    noise = torch.randn(8000, generator=generator) / 10
+    noise = torch.randn(8000, generator=generator, **FLOAT32) / 10
     expected, _ = step.model(noise[None], geometry=step.clock.geometry)
     state = written.make_streaming_context()
     given, _ = written.stream(noise.numpy(), state, final=True)

@@ -7,13 +7,18 @@ import torch
 
 from speechbrain_llsa.dataio.audio_files import read_signal
 from speechbrain_llsa.dataio.resampling import ResamplerState
-from speechbrain_llsa.dataio.samples import mono_samples
-from speechbrain_llsa.inference.session import settle_rate
+from speechbrain_llsa.dataio.samples import (
+    ScaleCheck,
+    check_scale,
+    mono_samples,
+)
+from speechbrain_llsa.inference.session import CallLock, settle_rate
 from speechbrain_llsa.lobes.layer_features import (
     FeaturesState,
     LayerFeatures,
     checked_layer,
 )
+from speechbrain_llsa.lobes.padding import sample_counts
 from speechbrain_llsa.model_folder.load import load_model
 from speechbrain_llsa.utils.checks import check_type
 
@@ -104,6 +109,14 @@ class StreamingEncoder(LayerFeatures):
             wrapper.latent_encoder.layers = layers[: max(1, layer)]
         encoder = cls(extractor, wrapper, layer)
         return encoder.to((run_opts or {}).get("device", "cpu"))
+
+    def forward(self, wavs, wav_lens=None, hop=None, look_ahead=None):
+        """Encodes whole utterances. Arguments and results are those of
+        :class:`speechbrain_llsa.lobes.layer_features.LayerFeatures`, but that
+        waveforms which are not scaled to -1 to 1 are refused."""
+        sample_counts(wavs, wav_lens)  # refuses other types and shapes
+        check_scale(wavs)
+        return super().forward(wavs, wav_lens, hop, look_ahead)
 
     def session(self, hop=None, look_ahead=None):
         """Begins a session: one live stream.
@@ -197,6 +210,7 @@ class EncoderSession:
 
     A call that raises an error leaves the session as it was. Sessions of one
     encoder do not know of each other, and can run in threads of their own.
+    Calls of one session by several threads are done one after the other.
 
     Arguments
     ---------
@@ -237,6 +251,7 @@ class EncoderSession:
 
     def __init__(self, encoder, hop=None, look_ahead=None):
         check_type("encoder", encoder, LayerFeatures)
+        self._lock = CallLock()
         self._encoder = encoder
         self.geometry = encoder.geometries.choose(hop, look_ahead)
         self.reset()
@@ -256,7 +271,9 @@ class EncoderSession:
         context = self._encoder.make_streaming_context(
             self.geometry.hop, self.geometry.look_ahead
         )
-        self._state = EncoderSessionState(context)
+        with self._lock:
+            self._scale = ScaleCheck()
+            self._state = EncoderSessionState(context)
 
     def fork(self):
         """A second session that stands where this one stands. Neither knows
@@ -267,7 +284,8 @@ class EncoderSession:
         EncoderSession
         """
         forked = copy.copy(self)
-        forked._state = self._state.fork()
+        forked._lock = CallLock()
+        forked._state = forked._state.fork()
         return forked
 
     def push(self, samples, sample_rate=None):
@@ -293,13 +311,18 @@ class EncoderSession:
         TypeError
             If samples or rate are of another type.
         ValueError
-            If samples are not finite or of another shape, if the rate is not
-            positive or not that of the session, or if it has been finished.
+            If samples are not finite, not scaled as their type says or of
+            another shape, if the rate is not positive or not that of the
+            session, or if it has been finished.
         """
-        state = self._open_fork()
-        samples = mono_samples(samples)
-        resampler = settle_rate(state, sample_rate)
-        return self._advance(state, resampler.push(samples, state.signal))
+        with self._lock:
+            state = self._open_fork()
+            mono = mono_samples(samples)
+            resampler = settle_rate(state, sample_rate)
+            scale = self._scale.push(samples, state.sample_rate)
+            frames = self._advance(state, resampler.push(mono, state.signal))
+            self._scale = scale
+            return frames
 
     def finish(self):
         """Ends the stream.
@@ -314,9 +337,10 @@ class EncoderSession:
         ValueError
             If the session has been finished.
         """
-        state = self._open_fork()
-        samples = settle_rate(state, None).finish(state.signal)
-        return self._advance(state, samples, final=True)
+        with self._lock:
+            state = self._open_fork()
+            samples = settle_rate(state, None).finish(state.signal)
+            return self._advance(state, samples, final=True)
 
     def _open_fork(self):
         if self.finished:

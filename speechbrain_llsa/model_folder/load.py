@@ -168,8 +168,10 @@ def load_model(source, hparams_file, trust, make, **options):
     if Path(source).is_dir():
         options.pop("savedir", None)
     try:
-        hparams = load_hparams(source, hparams_file, trust, **options)
-        return None if options.get("download_only") else make(hparams)
+        # whatever a program has chosen for its own tensors
+        with torch.inference_mode(False), torch.device("cpu"):
+            hparams = load_hparams(source, hparams_file, trust, **options)
+            return None if options.get("download_only") else make(hparams)
     except HPARAMS_ERRORS as error:
         raise ValueError(
             f"source: got {source!r}, whose {hparams_file} or a file that "

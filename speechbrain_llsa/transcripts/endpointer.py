@@ -75,6 +75,43 @@ def _frames(seconds):
     return round(seconds / FRAME_SECONDS)
 
 
+def resolve_endpointer(endpointer, own):
+    """Says where the segments of a stream close.
+
+    Arguments
+    ---------
+    endpointer : Endpointer or bool, optional
+        What the caller asks for: ``False`` for nowhere, ``None`` for where
+        the model says.
+    own : Endpointer or None
+        That of the model.
+
+    Returns
+    -------
+    Endpointer or None
+
+    Raises
+    ------
+    TypeError
+        If it is something else.
+
+    Example
+    -------
+    >>> resolve_endpointer(False, Endpointer()) is None
+    True
+    """
+    if endpointer is None:
+        return own
+    if endpointer is False:
+        return None
+    if not isinstance(endpointer, Endpointer):
+        raise TypeError(
+            "endpointer must be an Endpointer, False for none or None for "
+            f"that of the model, got {endpointer!r}"
+        )
+    return endpointer
+
+
 WITHOUT_SPEECH = EndpointRule(silence_seconds=5.0)
 AFTER_SPEECH = EndpointRule(speech=True, silence_seconds=0.8)
 MAXIMUM_LENGTH = EndpointRule(length_seconds=20.0)

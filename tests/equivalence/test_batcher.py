@@ -284,7 +284,7 @@ def test_extreme_samples_stay_with_their_stream():
     stream, when their turn comes."""
 
     def push(batcher, session):
-        session.push(torch.full((5000,), 3e38))
+        session._queue.push(np.full(5000, 3e38, np.float32))
 
     expected, undisturbed = run_three(make_model())
     log_probs, sessions = run_three(make_model(), push)

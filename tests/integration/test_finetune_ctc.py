@@ -122,8 +122,8 @@ def test_word_offsets_are_found(trained, digits_corpus, monkeypatch):
         load_manifests([output / "manifests" / "valid.csv"]),
     )
 
-    def say(path):
-        assert asr.endpointer is None
+    def say(path, endpointer):
+        assert endpointer is False
         return Transcript(
             "",
             words=tuple(

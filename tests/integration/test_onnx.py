@@ -198,6 +198,11 @@ def test_words_and_segments_are_the_same(exported, endpointing, decoder):
     assert ours[-1].segment > 3
     plain = push_all(endpointing.session(endpointer=Endpointer()), [])
     assert plain[-1].segment == 0
+    none = push_all(
+        endpointing.session(endpointer=False), make_signal(40000).split(640)
+    )
+    assert none[-1].segment == 0
+    assert endpointing.endpointer.to_dict() == ENDPOINTER.to_dict()
 
 
 def test_sessions_are_the_same(exported, asr, decoder):

@@ -12,6 +12,7 @@ from headers import encoded, with_number
 from tiny_model import make_model, make_signal, make_tokenizer
 
 from speechbrain_llsa.__main__ import main
+from speechbrain_llsa.commands import sessions
 from speechbrain_llsa.inference.asr import StreamingASR
 from speechbrain_llsa.inference.streaming_encoder import StreamingEncoder
 from speechbrain_llsa.model_folder.write import write_streaming_folder
@@ -361,3 +362,20 @@ def test_an_output_that_cannot_be_written(place, run):
     assert code == 2
     assert "c.txt" in err
     assert err.count("\n") == 1
+
+
+def test_the_model_stays_as_it_is(run, place, monkeypatch):
+    """What a command is told is of its sessions: others of the same model
+    close their segments where the model says."""
+    asr = StreamingASR.from_hparams(place / "model")
+    asr.endpointer = own = Endpointer(
+        maximum_length=EndpointRule(length_seconds=0.2)
+    )
+    monkeypatch.setattr(sessions, "load_model", lambda arguments: asr)
+    before = dict(vars(asr))
+    code, out, _ = run("--model=model", "--json", "--no-endpoint", "a.wav")
+    assert (code, len(out.splitlines())) == (0, 1)
+    assert vars(asr) == before
+    session = asr.session()
+    assert session.push(make_signal(30000)).words[-1].segment > 0
+    assert asr.endpointer is own

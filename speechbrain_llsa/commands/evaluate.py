@@ -36,6 +36,7 @@ from speechbrain_llsa.inference.onnx import (
 )
 from speechbrain_llsa.utils.atomic_files import write_atomically
 from speechbrain_llsa.utils.checks import check_integer
+from speechbrain_llsa.utils.processes import available_cpus
 
 NAME = "evaluate"
 
@@ -241,7 +242,7 @@ def evaluate_row(row, utterances, arguments):
     -------
     Evaluation
     """
-    torch.set_num_threads(arguments.threads)
+    torch.set_num_threads(min(arguments.threads, available_cpus()))
     return evaluate(
         _load(row.folder, arguments),
         utterances,

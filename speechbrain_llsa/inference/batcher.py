@@ -1,7 +1,5 @@
 """Many live streams of one model, in batches of one fixed-shape step."""
 
-import threading
-
 import numpy as np
 import torch
 
@@ -17,6 +15,7 @@ from speechbrain_llsa.transcripts.transcript import Transcript
 from speechbrain_llsa.utils.checks import check_integer, check_type
 from speechbrain_llsa.utils.errors import reason
 from speechbrain_llsa.utils.precision import full_float32
+from speechbrain_llsa.utils.processes import fork_safe_lock
 
 
 class StreamError(RuntimeError):
@@ -32,7 +31,9 @@ class SessionBatcher:
     them ends that one; the others go on as without it.
 
     All methods, those of the sessions too, may be called from any thread.
-    One lock guards them, so that a push may wait for the end of a step.
+    One lock guards them, so that a push may wait for the end of a step, and
+    so may a fork. A forked process goes on with the streams by itself;
+    any other makes a batcher of its own.
 
     Arguments
     ---------
@@ -117,7 +118,7 @@ class SessionBatcher:
             text_decoder, search, endpointer, word_offsets
         )
         self._device = next(model.parameters()).device
-        self._lock = threading.Lock()
+        self._lock = fork_safe_lock()
         self._slots = [None] * slots
         # Each tensor is (slots, ...), and written to in place: so a clone,
         # since those of the initial state may be one and the same, and none
@@ -243,6 +244,12 @@ class SessionBatcher:
 
     def _leave(self, slot):
         self._slots[slot] = None
+
+    def __reduce_ex__(self, protocol):
+        raise TypeError(
+            "batcher must be made in the process that uses it, got one to be "
+            "copied or sent; make another there"
+        )
 
 
 class BatchedSession:
@@ -385,6 +392,12 @@ class BatchedSession:
         number of times."""
         with self._batcher._lock:
             self._leave()
+
+    def __reduce_ex__(self, protocol):
+        raise TypeError(
+            "session must stay with its batcher, got one to be copied or "
+            "sent; begin another with a batcher of the process that uses it"
+        )
 
     def _check_error(self):
         if self._error is not None:

@@ -6,6 +6,7 @@ import copy
 import io
 import json
 import logging
+import math
 import warnings
 
 import torch
@@ -23,7 +24,13 @@ from speechbrain_llsa.utils.atomic_files import (
 )
 from speechbrain_llsa.utils.precision import full_float32
 
-OPSET = 20
+OPSET = 18
+"""The lowest that PyTorch's exporter writes."""
+
+IR_VERSION = 8
+"""That of ONNX 1.13, which brought the opset: onnxruntime reads it since
+1.14."""
+
 TOLERANCE = 1e-4
 """Largest difference of log-probabilities that the written graph may have."""
 
@@ -161,8 +168,18 @@ def _write_graph(step, path):
             opset_version=OPSET,
             dynamo=True,
             verbose=False,
+            custom_translation_table={torch.ops.aten.cos.default: _cosine},
         )
+        program.model.ir_version = IR_VERSION
         program.save(str(path))
+
+
+def _cosine(angle):
+    """As a sine: before 1.29 onnxruntime has a cosine of float32 alone."""
+    from onnxscript import opset18
+
+    quarter = opset18.CastLike(math.pi / 2, angle)
+    return opset18.Sin(opset18.Add(angle, quarter))
 
 
 def _quantise(source, target):

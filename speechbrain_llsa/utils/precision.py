@@ -8,15 +8,21 @@ autocast that a program trains or infers with.
 """
 
 import contextlib
+import os
 import threading
+from collections import Counter
 
 import torch
+
+from speechbrain_llsa.utils.processes import fork_safe_lock
 
 AUTOCAST_DEVICES = "cpu", "cuda", "mps", "xpu"
 """Each has an autocast of its own."""
 
-_lock = threading.Lock()
-_inside = 0
+_lock = fork_safe_lock()
+_inside = Counter()
+"""How often each thread is inside; those that are not are not in it."""
+
 _before = None
 
 
@@ -39,7 +45,7 @@ def full_float32():
     'highest'
     torch.float32
     """
-    _enter()
+    thread = _enter()
     try:
         with contextlib.ExitStack() as without:
             for device in AUTOCAST_DEVICES:
@@ -47,27 +53,31 @@ def full_float32():
                     without.enter_context(torch.autocast(device, enabled=False))
             yield
     finally:
-        _leave()
+        with _lock:
+            _leave(thread)
 
 
 def _enter():
-    global _inside, _before
+    """Gives the thread that is inside now."""
+    global _before
     with _lock:
-        if _inside == 0:
+        if not _inside:
             _before = _forbid_rounding()
-        _inside += 1
+        thread = threading.get_ident()
+        _inside[thread] += 1
+    return thread
 
 
-def _leave():
-    global _inside
-    with _lock:
-        _inside -= 1
-        if _inside == 0 and _before is not None:
-            precision, of_cpu = _before
-            if precision is not None:
-                torch.set_float32_matmul_precision(precision)
-            # which the line before sets too
-            torch.backends.mkldnn.matmul.fp32_precision = of_cpu
+def _leave(thread, times=1):
+    _inside[thread] -= times
+    if not _inside[thread]:
+        del _inside[thread]
+    if not _inside and _before is not None:
+        precision, of_cpu = _before
+        if precision is not None:
+            torch.set_float32_matmul_precision(precision)
+        # which the line before sets too
+        torch.backends.mkldnn.matmul.fp32_precision = of_cpu
 
 
 def _forbid_rounding():
@@ -84,3 +94,14 @@ def _forbid_rounding():
         matmul.fp32_precision = "ieee"
     untouched = precision is None and matmul.fp32_precision == of_cpu
     return None if untouched else (precision, of_cpu)
+
+
+def _forget_other_threads():
+    """They do not live on in a forked process."""
+    for thread, times in [*_inside.items()]:
+        if thread != threading.get_ident():
+            _leave(thread, times)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_other_threads)

@@ -86,6 +86,7 @@ WITHOUT_PYTORCH = (
     "utils/checks.py",
     "utils/errors.py",
     "utils/lazy.py",
+    "utils/processes.py",
     "utils/text_files.py",
     "dataio/containers.py",
     "dataio/data_chunk.py",

@@ -12,6 +12,8 @@ import numpy as np
 import onnxruntime
 import soundfile
 
+# what the encoding of the output lacks is printed as an escape
+sys.stdout.reconfigure(errors="backslashreplace")
 folder = Path(sys.argv[1])
 model = json.loads((folder / "model.json").read_text(encoding="utf-8"))
 options = onnxruntime.SessionOptions()

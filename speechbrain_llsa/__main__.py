@@ -14,8 +14,10 @@ from speechbrain_llsa.commands import (
     picture,
     transcribe,
 )
+from speechbrain_llsa.commands.signals import Ended, breaking_off
 from speechbrain_llsa.dataio.audio_files import TruncatedAudio
 from speechbrain_llsa.utils.parser import OneLineParser
+from speechbrain_llsa.utils.printing import all_characters
 
 COMMANDS = (transcribe, listen, evaluate, export, picture)
 """Each has ``NAME``, ``add_arguments(parser)`` and ``run(arguments)``."""
@@ -32,9 +34,9 @@ def main(arguments=None):
     Returns
     -------
     int
-        0, or 2 after bad input, which gets one line on standard error, or 130
-        after an interrupt. 0 as well where nobody reads the output to its
-        end.
+        0, or 2 after bad input, which gets a line on standard error, or
+        128 and the number of the signal that broke the command off. 0 as well
+        where nobody reads the output to its end.
 
     Raises
     ------
@@ -55,20 +57,25 @@ def main(arguments=None):
         subparser.set_defaults(run=command.run)
     parsed = parser.parse_args(arguments)
     try:
-        with _warnings_in_one_line(parser.prog):
+        with (
+            breaking_off(),
+            all_characters(),
+            _warnings_in_one_line(parser.prog),
+        ):
             parsed.run(parsed)
-        sys.stdout.flush()
+            sys.stdout.flush()
     except BrokenPipeError:
         # what is still to be written would raise the error again at exit
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, sys.stdout.fileno())
         return 0
     except (ImportError, OSError, TypeError, ValueError) as error:
-        message = " ".join(str(error).split())
-        print(f"{parser.prog}: error: {message}", file=sys.stderr)
+        for line in getattr(error, "lines", [str(error)]):
+            message = " ".join(line.split())
+            print(f"{parser.prog}: error: {message}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        return 130
+    except Ended as error:
+        return error.exit_code
     return 0
 
 

@@ -71,6 +71,7 @@ from speechbrain_llsa.utils.normalization import (
     check_transcript_case,
     fold_transcript,
 )
+from speechbrain_llsa.utils.printing import all_characters
 
 logger = get_logger(__name__)
 
@@ -732,6 +733,7 @@ def prepare(arguments):
     return brain, datasets
 
 
+@all_characters()
 def run(brain, datasets):
     """Trains, writes the model to stream with, and measures it.
 

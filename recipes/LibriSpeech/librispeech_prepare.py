@@ -28,6 +28,7 @@ from speechbrain_llsa.evaluation.librispeech import (
     read_rows,
 )
 from speechbrain_llsa.utils.parser import OneLineParser
+from speechbrain_llsa.utils.printing import all_characters
 
 logger = logging.getLogger(__name__)
 
@@ -262,6 +263,7 @@ def _write(path, rows, made_of):
     )
 
 
+@all_characters()
 def main(arguments=None):
     """Command line; see `--help`.
 

@@ -20,6 +20,7 @@ from synthesis.text import KINDS, make_texts, transcript_of
 from speechbrain_llsa.evaluation import librispeech
 from speechbrain_llsa.utils.normalization import CASES, fold_transcript
 from speechbrain_llsa.utils.parser import OneLineParser
+from speechbrain_llsa.utils.printing import all_characters
 
 BEGIN, END, UNKNOWN = "<s>", "</s>", "<unk>"
 NEVER = -99.0
@@ -162,6 +163,7 @@ def read_transcripts(data, splits):
     return transcripts
 
 
+@all_characters()
 def main(arguments=None):
     """Command line; see `--help`.
 

@@ -3,17 +3,18 @@
 import contextlib
 import os
 import queue
-import signal
 import sys
 import threading
 import time
 
 from tqdm import tqdm
 
+from speechbrain_llsa.commands.channel import told_warnings
 from speechbrain_llsa.commands.sessions import (
     add_session_arguments,
     load_sessions,
 )
+from speechbrain_llsa.commands.signals import told
 from speechbrain_llsa.commands.text_output import choose_output
 from speechbrain_llsa.commands.word_files import (
     add_word_file_arguments,
@@ -28,7 +29,7 @@ from speechbrain_llsa.geometry import SAMPLE_RATE
 NAME = "listen"
 
 WAIT_SECONDS = 0.1
-"""How often an interrupt is looked for while nothing comes."""
+"""How often a signal is looked for while nothing comes."""
 
 PIPE_BYTES = 1 << 14
 """Bytes that are read from a pipe at once, at most."""
@@ -84,8 +85,8 @@ def add_arguments(parser):
 
 
 def run(arguments):
-    """Runs the command, until the input ends or an interrupt: both end the
-    stream, and the rest of the text is printed.
+    """Runs the command, until the input ends or a signal asks for the end:
+    both end the stream, and the rest of the text is printed.
 
     Arguments
     ---------
@@ -117,15 +118,20 @@ def run(arguments):
     bar = tqdm(disable=None, leave=False, bar_format="{desc}", mininterval=0)
     # a bad place shows now, rather than when all has been said
     write_word_files(targets, [])
-    heard, told, failure = 0, False, None
-    with bar, _interrupts() as interrupted, source:
+    heard, warned = 0, False
+    with (
+        bar,
+        told() as ended,
+        told_warnings(),
+        source,
+        contextlib.ExitStack() as at_last,
+    ):
         transcription = sessions.begin(output, bar, bool(targets))
-        while not interrupted.is_set():
-            try:
-                samples = source.read(WAIT_SECONDS)
-            except (OSError, ValueError) as error:
-                failure = error
-                break
+        # whatever ends the stream, what was heard is not lost
+        at_last.callback(write_word_files, targets, transcription.words)
+        at_last.callback(transcription.finish)
+        while not ended.is_set():
+            samples = source.read(WAIT_SECONDS)
             if samples is END:
                 break
             if samples is None:
@@ -134,13 +140,9 @@ def run(arguments):
             about["heard_seconds"] = round(heard / source.sample_rate, 3)
             transcription.push(samples, source.sample_rate)
             bar.refresh()
-            if source.overruns and not told:
-                told = True
+            if source.overruns and not warned:
+                warned = True
                 bar.write("the device loses audio", file=sys.stderr)
-        transcription.finish()
-    write_word_files(targets, transcription.words)
-    if failure is not None:
-        raise failure
     if source.overruns:
         print(f"{source.overruns} overruns of the device", file=sys.stderr)
 
@@ -218,20 +220,3 @@ class Pipe:
         except Exception as error:
             self._blocks.put(error)
         self._blocks.put(END)
-
-
-@contextlib.contextmanager
-def _interrupts():
-    """The first interrupt is told, and does not break off what runs; the
-    second one does."""
-    interrupted = threading.Event()
-
-    def tell(number, frame):
-        interrupted.set()
-        signal.signal(signal.SIGINT, before)
-
-    before = signal.signal(signal.SIGINT, tell)
-    try:
-        yield interrupted
-    finally:
-        signal.signal(signal.SIGINT, before)

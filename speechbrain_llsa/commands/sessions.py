@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from speechbrain_llsa.commands.channel import add_channel_argument
 from speechbrain_llsa.commands.endpoint_options import (
     add_endpoint_arguments,
     choose_endpointer,
@@ -34,6 +35,7 @@ def add_session_arguments(parser, endpoint=None):
     """
     add_model_arguments(parser)
     add_geometry_arguments(parser)
+    add_channel_argument(parser)
     add_endpoint_arguments(parser, endpoint)
     add_search_arguments(parser)
 
@@ -63,7 +65,11 @@ def load_sessions(arguments):
     endpointer = choose_endpointer(arguments, rules, asr.endpointer)
     geometry = {"hop": arguments.hop, "look_ahead": arguments.look_ahead}
     latency = asr.latency_report(**geometry).declared_latency
-    options = {**geometry, "search": choose_search(asr, arguments)}
+    options = {
+        **geometry,
+        "search": choose_search(asr, arguments),
+        "channel": arguments.channel,
+    }
     return Sessions(asr, endpointer, options, latency.look_ahead_seconds)
 
 

@@ -1,6 +1,7 @@
 """Audio files, read piece by piece."""
 
 import contextlib
+import os
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
+from speechbrain_llsa.dataio.channels import ChannelMixer
 from speechbrain_llsa.dataio.data_chunk import find_data
 from speechbrain_llsa.dataio.resampling import (
     StreamingResampler,
@@ -120,7 +122,7 @@ def open_audio(path):
         try:
             source, shortfall = _completed(raw)
             raw.seek(0)
-            file = stack.enter_context(_Sequential(source or path))
+            file = stack.enter_context(_Sequential(source or _file_name(path)))
         except (soundfile.SoundFileError, TypeError, ValueError) as error:
             raise _unreadable(path, error) from error
         try:
@@ -195,13 +197,16 @@ def read_blocks(path, block_seconds):
             warnings.warn(message, TruncatedAudio, stacklevel=2)
 
 
-def read_signal(path):
+def read_signal(path, channel=None):
     """Reads a whole audio file at the rate of the model.
 
     Arguments
     ---------
     path : str or pathlib.Path
         The file, of any rate, with up to 8 channels.
+    channel : int, optional
+        Which of them is taken, counted from 0. By default the mean of all;
+        then channels that cancel out get one warning.
 
     Returns
     -------
@@ -213,7 +218,7 @@ def read_signal(path):
     FileNotFoundError
         If there is no such file.
     ValueError
-        If it is not audio that libsndfile can read.
+        If it is not audio that libsndfile can read, or has no such channel.
 
     Example
     -------
@@ -224,11 +229,17 @@ def read_signal(path):
     """
     resampler = StreamingResampler(audio_info(path).sample_rate, SAMPLE_RATE)
     state = resampler.make_streaming_context()
+    mixer = ChannelMixer(channel)
     signal = [
-        resampler.push(mono_samples(block), state)
+        resampler.push(mono_samples(block, mixer), state)
         for block in read_blocks(path, 60.0)
     ]
     return np.concatenate([*signal, resampler.finish(state)])
+
+
+def _file_name(path):
+    """As bytes: soundfile by itself refuses names that are not UTF-8."""
+    return path if hasattr(path, "read") else os.fsencode(path)
 
 
 def _name(path):

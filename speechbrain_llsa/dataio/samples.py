@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from speechbrain_llsa.dataio.channels import ChannelMixer
 from speechbrain_llsa.geometry import SAMPLE_RATE
 
 MAX_CHANNELS = 8
@@ -167,7 +168,7 @@ def check_scale(wavs):
         ScaleCheck().push(wav.float(), SAMPLE_RATE)
 
 
-def mono_samples(samples):
+def mono_samples(samples, mixer=None):
     """Checks samples and mixes their channels.
 
     Arguments
@@ -175,11 +176,13 @@ def mono_samples(samples):
     samples : torch.Tensor or numpy.ndarray
         float32, float64, int16 or int32; (samples,), or (samples, channels)
         with at most 8 channels. Integers are divided by their full scale.
+    mixer : ChannelMixer, optional
+        Makes one channel of them. Their mean by default.
 
     Returns
     -------
     numpy.ndarray
-        float32 (samples,): the mean of the channels.
+        float32 (samples,).
 
     Raises
     ------
@@ -219,4 +222,5 @@ def mono_samples(samples):
         raise ValueError(
             "samples: got NaN or infinite numbers, allowed is finite ones"
         )
-    return samples.mean(axis=1) if samples.ndim == 2 else samples
+    mixer = mixer or ChannelMixer()
+    return mixer.mix(samples if samples.ndim == 2 else samples[:, None])

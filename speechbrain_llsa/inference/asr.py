@@ -158,6 +158,7 @@ class StreamingASR(HostStreamingASR):
         hotwords=(),
         hotword_weight=HOTWORD_WEIGHT,
         endpointer=None,
+        channel=None,
     ):
         """Begins a session: one live stream.
 
@@ -185,6 +186,9 @@ class StreamingASR(HostStreamingASR):
             Says where segments close; ``False`` for nowhere, so that the
             stream is one segment. By default the model's own, which is the
             attribute ``endpointer``.
+        channel : int, optional
+            Which channel of the audio is taken, counted from 0. By default
+            the mean of all.
 
         Returns
         -------
@@ -209,6 +213,7 @@ class StreamingASR(HostStreamingASR):
             search=self._choose_search(search, hotwords, hotword_weight),
             endpointer=resolve_endpointer(endpointer, self.endpointer),
             word_offsets=self.word_offsets,
+            channel=channel,
         )
 
     def beam_search(self, **changes):
@@ -409,7 +414,9 @@ class StreamingASR(HostStreamingASR):
         """The same as :meth:`transcribe_batch`."""
         return self.transcribe_batch(wavs, wav_lens, hop, look_ahead)
 
-    def transcribe_file_offline(self, path, hop=None, look_ahead=None):
+    def transcribe_file_offline(
+        self, path, hop=None, look_ahead=None, channel=None
+    ):
         """Transcribes a whole audio file at once, as a comparison.
 
         Arguments
@@ -420,19 +427,27 @@ class StreamingASR(HostStreamingASR):
             As for :meth:`session`.
         look_ahead : int, optional
             As for :meth:`session`.
+        channel : int, optional
+            As for :meth:`session`.
 
         Returns
         -------
         str
         """
         return self.transcribe_batch(
-            self._signal(path)[None], hop=hop, look_ahead=look_ahead
+            self._signal(path, channel)[None], hop=hop, look_ahead=look_ahead
         )[0]
 
     @torch.no_grad()
     @full_float32()
     def transcript_offline(
-        self, path, hop=None, look_ahead=None, search=None, endpointer=None
+        self,
+        path,
+        hop=None,
+        look_ahead=None,
+        search=None,
+        endpointer=None,
+        channel=None,
     ):
         """Transcribes a whole audio file at once, as a comparison, and says
         when each word is spoken.
@@ -449,6 +464,8 @@ class StreamingASR(HostStreamingASR):
             As for :meth:`session`.
         endpointer : Endpointer or bool, optional
             As for :meth:`session`.
+        channel : int, optional
+            As for :meth:`session`.
 
         Returns
         -------
@@ -456,7 +473,7 @@ class StreamingASR(HostStreamingASR):
             With all words, which are final.
         """
         geometry = self.model.geometries.choose(hop, look_ahead)
-        wavs = self._signal(path)[None].to(self.device)
+        wavs = self._signal(path, channel)[None].to(self.device)
         check_scale(wavs)
         log_probs, _ = self.model(wavs, geometry=geometry)
         log_probs = log_probs[0].cpu().numpy()
@@ -464,9 +481,9 @@ class StreamingASR(HostStreamingASR):
         state = transcriber.make_streaming_context()
         return transcriber.advance(log_probs, log_probs[:0], state, final=True)
 
-    def _signal(self, path):
+    def _signal(self, path, channel):
         """A whole audio file at 16 kHz, (samples,)."""
-        return torch.from_numpy(read_signal(self._local_path(path)))
+        return torch.from_numpy(read_signal(self._local_path(path), channel))
 
     def transcribe_file(
         self,
@@ -475,6 +492,7 @@ class StreamingASR(HostStreamingASR):
         use_torchaudio_streaming=False,
         hop=None,
         look_ahead=None,
+        channel=None,
         **kwargs,
     ):
         """Transcribes an audio file as a stream.
@@ -491,6 +509,8 @@ class StreamingASR(HostStreamingASR):
             As for :meth:`session`.
         look_ahead : int, optional
             As for :meth:`session`.
+        channel : int, optional
+            As for :meth:`session`.
         **kwargs : dict
             As for the host's ``transcribe_file_streaming``.
 
@@ -504,6 +524,7 @@ class StreamingASR(HostStreamingASR):
             use_torchaudio_streaming,
             hop,
             look_ahead,
+            channel,
             **kwargs,
         )
         return "".join(texts)
@@ -515,6 +536,7 @@ class StreamingASR(HostStreamingASR):
         use_torchaudio_streaming=False,
         hop=None,
         look_ahead=None,
+        channel=None,
         **kwargs,
     ):
         """Transcribes an audio file as a stream, and gives text as it is
@@ -530,10 +552,12 @@ class StreamingASR(HostStreamingASR):
             ``hop`` is given. Otherwise the text does not depend on it.
         use_torchaudio_streaming : bool
             Whether the host's reader is used, which needs ``torchaudio.io``,
-            and knows of no ``hop`` and ``look_ahead``.
+            and knows of no ``hop``, ``look_ahead`` and ``channel``.
         hop : int, optional
             As for :meth:`session`.
         look_ahead : int, optional
+            As for :meth:`session`.
+        channel : int, optional
             As for :meth:`session`.
         **kwargs : dict
             As for the host's method.
@@ -562,10 +586,11 @@ class StreamingASR(HostStreamingASR):
                     "use_torchaudio_streaming: got True, allowed with this "
                     "torchaudio is False: it has no torchaudio.io any more"
                 )
-            if (hop, look_ahead) != (None, None):
+            if (hop, look_ahead, channel) != (None, None, None):
                 raise ValueError(
-                    "use_torchaudio_streaming: got True, allowed with hop or "
-                    "look_ahead is False: the host's reader has neither"
+                    "use_torchaudio_streaming must be False with hop, "
+                    "look_ahead or channel, which SpeechBrain's reader does "
+                    "not have, got True"
                 )
             yield from super().transcribe_file_streaming(
                 str(path), config, True, **kwargs
@@ -578,7 +603,7 @@ class StreamingASR(HostStreamingASR):
             ).hop
         path = self._local_path(path, **kwargs)
         sample_rate = audio_info(path).sample_rate
-        session = self.session(hop=hop, look_ahead=look_ahead)
+        session = self.session(hop=hop, look_ahead=look_ahead, channel=channel)
         block_seconds = config.chunk_size * FRAME_SECONDS
         for block in read_blocks(path, block_seconds):
             yield session.push(block, sample_rate).committed

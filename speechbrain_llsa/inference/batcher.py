@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 
+from speechbrain_llsa.dataio.channels import ChannelMixer
 from speechbrain_llsa.dataio.samples import ScaleCheck, mono_samples
 from speechbrain_llsa.decoders.tokenizers import TextDecoder
 from speechbrain_llsa.geometry import SAMPLE_RATE
@@ -148,7 +149,7 @@ class SessionBatcher:
         """Seconds of audio that a step takes of each stream."""
         return self._clock.step_samples / SAMPLE_RATE
 
-    def session(self, search=None):
+    def session(self, search=None, channel=None):
         """Begins a stream. Its slot is free again when it is finished, closed
         or ended by an error.
 
@@ -157,6 +158,9 @@ class SessionBatcher:
         search : GreedySearch or BeamSearch, optional
             For this stream alone, such as one with its hotwords. That of the
             batcher by default.
+        channel : int, optional
+            Which channel of the audio is taken, counted from 0. By default
+            the mean of all.
 
         Returns
         -------
@@ -165,10 +169,13 @@ class SessionBatcher:
         Raises
         ------
         TypeError
-            If the search is something else.
+            If the search or the channel is something else.
+        ValueError
+            If the channel is negative.
         RuntimeError
             If all slots are taken.
         """
+        mixer = ChannelMixer(channel)
         with self._lock:
             if None not in self._slots:
                 raise RuntimeError(
@@ -181,7 +188,9 @@ class SessionBatcher:
             transcriber = self._transcriber
             if search is not None:
                 transcriber = transcriber.with_search(search)
-            session = BatchedSession(self, self._clock, slot, transcriber)
+            session = BatchedSession(
+                self, self._clock, slot, transcriber, mixer
+            )
             self._slots[slot] = session
             return session
 
@@ -272,9 +281,11 @@ class BatchedSession:
         Row of the batcher's state.
     transcriber : Transcriber
         Turns log-probabilities into transcripts.
+    mixer : ChannelMixer
+        Makes one channel of several.
     """
 
-    def __init__(self, batcher, clock, slot, transcriber):
+    def __init__(self, batcher, clock, slot, transcriber, mixer):
         self.sample_rate = None
         self.signal = None
         self._scale = ScaleCheck()
@@ -286,6 +297,7 @@ class BatchedSession:
         self._ended = False
         self._finished = False
         self._transcriber = transcriber
+        self._mixer = mixer
         self._state = self._transcriber.make_streaming_context()
         self._texts, self._words = [], []
         self._provisional = "", ()
@@ -333,7 +345,7 @@ class BatchedSession:
         with self._batcher._lock:
             self._check_open()
             try:
-                mono = mono_samples(samples)
+                mono = mono_samples(samples, self._mixer)
                 resampler = settle_rate(self, sample_rate)
                 self._scale = self._scale.push(samples, self.sample_rate)
                 self._queue.push(resampler.push(mono, self.signal))

@@ -376,6 +376,7 @@ class OnnxStreamingASR:
         look_ahead=None,
         search=None,
         endpointer=None,
+        channel=None,
     ):
         """Begins a session: one live stream.
 
@@ -394,6 +395,9 @@ class OnnxStreamingASR:
             Says where segments close; ``False`` for nowhere, so that the
             stream is one segment. By default the model's own, which is the
             attribute ``endpointer``.
+        channel : int, optional
+            Which channel of the audio is taken, counted from 0. By default
+            the mean of all.
 
         Returns
         -------
@@ -416,6 +420,7 @@ class OnnxStreamingASR:
             search=search,
             endpointer=resolve_endpointer(endpointer, self.endpointer),
             word_offsets=self.word_offsets,
+            channel=channel,
         )
 
     def latency_report(self, hop=None, look_ahead=None):

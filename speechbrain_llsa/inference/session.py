@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
+from speechbrain_llsa.dataio.channels import ChannelMixer
 from speechbrain_llsa.dataio.resampling import (
     ResamplerState,
     StreamingResampler,
@@ -132,6 +133,9 @@ class Session:
     word_offsets : WordOffsets, optional
         Where words begin and end, relative to the frames of their labels. By
         default they are those frames.
+    channel : int, optional
+        Which channel of the audio is taken, counted from 0. By default the
+        mean of all; then channels that cancel out get one warning.
 
     Raises
     ------
@@ -184,6 +188,7 @@ class Session:
         search=None,
         endpointer=None,
         word_offsets=None,
+        channel=None,
     ):
         if not hasattr(model, "make_streaming_context"):
             raise TypeError(
@@ -192,6 +197,7 @@ class Session:
             )
         self._lock = CallLock()
         self._model = model
+        self._mixer = ChannelMixer(channel)
         self._transcriber = Transcriber(
             text_decoder, search, endpointer, word_offsets
         )
@@ -285,7 +291,7 @@ class Session:
         """
         with self._lock:
             state = self._open_fork()
-            mono = mono_samples(samples)
+            mono = mono_samples(samples, self._mixer)
             resampler = settle_rate(state, sample_rate)
             scale = self._scale.push(samples, state.sample_rate)
             transcript = self._advance(
@@ -332,6 +338,8 @@ class Session:
     def _fingerprint(self):
         """Of the model, its labels and the options."""
         about = [self._model.fingerprint(), self._transcriber.to_dict()]
+        if self._mixer.channel is not None:
+            about.append({"channel": self._mixer.channel})
         return hashlib.sha256(json.dumps(about).encode()).hexdigest()
 
     def _read(self, snapshot):

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from speechbrain_llsa.dataio.audio_files import read_signal
+from speechbrain_llsa.dataio.channels import ChannelMixer
 from speechbrain_llsa.dataio.resampling import ResamplerState
 from speechbrain_llsa.dataio.samples import (
     ScaleCheck,
@@ -118,7 +119,7 @@ class StreamingEncoder(LayerFeatures):
         check_scale(wavs)
         return super().forward(wavs, wav_lens, hop, look_ahead)
 
-    def session(self, hop=None, look_ahead=None):
+    def session(self, hop=None, look_ahead=None, channel=None):
         """Begins a session: one live stream.
 
         Sessions of one encoder may have different geometries at once.
@@ -130,6 +131,9 @@ class StreamingEncoder(LayerFeatures):
             encoder is trained for; the first of them by default.
         look_ahead : int, optional
             Frames that a layer sees ahead, as for ``hop``.
+        channel : int, optional
+            Which channel of the audio is taken, counted from 0. By default
+            the mean of all.
 
         Returns
         -------
@@ -141,9 +145,9 @@ class StreamingEncoder(LayerFeatures):
             If the encoder's attention cannot stream, or it is not trained for
             ``hop`` or ``look_ahead``.
         """
-        return EncoderSession(self, hop, look_ahead)
+        return EncoderSession(self, hop, look_ahead, channel)
 
-    def encode_file(self, path, hop=None, look_ahead=None):
+    def encode_file(self, path, hop=None, look_ahead=None, channel=None):
         """Encodes a whole audio file at once.
 
         Arguments
@@ -153,6 +157,8 @@ class StreamingEncoder(LayerFeatures):
         hop : int, optional
             As for :meth:`session`.
         look_ahead : int, optional
+            As for :meth:`session`.
+        channel : int, optional
             As for :meth:`session`.
 
         Returns
@@ -168,7 +174,7 @@ class StreamingEncoder(LayerFeatures):
             If it cannot be read, or the encoder is not trained for ``hop`` or
             ``look_ahead``.
         """
-        signal = torch.from_numpy(read_signal(path))
+        signal = torch.from_numpy(read_signal(path, channel))
         frames, _ = self(signal[None], hop=hop, look_ahead=look_ahead)
         return frames[0]
 
@@ -221,6 +227,9 @@ class EncoderSession:
         is trained for; the first of them by default.
     look_ahead : int, optional
         Frames that a layer sees ahead, as for ``hop``.
+    channel : int, optional
+        Which channel of the audio is taken, counted from 0. By default the
+        mean of all; then channels that cancel out get one warning.
 
     Raises
     ------
@@ -249,9 +258,10 @@ class EncoderSession:
     (torch.Size([44, 16]), torch.Size([4, 16]), 48)
     """
 
-    def __init__(self, encoder, hop=None, look_ahead=None):
+    def __init__(self, encoder, hop=None, look_ahead=None, channel=None):
         check_type("encoder", encoder, LayerFeatures)
         self._lock = CallLock()
+        self._mixer = ChannelMixer(channel)
         self._encoder = encoder
         self.geometry = encoder.geometries.choose(hop, look_ahead)
         self.reset()
@@ -317,7 +327,7 @@ class EncoderSession:
         """
         with self._lock:
             state = self._open_fork()
-            mono = mono_samples(samples)
+            mono = mono_samples(samples, self._mixer)
             resampler = settle_rate(state, sample_rate)
             scale = self._scale.push(samples, state.sample_rate)
             frames = self._advance(state, resampler.push(mono, state.signal))

@@ -88,6 +88,7 @@ WITHOUT_PYTORCH = (
     "utils/lazy.py",
     "utils/processes.py",
     "utils/text_files.py",
+    "dataio/channels.py",
     "dataio/containers.py",
     "dataio/data_chunk.py",
     "dataio/pcm.py",

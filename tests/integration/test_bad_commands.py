@@ -89,7 +89,7 @@ COMMANDS = [
     ([*TRANSCRIBE, "--look_ahead=x", "good.wav"], "--look_ahead: invalid int"),
     ([*TRANSCRIBE, "--look_ahead=9", "good.wav"], "look_ahead: got 9, allowe"),
     ([*TRANSCRIBE, "missing.wav"], "path: got 'missing.wav'"),
-    ([*TRANSCRIBE, "good.wav", "corpus"], "path: got 'corpus'"),
+    ([*TRANSCRIBE, "corpus"], "path: got 'corpus'"),
     ([*TRANSCRIBE, "text.wav"], "path: got 'text.wav'"),
     ([*TRANSCRIBE, "nine.wav"], "channels: got 9"),
     ([*TRANSCRIBE, "--json", "nan.wav"], "samples: got NaN"),

@@ -29,11 +29,14 @@ import speechbrain_llsa
 from speechbrain_llsa import StreamingASR
 from speechbrain_llsa.__main__ import main
 from speechbrain_llsa.commands.text_output import TerminalOutput
+from speechbrain_llsa.dataio.microphone import Microphone
+from speechbrain_llsa.inference.session import Session
 from speechbrain_llsa.model_folder.write import write_streaming_folder
 from speechbrain_llsa.transcripts.transcript import Transcript
 
 PACKAGE = Path(speechbrain_llsa.__file__).parents[1]
 COLUMNS = 17
+SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 
 
 @pytest.fixture(scope="module")
@@ -428,6 +431,57 @@ def test_a_terminal(wide_folder, start, options):
 
 
 @pytest.mark.slow
+def test_a_service(folder, start, tmp_path):
+    """As systemd or docker end it while standard input stays open: the whole
+    text, complete files, and the exit code 0."""
+    samples = pcm(64000)
+    options = ["--no-endpoint", "--output", str(tmp_path)]
+    for kind in ("srt", "vtt", "ctm"):
+        options += ["--format", kind]
+    process = start(
+        folder, *options, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    process.stdin.write(samples.tobytes())
+    session = StreamingASR.from_hparams(folder).session()
+    committed = session.push(samples).committed
+    out = b""
+    while len(out) < len(committed):  # all has been heard
+        out += os.read(process.stdout.fileno(), 65536)
+    process.send_signal(signal.SIGTERM)
+    rest, err = process.communicate()
+    text = text_of(folder, samples)
+    assert (process.returncode, err) == (0, b"")
+    assert (out + rest).decode() == text + "\n"
+    files = {path.suffix: path.read_text() for path in tmp_path.iterdir()}
+    assert set(files) == {".srt", ".vtt", ".ctm"}
+    words = [line.split()[4] for line in files[".ctm"].splitlines()]
+    assert words == text.split()
+    for kind in (".srt", ".vtt"):
+        spoken = re.findall(r"^[A-G ]+$", files[kind], re.MULTILINE)
+        assert " ".join(spoken).split() == words
+
+
+@pytest.mark.slow
+def test_a_terminal_that_closes(folder, start, tmp_path):
+    """Nobody reads the text any more, but the files of words are complete."""
+    samples = pcm(64000)
+    options = ["--no-endpoint", "--format", "ctm", "--output", str(tmp_path)]
+    master, slave = pty.openpty()
+    process = start(folder, *options, stdout=slave, stderr=slave)
+    os.close(slave)
+    process.stdin.write(samples.tobytes())
+    read_until(master, b"", lambda output: len(output.split()) > 3)
+    os.close(master)
+    process.send_signal(signal.SIGHUP)
+    process.wait()
+    (ctm,) = tmp_path.iterdir()
+    words = [line.split()[4] for line in ctm.read_text().splitlines()]
+    *whole, _ = words  # the last one may be heard in part
+    assert len(whole) > 1
+    assert text_of(folder, samples).split()[: len(whole)] == whole
+
+
+@pytest.mark.slow
 def test_nobody_reads(folder, start):
     """The reader ends first: no error, and no word about it."""
     process = start(folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
@@ -445,8 +499,8 @@ class FakeError(Exception):
     """As PortAudio's."""
 
 
-def fake_sounddevice(blocks, rate=22050, ends="interrupt", overruns=()):
-    """A module that records the blocks, and then an interrupt comes, or the
+def fake_sounddevice(blocks, rate=22050, ends=signal.SIGINT, overruns=()):
+    """A module that records the blocks, and then a signal comes, or the
     device is unplugged."""
 
     class InputStream:
@@ -467,9 +521,9 @@ def fake_sounddevice(blocks, rate=22050, ends="interrupt", overruns=()):
         @property
         def active(self):
             """Asked for when all blocks have been taken."""
-            if ends == "interrupt":
-                signal.raise_signal(signal.SIGINT)
-            return ends == "interrupt"
+            if ends in SIGNALS:
+                signal.raise_signal(ends)
+            return ends in SIGNALS
 
         def close(self):
             module.closed = True
@@ -487,16 +541,88 @@ def samples():
     return make_signal(48000).view(-1, 1).numpy()
 
 
-def test_a_microphone(folder, samples, capsys, monkeypatch):
-    """At the rate of the device, until the interrupt."""
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_microphone(folder, samples, capsys, monkeypatch, tmp_path, number):
+    """At the rate of the device, until a signal asks for the end: the text
+    and the files of words are whole."""
     blocks = np.array_split(samples, 40)
-    module = fake_sounddevice(blocks)
+    module = fake_sounddevice(blocks, ends=number)
     monkeypatch.setitem(sys.modules, "sounddevice", module)
-    before = signal.getsignal(signal.SIGINT)
-    assert main(["listen", "--model", str(folder), "--no-endpoint"]) == 0
-    assert capsys.readouterr() == (text_of(folder, samples, 22050) + "\n", "")
+    before = [signal.getsignal(each) for each in SIGNALS]
+    command = ["listen", "--model", str(folder), "--no-endpoint"]
+    command += ["--format", "ctm", "--output", str(tmp_path)]
+    assert main(command) == 0
+    text = text_of(folder, samples, 22050)
+    assert capsys.readouterr() == (text + "\n", "")
+    (ctm,) = tmp_path.iterdir()
+    words = [line.split()[4] for line in ctm.read_text().splitlines()]
+    assert words == text.split()
     assert module.opened == (22050, None, 1, "float32")
-    assert module.closed and signal.getsignal(signal.SIGINT) is before
+    assert module.closed
+    assert [signal.getsignal(each) for each in SIGNALS] == before
+
+
+def test_an_ignored_hang_up_stays_ignored(folder, samples, capsys, monkeypatch):
+    """As nohup has it: the command goes on until the device ends."""
+    module = fake_sounddevice(np.array_split(samples, 40), ends="unplugged")
+    read = Microphone.read
+
+    def hang_up(self, timeout_seconds):
+        signal.raise_signal(signal.SIGHUP)
+        return read(self, timeout_seconds)
+
+    monkeypatch.setitem(sys.modules, "sounddevice", module)
+    monkeypatch.setattr(Microphone, "read", hang_up)
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert main(["listen", "--model", str(folder), "--no-endpoint"]) == 2
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    out = capsys.readouterr().out
+    assert out == text_of(folder, samples, 22050) + "\n"
+
+
+@pytest.mark.parametrize(
+    ("second", "code"),
+    [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 0)],
+)
+def test_a_second_signal_breaks_off(
+    folder, samples, capsys, monkeypatch, tmp_path, second, code
+):
+    """At once, and the words so far are kept. A hang-up does not: when a
+    terminal closes it comes from the shell and from the kernel."""
+    module = fake_sounddevice(np.array_split(samples, 40), ends=signal.SIGHUP)
+    monkeypatch.setitem(sys.modules, "sounddevice", module)
+    finish = Session.finish
+
+    def interrupted(self):
+        signal.raise_signal(second)
+        return finish(self)
+
+    monkeypatch.setattr(Session, "finish", interrupted)
+    command = ["listen", "--model", str(folder), "--no-endpoint"]
+    command += ["--format", "ctm", "--output", str(tmp_path)]
+    assert main(command) == code
+    out, err = capsys.readouterr()
+    whole = text_of(folder, samples, 22050) if code == 0 else ""
+    assert err == "" and out.strip() and (out == whole + "\n") == (code == 0)
+    (ctm,) = tmp_path.iterdir()
+    words = [line.split()[4] for line in ctm.read_text().splitlines()]
+    assert len(words) > 2 and words == out.split()[: len(words)]
+
+
+def test_in_a_thread(folder, samples, monkeypatch):
+    """Where no handler can be set, the command runs without."""
+    module = fake_sounddevice(np.array_split(samples, 40), ends="unplugged")
+    monkeypatch.setitem(sys.modules, "sounddevice", module)
+    codes = []
+    thread = threading.Thread(
+        target=lambda: codes.append(main(["listen", "--model", str(folder)]))
+    )
+    thread.start()
+    thread.join()
+    assert codes == [2]
 
 
 def test_overruns_are_told_once_and_counted(

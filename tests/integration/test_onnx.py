@@ -239,6 +239,19 @@ def test_sessions_are_the_same(exported, asr, decoder):
     assert len(provisional) > 2
 
 
+def test_a_channel(asr):
+    """One of two, as that one alone."""
+    left, right = (make_signal(20000, seed).numpy() for seed in (0, 1))
+    session, expected = asr.session(channel=1), asr.session()
+    for each, samples in (
+        (session, np.stack([left, right], axis=1)),
+        (expected, right),
+    ):
+        each.push(samples)
+        each.finish()
+    assert session.text == expected.text != ""
+
+
 @settings(max_examples=30, deadline=None, derandomize=True)
 @given(lengths=st.lists(st.integers(0, 5000), max_size=5))
 def test_sessions_are_values(exported, endpointing, lengths):

@@ -120,9 +120,8 @@ def main(arguments=None):
     print("\n".join(lines))
     if options.estimate is not None:
         print(
-            "word_offsets: !new:speechbrain_llsa.hparams.WordOffsets\n"
-            f"    start_seconds: {offsets.start_seconds}\n"
-            f"    end_seconds: {offsets.end_seconds}"
+            '"word_offsets": {"start_seconds": '
+            f'{offsets.start_seconds}, "end_seconds": {offsets.end_seconds}}}'
         )
     if options.out:
         Path(options.out).write_text("\n".join(lines), encoding="utf-8")

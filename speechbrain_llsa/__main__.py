@@ -8,6 +8,7 @@ import warnings
 from tqdm import tqdm
 
 from speechbrain_llsa.commands import (
+    convert,
     evaluate,
     export,
     listen,
@@ -19,7 +20,7 @@ from speechbrain_llsa.dataio.audio_files import TruncatedAudio
 from speechbrain_llsa.utils.parser import OneLineParser
 from speechbrain_llsa.utils.printing import all_characters
 
-COMMANDS = (transcribe, listen, evaluate, export, picture)
+COMMANDS = (transcribe, listen, evaluate, export, convert, picture)
 """Each has ``NAME``, ``add_arguments(parser)`` and ``run(arguments)``."""
 
 

@@ -32,6 +32,7 @@ __all__, __getattr__, __dir__ = lazy_names(
         "ChunkHead": "inference.speechbrain_interface",
         "ChunkText": "inference.speechbrain_interface",
         "decode_chunk": "inference.speechbrain_interface",
-        "FolderPretrainer": "model_folder.write",
+        "FolderPretrainer": "model_folder.pretrainer",
+        "load_part": "model_folder.pretrainer",
     },
 )

@@ -33,7 +33,10 @@ from speechbrain_llsa.decoders.tokenizers import (
 )
 from speechbrain_llsa.evaluation.word_events import estimate_offsets, find_words
 from speechbrain_llsa.inference.asr import StreamingASR
-from speechbrain_llsa.model_folder.weights import load_weights
+from speechbrain_llsa.model_folder.load import (
+    load_encoder_weights,
+    weights_checksums,
+)
 from speechbrain_llsa.model_folder.write import write_streaming_folder
 from speechbrain_llsa.training.bad_utterances import BadUtterances
 from speechbrain_llsa.training.brain import StreamingBrain
@@ -64,9 +67,8 @@ from speechbrain_llsa.training.unknown_characters import (
     report_unknown_characters,
 )
 from speechbrain_llsa.transcripts.endpointer import Endpointer
-from speechbrain_llsa.utils.atomic_files import naming, write_atomically
+from speechbrain_llsa.utils.atomic_files import write_atomically
 from speechbrain_llsa.utils.checks import check_integer
-from speechbrain_llsa.utils.errors import reason
 from speechbrain_llsa.utils.normalization import (
     check_transcript_case,
     fold_transcript,
@@ -432,49 +434,11 @@ def load_pretrained(hparams):
     if hparams["pretrained_folder"] is None:
         logger.info("pretrained_folder is null: training from scratch")
         return
-    paths = pretrained_files(hparams)
-    modules = hparams["extractor"], hparams["encoder_wrapper"]
-    for path, module in zip(paths, modules, strict=True):
-        try:
-            module.load_state_dict(load_weights(path))
-        except (RuntimeError, ValueError) as error:
-            raise ValueError(
-                f"pretrained_folder: got weights in {path} that do not fit "
-                f"the YAML file's model: {reason(error)}"
-            ) from error
-    logger.info(f"Loaded the pre-trained weights of {paths[0].parent}")
-
-
-def pretrained_files(hparams):
-    """The files of pre-trained weights: front end, encoder.
-
-    Arguments
-    ---------
-    hparams : dict
-        With ``pretrained_folder``.
-
-    Returns
-    -------
-    list of pathlib.Path
-
-    Raises
-    ------
-    FileNotFoundError
-        If the folder does not hold them.
-    """
-    folder = Path(hparams["pretrained_folder"])
-    paths = [
-        folder / f"{name}.ckpt"
-        for name in ("latent_extractor", "latent_encoder")
-    ]
-    for path in paths:
-        if not path.is_file():
-            raise FileNotFoundError(
-                f"pretrained_folder: got {str(folder)!r}, which holds no "
-                f"{path.name}; allowed is a folder 'pretrained' that "
-                "pretrain.py wrote"
-            )
-    return paths
+    folder = hparams["pretrained_folder"]
+    load_encoder_weights(
+        folder, hparams["extractor"], hparams["encoder_wrapper"]
+    )
+    logger.info(f"Loaded the pre-trained weights of {folder}")
 
 
 def claim(hparams):
@@ -501,8 +465,8 @@ def claim(hparams):
     )
     weights = None
     if hparams["pretrained_folder"] is not None:
-        files = pretrained_files(hparams)
-        weights = f"weights {digest(*(path.read_bytes() for path in files))}"
+        checksums = weights_checksums(hparams["pretrained_folder"])
+        weights = f"weights {digest(*map(str.encode, checksums))}"
     claim_training(hparams, pretrained_folder=weights)
 
 
@@ -659,11 +623,9 @@ def evaluate(hparams, tokenizer, datasets, device):
     search = read_search(hparams, tokenizer)
 
     def write(offsets=None):
-        # torch.save tells of a full disk by a RuntimeError
-        with naming(folder, RuntimeError):
-            write_streaming_folder(
-                folder, model, tokenizer, endpointer, offsets, search
-            )
+        write_streaming_folder(
+            folder, model, tokenizer, endpointer, offsets, search
+        )
         return StreamingASR.from_hparams(
             folder, trust=True, run_opts={"device": str(device)}
         )

@@ -7,12 +7,11 @@ FOLDER is in LibriSpeech layout. Any entry of the YAML file can be given on the
 command line: ``--attention sa`` trains another attention, ``--hop "[8, 1, 4]"``
 one model for many latencies. The same command again resumes where the training
 stopped. ``output_folder`` then holds the checkpoints (``save/``), the logs, the
-curves (``curves.png``) and the weights of the best epoch for fine-tuning:
-``pretrained/latent_extractor.ckpt`` and ``pretrained/latent_encoder.ckpt``, as
-the host's ``Pretrainer`` loads them, and ``pretrained/hyperparams.yaml``, so
-that ``StreamingEncoder.from_hparams`` loads the folder.
+curves (``curves.png``) and ``pretrained/``: the encoder of the best epoch, for
+``finetune_ctc.py`` and ``StreamingEncoder.from_hparams``.
 """
 
+import copy
 import sys
 from pathlib import Path
 
@@ -23,9 +22,9 @@ from torch.nn.parallel import DistributedDataParallel
 
 from speechbrain_llsa.lobes.contrastive import sample_negatives, stack_rows
 from speechbrain_llsa.lobes.padding import padding_mask, sample_counts
-from speechbrain_llsa.model_folder.write import write_encoder_hparams
+from speechbrain_llsa.model_folder.write import write_encoder_folder
 from speechbrain_llsa.training.brain import StreamingBrain
-from speechbrain_llsa.training.checkpoints import export_parameters
+from speechbrain_llsa.training.checkpoints import best_parameters
 from speechbrain_llsa.training.data import (
     keep_durations,
     load_manifests,
@@ -256,21 +255,34 @@ def run(brain, datasets):
     """
     hparams = vars(brain.hparams)
     train(brain, hparams, *datasets)
-    folder = Path(hparams["output_folder"], "pretrained")
-    on_main(
-        export_parameters,
-        checkpointer=hparams["checkpointer"],
-        names=["latent_extractor", "latent_encoder"],
-        folder=folder,
+    on_main(write_best_encoder, hparams)
+    return brain
+
+
+def write_best_encoder(hparams):
+    """Writes the encoder of the best epoch, to fine-tune or to take features
+    from.
+
+    Arguments
+    ---------
+    hparams : dict
+        With ``output_folder`` and ``checkpointer``, and the modules
+        ``extractor`` and ``encoder_wrapper``, which stay as they are.
+    """
+    best = best_parameters(
+        hparams["checkpointer"],
+        ["latent_extractor", "latent_encoder"],
         max_key="accuracy",
     )
-    on_main(
-        write_encoder_hparams,
-        folder,
-        hparams["extractor"],
-        hparams["encoder_wrapper"],
+    extractor = copy.deepcopy(hparams["extractor"])
+    extractor.load_state_dict(best["latent_extractor"])
+    encoder_wrapper = copy.deepcopy(hparams["encoder_wrapper"])
+    encoder_wrapper.load_state_dict(best["latent_encoder"])
+    write_encoder_folder(
+        Path(hparams["output_folder"], "pretrained"),
+        extractor,
+        encoder_wrapper,
     )
-    return brain
 
 
 def main(arguments):

@@ -35,10 +35,10 @@ from speechbrain_llsa.evaluation.table import format_table
 from speechbrain_llsa.geometry import FRAME_SECONDS
 from speechbrain_llsa.inference.asr import StreamingASR
 from speechbrain_llsa.inference.onnx import (
-    MODEL_FILE,
     PRECISIONS,
     OnnxStreamingASR,
 )
+from speechbrain_llsa.model_folder.description import is_exported
 from speechbrain_llsa.utils.atomic_files import write_atomically
 from speechbrain_llsa.utils.checks import check_integer
 from speechbrain_llsa.utils.processes import available_cpus
@@ -292,7 +292,7 @@ def _in_own_process(row, utterances, arguments):
 
 
 def _load(folder, arguments):
-    if not _is_exported(folder):
+    if not is_exported(folder):
         return StreamingASR.from_hparams(
             folder,
             trust=arguments.trust,
@@ -301,10 +301,6 @@ def _load(folder, arguments):
     return OnnxStreamingASR.from_folder(
         folder, arguments.precision, arguments.threads
     )
-
-
-def _is_exported(folder):
-    return Path(folder, MODEL_FILE).is_file()
 
 
 def _check(arguments):
@@ -322,7 +318,7 @@ def _check(arguments):
             f"--device: got {arguments.device!r}, allowed is a device that "
             "PyTorch finds here, such as cpu"
         ) from error
-    exported = [folder for folder in arguments.model if _is_exported(folder)]
+    exported = [folder for folder in arguments.model if is_exported(folder)]
     if exported and torch.device(arguments.device).type != "cpu":
         raise ValueError(
             f"--device: got {arguments.device!r}, allowed for the exported "

@@ -28,7 +28,8 @@ def add_model_arguments(parser, several=False):
     parser.add_argument(
         "--trust",
         action="store_true",
-        help="let the model's YAML file run any code, as SpeechBrain does",
+        help="accept a language model in KenLM's binary format, which is "
+        "mapped into memory unchecked",
     )
 
 

@@ -1,28 +1,30 @@
-"""The ``search:`` entry of a model folder: how its text is found."""
+"""The ``search`` section of a model folder: how its text is found."""
 
 import inspect
 from pathlib import Path
 
-from speechbrain.utils.fetching import fetch
-
 from speechbrain_llsa.decoders.beam_search import BeamSearch
 from speechbrain_llsa.decoders.language_model import LanguageModel
+from speechbrain_llsa.utils.errors import must_be
 
 ARGUMENTS = tuple(inspect.signature(BeamSearch).parameters)[1:]
-"""Names of the arguments that a file may give."""
+"""Names of the arguments that a folder may give."""
 
 
 class BeamSearchOptions:
-    """Arguments of a beam search, for the hyperparameter file of a folder:
+    """Arguments of a beam search, as the ``search`` section of a folder's
+    ``model.json`` gives them:
 
-    .. code-block:: yaml
+    .. code-block:: json
 
-        search: !new:speechbrain_llsa.hparams.BeamSearchOptions
-            beam_size: 16
-            language_model: words.arpa   # a file in the folder
-            alpha: 0.5
+        "search": {
+         "beam_size": 16,
+         "language_model": "words.arpa",
+         "alpha": 0.5
+        }
 
-    The search is made when the labels of the model are known.
+    ``language_model`` is a file in the folder. The search is made when the
+    labels of the model are known.
 
     Arguments
     ---------
@@ -47,6 +49,7 @@ class BeamSearchOptions:
         _check_names(arguments)
         self.arguments = arguments
         self.trust = False
+        """Whether the language model may be a binary of KenLM."""
 
     @property
     def language_model(self):
@@ -56,45 +59,27 @@ class BeamSearchOptions:
             return None
         return Path(getattr(model, "path", model))
 
-    def collect_files(self, source, trust=False, **fetching):
-        """Finds the language model in the folder, and fetches it if the folder
-        is far away.
+    def to_dict(self):
+        """The arguments for the ``search`` section of ``model.json``.
 
-        Arguments
-        ---------
-        source : str
-            The folder, or a repository of a model hub.
-        trust : bool
-            Whether the language model may be a binary of KenLM.
-        **fetching : dict
-            As for the host's ``fetch``.
+        Returns
+        -------
+        dict
+            Of plain values; the language model by the name of its file.
 
-        Raises
-        ------
-        FileNotFoundError
-            If the file is missing in a local folder.
-        ValueError
-            If it is not the name of a file right in the folder.
+        Example
+        -------
+        >>> BeamSearchOptions(beam_size=4, hotwords=("A",)).to_dict()
+        {'beam_size': 4, 'hotwords': ['A']}
         """
-        self.trust = trust
-        name = self.arguments.get("language_model")
-        if name is None:
-            return
-        if not isinstance(name, str) or Path(name).name != name:
-            raise ValueError(
-                f"language_model: got {name!r}, allowed is the name of a file "
-                "right in the folder"
-            )
-        if Path(source).is_dir():
-            path = Path(source, name)
-            if not path.is_file():
-                raise FileNotFoundError(
-                    f"source: got {str(source)!r}, which holds no {name}; the "
-                    "model is not complete"
-                )
-        else:
-            path = fetch(name, source=source, **fetching)
-        self.arguments = {**self.arguments, "language_model": path}
+        arguments = dict(self.arguments)
+        if self.language_model is not None:
+            arguments["language_model"] = self.language_model.name
+        if "hotwords" in arguments and not isinstance(
+            arguments["hotwords"], str
+        ):
+            arguments["hotwords"] = list(arguments["hotwords"])
+        return arguments
 
     def make_search(self, text_decoder, **changes):
         """Makes the search.
@@ -104,7 +89,7 @@ class BeamSearchOptions:
         text_decoder : PieceDecoder
             Says what the labels stand for.
         **changes : dict
-            Arguments that replace those of the file.
+            Arguments that replace these.
 
         Returns
         -------
@@ -135,6 +120,9 @@ def _check_names(arguments):
     unknown = arguments.keys() - set(ARGUMENTS)
     if unknown:
         raise TypeError(
-            f"search: got the argument {min(unknown)!r}, allowed are "
-            f"{', '.join(ARGUMENTS)}"
+            must_be(
+                "arguments of the search",
+                f"among {', '.join(ARGUMENTS)}",
+                repr(min(unknown)),
+            )
         )

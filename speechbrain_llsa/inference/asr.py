@@ -24,6 +24,9 @@ from speechbrain_llsa.decoders.tokenizers import TextDecoder
 from speechbrain_llsa.geometry import FRAME_SECONDS
 from speechbrain_llsa.inference.batcher import SessionBatcher
 from speechbrain_llsa.inference.session import Session
+from speechbrain_llsa.inference.speechbrain_interface import (
+    speechbrain_hparams,
+)
 from speechbrain_llsa.model_folder.load import load_model
 from speechbrain_llsa.transcripts.endpointer import resolve_endpointer
 from speechbrain_llsa.transcripts.transcriber import Transcriber
@@ -103,31 +106,35 @@ class StreamingASR(HostStreamingASR):
     ):
         """Loads a model.
 
+        ``docs/model-format.md`` describes what is read: ``model.json``,
+        ``safetensors`` and the tokenizer, none of which can run code.
+
         Arguments
         ---------
         source : str or pathlib.Path
             A folder as ``write_streaming_folder`` writes it, which is read
             where it lies: ``savedir`` has no effect then. Or a repository of
-            a model hub, as for the host.
+            a model hub, as for SpeechBrain.
         hparams_file : str
-            Name of the hyperparameter file in it.
+            Accepted for SpeechBrain's signature, with its default alone: this
+            class reads ``model.json``.
         trust : bool
-            Whether the hyperparameter file may build any class and call any
-            function, as it may in the host. Without it, a file is refused
-            unless it describes a model in the way that
-            ``write_streaming_folder`` does.
+            Whether the language model of the folder may be a binary of KenLM,
+            which is mapped into memory unchecked.
         run_opts : dict, optional
-            As for the host, such as ``{"device": "cuda"}``.
+            As for SpeechBrain, such as ``{"device": "cuda"}``.
         freeze_params : bool
-            Whether the parameters are frozen, as for the host.
+            Whether the parameters are frozen, as for SpeechBrain.
         **kwargs : dict
-            As for the host's ``from_hparams``, such as ``overrides``; without
-            trust these are a dict of plain values.
+            ``overrides``, a dict of values that replace those of
+            ``model.json``, such as ``{"encoder": {"hop": 4}}``;
+            ``overrides_must_match``, ``savedir``, ``download_only``,
+            ``local_strategy`` and ``fetch_config`` as for SpeechBrain.
 
         Returns
         -------
         StreamingASR
-            ``None`` with ``download_only``, as in the host.
+            ``None`` with ``download_only``, as in SpeechBrain.
 
         Raises
         ------
@@ -136,18 +143,15 @@ class StreamingASR(HostStreamingASR):
         TypeError
             If an argument is of another type.
         ValueError
-            If a file in it is damaged, of another model, or not to be built
-            without trust.
+            If a file in it is damaged, of another model or another version.
         """
-        return load_model(
-            source,
-            hparams_file,
-            trust,
-            lambda hparams: cls(
-                hparams["modules"], hparams, run_opts, freeze_params
-            ),
-            **kwargs,
-        )
+
+        def make(parts):
+            hparams = speechbrain_hparams(parts)
+            hparams["savedir"] = kwargs.get("savedir")
+            return cls(hparams["modules"], hparams, run_opts, freeze_params)
+
+        return load_model(source, "ctc", make, trust, hparams_file, **kwargs)
 
     def session(
         self,

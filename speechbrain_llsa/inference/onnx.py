@@ -22,10 +22,16 @@ from speechbrain_llsa.geometry import (
 from speechbrain_llsa.inference.onnx_graph import (
     OnnxGraph,
     check_runtime,
-    release,
 )
 from speechbrain_llsa.inference.session import Session
 from speechbrain_llsa.latency import LatencyReport
+from speechbrain_llsa.model_folder.description import (
+    FORMAT,
+    FORMAT_VERSION,
+    MODEL_FILE,
+    describe_missing,
+    read_description,
+)
 from speechbrain_llsa.snapshot import blank_array
 from speechbrain_llsa.step_clock import StepClock
 from speechbrain_llsa.transcripts.endpointer import (
@@ -33,26 +39,17 @@ from speechbrain_llsa.transcripts.endpointer import (
     resolve_endpointer,
 )
 from speechbrain_llsa.transcripts.words import WordOffsets
-from speechbrain_llsa.utils.text_files import read_text
+from speechbrain_llsa.utils.errors import must_be, reason
 
-MODEL_FILE = "model.json"
-FORMAT = "speechbrain_llsa streaming step"
-FORMAT_VERSION = 1
 OLDEST_RUNTIME = "1.14"
 """The first onnxruntime that knows the opset of the graphs that are written.
 ``model.json`` says it, so that the graphs may change."""
-
-OLDEST_RUNTIME_BEFORE = "1.29"
-"""That of folders whose ``model.json`` does not say it."""
 
 PRECISIONS = ("int8", "fp32")
 """The graphs that a folder may hold, best first."""
 
 NEVER = np.iinfo(np.int64).max
 """The end of a stream that goes on, in frames."""
-
-LARGEST_MODEL_FILE = 16 << 20
-"""Bytes of ``model.json`` that are read, at most."""
 
 LARGEST_STATE = 1 << 28
 """Numbers that the state of one stream may hold."""
@@ -342,9 +339,9 @@ class OnnxStreamingASR:
             If a file in it is damaged, or the folder has no such graph.
         """
         folder = Path(folder)
-        description = read_description(folder)
+        description = read_exported(folder)
         graphs = description["graphs"]
-        check_runtime(_oldest_runtime(description))
+        check_runtime(description["onnxruntime"])
         if precision is None:
             precision = next(name for name in PRECISIONS if name in graphs)
         if precision not in graphs:
@@ -479,6 +476,7 @@ def describe(
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
         "onnxruntime": OLDEST_RUNTIME,
+        "kind": "onnx",
         "graphs": graphs,
         "sample_rate": SAMPLE_RATE,
         "attention": clock.attention,
@@ -489,11 +487,7 @@ def describe(
         "step_frames": clock.step_frames,
         "receptive_field_samples": clock.receptive_field_samples,
         "stride_samples": clock.stride_samples,
-        # these follow from those above, for runtimes of other languages
-        "step_samples": clock.step_samples,
-        "leading_samples": clock.leading_samples,
-        "first_frame": clock.first_frame,
-        "delay_frames": clock.delay_frames,
+        **_derived(clock),
         "never": int(NEVER),
         "blank_index": 0,
         "state": [
@@ -507,8 +501,8 @@ def describe(
     }
 
 
-def read_description(folder):
-    """Reads and checks ``model.json``.
+def read_exported(folder):
+    """Reads and checks the ``model.json`` of an exported folder.
 
     Arguments
     ---------
@@ -524,97 +518,67 @@ def read_description(folder):
     FileNotFoundError
         If the folder, or a file in it, does not exist.
     ValueError
-        If the file is damaged or of another format.
+        If the file is damaged, or of another kind, format or version.
     """
     folder = Path(folder)
     path = folder / MODEL_FILE
     if not path.is_file():
         raise FileNotFoundError(
-            f"folder: got {str(folder)!r}, which holds no {MODEL_FILE}; "
-            "allowed is a folder as the export command writes it"
+            must_be(
+                "folder",
+                "an exported model",
+                f"{str(folder)!r}, {describe_missing(folder)}",
+            )
         )
-    if path.stat().st_size > LARGEST_MODEL_FILE:
-        raise _damaged(f"it is larger than {LARGEST_MODEL_FILE} bytes")
     try:
-        description = json.loads(read_text(path))
-        if description["format"] != FORMAT:
-            raise ValueError(f"its format is {description['format']!r}")
-        if description["format_version"] != FORMAT_VERSION:
-            raise ValueError(
-                f"its version is {description['format_version']!r}, known is "
-                f"{FORMAT_VERSION}"
+        description = read_description(path, ("onnx",))
+        _check_derived(description)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            must_be(
+                "folder",
+                "an exported model",
+                f"{str(folder)!r}: {reason(error)}",
             )
-        _clock(description)
-        _options(description)
-        _oldest_runtime(description)
-        for name in ("pieces", "first_pieces"):
-            pieces = description[name]
-            if not (
-                isinstance(pieces, list)
-                and len(pieces) == len(description["pieces"]) > 0
-                and all(isinstance(piece, str) for piece in pieces)
-            ):
-                raise ValueError(f"its {name} are not a list of texts")
-        graphs = description["graphs"]
-        if (
-            not isinstance(graphs, dict)
-            or not graphs
-            or not set(graphs) <= set(PRECISIONS)
-            or not all(
-                isinstance(name, str) and Path(name).name == name != ""
-                for name in graphs.values()
-            )
-        ):
-            raise ValueError("its graphs are not files in the folder")
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise _damaged(f"{type(error).__name__}: {error}") from error
-    for name in graphs.values():
+        ) from error
+    for name in description["graphs"].values():
         if not (folder / name).is_file():
             raise FileNotFoundError(
-                f"folder: got {str(folder)!r}, which holds no {name}; the "
-                "model is not complete"
+                must_be(
+                    "folder",
+                    "a complete exported model",
+                    f"{str(folder)!r}, which holds no {name}",
+                )
             )
     return description
 
 
-def _damaged(why):
-    return ValueError(
-        f"folder: got a damaged {MODEL_FILE}, or one of another kind: "
-        f"{' '.join(why.split())[:300]}"
-    )
+def _derived(clock):
+    """What follows from a clock, for runtimes of other languages."""
+    return {
+        "step_samples": clock.step_samples,
+        "leading_samples": clock.leading_samples,
+        "first_frame": clock.first_frame,
+        "delay_frames": clock.delay_frames,
+    }
+
+
+def _check_derived(description):
+    for name, expected in _derived(_clock(description)).items():
+        if description[name] != expected:
+            raise ValueError(must_be(name, str(expected), description[name]))
 
 
 def _options(description):
     """Endpointer, which may be ``None``, and word offsets."""
-    rules = description.get("endpointer")
+    rules = description["endpointer"]
     return (
         None if rules is None else Endpointer(**rules),
-        WordOffsets(**description.get("word_offsets", {})),
+        WordOffsets(**description["word_offsets"]),
     )
 
 
 def _clock(description):
-    numbers = (
-        "step_frames",
-        "receptive_field_samples",
-        "stride_samples",
-        "num_layers",
-        "look_back",
-        "look_ahead",
-        "hop",
-    )
-    for name in numbers:
-        number = description[name]
-        if type(number) is not int or not 0 <= number <= 1 << 20:
-            raise ValueError(f"its {name} is {number!r}")
-    if not (
-        1
-        <= description["stride_samples"]
-        <= description["receptive_field_samples"]
-    ):
-        raise ValueError("its stride_samples are out of range")
-    if not isinstance(description["attention"], str):
-        raise ValueError(f"its attention is {description['attention']!r}")
     return StepClock(
         description["attention"],
         StreamGeometry(
@@ -627,12 +591,6 @@ def _clock(description):
         description["receptive_field_samples"],
         description["stride_samples"],
     )
-
-
-def _oldest_runtime(description):
-    oldest = str(description.get("onnxruntime", OLDEST_RUNTIME_BEFORE))
-    release(oldest)
-    return oldest
 
 
 def _product(shape):

@@ -4,20 +4,16 @@ PyTorch."""
 import contextlib
 import copy
 import io
-import json
 import logging
 import math
 import warnings
 
 import torch
 
-from speechbrain_llsa.inference.onnx import (
-    MODEL_FILE,
-    OnnxCTC,
-    describe,
-    read_description,
-)
+from speechbrain_llsa.inference.onnx import OnnxCTC, describe, read_exported
 from speechbrain_llsa.lobes.streaming_step import NEVER, StreamingStep
+from speechbrain_llsa.model_folder.description import MODEL_FILE
+from speechbrain_llsa.model_folder.write import write_description
 from speechbrain_llsa.utils.atomic_files import (
     check_replaceable,
     written_atomically,
@@ -51,8 +47,8 @@ def export_model(
 ):
     """Writes a folder that :class:`OnnxStreamingASR` loads.
 
-    It is complete or not there at all: it is written beside its place,
-    checked, run and compared with the model, and then moved.
+    It is complete or absent: it is written beside its place, checked, run and
+    compared with the model, and then moved.
 
     Arguments
     ---------
@@ -115,11 +111,8 @@ def export_model(
         description = describe(
             step.clock, shapes, text_decoder, graphs, endpointer, word_offsets
         )
-        (new / MODEL_FILE).write_text(
-            json.dumps(description, ensure_ascii=False, indent=1),
-            encoding="utf-8",
-        )
-        read_description(new)
+        write_description(new, description)
+        read_exported(new)
         _check_same(step, new / graphs["fp32"])
     return folder
 

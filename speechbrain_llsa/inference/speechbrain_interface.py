@@ -28,7 +28,9 @@ from speechbrain.utils.filter_analysis import FilterProperties
 
 from speechbrain_llsa.dataio.samples import ScaleCheck
 from speechbrain_llsa.decoders.tokenizers import (
+    CTCGreedyState,
     TextDecoder,
+    TextState,
     ctc_greedy_decode_streaming,
 )
 from speechbrain_llsa.geometry import SAMPLE_RATE
@@ -433,3 +435,36 @@ class ChunkText:
         if self._decoder is None:
             self._decoder = TextDecoder(tokenizer)
         return self._decoder.decode_streaming(labels, context)
+
+
+def speechbrain_hparams(parts):
+    """What SpeechBrain's ``StreamingASR`` takes, as ``hyperparams.yaml`` of a
+    model folder says it.
+
+    Arguments
+    ---------
+    parts : dict
+        The parts of a model, as ``model_folder.load.load_parts`` gives them.
+
+    Returns
+    -------
+    dict
+        The parts, and the objects that SpeechBrain asks for, by name.
+    """
+    encoder = ChunkEncoder(parts["encoder_wrapper"])
+    head = ChunkHead(parts["model"])
+    return {
+        **parts,
+        "fea_streaming_extractor": ChunkFeatureExtractor(parts["extractor"]),
+        "enc": encoder,
+        "proj_enc": head,
+        "decoding_function": decode_chunk,
+        "make_decoder_streaming_context": CTCGreedyState,
+        "tokenizer_decode_streaming": ChunkText(),
+        "make_tokenizer_streaming_context": TextState,
+        "modules": {
+            "model": parts["model"],
+            "enc": encoder,
+            "proj_enc": head,
+        },
+    }

@@ -68,13 +68,12 @@ class StreamingEncoder(LayerFeatures):
             of pre-training, which is read where it lies. Or a repository of a
             model hub that holds the same.
         hparams_file : str
-            Name of the hyperparameter file in it.
+            As for ``StreamingASR.from_hparams``: accepted with its default
+            alone.
         layer : int or str or WeightedLayerSum, optional
             Which frames to give. Layers above an integer are not kept.
         trust : bool
-            Whether the hyperparameter file may build any class and call any
-            function. Without it, a file is refused unless it describes a
-            model in the way that the recipes do.
+            As for ``StreamingASR.from_hparams``; it has no effect here.
         run_opts : dict, optional
             Such as ``{"device": "cuda"}``.
         **kwargs : dict
@@ -92,15 +91,17 @@ class StreamingEncoder(LayerFeatures):
         TypeError
             If an argument is of another type.
         ValueError
-            If a file in it is damaged, of another model, or not to be built
-            without trust; or if there is no such layer.
+            If a file in it is damaged, of another model or another version;
+            or if there is no such layer.
         """
         check_type("run_opts", run_opts or {}, dict)
 
-        def parts(hparams):
-            return hparams["extractor"], hparams["encoder_wrapper"]
+        def take(parts):
+            return parts["extractor"], parts["encoder_wrapper"]
 
-        loaded = load_model(source, hparams_file, trust, parts, **kwargs)
+        loaded = load_model(
+            source, "encoder", take, trust, hparams_file, **kwargs
+        )
         if loaded is None:
             return None
         extractor, wrapper = loaded

@@ -1,28 +1,92 @@
-"""Tokenizers of strangers: files of labels, loaded with care."""
+"""The tokenizer of a model folder: characters are a list in ``model.json``,
+pieces of words a file of SentencePiece."""
 
 from pathlib import Path
 
 from sentencepiece import SentencePieceProcessor
+from speechbrain.dataio.encoder import CTCTextEncoder
 
-from speechbrain_llsa.utils.errors import reason
-from speechbrain_llsa.utils.text_files import (
-    read_lines,
-    without_byte_order_mark,
-)
+from speechbrain_llsa.model_folder.description import read_description
+from speechbrain_llsa.utils.errors import must_be, reason
 
 LARGEST_FILE_BYTES = 16 << 20
-LONGEST_LINE = 1000
+
+SENTENCEPIECE_FILE = "tokenizer.model"
+SPECIAL_LABELS = ("blank_label", "unk_label", "bos_label", "eos_label")
+
+TOKENIZERS = {
+    "characters": CTCTextEncoder,
+    "sentencepiece": SentencePieceProcessor,
+}
+
+
+def describe_tokenizer(tokenizer):
+    """Describes a tokenizer.
+
+    Arguments
+    ---------
+    tokenizer : CTCTextEncoder or SentencePieceProcessor
+        The tokenizer.
+
+    Returns
+    -------
+    dict
+        The section ``tokenizer``; of SentencePiece without its checksum.
+    bytes or None
+        The content of its file, if it has one.
+
+    Raises
+    ------
+    TypeError
+        If it is another kind of tokenizer, or has a label that is not text.
+
+    Example
+    -------
+    >>> tokenizer = CTCTextEncoder()
+    >>> tokenizer.insert_blank(index=0)
+    >>> tokenizer.add_label("A")
+    1
+    >>> section, _ = describe_tokenizer(tokenizer)
+    >>> section["labels"], section["special_labels"]
+    (['<blank>', 'A'], {'blank_label': '<blank>'})
+    """
+    if isinstance(tokenizer, SentencePieceProcessor):
+        section = {"kind": "sentencepiece", "file": SENTENCEPIECE_FILE}
+        return section, tokenizer.serialized_model_proto()
+    if not isinstance(tokenizer, CTCTextEncoder):
+        raise TypeError(
+            must_be(
+                "tokenizer",
+                "a CTCTextEncoder or a SentencePieceProcessor",
+                type(tokenizer).__name__,
+            )
+        )
+    labels = [tokenizer.ind2lab[i] for i in range(len(tokenizer.ind2lab))]
+    for label in labels:
+        if not isinstance(label, str):
+            raise TypeError(must_be("labels of the tokenizer", "text", label))
+    special = {
+        name: getattr(tokenizer, name)
+        for name in SPECIAL_LABELS
+        if hasattr(tokenizer, name)
+    }
+    section = {
+        "kind": "characters",
+        "labels": labels,
+        "special_labels": special,
+    }
+    return section, None
 
 
 def load_tokenizer(tokenizer, path):
-    """Loads a tokenizer from its file.
+    """Loads into a tokenizer.
 
     Arguments
     ---------
     tokenizer : CTCTextEncoder or SentencePieceProcessor
         What is loaded into.
     path : str or pathlib.Path
-        Its file.
+        A ``model.json`` for characters, SentencePiece's file for pieces.
 
     Raises
     ------
@@ -34,26 +98,43 @@ def load_tokenizer(tokenizer, path):
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(
-            f"path: got {str(path)!r}, allowed is an existing file of labels"
+            must_be("path", "an existing file of labels", repr(str(path)))
         )
+    if isinstance(tokenizer, SentencePieceProcessor):
+        _load_sentencepiece(tokenizer, path)
+        return
+    section = read_description(path, ("ctc",))["tokenizer"]
+    if section["kind"] != "characters":
+        raise ValueError("model.json: tokenizer.kind must be 'characters'")
+    set_characters(tokenizer, section)
+
+
+def set_characters(tokenizer, section):
+    """Gives a tokenizer its labels.
+
+    Arguments
+    ---------
+    tokenizer : CTCTextEncoder
+        What gets them.
+    section : dict
+        The checked section ``tokenizer``, of the kind "characters".
+    """
+    tokenizer.lab2ind = {
+        label: index for index, label in enumerate(section["labels"])
+    }
+    tokenizer.ind2lab = dict(enumerate(section["labels"]))
+    for name, label in section["special_labels"].items():
+        setattr(tokenizer, name, label)
+
+
+def _load_sentencepiece(tokenizer, path):
     try:
         if path.stat().st_size > LARGEST_FILE_BYTES:
             raise ValueError(f"it has more than {LARGEST_FILE_BYTES} bytes")
-        if not isinstance(tokenizer, SentencePieceProcessor):
-            _check_lines(path)
-        with without_byte_order_mark(path) as plain:
-            tokenizer.load(str(plain))
+        tokenizer.load(str(path))
     except MemoryError:
         raise
     except Exception as error:  # readers of damaged bytes raise anything
         raise ValueError(
-            f"path: got a damaged {path.name}, allowed is what a tokenizer "
-            f"saved: {reason(error)}"
+            f"{path.name} is damaged, or not of SentencePiece: {reason(error)}"
         ) from error
-
-
-def _check_lines(path):
-    """The host's reader parses each line as a literal of Python, whose parser
-    is not made for long ones."""
-    if any(len(line) > LONGEST_LINE for line in read_lines(path)):
-        raise ValueError(f"a line has more than {LONGEST_LINE} characters")

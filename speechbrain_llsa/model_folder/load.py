@@ -1,9 +1,8 @@
-"""From a folder, or a repository of a model hub, to what its hyperparameter
-file describes, with weights.
+"""Model folders, or repositories of a model hub, to models.
 
-The host's ``pretrained_from_hparams`` does the same for files that one
-trusts. Here a file is read once, so that what is checked is what is built,
-and the model is first laid out without memory and compared with the weights.
+``model.json``, ``safetensors`` files and the tokenizer's file are all that is
+read: none of them can name code. The model is first laid out without memory,
+and compared with the headers of its weights.
 """
 
 import inspect
@@ -11,35 +10,34 @@ import os
 from pathlib import Path
 
 import torch
-from hyperpyyaml import load_hyperpyyaml
-from ruamel.yaml import YAMLError
 from speechbrain.utils.fetching import FetchConfig, LocalStrategy, fetch
 
 from speechbrain_llsa.decoders.options import BeamSearchOptions
-from speechbrain_llsa.model_folder.hyperparameters import (
-    check_hyperparameters,
-    check_overrides,
-    read_hyperparameters,
+from speechbrain_llsa.model_folder.description import (
+    CTC_PARTS,
+    ENCODER_PARTS,
+    HPARAMS_FILE,
+    MODEL_FILE,
+    describe_missing,
+    read_description,
 )
+from speechbrain_llsa.model_folder.labels import TOKENIZERS, load_tokenizer
+from speechbrain_llsa.model_folder.parts import PARTS, build_parts
+from speechbrain_llsa.model_folder.pretrainer import check_present
+from speechbrain_llsa.model_folder.weights import (
+    check_checksum,
+    check_weights,
+    load_weights,
+)
+from speechbrain_llsa.transcripts.endpointer import Endpointer
+from speechbrain_llsa.transcripts.words import WordOffsets
 from speechbrain_llsa.utils.checks import check_type
-from speechbrain_llsa.utils.errors import reason
-from speechbrain_llsa.utils.text_files import open_text
-
-HPARAMS_ERRORS = (
-    YAMLError,
-    LookupError,
-    AttributeError,
-    ImportError,
-    TypeError,
-    ValueError,
-    ArithmeticError,
-)
-"""What a damaged hyperparameter file raises in the host."""
+from speechbrain_llsa.utils.errors import must_be, reason
 
 
-def load_hparams(
+def load_parts(
     source,
-    hparams_file,
+    kind="ctc",
     trust=False,
     overrides=None,
     overrides_must_match=True,
@@ -48,24 +46,25 @@ def load_hparams(
     local_strategy=LocalStrategy.SYMLINK,
     fetch_config=None,
 ):
-    """Builds what a hyperparameter file describes, and loads the weights.
+    """Loads the parts of a model.
 
     Arguments
     ---------
     source : str
         A folder, or a repository of a model hub.
-    hparams_file : str
-        Name of the file in it.
+    kind : str
+        "ctc" for a whole model, or "encoder" for front end and encoder, which
+        folders of both kinds have.
     trust : bool
-        Whether the file may build and call anything.
-    overrides : dict or str, optional
-        Values that replace entries of the file; a text only with trust.
+        Whether a language model may be a binary of KenLM.
+    overrides : dict, optional
+        Values that replace those of ``model.json``, by section and entry.
     overrides_must_match : bool
-        Whether every override must have an entry.
+        Whether ``model.json`` must have each section that is overridden.
     savedir : str or pathlib.Path, optional
         Where fetched files are linked.
     download_only : bool
-        Whether the weights are fetched, and not loaded.
+        Whether files are fetched, and not loaded.
     local_strategy : LocalStrategy
         How fetched files get to the ``savedir``.
     fetch_config : FetchConfig, optional
@@ -74,72 +73,124 @@ def load_hparams(
     Returns
     -------
     dict
-        The entries of the file by name, and ``savedir``.
+        By name: ``sample_rate``; the modules ``extractor``, ``encoder`` and
+        ``encoder_wrapper``; of a whole model also ``head``, ``model``,
+        ``tokenizer``, ``endpointer``, ``word_offsets`` and ``search``, the
+        last three possibly ``None``. ``None`` with ``download_only``.
 
     Raises
     ------
-    TypeError
-        If an override is not a plain value.
+    FileNotFoundError
+        If a file is missing.
     ValueError
-        If the file would do something else than describe a model, if the
-        model is larger than the files of its weights, or if one of them is
-        damaged.
+        If a file is damaged, of another model, or larger than it declares.
     """
-    fetching = {
-        "local_strategy": local_strategy,
-        "fetch_config": fetch_config or FetchConfig(),
+
+    def locate(file_name):
+        if Path(source).is_dir():
+            check_present(source, file_name)
+            return Path(source, file_name)
+        return fetch(
+            file_name,
+            source=source,
+            savedir=savedir,
+            local_strategy=local_strategy,
+            fetch_config=fetch_config or FetchConfig(),
+        )
+
+    whole = kind == "ctc"
+    path = locate(MODEL_FILE)
+    description = read_description(
+        path,
+        ("ctc",) if whole else ("ctc", "encoder"),
+        overrides,
+        overrides_must_match,
+    )
+    names = CTC_PARTS if whole else ENCODER_PARTS
+    files = {
+        name: locate(description["weights"][name]["file"]) for name in names
     }
-    path = fetch(hparams_file, source=source, savedir=savedir, **fetching)
-
-    def collected(hparams):
-        hparams["savedir"] = savedir
-        hparams["pretrainer"].set_collect_in(savedir)
-        files = hparams["pretrainer"].collect_files(source, **fetching)
-        if isinstance(hparams.get("search"), BeamSearchOptions):
-            hparams["search"].collect_files(
-                source, trust, savedir=savedir, **fetching
-            )
-        return hparams, files
-
-    if trust:
-        stream = open_text(path)
-        hparams = load_hyperpyyaml(stream, overrides, overrides_must_match)
-    else:
-        text = read_hyperparameters(path)
-        check_hyperparameters(text)
-        check_overrides(overrides)
-        arguments = text, overrides, overrides_must_match
-        with torch.device("meta"):
-            outline = _build(*arguments)
-        _check_sizes(*collected(outline))
-        hparams = _build(*arguments)
-    hparams, _ = collected(hparams)
-    if not download_only:
-        hparams["pretrainer"].load_collected()
-    return hparams
+    if whole:
+        files["tokenizer"] = _locate_tokenizer(
+            description["tokenizer"], path, locate
+        )
+        language_model = (description["search"] or {}).get("language_model")
+        if language_model is not None:
+            language_model = locate(language_model)
+    if download_only:
+        return None
+    parts = _load_modules(description, {name: files[name] for name in names})
+    parts["sample_rate"] = description["sample_rate"]
+    if whole:
+        kind = description["tokenizer"]["kind"]
+        parts["tokenizer"] = TOKENIZERS[kind]()
+        load_tokenizer(parts["tokenizer"], files["tokenizer"])
+        parts.update(_options(description, language_model, trust))
+    return parts
 
 
-OPTIONS = tuple(inspect.signature(load_hparams).parameters)[3:]
+OPTIONS = tuple(inspect.signature(load_parts).parameters)[3:]
 """Names of the arguments that only loading needs."""
 
 
-def load_model(source, hparams_file, trust, make, **options):
-    """Makes a model of what a hyperparameter file describes, or says what is
-    wrong with it.
+def _locate_tokenizer(section, model_file, locate):
+    """The file of the tokenizer, which is as it was written."""
+    if section["kind"] == "characters":
+        return model_file
+    path = locate(section["file"])
+    check_checksum(path, section["sha256"])
+    return path
+
+
+def _load_modules(description, files):
+    sections = [name for name in PARTS if name in files or name == "encoder"]
+    with torch.device("meta"):
+        outline = build_parts(description, sections)
+    for name, path in files.items():
+        check_weights(path, outline[name])
+        check_checksum(path, description["weights"][name]["sha256"])
+    parts = build_parts(description, sections)
+    for name, path in files.items():
+        load_weights(path, parts[name])
+    return parts
+
+
+def _options(description, language_model, trust):
+    """What a session does with log-probabilities, by name."""
+    options = {
+        name: kind(**description[name]) if description[name] else None
+        for name, kind in (
+            ("endpointer", Endpointer),
+            ("word_offsets", WordOffsets),
+        )
+    }
+    search = description["search"]
+    if search is not None:
+        if language_model is not None:
+            search = {**search, "language_model": language_model}
+        search = BeamSearchOptions(**search)
+        search.trust = trust
+    return {**options, "search": search}
+
+
+def load_model(source, kind, make, trust=False, hparams_file=None, **options):
+    """Loads a model, or says what is wrong with its folder.
 
     Arguments
     ---------
     source : str or pathlib.Path
         A folder, which is read where it lies: ``savedir`` has no effect then.
         Or a repository of a model hub.
-    hparams_file : str
-        Name of the file in it.
-    trust : bool
-        Whether the file may build and call anything.
+    kind : str
+        As for :func:`load_parts`.
     make : callable
-        Makes the model of the entries of the file.
+        Makes the model of the dict that :func:`load_parts` gives.
+    trust : bool
+        Whether a language model may be a binary of KenLM.
+    hparams_file : str, optional
+        Accepted for SpeechBrain's signature, with the name that it has there.
     **options : dict
-        As for :func:`load_hparams`.
+        As for :func:`load_parts`.
 
     Returns
     -------
@@ -153,30 +204,39 @@ def load_model(source, hparams_file, trust, make, **options):
     TypeError
         If an argument is of another type.
     ValueError
-        If a file in it is damaged, of another model, or not to be built
-        without trust.
+        If a file in it is damaged, of another model or another version.
     """
-    unknown = options.keys() - OPTIONS
+    unknown = options.keys() - set(OPTIONS)
     if unknown:
         raise TypeError(
-            f"from_hparams: got the argument {min(unknown)!r}, allowed "
-            f"are those of the host: {', '.join(OPTIONS)}"
+            must_be(
+                "arguments of from_hparams",
+                f"among SpeechBrain's {', '.join(OPTIONS)}",
+                repr(min(unknown)),
+            )
         )
     if not isinstance(trust, bool):
-        raise TypeError(f"trust: got {trust!r}, allowed is True or False")
-    source = _checked_source(source, hparams_file)
+        raise TypeError(must_be("trust", "True or False", repr(trust)))
+    if hparams_file not in (None, HPARAMS_FILE):
+        raise ValueError(
+            must_be(
+                "hparams_file",
+                f"{HPARAMS_FILE!r}, since {MODEL_FILE} is what is read",
+                repr(hparams_file),
+            )
+        )
+    check_type("overrides", options.get("overrides") or {}, dict)
+    source = _checked_source(source)
     if Path(source).is_dir():
         options.pop("savedir", None)
     try:
         # whatever a program has chosen for its own tensors
         with torch.inference_mode(False), torch.device("cpu"):
-            hparams = load_hparams(source, hparams_file, trust, **options)
-            return None if options.get("download_only") else make(hparams)
-    except HPARAMS_ERRORS as error:
+            parts = load_parts(source, kind, trust, **options)
+            return None if parts is None else make(parts)
+    except (TypeError, ValueError) as error:
         raise ValueError(
-            f"source: got {source!r}, whose {hparams_file} or a file that "
-            "it names is damaged, of another kind of model, or not "
-            f"allowed: {reason(error)}"
+            must_be("source", "a model folder", f"{source!r}: {reason(error)}")
         ) from error
     except OSError as error:
         if Path(source).is_dir():
@@ -184,53 +244,107 @@ def load_model(source, hparams_file, trust, make, **options):
         raise _no_such_model(source) from error
 
 
-def _checked_source(source, hparams_file):
+def load_encoder_weights(pretrained_folder, extractor, encoder_wrapper):
+    """Loads the weights of a model folder into modules that exist.
+
+    Arguments
+    ---------
+    pretrained_folder : str or pathlib.Path
+        A folder of either kind.
+    extractor : StreamingLatentExtractor
+        The front end, of the folder's sizes.
+    encoder_wrapper : StreamingEncoderWrapper
+        The encoder, of the folder's sizes; its attention may be another.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder, or a file in it, does not exist.
+    ValueError
+        If a file in it is damaged, or does not fit the modules.
+    """
+    name = "pretrained_folder"
+    folder, description = _read_pretrained(pretrained_folder)
+    files = description["weights"]
+    modules = {"extractor": extractor, "encoder_wrapper": encoder_wrapper}
+    try:
+        for part, module in modules.items():
+            check_present(folder, files[part]["file"], name)
+            check_weights(folder / files[part]["file"], module)
+            check_checksum(folder / files[part]["file"], files[part]["sha256"])
+        for part, module in modules.items():
+            load_weights(folder / files[part]["file"], module)
+    except ValueError as error:
+        raise ValueError(
+            must_be(
+                name,
+                "a folder whose weights fit the model",
+                f"{str(folder)!r}: {reason(error)}",
+            )
+        ) from error
+
+
+def weights_checksums(pretrained_folder):
+    """Reads which weights of front end and encoder a model folder holds.
+
+    Arguments
+    ---------
+    pretrained_folder : str or pathlib.Path
+        A folder of either kind.
+
+    Returns
+    -------
+    list of str
+        The SHA-256 of each of their files.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder, or its ``model.json``, does not exist.
+    ValueError
+        If that file is damaged.
+    """
+    _, description = _read_pretrained(pretrained_folder)
+    return [description["weights"][part]["sha256"] for part in ENCODER_PARTS]
+
+
+def _read_pretrained(pretrained_folder):
+    """The path of a pre-trained folder, and its description."""
+    name = "pretrained_folder"
+    folder = Path(_checked_source(pretrained_folder, name))
+    check_present(folder, MODEL_FILE, name)
+    try:
+        return folder, read_description(folder / MODEL_FILE, ("ctc", "encoder"))
+    except ValueError as error:
+        raise ValueError(
+            must_be(name, "a model folder", f"{str(folder)!r}: {reason(error)}")
+        ) from error
+
+
+def _checked_source(source, name="source"):
     """The source as a text, unless nothing can be there."""
-    check_type("source", source, (str, os.PathLike))
+    check_type(name, source, (str, os.PathLike))
     source = str(source)
     if Path(source).is_dir():
-        if not Path(source, hparams_file).is_file():
+        if not Path(source, MODEL_FILE).is_file():
             raise FileNotFoundError(
-                f"source: got {source!r}, which holds no {hparams_file}; "
-                "allowed is a folder as the recipes write it"
+                must_be(
+                    name,
+                    "a model folder",
+                    f"{source!r}, {describe_missing(source)}",
+                )
             )
     elif source.count("/") != 1 or source[0] in "./~":
-        raise _no_such_model(source)
+        raise _no_such_model(source, name)
     return source
 
 
-def _no_such_model(source):
+def _no_such_model(source, name="source"):
     return FileNotFoundError(
-        f"source: got {source!r}, allowed is an existing folder as "
-        "the recipes write it, or owner/name of a model hub"
-    )
-
-
-def _build(text, overrides, overrides_must_match):
-    try:
-        return load_hyperpyyaml(text, overrides, overrides_must_match)
-    except RuntimeError as error:  # sizes that PyTorch refuses
-        raise ValueError(str(error)) from error
-
-
-def _check_sizes(hparams, files):
-    """Refuses a model with more numbers than its files have bytes."""
-    sizes = {name: Path(path).stat().st_size for name, path in files.items()}
-    for name, loadable in hparams["pretrainer"].loadables.items():
-        _check_size(Path(files[name]).name, [loadable], sizes[name])
-    _check_size("their files", hparams.values(), sum(sizes.values()))
-
-
-def _check_size(name, entries, size):
-    tensors = {
-        id(tensor): tensor.numel()
-        for entry in entries
-        if isinstance(entry, torch.nn.Module)
-        for tensor in (*entry.parameters(), *entry.buffers())
-    }
-    declared = sum(tensors.values())
-    if declared > size:
-        raise ValueError(
-            f"got sizes that need {declared} numbers, allowed is what "
-            f"{name} can hold with {size} bytes"
+        must_be(
+            name,
+            "an existing model folder, or owner/name of a model hub that "
+            f"holds a {MODEL_FILE}",
+            repr(source),
         )
+    )

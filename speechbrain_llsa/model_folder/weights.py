@@ -1,31 +1,149 @@
-"""Weights of strangers: damage is found before anything is made of it.
+"""Weights in ``safetensors`` files: a header of names, types and shapes, then
+numbers, and nothing else.
 
-``torch.load`` with ``weights_only`` runs no code of a file, but it believes
-the sizes that the file declares, and compressed or repeated records take what
-memory they like. So a file is checked as the archive that it is.
+The header is compared with the module before there is memory for a tensor.
 """
 
-import pickletools
-import zipfile
+import hashlib
+from contextlib import contextmanager
 from pathlib import Path
 
-import torch
+import safetensors
+import safetensors.torch
 
-from speechbrain_llsa.utils.errors import reason
+from speechbrain_llsa.utils.errors import must_be, reason
 
-LARGEST_INDEX_BYTES = 16 << 20
-"""Of the record that names the tensors of a file."""
+LARGEST_HEADER = 16 << 20
+"""Bytes of the header that are read, at most."""
 
-_GLOBALS = {
-    "collections OrderedDict",
-    "torch._utils _rebuild_tensor_v2",
-    "torch._utils _rebuild_parameter",
-}
+_FLOATS = {"F64", "F32", "F16", "BF16"}
 
 
-def load_weights(path):
-    """Loads a ``state_dict`` that ``torch.save`` wrote. Its tensors stay in
-    the file, which is to be read into a module.
+def write_weights(path, weights):
+    """Writes tensors of any floating-point type, as they are.
+
+    Arguments
+    ---------
+    path : pathlib.Path
+        The file.
+    weights : dict of str to torch.Tensor
+        The tensors by name, on any device.
+    """
+    # copies: tensors that share memory cannot be written
+    tensors = {
+        name: tensor.detach().to("cpu", copy=True).contiguous()
+        for name, tensor in weights.items()
+    }
+    # not save_file, which maps the file: a full disk would be a signal
+    path.write_bytes(safetensors.torch.save(tensors))
+
+
+def load_weights(path, module):
+    """Loads a file of weights into a module, or leaves it as it was.
+
+    Arguments
+    ---------
+    path : str or pathlib.Path
+        The file.
+    module : torch.nn.Module
+        The module, which keeps its own type of numbers.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it is damaged, or of another module.
+
+    Example
+    -------
+    >>> import torch
+    >>> path = getfixture("tmp_path") / "head.safetensors"
+    >>> write_weights(path, torch.nn.Linear(4, 2).state_dict())
+    >>> load_weights(path, torch.nn.Linear(4, 2))
+    >>> load_weights(path, torch.nn.Linear(4, 3))
+    Traceback (most recent call last):
+    ...
+    ValueError: head.safetensors is damaged or of another model: 'weight' \
+must be of shape [3, 4], got [2, 4]
+    """
+    check_weights(path, module)
+    with _named(path):
+        module.load_state_dict(safetensors.torch.load_file(path))
+
+
+def check_weights(path, module):
+    """Compares the header of a file of weights with a module, which may be on
+    the meta device.
+
+    Arguments
+    ---------
+    path : str or pathlib.Path
+        The file.
+    module : torch.nn.Module
+        The module.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If the file is damaged, or its names, shapes or types are others.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(
+            must_be("path", "an existing file of weights", repr(str(path)))
+        )
+    with _named(path):
+        found = _read_header(path)
+        expected = module.state_dict()
+        for name in sorted(found.keys() ^ expected.keys()):
+            verb = "lacks" if name in expected else "has the unknown"
+            raise ValueError(f"it {verb} tensor {name[:80]!r}")
+        for name, tensor in expected.items():
+            kind, shape = found[name]
+            if shape != list(tensor.shape):
+                raise ValueError(
+                    must_be(repr(name), f"of shape {list(tensor.shape)}", shape)
+                )
+            if tensor.is_floating_point() != (kind in _FLOATS):
+                raise ValueError(f"{name!r} is of the type {kind}")
+
+
+def _read_header(path):
+    """Type and shape of each tensor. The library refuses tensors that overlap
+    or leave gaps, and sizes that are not those of the file."""
+    with open(path, "rb") as stream:
+        size = int.from_bytes(stream.read(8), "little")
+    if size > LARGEST_HEADER:
+        raise ValueError(f"its header has {size} bytes")
+    with safetensors.safe_open(path, "pt") as weights:
+        return {
+            name: (
+                weights.get_slice(name).get_dtype(),
+                weights.get_slice(name).get_shape(),
+            )
+            for name in weights.keys()  # noqa: SIM118
+        }
+
+
+@contextmanager
+def _named(path):
+    """Whatever a reader of damaged bytes raises becomes one sentence that
+    names the file."""
+    try:
+        yield
+    except (MemoryError, OSError):
+        raise
+    except Exception as error:
+        raise ValueError(
+            f"{Path(path).name} is damaged or of another model: {reason(error)}"
+        ) from error
+
+
+def file_checksum(path):
+    """The SHA-256 of a file.
 
     Arguments
     ---------
@@ -34,72 +152,33 @@ def load_weights(path):
 
     Returns
     -------
-    dict of str to torch.Tensor
-        The tensors by name, on the CPU.
+    str
+        64 hexadecimal digits.
+    """
+    digest = hashlib.sha256()
+    with open(path, "rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def check_checksum(path, expected):
+    """Refuses a file that is not as it was written.
+
+    Arguments
+    ---------
+    path : str or pathlib.Path
+        The file.
+    expected : str
+        Its SHA-256.
 
     Raises
     ------
-    FileNotFoundError
-        If there is no such file.
     ValueError
-        If it is damaged, or is something else.
-
-    Example
-    -------
-    >>> path = getfixture("tmp_path") / "head.ckpt"
-    >>> torch.save(torch.nn.Linear(4, 2).state_dict(), path)
-    >>> load_weights(path)["weight"].shape
-    torch.Size([2, 4])
+        If its SHA-256 is another.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"path: got {str(path)!r}, allowed is an existing file of weights"
-        )
-    try:
-        with zipfile.ZipFile(path) as archive:
-            _check_archive(archive, path.stat().st_size)
-        weights = torch.load(
-            path, map_location="cpu", weights_only=True, mmap=True
-        )
-        _check_tensors(weights)
-    except MemoryError:
-        raise
-    except Exception as error:  # readers of damaged bytes raise anything
+    if file_checksum(path) != expected:
         raise ValueError(
-            f"path: got a damaged {path.name}, allowed is a state_dict that "
-            f"torch.save wrote: {reason(error)}"
-        ) from error
-    return weights
-
-
-def _check_archive(archive, size):
-    """Records as they are, complete and unchanged, and an index that names
-    nothing but tensors."""
-    records = archive.infolist()
-    if any(record.compress_type != zipfile.ZIP_STORED for record in records):
-        raise ValueError("its records are compressed")
-    if sum(record.file_size for record in records) > size:
-        raise ValueError("its records are larger than the file")
-    changed = archive.testzip()
-    if changed is not None:
-        raise ValueError(f"its record {changed!r} has changed")
-    (index,) = (r for r in records if r.filename.endswith("/data.pkl"))
-    if index.file_size > LARGEST_INDEX_BYTES:
-        raise ValueError("it names too many tensors")
-    for operation, argument, _ in pickletools.genops(archive.read(index)):
-        if "GLOBAL" in operation.name and not _is_harmless(str(argument)):
-            raise ValueError(f"it holds {argument!r}")
-
-
-def _is_harmless(name):
-    home, _, kind = name.partition(" ")
-    return name in _GLOBALS or (home == "torch" and kind.endswith("Storage"))
-
-
-def _check_tensors(weights):
-    if not isinstance(weights, dict):
-        raise ValueError(f"it holds a {type(weights).__name__}")
-    for name, tensor in weights.items():
-        if not isinstance(name, str) or not isinstance(tensor, torch.Tensor):
-            raise ValueError("it holds something besides tensors with names")
+            f"{Path(path).name} is damaged, or is not the file that "
+            "model.json describes: its SHA-256 is another"
+        )

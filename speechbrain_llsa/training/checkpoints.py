@@ -7,8 +7,8 @@ checkpoint without it, or with files of other sizes, was cut short.
 
 import json
 import shutil
-from pathlib import Path
 
+import torch
 from speechbrain.utils.checkpoints import METAFNAME, ckpt_recency
 from speechbrain.utils.logger import get_logger
 
@@ -16,7 +16,6 @@ from speechbrain_llsa.utils.atomic_files import (
     naming,
     sync,
     write_atomically,
-    written_atomically,
 )
 
 logger = get_logger(__name__)
@@ -196,18 +195,15 @@ def delete_surplus(
         logger.info(f"Deleted checkpoint in {path}")
 
 
-def export_parameters(checkpointer, names, folder, max_key=None, min_key=None):
-    """Copies trained modules of the best checkpoint, for a Pretrainer.
+def best_parameters(checkpointer, names, max_key=None, min_key=None):
+    """Reads trained modules of the best checkpoint.
 
     Arguments
     ---------
     checkpointer : speechbrain.utils.checkpoints.Checkpointer
         Holds the checkpoints.
     names : list of str
-        Recoverables to copy; each becomes ``<name>.ckpt``.
-    folder : str or pathlib.Path
-        Where to: it then holds all of them and nothing else. Complete or not
-        there at all.
+        Recoverables to read.
     max_key : str or None
         The value whose greatest is best.
     min_key : str or None
@@ -215,8 +211,8 @@ def export_parameters(checkpointer, names, folder, max_key=None, min_key=None):
 
     Returns
     -------
-    pathlib.Path
-        The checkpoint that was copied.
+    dict of str to dict
+        The ``state_dict`` of each, on the CPU.
 
     Raises
     ------
@@ -228,13 +224,11 @@ def export_parameters(checkpointer, names, folder, max_key=None, min_key=None):
     )
     if checkpoint is None:
         raise FileNotFoundError(
-            f"checkpointer: got no complete checkpoint in "
-            f"{checkpointer.checkpoints_dir}, one is needed"
+            f"{checkpointer.checkpoints_dir} holds no complete checkpoint"
         )
-    with written_atomically(Path(folder)) as scratch:
-        scratch.mkdir()
-        for name in names:
-            shutil.copyfile(
-                checkpoint.paramfiles[name], scratch / f"{name}.ckpt"
-            )
-    return checkpoint.path
+    return {
+        name: torch.load(
+            checkpoint.paramfiles[name], map_location="cpu", weights_only=True
+        )
+        for name in names
+    }

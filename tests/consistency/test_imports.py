@@ -98,6 +98,8 @@ WITHOUT_PYTORCH = (
     "decoders/tokens.py",
     "inference/onnx.py",
     "inference/session.py",
+    "model_folder/description.py",
+    "model_folder/fields.py",
     "transcripts/endpointer.py",
     "transcripts/subtitles.py",
     "transcripts/transcriber.py",
@@ -134,6 +136,7 @@ STANDARD_LIBRARY_ALONE = (
     "step_clock",
     "torch_versions",
     "utils.checks",
+    "utils.errors",
     "utils.lazy",
 )
 

@@ -1,0 +1,278 @@
+"""The parts of a model: built from the sections of ``model.json``, and
+described by them.
+
+Each kind of a section has a row in ``PARTS``. To add a kind, write its two
+functions and a row here, and the check of its entries in
+``description.SECTIONS``.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from speechbrain.nnet.activations import Swish
+from speechbrain.nnet.linear import Linear
+
+from speechbrain_llsa.lobes.ctc import StreamingCTC
+from speechbrain_llsa.lobes.wav2vec2 import StreamingEncoderWrapper
+from speechbrain_llsa.nnet.encoder import StreamingTransformerEncoder
+from speechbrain_llsa.nnet.frontend import StreamingLatentExtractor
+from speechbrain_llsa.utils.errors import must_be
+
+ACTIVATIONS = {
+    name: getattr(torch.nn, name)
+    for name in torch.nn.modules.activation.__all__
+    if name != "MultiheadAttention"
+} | {"Swish": Swish}
+"""The activations that ``model.json`` may name."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One kind of a section."""
+
+    module: type
+    """The class of the module."""
+
+    build: Callable
+    """Makes the module of the entries of the section, and of a dict of the
+    parts before it."""
+
+    describe: Callable
+    """The entries of the section, of the module."""
+
+
+def _build_extractor(section, parts):
+    return StreamingLatentExtractor(
+        out_channels=section["out_channels"],
+        kernel_sizes=section["kernel_sizes"],
+        strides=section["strides"],
+    )
+
+
+def _describe_extractor(extractor):
+    return {
+        "out_channels": list(extractor.out_channels),
+        "kernel_sizes": list(extractor.kernel_sizes),
+        "strides": list(extractor.strides),
+    }
+
+
+def _build_encoder(section, parts):
+    activation = section["activation"]
+    if activation not in ACTIVATIONS:
+        raise ValueError(
+            must_be(
+                "encoder.activation",
+                "the name of an activation of torch.nn, or Swish",
+                repr(activation),
+            )
+        )
+    return StreamingTransformerEncoder(
+        num_layers=section["num_layers"],
+        nhead=section["nhead"],
+        d_ffn=section["d_ffn"],
+        d_model=section["d_model"],
+        attention=section["attention"],
+        look_back=section["look_back"],
+        look_ahead=section["look_ahead"],
+        hop=section["hop"],
+        positional_encoding=section["positional_encoding"],
+        normalize_before=section["normalize_before"],
+        activation=ACTIVATIONS[activation],
+    )
+
+
+def _describe_encoder(encoder):
+    layer = encoder.layers[0]
+    first, activation, *_ = layer.pos_ffn.ffn
+    name = type(activation).__name__
+    if ACTIVATIONS.get(name) is not type(activation):
+        raise TypeError(
+            must_be(
+                "activation", "one of torch.nn, or SpeechBrain's Swish", name
+            )
+        )
+    return {
+        "num_layers": len(encoder.layers),
+        "nhead": layer.self_att.nhead,
+        "d_ffn": first.out_features,
+        "d_model": encoder.d_model,
+        "attention": encoder.attention,
+        "look_back": encoder.geometry.look_back,
+        "look_ahead": _one_or_list(encoder.geometries.look_ahead),
+        "hop": _one_or_list(encoder.geometries.hop),
+        "positional_encoding": encoder.positional_encoding,
+        "normalize_before": layer.normalize_before,
+        "activation": name,
+    }
+
+
+def _one_or_list(values):
+    """The one value of a tuple, or several as a list."""
+    return values[0] if len(values) == 1 else list(values)
+
+
+def _build_wrapper(section, parts):
+    return StreamingEncoderWrapper(
+        in_dim=section["in_dim"],
+        embedding_dim=section["embedding_dim"],
+        latent_encoder=parts["encoder"],
+    )
+
+
+def _describe_wrapper(wrapper):
+    projector = wrapper.input_projector
+    return {
+        "in_dim": projector.in_features,
+        "embedding_dim": projector.out_features,
+    }
+
+
+def _build_linear(section, parts):
+    return torch.nn.Linear(
+        in_features=section["in_features"],
+        out_features=section["out_features"],
+        bias=section["bias"],
+    )
+
+
+def _describe_linear(head):
+    return {
+        "in_features": head.in_features,
+        "out_features": head.out_features,
+        "bias": head.bias is not None,
+    }
+
+
+def _build_speechbrain_linear(section, parts):
+    return Linear(
+        n_neurons=section["out_features"],
+        input_size=section["in_features"],
+        bias=section["bias"],
+    )
+
+
+PARTS = {
+    "extractor": {
+        "convolutions": Part(
+            StreamingLatentExtractor, _build_extractor, _describe_extractor
+        )
+    },
+    "encoder": {
+        "transformer": Part(
+            StreamingTransformerEncoder, _build_encoder, _describe_encoder
+        )
+    },
+    "encoder_wrapper": {
+        "wav2vec2": Part(
+            StreamingEncoderWrapper, _build_wrapper, _describe_wrapper
+        )
+    },
+    "head": {
+        "linear": Part(torch.nn.Linear, _build_linear, _describe_linear),
+        "speechbrain_linear": Part(
+            Linear,
+            _build_speechbrain_linear,
+            lambda head: _describe_linear(head.w),
+        ),
+    },
+}
+"""By name of the section and its kind; built in this order."""
+
+
+def build_parts(description, sections=tuple(PARTS)):
+    """Builds modules, with weights of chance.
+
+    Arguments
+    ---------
+    description : dict
+        A checked description.
+    sections : collection of str
+        The sections to build.
+
+    Returns
+    -------
+    dict
+        The module of each section that the description has, by name, and
+        ``model``, a :class:`StreamingCTC`, where there is a head.
+
+    Raises
+    ------
+    ValueError
+        If sizes do not go together.
+    """
+    parts = {}
+    for name, kinds in PARTS.items():
+        if name in sections and name in description:
+            section = description[name]
+            part = kinds[section["kind"]]
+            try:
+                parts[name] = part.build(section, parts)
+            except (TypeError, ValueError, RuntimeError) as error:
+                raise ValueError(f"{name}: {error}") from error
+    if "head" in parts:
+        parts["model"] = StreamingCTC(
+            parts["extractor"], parts["encoder_wrapper"], parts["head"]
+        )
+    return parts
+
+
+def describe_part(name, module):
+    """Describes a module.
+
+    Arguments
+    ---------
+    name : str
+        Name of its section.
+    module : torch.nn.Module
+        The module.
+
+    Returns
+    -------
+    dict
+        The section.
+
+    Raises
+    ------
+    TypeError
+        If no kind of the section is of the module's class.
+    """
+    kinds = PARTS[name]
+    for kind, part in kinds.items():
+        if isinstance(module, part.module):
+            return {"kind": kind, **part.describe(module)}
+    allowed = " or ".join(
+        f"{part.module.__module__}.{part.module.__qualname__}"
+        for part in kinds.values()
+    )
+    raise TypeError(
+        must_be(f"{name} of the model", allowed, type(module).__name__)
+    )
+
+
+def describe_encoder(extractor, encoder_wrapper):
+    """Describes the sections that all models have.
+
+    Arguments
+    ---------
+    extractor : StreamingLatentExtractor
+        The front end.
+    encoder_wrapper : StreamingEncoderWrapper
+        The encoder.
+
+    Returns
+    -------
+    dict
+        The sections by name.
+
+    Raises
+    ------
+    TypeError
+        If one of them, or the encoder within, is of another class.
+    """
+    return {
+        "extractor": describe_part("extractor", extractor),
+        "encoder": describe_part("encoder", encoder_wrapper.latent_encoder),
+        "encoder_wrapper": describe_part("encoder_wrapper", encoder_wrapper),
+    }

@@ -246,11 +246,15 @@ def test_other_options_in_a_folder_are_refused(tmp_path):
     folder = write_streaming_folder(
         tmp_path / "a", model, tokenizer, ENDPOINTER, OFFSETS
     )
-    path = folder / "hyperparams.yaml"
+    path = folder / "model.json"
     text = path.read_text()
     for old, new, message in (
         ("0.06", "-1", "silence_seconds: got -1"),
-        ("start_seconds: -0.03", "start_seconds: 7", "start_seconds: got 7"),
+        (
+            '"start_seconds": -0.03',
+            '"start_seconds": 7',
+            "start_seconds: got 7",
+        ),
         ('"speech"', '"pause"', "the field 'pause'"),
     ):
         assert old in text

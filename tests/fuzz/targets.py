@@ -5,7 +5,6 @@ the one that is damaged there, and a function that loads the folder. To fuzz
 another format, add a row to ``TARGETS``.
 """
 
-import copy
 import functools
 import hashlib
 import io
@@ -23,8 +22,8 @@ import pytest
 import soundfile
 import torch
 from google.protobuf import text_format
+from model_data import model_folder, reseal
 from sentencepiece import SentencePieceProcessor, SentencePieceTrainer
-from speechbrain.dataio.encoder import CTCTextEncoder
 from tiny_model import make_model, make_signal, make_tokenizer
 from word_ngrams import make_arpa
 
@@ -35,10 +34,8 @@ from speechbrain_llsa.decoders.tokenizers import TextDecoder
 from speechbrain_llsa.inference.asr import StreamingASR
 from speechbrain_llsa.inference.onnx import OnnxStreamingASR
 from speechbrain_llsa.inference.onnx_export import export_model
-from speechbrain_llsa.model_folder.write import (
-    FolderPretrainer,
-    write_streaming_folder,
-)
+from speechbrain_llsa.model_folder.convert import convert_folder
+from speechbrain_llsa.model_folder.write import write_streaming_folder
 from speechbrain_llsa.snapshot import BLANK
 from speechbrain_llsa.transcripts.endpointer import Endpointer
 from speechbrain_llsa.transcripts.words import WordOffsets
@@ -127,30 +124,35 @@ def transcribe(session):
         session.finish()
 
 
-def prepare_part(folder, file_name, pieces=False):
-    """Writes one file of a model."""
-    shutil.copy(good_folder(pieces) / file_name, folder)
+def prepare_sealed(folder, pieces=False):
+    """Writes a model, of characters or of pieces."""
+    shutil.copytree(good_folder(pieces), folder, dirs_exist_ok=True)
 
 
-def copy_of(name):
-    """A part of the model, to be loaded into."""
-    return copy.deepcopy(getattr(good_model().model, name))
+def load_sealed(folder):
+    """Loads a model whose checksums are those of its files as they are, as
+    whoever makes an untrusted folder would write them."""
+    reseal(folder)
+    load_folder(folder)
 
 
-def load_part(folder, name, file_name, make):
-    """Loads one file of a model as the whole folder would be. Weights are
-    refused, or those that were written."""
-    part = make()
-    pretrainer = FolderPretrainer({name: part}, {name: file_name})
-    pretrainer.collect_files(folder)
-    pretrainer.load_collected()
-    if name == "tokenizer":
-        decoder = TextDecoder(part)
-        decoder.decode(range(len(decoder.pieces)))
-        return
-    expected = getattr(good_model().model, name).state_dict()
-    for key, weights in part.state_dict().items():
-        assert torch.equal(weights, expected[key]), f"{key} has changed"
+def load_unsealed(folder):
+    """Loads a model. Weights are refused, or those that were written."""
+    given = StreamingASR.from_hparams(folder).model.state_dict()
+    for key, weights in good_model().model.state_dict().items():
+        assert torch.equal(given[key], weights), f"{key} has changed"
+
+
+def prepare_version_0(folder):
+    """Writes a model of the version before."""
+    model_folder(0, "ctc", folder / "old")
+
+
+def load_version_0(folder):
+    """Converts a model, and loads it."""
+    new = folder / "new"
+    convert_folder(folder / "old", new)
+    transcribe(StreamingASR.from_hparams(new).session(search="greedy"))
 
 
 def write_audio(folder, name, **options):
@@ -319,6 +321,18 @@ YAML_TOKENS = (
     b"\xef\xbb\xbf",
 )
 
+HEADER_TOKENS = (
+    b'"shape":[',
+    b'"dtype":"F64"',
+    b'"dtype":"I8"',
+    b'"data_offsets":[0,4]',
+    b'"__metadata__":{"a":"b"},',
+    b"18446744073709551615",
+    b"-1",
+    b"\xff\xff\xff\xff\xff\xff\xff\x7f",
+    b"[" * 200,
+)
+
 LABEL_TOKENS = (
     b" => ",
     b"=" * 16 + b"\n",
@@ -392,12 +406,22 @@ def _audio(name, extension, load=load_audio, **options):
     )
 
 
-def _part(name, file_name, part, make, pieces=False, tokens=()):
+def _sealed(name, file_name, pieces=False):
     return Target(
         name,
         file_name,
-        functools.partial(prepare_part, file_name=file_name, pieces=pieces),
-        functools.partial(load_part, name=part, file_name=file_name, make=make),
+        functools.partial(prepare_sealed, pieces=pieces),
+        load_sealed,
+        HEADER_TOKENS,
+    )
+
+
+def _version_0(name, file_name, tokens=()):
+    return Target(
+        f"version-0-{name}",
+        f"old/{file_name}",
+        prepare_version_0,
+        load_version_0,
         tokens,
     )
 
@@ -431,33 +455,19 @@ TARGETS = {
         _audio("stream-wav", "wav", load_stream, subtype="PCM_24"),
         _audio("stream-flac", "flac", load_stream),
         Target(
-            "hyperparams",
-            "hyperparams.yaml",
+            "description",
+            "model.json",
             prepare_folder,
             load_folder,
-            YAML_TOKENS,
+            JSON_TOKENS,
         ),
-        _part(
-            "labels",
-            "label_encoder.txt",
-            "tokenizer",
-            CTCTextEncoder,
-            tokens=LABEL_TOKENS,
-        ),
-        _part(
-            "sentencepiece",
-            "tokenizer.model",
-            "tokenizer",
-            SentencePieceProcessor,
-            pieces=True,
-        ),
-        _part("head", "head.ckpt", "head", functools.partial(copy_of, "head")),
-        _part(
-            "extractor",
-            "extractor.ckpt",
-            "extractor",
-            functools.partial(copy_of, "extractor"),
-        ),
+        Target("head", "head.safetensors", prepare_folder, load_unsealed),
+        _sealed("head-sealed", "head.safetensors"),
+        _sealed("extractor-sealed", "extractor.safetensors"),
+        _sealed("sentencepiece-sealed", "tokenizer.model", pieces=True),
+        _version_0("hyperparams", "hyperparams.yaml", YAML_TOKENS),
+        _version_0("labels", "label_encoder.txt", LABEL_TOKENS),
+        _version_0("head", "head.ckpt"),
         *ARPA,
         Target(
             "onnx-description",

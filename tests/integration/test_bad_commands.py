@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from model_data import change_description
 from tiny_model import make_model, make_signal, make_tokenizer
 
 import speechbrain_llsa
@@ -30,9 +31,8 @@ def place(tmp_path_factory):
     write_streaming_folder(place / "aa", make_model("aa"), make_tokenizer())
     for name in ("broken", "tagged"):
         write_streaming_folder(place / name, make_model(), make_tokenizer())
-    (place / "broken" / "head.ckpt").write_bytes(b"PK")
-    with open(place / "tagged" / "hyperparams.yaml", "a") as stream:
-        stream.write("x: !apply:os.getcwd []\n")
+    (place / "broken" / "head.safetensors").write_bytes(b"PK")
+    change_description(place / "tagged", "encoder", dropout="!apply:a")
     signal = make_signal(4000).numpy()
     soundfile.write(place / "good.wav", signal, 16000)
     soundfile.write(place / "empty.wav", signal[:0], 16000)
@@ -81,9 +81,12 @@ COMMANDS = [
     ([*TRANSCRIBE, "good.wav", "--fast"], "unrecognized arguments: --fast"),
     (["transcribe", "--model", "no", "good.wav"], "--model: got 'no'"),
     (["transcribe", "--model", "good.wav", "good.wav"], "--model: got"),
-    (["transcribe", "--model", "corpus", "good.wav"], "no hyperparams.yaml"),
-    (["transcribe", "--model", "broken", "good.wav"], "head.ckpt"),
-    (["transcribe", "--model", "tagged", "good.wav"], "'!apply:os.getcwd'"),
+    (["transcribe", "--model", "corpus", "good.wav"], "holds no model.json"),
+    (["transcribe", "--model", "broken", "good.wav"], "head.safetensors"),
+    (
+        ["transcribe", "--model", "tagged", "good.wav"],
+        "unknown entry 'drop",
+    ),
     (["transcribe", "--model", "aa", "good.wav"], "attention: got 'aa'"),
     ([*TRANSCRIBE, "--hop", "3", "good.wav"], "hop: got 3, allowed is 2"),
     ([*TRANSCRIBE, "--look_ahead=x", "good.wav"], "--look_ahead: invalid int"),
@@ -116,7 +119,7 @@ COMMANDS = [
     (["evaluate", "--model", "model", "no", *GOOD[3:]], "--model: got 'no'"),
     (
         ["evaluate", "--model", "model", "broken", *GOOD[3:]],
-        "head.ckpt",
+        "head.safetensors",
     ),
     ([*MEASURE, "corpus"], "--split: got none"),
     ([*MEASURE, "no", "--split", "good"], "data_folder must be an existing"),

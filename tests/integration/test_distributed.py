@@ -388,4 +388,4 @@ def test_torchrun_fine_tunes(digits_corpus, tmp_path):
     assert steps == [1, 2, 2]
     rates = json.loads((tmp_path / "error_rates.json").read_text())
     assert set(rates) == {"valid", "test"}
-    assert (tmp_path / "streaming" / "hyperparams.yaml").exists()
+    assert (tmp_path / "streaming" / "model.json").exists()

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from model_data import model_folder
+from safetensors.torch import load_file
 from speechbrain.inference.ASR import StreamingASR as HostStreamingASR
 from speechbrain.utils.dynamic_chunk_training import DynChunkTrainConfig
 from toy_recipe import MODEL
@@ -202,9 +204,8 @@ def test_from_pretrained_with_sentencepiece(digits_corpus, tmp_path):
         search="beam",
         beam_search="{beam_size: 3}",
     )
-    weights = torch.load(
-        tmp_path / "pretrain" / "pretrained" / "latent_extractor.ckpt",
-        weights_only=True,
+    weights = load_file(
+        tmp_path / "pretrain" / "pretrained" / "extractor.safetensors"
     )
     for name, value in brain.hparams.extractor.state_dict().items():
         assert value.equal(weights[name]), name
@@ -326,10 +327,9 @@ def test_bad_input_is_named(overrides, error, words, digits_corpus, tmp_path):
 
 def test_weights_of_another_size_are_named(digits_corpus, tmp_path):
     """Pre-trained weights that do not fit are refused by name."""
-    for name in ("latent_extractor", "latent_encoder"):
-        torch.save({"other": torch.zeros(1)}, tmp_path / f"{name}.ckpt")
-    with pytest.raises(ValueError, match="do not fit the YAML file's model"):
-        finetune(digits_corpus, tmp_path, pretrained_folder=tmp_path)
+    folder = model_folder(1, "encoder", tmp_path / "pretrained")
+    with pytest.raises(ValueError, match="whose weights fit the model"):
+        finetune(digits_corpus, tmp_path, pretrained_folder=folder)
 
 
 def test_characters_and_pieces_have_their_blank_at_0(tmp_path):

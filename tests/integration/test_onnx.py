@@ -28,7 +28,7 @@ from speechbrain_llsa.inference import onnx_graph
 from speechbrain_llsa.inference.onnx import (
     MODEL_FILE,
     OnnxStreamingASR,
-    read_description,
+    read_exported,
 )
 from speechbrain_llsa.inference.session import Session
 from speechbrain_llsa.model_folder.write import write_streaming_folder
@@ -380,10 +380,10 @@ def test_command(tmp_path, capsys):
     command = ["export", "--model", str(source), "--out", str(out)]
     assert main(command) == 0
     assert "step.onnx" in capsys.readouterr().out
-    assert list(read_description(out)["graphs"]) == ["fp32"]
+    assert list(read_exported(out)["graphs"]) == ["fp32"]
     OnnxStreamingASR.from_folder(out)
     assert main([*command, "--int8"]) == 0
-    assert set(read_description(out)["graphs"]) == {"fp32", "int8"}
+    assert set(read_exported(out)["graphs"]) == {"fp32", "int8"}
     other = tmp_path / "other"
     other.mkdir()
     (other / "precious").touch()
@@ -422,6 +422,10 @@ DAMAGES = {
     ),
     "runtime": lambda folder: change(folder, onnxruntime=[1]),
     "offsets": lambda folder: change(folder, word_offsets={"end_seconds": ""}),
+    "unknown": lambda folder: change(folder, unknown=1),
+    "kind": lambda folder: change(folder, kind="ctc"),
+    "delay": lambda folder: change(folder, delay_frames=9),
+    "state": lambda folder: change(folder, state=[{}]),
     "no offsets": lambda folder: change(folder, word_offsets=None),
 }
 
@@ -449,7 +453,9 @@ def test_damaged_folders_are_refused(exported, tmp_path, damage):
     """By name, and before anything large is made."""
     folder = shutil.copytree(exported[1], tmp_path / "copy")
     DAMAGES[damage](folder)
-    with pytest.raises((ValueError, FileNotFoundError), match="folder: got"):
+    with pytest.raises(
+        (ValueError, FileNotFoundError), match=r"folder(: got| must be)"
+    ):
         OnnxStreamingASR.from_folder(folder, "fp32")
 
 
@@ -636,7 +642,7 @@ def test_bad_arguments_are_refused(exported, tmp_path):
         OnnxStreamingASR.from_folder(folder, "fp64")
     with pytest.raises(ValueError, match="threads: got 0"):
         OnnxStreamingASR.from_folder(folder, threads=0)
-    with pytest.raises(FileNotFoundError, match="folder: got"):
+    with pytest.raises(FileNotFoundError, match="folder must be"):
         OnnxStreamingASR.from_folder(tmp_path / "missing")
     with pytest.raises(ValueError, match="attention: got 'aa'"):
         export_model(tmp_path / "x", make_model("aa"), None)

@@ -20,6 +20,7 @@ sys.path.insert(0, str(RECIPES))
 
 import pretrain  # noqa: E402
 
+from speechbrain_llsa.hparams import load_part  # noqa: E402
 from speechbrain_llsa.inference.streaming_encoder import (  # noqa: E402
     StreamingEncoder,
 )
@@ -168,14 +169,12 @@ def test_the_host_loads_the_pretrained_weights(trained, corpus, tmp_path):
     _, _, overrides = parse_arguments(command(corpus, tmp_path, seed=7))
     hparams = load_hparams(SMALL, overrides)
     folder = output / "pretrained"
-    names = {
-        "extractor": "latent_extractor",
-        "encoder_wrapper": "latent_encoder",
-    }
+    names = ("extractor", "encoder_wrapper")
     pretrainer = Pretrainer(
         collect_in=tmp_path / "collected",
         loadables={name: hparams[name] for name in names},
-        paths={name: str(folder / f"{names[name]}.ckpt") for name in names},
+        paths={name: str(folder / f"{name}.safetensors") for name in names},
+        custom_hooks=dict.fromkeys(names, load_part),
     )
     before = hparams["encoder_wrapper"].mask_emb.clone()
     pretrainer.collect_files()
@@ -348,4 +347,4 @@ def test_two_processes_train_together(corpus, tmp_path):
     assert [entry["step"] for entry in train] == [1, 2, 3, 4]
     counts = train[-1]["geometry_counts"]
     assert counts == {"hop 8 look_ahead 8": 2, "hop 1 look_ahead 8": 2}
-    assert (tmp_path / "pretrained" / "latent_encoder.ckpt").exists()
+    assert (tmp_path / "pretrained" / "encoder_wrapper.safetensors").exists()

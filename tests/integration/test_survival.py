@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from recipe_process import (
     FULL,
     Process,
@@ -25,6 +26,7 @@ from recipe_process import (
 )
 
 from speechbrain_llsa.inference.asr import StreamingASR
+from speechbrain_llsa.inference.streaming_encoder import StreamingEncoder
 
 INTERVAL_STEPS = 2
 STEPS = {"pretrain": 12, "finetune_ctc": 9}
@@ -157,8 +159,7 @@ def check_whole(output):
                 json.loads(content)
     pretrained = output / "pretrained"
     if pretrained.exists():
-        for name in ("latent_extractor", "latent_encoder"):
-            torch.load(pretrained / f"{name}.ckpt", weights_only=True)
+        StreamingEncoder.from_hparams(pretrained)
     if (output / "streaming").exists():
         StreamingASR.from_hparams(output / "streaming")
     if (output / "error_rates.json").exists():
@@ -193,12 +194,12 @@ def check_same(output, expected):
     ]
     pairs += [
         (path, Path(expected) / "pretrained" / path.name)
-        for path in (Path(output) / "pretrained").glob("*.ckpt")
+        for path in (Path(output) / "pretrained").glob("*.safetensors")
     ]
     assert len(pairs) >= 3
     for path, reference in pairs:
-        weights = torch.load(path, weights_only=True)
-        for key, value in torch.load(reference, weights_only=True).items():
+        weights = read_weights(path)
+        for key, value in read_weights(reference).items():
             error = (weights[key] - value).abs().max()
             assert error <= 1e-5, (path, key)
     if (Path(expected) / "error_rates.json").exists():
@@ -207,6 +208,13 @@ def check_same(output, expected):
                 given = error_rates(output)[split][mode]
                 assert given["wer"] == result[mode]["wer"]
     return largest
+
+
+def read_weights(path):
+    """Of a checkpoint, or of a model folder."""
+    if path.suffix == ".safetensors":
+        return load_file(path)
+    return torch.load(path, weights_only=True)
 
 
 def error_rates(output):

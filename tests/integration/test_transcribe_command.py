@@ -108,7 +108,7 @@ def test_json(run, texts):
     ("arguments", "message"),
     [
         (["--model", "nowhere", "a.wav"], "--model: got 'nowhere'"),
-        (["--model", ".", "a.wav"], "holds no hyperparams.yaml"),
+        (["--model", ".", "a.wav"], "holds no model.json"),
         (["--model", "model", "d.wav"], "path: got 'd.wav'"),
         (["--model", "model", "c.txt"], "path: got 'c.txt'"),
         (["--model", "model", "."], "path: got '.'"),

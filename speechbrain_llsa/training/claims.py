@@ -18,6 +18,7 @@ _MUST_STAY = (
     "look_ahead",
     "hop",
     "train_splits",
+    "transcript_case",
     "extractor_kernels",
     "extractor_strides",
     "extractor_channels",

@@ -175,12 +175,13 @@ def _prepare(recipe, arguments):
     module = importlib.import_module(recipe)
     brain, datasets = module.prepare(arguments)
     hparams = brain.hparams
+    hparams.augmentation = None
     if recipe == "pretrain":
         hparams.masker = _mask
         module.sample_negatives = _negatives
         F.gumbel_softmax = _straight_through
     else:
-        hparams.augmentation = hparams.masker = None
+        hparams.masker = None
     return brain, datasets
 
 

@@ -82,9 +82,9 @@ class FinetuneBrain(StreamingBrain):
     """Learns transcripts with the CTC loss.
 
     Besides what ``StreamingBrain`` reads, it reads ``freeze_extractor``,
-    ``freeze_encoder_steps``, ``augmentation`` and ``masker`` (both for
-    training alone, ``None`` for without), ``epoch_chosen_by``, "wer" or "cer",
-    and the attribute ``tokenizer``.
+    ``freeze_encoder_steps``, ``masker`` (for training alone, ``None`` for
+    without), ``epoch_chosen_by``, "wer" or "cer", and the attribute
+    ``tokenizer``.
     """
 
     tokenizer = None
@@ -122,14 +122,10 @@ class FinetuneBrain(StreamingBrain):
             Log-probabilities, (batch, frames, units), and the frames of each
             row, (batch,).
         """
-        waveforms, relative_lengths = batch.to(self.device).sig
-        masker = None
-        if stage == sb.Stage.TRAIN:
-            masker = self.hparams.masker
-            if self.hparams.augmentation is not None:
-                waveforms, relative_lengths = self.hparams.augmentation(
-                    waveforms, relative_lengths
-                )
+        waveforms, relative_lengths = self.augment(
+            stage, *batch.to(self.device).sig
+        )
+        masker = self.hparams.masker if stage == sb.Stage.TRAIN else None
         return self.modules.model(
             waveforms, relative_lengths, masker, self.geometry(stage)
         )

@@ -163,8 +163,9 @@ class StreamingBrain(sb.Brain):
     optimiser and the number of the step to come, from 1 on, before that step;
     ``max_grad_norm`` (0 or less: no clipping); ``optimizer_step_limit``;
     ``encoder`` (optional), which says for :meth:`geometry` what there is to
-    choose from; ``on_bad_utterance`` (optional), "skip" or "error"; and the
-    host's other run options.
+    choose from; ``on_bad_utterance`` (optional), "skip" or "error";
+    ``augmentation`` (optional), for :meth:`augment`; and the host's other run
+    options.
 
     Arguments are those of ``speechbrain.Brain``. Pass ``run_opts`` as
     ``training_arguments.parse_arguments`` gives them.
@@ -429,6 +430,28 @@ class StreamingBrain(sb.Brain):
         self.skips["utterances"] += self.bad_utterances.report(
             join_faults(faults)
         )
+
+    def augment(self, stage, waveforms, lengths):
+        """Augments the waveforms of training, if the recipe says how.
+
+        Arguments
+        ---------
+        stage : speechbrain.Stage
+            What the batch is for.
+        waveforms : torch.Tensor
+            (batch, samples).
+        lengths : torch.Tensor
+            Length of each waveform as a part of the longest, (batch,).
+
+        Returns
+        -------
+        tuple of torch.Tensor
+            Waveforms and their relative lengths, possibly longer ones.
+        """
+        augmentation = getattr(self.hparams, "augmentation", None)
+        if stage != sb.Stage.TRAIN or augmentation is None:
+            return waveforms, lengths
+        return augmentation(waveforms, lengths)
 
     def joined_share(self, stage, weight):
         """What to multiply the mean loss of this rank by, so that gradients,

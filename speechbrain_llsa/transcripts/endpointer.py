@@ -16,7 +16,9 @@ class EndpointRule:
 
     Without any silence, as for a segment that is long enough, it waits for a
     word boundary: for the first frame of the next word, where labels have a
-    space at their beginning, unless nothing has been said.
+    space at their beginning, unless nothing has been said. Where none has come
+    before the segment is twice as long, as in noise that is taken for letters,
+    it closes at the next frame without speech.
 
     Raises
     ------
@@ -270,7 +272,8 @@ class Endpointer:
             if length < needed_length or (needs_speech and not speech):
                 continue
             if not needed_silence:
-                if silence is None or not speech:
+                overdue = length >= 2 * needed_length
+                if silence is None or not speech or overdue:
                     return True
             elif silence is not None and silence >= needed_silence:
                 return True

@@ -5,6 +5,7 @@ import shutil
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from model_data import model_folder
@@ -171,6 +172,40 @@ def test_resuming_is_going_on(trained, digits_corpus, tmp_path):
     assert len(curve(tmp_path, "train", "loss")) < len(expected)
     finetune(digits_corpus, tmp_path, lr=0.01)
     assert curve(tmp_path, "train", "loss") == pytest.approx(expected, rel=1e-5)
+
+
+def test_levels_and_silence_are_resumed(digits_corpus, tmp_path, monkeypatch):
+    """With a gain for each utterance and silence around those of each batch:
+    cut off within an epoch, the training goes on as if it had not been, bit by
+    bit."""
+    options = {
+        "silence_prob": 1.0,
+        "silence_seconds": 1.0,
+        "seconds_per_batch": 8,
+        "ckpt_interval_steps": 1,
+        "optimizer_step_limit": 4,
+        "streamed_count": 0,
+    }
+    whole = finetune(digits_corpus, tmp_path / "whole", **options)
+    losses = curve(tmp_path / "whole", "train", "loss")
+    assert len(losses) == 4 and np.isfinite(losses).all()
+    compute_forward = finetune_ctc.FinetuneBrain.compute_forward
+
+    def interrupted(self, batch, stage):
+        if self.optimizer_step == 2:
+            raise KeyboardInterrupt
+        return compute_forward(self, batch, stage)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            finetune_ctc.FinetuneBrain, "compute_forward", interrupted
+        )
+        with pytest.raises(KeyboardInterrupt):
+            finetune(digits_corpus, tmp_path / "cut", **options)
+    resumed = finetune(digits_corpus, tmp_path / "cut", **options)
+    assert curve(tmp_path / "cut", "train", "loss")[-1] == losses[-1]
+    for name, parameter in whole.modules.named_parameters():
+        assert torch.equal(parameter, resumed.modules.get_parameter(name))
 
 
 @pytest.mark.slow

@@ -16,7 +16,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
 from recipe_process import (
     FULL,
     Process,
@@ -24,6 +23,7 @@ from recipe_process import (
     run_recipe,
     run_until_full,
 )
+from safetensors.torch import load_file
 
 from speechbrain_llsa.inference.asr import StreamingASR
 from speechbrain_llsa.inference.streaming_encoder import StreamingEncoder

@@ -163,16 +163,6 @@ def test_evaluate(run, tmp_path):
     assert "7-1-É" in content
 
 
-def test_a_model_whose_name_is_not_utf_8(run, tmp_path):
-    """Names of models stand in the table, the JSON and the picture."""
-    (tmp_path / BROKEN).symlink_to(Path("model").resolve())
-    options = ["--data", "corpus", "--split", "É", "--runs", "1"]
-    options += ["--output", str(tmp_path / "out")]
-    code, _, err = run("evaluate", "--model", str(tmp_path / BROKEN), *options)
-    assert (code, err) == (0, b"")
-    assert len(list((tmp_path / "out").iterdir())) == 4
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "environment",

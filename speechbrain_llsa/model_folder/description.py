@@ -313,11 +313,11 @@ def _check_characters(tokenizer):
 
 
 def _without_duplicates(pairs):
-    entries = dict(pairs)
-    if len(entries) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"it has the entry {shown(twice)} twice")
+    entries = {}
+    for name, value in pairs:
+        if name in entries:
+            raise ValueError(f"it has the entry {shown(name)} twice")
+        entries[name] = value
     return entries
 
 

@@ -69,11 +69,12 @@ def told():
 
     def tell(number, frame):
         ended.set()
-        for each in handled:
-            signal.signal(each, _break_off)
+        for each in SIGNALS:
+            if signal.getsignal(each) is tell:
+                signal.signal(each, _break_off)
         _ignore_hang_ups()
 
-    with _handled(tell, signal.SIGINT) as handled:
+    with _handled(tell, signal.SIGINT):
         yield ended
 
 
@@ -91,7 +92,7 @@ def _ignore_hang_ups():
 
 @contextlib.contextmanager
 def _handled(handler, *always):
-    """Sets a handler, and gives what was there before, by signal."""
+    """Sets a handler, and at last what was there before."""
     before = {}
     if threading.current_thread() is threading.main_thread():
         for number in SIGNALS:
@@ -101,7 +102,7 @@ def _handled(handler, *always):
             ):
                 before[number] = signal.signal(number, handler)
     try:
-        yield before
+        yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

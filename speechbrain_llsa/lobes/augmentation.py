@@ -78,7 +78,8 @@ class SilencePadding(torch.nn.Module):
     A model that has heard nothing but speech takes what comes before and
     after it for speech as well. All waveforms of a batch get the same
     duration, each of them another part of it in front; so that nothing but the
-    silence itself takes longer to train.
+    silence itself takes longer to train. A batch grows by as much for each of
+    its rows: one of many short utterances to several times its memory.
 
     Arguments
     ---------

@@ -1,6 +1,7 @@
 # make demo: pre-train, fine-tune and stream a small model, on synthetic speech
 # make test: run all tests
 # make bench: measure against peers, and write benchmarks/RESULTS.md
+# make docs: build the documentation as a site, in build/docs
 # make test-long, make soak: the long forms of some tests, up to hours
 # make newest, make oldest: the fast tests with the newest and the oldest
 #     versions that setup.cfg allows, in folders of their own
@@ -17,6 +18,10 @@ PIP := $(BIN)/python -m pip install --quiet
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.10 \
 	--upgrade --generate-hashes --no-annotate \
 	--custom-compile-command "make lock" setup.cfg
+# a lock for what is installed after requirements/development.txt
+BESIDE_DEVELOPMENT = --constraint requirements/development.txt \
+	$$(sed -n 's/^\([a-z0-9.-]*\)==.*/--no-emit-package \1/p' \
+	requirements/development.txt)
 DEMO := demo
 RECIPES := recipes/LibriSpeech
 
@@ -26,7 +31,7 @@ say make PYTHON=/path/to/python" >&2; exit 1; }
 endef
 
 .PHONY: help install lock newest oldest test test-fast test-long bench soak lint format demo \
-	picture clean
+	docs picture clean
 
 help:
 	@sed -n '/^#/!q; s/^# //p' Makefile
@@ -46,9 +51,9 @@ $(VENV)/installed: setup.cfg pyproject.toml $(wildcard requirements/*.txt)
 lock: install
 	$(LOCK) --extra develop --output-file requirements/development.txt
 	$(LOCK) --extra kenlm --output-file requirements/kenlm.txt \
-		--constraint requirements/development.txt $$(sed -n \
-		's/^\([a-z0-9.-]*\)==.*/--no-emit-package \1/p' \
-		requirements/development.txt)
+		$(BESIDE_DEVELOPMENT)
+	$(LOCK) --extra docs --output-file requirements/docs.txt \
+		$(BESIDE_DEVELOPMENT)
 
 newest:
 	$(CHECK_PYTHON)
@@ -88,8 +93,16 @@ bench: install
 soak: install
 	$(BIN)/python benchmarks/soak.py
 
+docs: install
+	$(PIP) --require-hashes --requirement requirements/docs.txt
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet \
+		docs build/docs
+	@echo "The site begins at build/docs/index.html"
+
 picture: install
 	$(BIN)/python -m speechbrain_llsa picture docs/dependencies.png
+	$(BIN)/python -m speechbrain_llsa picture docs/llsa-layout.png \
+		--layout --look_back 4 --look_ahead 2 --hop 3
 
 demo: install
 	$(BIN)/python $(RECIPES)/synthesize.py $(DEMO)/digits --workers 2 \

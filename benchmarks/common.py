@@ -19,6 +19,7 @@ from torch.utils.benchmark import Timer  # noqa: E402
 from speechbrain_llsa.evaluation.machine import processor  # noqa: E402
 from speechbrain_llsa.ops import reference  # noqa: E402
 from speechbrain_llsa.ops.attend import attend_frames, attend_hops  # noqa: E402
+from speechbrain_llsa.utils.processes import available_cpus  # noqa: E402
 from speechbrain_llsa.visibility import frame_tags, hop_tags  # noqa: E402
 
 TOLERANCE = 1e-4
@@ -77,6 +78,7 @@ def parse(parser, arguments):
     options = parser.parse_args(arguments)
     if options.threads < 1:
         parser.error(f"--threads: got {options.threads}, allowed is at least 1")
+    options.threads = min(options.threads, available_cpus())
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
     return options

@@ -196,6 +196,7 @@ def watch_brain(clock, brain):
         (brain, "check_loss_isfinite", "logging"),
         (brain, "on_fit_batch_end", "logging"),
         (hparams, "masker", "masking"),
+        (hparams, "augmentation", "augmentation"),
     ]
     if isinstance(brain, pretrain.PretrainBrain):
         owners += [
@@ -203,10 +204,7 @@ def watch_brain(clock, brain):
             (hparams.feat_proj, "forward", "head"),
         ]
     else:
-        owners += [
-            (hparams.model, "classify", "head"),
-            (hparams, "augmentation", "augmentation"),
-        ]
+        owners.append((hparams.model, "classify", "head"))
     patches = contextlib.ExitStack()
     owners += [
         (_BaseDataLoaderIter, "__next__", "data loading"),

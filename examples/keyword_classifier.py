@@ -18,6 +18,7 @@ from speechbrain_llsa.evaluation.corpus import read_split
 
 KEYWORDS = ["ONE", "TWO", "THREE", "FOUR", "FIVE", "SIX", "SEVEN", "EIGHT"]
 
+sys.stdout.reconfigure(errors="backslashreplace")  # any name is printed
 torch.manual_seed(0)
 encoder = StreamingEncoder.from_hparams(sys.argv[1], layer="all")
 layer_sum = WeightedLayerSum(encoder.num_layers + 1, normalize=True)

@@ -4,6 +4,7 @@ python examples/stream_onnx.py EXPORTED_FOLDER SPEECH.wav
 """
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -11,9 +12,16 @@ import numpy as np
 import onnxruntime
 import soundfile
 
+# what the encoding of the output lacks is printed as an escape
+sys.stdout.reconfigure(errors="backslashreplace")
 folder = Path(sys.argv[1])
 model = json.loads((folder / "model.json").read_text(encoding="utf-8"))
-step = onnxruntime.InferenceSession(str(folder / model["graphs"]["fp32"]))
+options = onnxruntime.SessionOptions()
+if hasattr(os, "sched_getaffinity"):  # the CPUs that this process may use
+    options.intra_op_num_threads = len(os.sched_getaffinity(0))
+step = onnxruntime.InferenceSession(
+    str(folder / model["graphs"]["fp32"]), options
+)
 speech, sample_rate = soundfile.read(sys.argv[2], dtype="float32")
 assert speech.ndim == 1 and sample_rate == model["sample_rate"]
 

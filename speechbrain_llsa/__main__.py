@@ -1,7 +1,11 @@
 """The command line: ``python -m speechbrain_llsa COMMAND ...``."""
 
+import contextlib
 import os
 import sys
+import warnings
+
+from tqdm import tqdm
 
 from speechbrain_llsa.commands import (
     convert,
@@ -11,7 +15,10 @@ from speechbrain_llsa.commands import (
     picture,
     transcribe,
 )
+from speechbrain_llsa.commands.signals import Ended, breaking_off
+from speechbrain_llsa.dataio.audio_files import TruncatedAudio
 from speechbrain_llsa.utils.parser import OneLineParser
+from speechbrain_llsa.utils.printing import all_characters
 
 COMMANDS = (transcribe, listen, evaluate, export, convert, picture)
 """Each has ``NAME``, ``add_arguments(parser)`` and ``run(arguments)``."""
@@ -28,9 +35,9 @@ def main(arguments=None):
     Returns
     -------
     int
-        0, or 2 after bad input, which gets one line on standard error, or 130
-        after an interrupt. 0 as well where nobody reads the output to its
-        end.
+        0, or 2 after bad input, which gets a line on standard error, or
+        128 and the number of the signal that broke the command off. 0 as well
+        where nobody reads the output to its end.
 
     Raises
     ------
@@ -51,20 +58,44 @@ def main(arguments=None):
         subparser.set_defaults(run=command.run)
     parsed = parser.parse_args(arguments)
     try:
-        parsed.run(parsed)
-        sys.stdout.flush()
+        with (
+            breaking_off(),
+            all_characters(),
+            _warnings_in_one_line(parser.prog),
+        ):
+            parsed.run(parsed)
+            sys.stdout.flush()
     except BrokenPipeError:
         # what is still to be written would raise the error again at exit
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, sys.stdout.fileno())
         return 0
     except (ImportError, OSError, TypeError, ValueError) as error:
-        message = " ".join(str(error).split())
-        print(f"{parser.prog}: error: {message}", file=sys.stderr)
+        for line in getattr(error, "lines", [str(error)]):
+            message = " ".join(line.split())
+            print(f"{parser.prog}: error: {message}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        return 130
+    except Ended as error:
+        return error.exit_code
     return 0
+
+
+@contextlib.contextmanager
+def _warnings_in_one_line(program):
+    """What is said of audio that is truncated goes to standard error in one
+    line, once for each file."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("default", TruncatedAudio)
+        show_others = warnings.showwarning
+
+        def show(message, category, *place, **others):
+            if category is TruncatedAudio:
+                tqdm.write(f"{program}: warning: {message}", file=sys.stderr)
+            else:
+                show_others(message, category, *place, **others)
+
+        warnings.showwarning = show
+        yield
 
 
 if __name__ == "__main__":

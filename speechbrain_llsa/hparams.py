@@ -20,6 +20,8 @@ __all__, __getattr__, __dir__ = lazy_names(
         "SpanMasker": "lobes.masking",
         "JointVectorQuantizer": "lobes.quantiser",
         "MaskedContrastiveLoss": "lobes.contrastive",
+        "RandomGain": "lobes.augmentation",
+        "SilencePadding": "lobes.augmentation",
         # from log-probabilities to transcripts
         "BeamSearchOptions": "decoders.options",
         "CTCGreedyState": "decoders.greedy",

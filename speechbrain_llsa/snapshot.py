@@ -298,7 +298,7 @@ def read_snapshot(data, fingerprint, make_form):
     if owner != fingerprint:
         raise ValueError(
             f"snapshot: got one of model {_short(owner)}, allowed is "
-            f"{fingerprint!r}, this model"
+            f"{fingerprint!r}, this model with these options"
         )
     try:
         form = make_form(values)

@@ -280,13 +280,14 @@ def dependency_matrix(geometry, attention, num_layers, frames):
     check_integer("num_layers", num_layers, 0)
     check_integer("frames", frames, 0)
     if attention == "llsa":
-        tags = hop_tags(0, -(-frames // geometry.hop), geometry)
+        tags = hop_tags(0, -(-frames // geometry.hop), geometry, "cpu")
     else:
-        tags = frame_tags(0, frames)
+        tags = frame_tags(0, frames, device="cpu")
     tags = tags[exists(tags.position, frames)]
     sees = visible(tags.as_queries(), tags.as_keys(), geometry, attention)
     # (tags, input frames): layer 0 sees the frame at the tag's position
-    depends = tags.position[:, None] == torch.arange(frames)[None, :]
+    inputs = torch.arange(frames, device="cpu")
+    depends = tags.position[:, None] == inputs[None, :]
     for _ in range(num_layers):
         depends = (sees.float() @ depends.float()) > 0
     return depends[~tags.provisional].transpose(0, 1)

@@ -7,7 +7,9 @@ does not matter which process sees it.
 
 import importlib
 import os
+import signal
 import socket
+from pathlib import Path
 
 import torch
 from recipe_process import Process
@@ -127,6 +129,24 @@ def train_with_an_infinite_loss(recipe, arguments, rank, step):
     importlib.import_module(recipe).run(brain, datasets)
 
 
+def train_and_note(recipe, arguments, notes, kill_at=None):
+    """Runs a recipe, and writes the names of the utterances of each step to a
+    file of the rank; all ranks are killed before a step."""
+    rank = os.environ.get("RANK", "0")
+    brain, datasets = _prepare(recipe, arguments)
+    fit_batch = brain.fit_batch
+
+    def noting(batch):
+        if brain.optimizer_step == kill_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        with Path(f"{notes}.{rank}").open("a", encoding="utf-8") as stream:
+            stream.write("".join(f"{name}\n" for name in batch.id))
+        return fit_batch(batch)
+
+    brain.fit_batch = noting
+    importlib.import_module(recipe).run(brain, datasets)
+
+
 class JoinedBatchSampler:
     """As many batches of a sampler as there are ranks, as one; the last one is
     filled up with the first."""
@@ -155,12 +175,13 @@ def _prepare(recipe, arguments):
     module = importlib.import_module(recipe)
     brain, datasets = module.prepare(arguments)
     hparams = brain.hparams
+    hparams.augmentation = None
     if recipe == "pretrain":
         hparams.masker = _mask
         module.sample_negatives = _negatives
         F.gumbel_softmax = _straight_through
     else:
-        hparams.augmentation = hparams.masker = None
+        hparams.masker = None
     return brain, datasets
 
 

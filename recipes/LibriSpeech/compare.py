@@ -28,6 +28,7 @@ from librispeech_prepare import prepare_librispeech
 
 from speechbrain_llsa.training.recipe import exit_on_bad_input
 from speechbrain_llsa.utils.parser import OneLineParser
+from speechbrain_llsa.utils.printing import all_characters
 
 HERE = Path(__file__).resolve().parent
 SCRIPTS = {"pretrain": "pretrain.py", "finetune": "finetune_ctc.py"}
@@ -257,6 +258,7 @@ def prepare(arguments):
     return comparison, options.report
 
 
+@all_characters()
 def main(arguments):
     """Runs the comparison.
 

@@ -33,10 +33,14 @@ from speechbrain_llsa.decoders.tokenizers import (
 )
 from speechbrain_llsa.evaluation.word_events import estimate_offsets, find_words
 from speechbrain_llsa.inference.asr import StreamingASR
-from speechbrain_llsa.model_folder.load import load_encoder_weights
+from speechbrain_llsa.model_folder.load import (
+    load_encoder_weights,
+    weights_checksums,
+)
 from speechbrain_llsa.model_folder.write import write_streaming_folder
 from speechbrain_llsa.training.bad_utterances import BadUtterances
 from speechbrain_llsa.training.brain import StreamingBrain
+from speechbrain_llsa.training.claims import claim_training, digest
 from speechbrain_llsa.training.data import (
     keep_durations,
     load_manifests,
@@ -53,10 +57,23 @@ from speechbrain_llsa.training.recipe import (
     exit_on_bad_input,
     train,
 )
-from speechbrain_llsa.training.units import encode, make_tokenizer
+from speechbrain_llsa.training.units import (
+    check_tokenizer,
+    encode,
+    make_tokenizer,
+)
+from speechbrain_llsa.training.unknown_characters import (
+    fault_of_transcript,
+    report_unknown_characters,
+)
 from speechbrain_llsa.transcripts.endpointer import Endpointer
 from speechbrain_llsa.utils.atomic_files import write_atomically
 from speechbrain_llsa.utils.checks import check_integer
+from speechbrain_llsa.utils.normalization import (
+    check_transcript_case,
+    fold_transcript,
+)
+from speechbrain_llsa.utils.printing import all_characters
 
 logger = get_logger(__name__)
 
@@ -65,9 +82,9 @@ class FinetuneBrain(StreamingBrain):
     """Learns transcripts with the CTC loss.
 
     Besides what ``StreamingBrain`` reads, it reads ``freeze_extractor``,
-    ``freeze_encoder_steps``, ``augmentation`` and ``masker`` (both for
-    training alone, ``None`` for without), ``epoch_chosen_by``, "wer" or "cer",
-    and the attribute ``tokenizer``.
+    ``freeze_encoder_steps``, ``masker`` (for training alone, ``None`` for
+    without), ``epoch_chosen_by``, "wer" or "cer", and the attribute
+    ``tokenizer``.
     """
 
     tokenizer = None
@@ -105,14 +122,10 @@ class FinetuneBrain(StreamingBrain):
             Log-probabilities, (batch, frames, units), and the frames of each
             row, (batch,).
         """
-        waveforms, relative_lengths = batch.to(self.device).sig
-        masker = None
-        if stage == sb.Stage.TRAIN:
-            masker = self.hparams.masker
-            if self.hparams.augmentation is not None:
-                waveforms, relative_lengths = self.hparams.augmentation(
-                    waveforms, relative_lengths
-                )
+        waveforms, relative_lengths = self.augment(
+            stage, *batch.to(self.device).sig
+        )
+        masker = self.hparams.masker if stage == sb.Stage.TRAIN else None
         return self.modules.model(
             waveforms, relative_lengths, masker, self.geometry(stage)
         )
@@ -242,6 +255,28 @@ class FinetuneBrain(StreamingBrain):
             )
 
 
+def transcript_case(hparams):
+    """The case that transcripts are folded to, as the YAML file says.
+
+    Arguments
+    ---------
+    hparams : dict
+        With ``transcript_case``, or without for "as_is".
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    ValueError
+        If it is unknown.
+    """
+    case = hparams.get("transcript_case", "as_is")
+    check_transcript_case(case)
+    return case
+
+
 def prepare_datasets(hparams, tokenizer_folder):
     """Loads the utterances, and the tokenizer for their transcripts.
 
@@ -255,27 +290,34 @@ def prepare_datasets(hparams, tokenizer_folder):
     Returns
     -------
     dict
-        A dataset for "train", one for "valid" and one for each split of
-        ``valid_splits`` and ``test_splits``, by name.
+        "train" and "valid", a dataset each, of utterances whose characters
+        are units; and "scored", a dict with a dataset for each split of
+        ``valid_splits`` and ``test_splits``, where other characters count as
+        errors. All transcripts are folded (``transcript_case``).
     CTCTextEncoder or sentencepiece.SentencePieceProcessor
         The tokenizer.
     """
     folder = Path(hparams["manifest_folder"])
     bad_utterances = BadUtterances(hparams["on_bad_utterance"])
+    # pieces are learned with straight apostrophes
+    units = hparams["characters"] if hparams["units"] == "character" else "'"
+    case = transcript_case(hparams)
 
     def load(splits):
         dataset = load_manifests(
             [folder / f"{split}.csv" for split in splits],
             hparams["sample_rate"],
         )
+        for item in dataset.data.values():
+            item["wrd"] = fold_transcript(item["wrd"], case, units)
         return bad_utterances.keep_good(
             dataset,
-            lambda item: None if item["wrd"].strip() else "has no transcript",
+            lambda item: None if item["wrd"] else "has no transcript",
         )
 
     evaluated = [*hparams["valid_splits"], *hparams["test_splits"]]
-    datasets = {split: load([split]) for split in evaluated}
-    datasets["valid"] = load(hparams["valid_splits"])
+    scored = {split: load([split]) for split in evaluated}
+    valid = load(hparams["valid_splits"])
     train = load(hparams["train_splits"])
     transcripts = [train.data[identity]["wrd"] for identity in train.data_ids]
     tokenizer = run_on_all(
@@ -286,6 +328,18 @@ def prepare_datasets(hparams, tokenizer_folder):
         hparams["characters"],
         transcripts,
     )
+    report_unknown_characters(
+        tokenizer,
+        learned=[train, valid],
+        scored=scored.values(),
+        is_error=hparams["on_bad_utterance"] == "error",
+    )
+    train, valid = (
+        bad_utterances.keep_good(
+            dataset, lambda item: fault_of_transcript(tokenizer, item["wrd"])
+        )
+        for dataset in (train, valid)
+    )
     train = keep_durations(
         train,
         max(
@@ -294,17 +348,20 @@ def prepare_datasets(hparams, tokenizer_folder):
         ),
         hparams["avoid_if_longer_than"],
     )
-    datasets["train"] = bad_utterances.keep_good(
+    train = bad_utterances.keep_good(
         train, lambda item: _fault_of_duration(item, tokenizer, hparams)
     )
-    for dataset in datasets.values():
+    keys = ["id", "wav", "sig", "fault", "wrd"]
+    for dataset in (train, valid):
         dataset.add_dynamic_item(
             lambda transcript: encode(tokenizer, transcript),
             takes="wrd",
             provides="tokens",
         )
-        dataset.set_output_keys(["id", "wav", "sig", "fault", "wrd", "tokens"])
-    return datasets, tokenizer
+        dataset.set_output_keys([*keys, "tokens"])
+    for dataset in scored.values():
+        dataset.set_output_keys(keys)
+    return {"train": train, "valid": valid, "scored": scored}, tokenizer
 
 
 def run_on_all(function, *arguments):
@@ -378,6 +435,35 @@ def load_pretrained(hparams):
         folder, hparams["extractor"], hparams["encoder_wrapper"]
     )
     logger.info(f"Loaded the pre-trained weights of {folder}")
+
+
+def claim(hparams):
+    """Refuses an output folder that was begun with other settings, or from
+    other weights. Where these lie does not count.
+
+    Arguments
+    ---------
+    hparams : dict
+        What the YAML file describes.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there are no such weights.
+    ValueError
+        If it was begun with others.
+    """
+    names = ("units", "output_units")
+    check_tokenizer(
+        hparams["save_folder"],
+        hparams["characters"],
+        **{name: hparams[name] for name in names},
+    )
+    weights = None
+    if hparams["pretrained_folder"] is not None:
+        checksums = weights_checksums(hparams["pretrained_folder"])
+        weights = f"weights {digest(*map(str.encode, checksums))}"
+    claim_training(hparams, pretrained_folder=weights)
 
 
 def check_epoch_chosen_by(epoch_chosen_by):
@@ -496,15 +582,14 @@ def find_word_offsets(asr, dataset):
     -------
     WordOffsets or None
     """
-    own, asr.endpointer = asr.endpointer, None
     utterances = []
     for index, identity in enumerate(dataset.data_ids):
         wav = dataset.data[identity]["wav"]
         spoken = find_words(wav)
         # to look for a fault is to read the audio
         if spoken is not None and not dataset[index]["fault"]:
-            utterances.append((asr.transcript_offline(wav).words, spoken))
-    asr.endpointer = own
+            heard = asr.transcript_offline(wav, endpointer=False)
+            utterances.append((heard.words, spoken))
     offsets = estimate_offsets(utterances)
     if offsets is None:
         logger.info("No word offsets: too few words whose times are known")
@@ -524,7 +609,7 @@ def evaluate(hparams, tokenizer, datasets, device):
     tokenizer : CTCTextEncoder or sentencepiece.SentencePieceProcessor
         Its units.
     datasets : dict
-        By name, with the splits to measure on.
+        As :func:`prepare_datasets` gives them.
     device : str or torch.device
         Where it is measured.
     """
@@ -549,7 +634,7 @@ def evaluate(hparams, tokenizer, datasets, device):
     error_rates = {
         split: compare_offline_and_streamed(
             asr,
-            datasets[split],
+            datasets["scored"][split],
             hparams["push_seconds"],
             output_folder / f"errors_{split}.txt",
             name=split,
@@ -586,7 +671,9 @@ def prepare(arguments):
         arguments,
         ["train_splits", "valid_splits", "test_splits"],
         prepare_librispeech,
+        claim,
     )
+    transcript_case(hparams)
     check_epoch_chosen_by(hparams["epoch_chosen_by"])
     check_streamed_count(hparams["streamed_count"])
     read_endpointer(hparams)
@@ -604,6 +691,7 @@ def prepare(arguments):
     return brain, datasets
 
 
+@all_characters()
 def run(brain, datasets):
     """Trains, writes the model to stream with, and measures it.
 
@@ -612,7 +700,7 @@ def run(brain, datasets):
     brain : FinetuneBrain
         Before training.
     datasets : dict
-        By name.
+        As :func:`prepare_datasets` gives them.
 
     Returns
     -------

@@ -28,11 +28,13 @@ from speechbrain_llsa.evaluation.librispeech import (
     read_rows,
 )
 from speechbrain_llsa.utils.parser import OneLineParser
+from speechbrain_llsa.utils.printing import all_characters
 
 logger = logging.getLogger(__name__)
 
 COLUMNS = ("ID", "duration", "wav", "spk_id", "wrd")
-_FORMAT = 1
+_FORMAT = 2
+"""1 had transcripts as they were typed, 2 has their accents composed."""
 
 
 def prepare_librispeech(
@@ -261,6 +263,7 @@ def _write(path, rows, made_of):
     )
 
 
+@all_characters()
 def main(arguments=None):
     """Command line; see `--help`.
 

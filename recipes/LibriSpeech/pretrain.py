@@ -78,7 +78,9 @@ class PretrainBrain(StreamingBrain):
             final_dim); ``counts``, masked frames of each row, (batch,);
             ``ratio_masked``; and the quantiser's values.
         """
-        waveforms, relative_lengths = batch.to(self.device).sig
+        waveforms, relative_lengths = self.augment(
+            stage, *batch.to(self.device).sig
+        )
         latents = self.modules.latent_extractor(
             waveforms, normalize_signal=False
         )

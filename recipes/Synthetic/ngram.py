@@ -17,7 +17,10 @@ from pathlib import Path
 
 from synthesis.text import KINDS, make_texts, transcript_of
 
+from speechbrain_llsa.evaluation import librispeech
+from speechbrain_llsa.utils.normalization import CASES, fold_transcript
 from speechbrain_llsa.utils.parser import OneLineParser
+from speechbrain_llsa.utils.printing import all_characters
 
 BEGIN, END, UNKNOWN = "<s>", "</s>", "<unk>"
 NEVER = -99.0
@@ -142,6 +145,8 @@ def read_transcripts(data, splits):
     ------
     FileNotFoundError
         If a sub-folder is missing, or holds no transcripts.
+    ValueError
+        If a file is not UTF-8.
     """
     transcripts = []
     for split in splits:
@@ -152,11 +157,13 @@ def read_transcripts(data, splits):
                 "transcripts (*.trans.txt)"
             )
         for file in files:
-            for line in file.read_text(encoding="utf-8").splitlines():
-                transcripts.append(line.partition(" ")[2])
+            transcripts += [
+                words for _, words in librispeech.read_transcripts(file)
+            ]
     return transcripts
 
 
+@all_characters()
 def main(arguments=None):
     """Command line; see `--help`.
 
@@ -180,13 +187,23 @@ def main(arguments=None):
         "--splits", nargs="+", default=["train"], help="folders of --data"
     )
     parser.add_argument(
+        "--transcript_case",
+        choices=CASES,
+        default="as_is",
+        help="case of the words of --data, that of the model's units "
+        "(default: %(default)s)",
+    )
+    parser.add_argument(
         "--lines", type=int, default=20000, help="how much of --text"
     )
     parser.add_argument("--seed", type=int, default=1, help="of --text")
     options = parser.parse_args(arguments)
     try:
         if options.data:
-            transcripts = read_transcripts(options.data, options.splits)
+            transcripts = [
+                fold_transcript(transcript, options.transcript_case)
+                for transcript in read_transcripts(options.data, options.splits)
+            ]
         else:
             texts = make_texts(
                 options.text, {"lines": options.lines}, options.seed

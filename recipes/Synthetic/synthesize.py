@@ -38,6 +38,7 @@ from tqdm import tqdm
 
 from speechbrain_llsa.utils.atomic_files import write_atomically
 from speechbrain_llsa.utils.parser import OneLineParser
+from speechbrain_llsa.utils.printing import all_characters
 
 logger = logging.getLogger(__name__)
 
@@ -432,6 +433,7 @@ def _parser():
     return parser
 
 
+@all_characters()
 def main(arguments=None):
     """Command line; see `--help`.
 

@@ -5,16 +5,21 @@ import json
 import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
+from speechbrain_llsa.commands.channel import (
+    add_channel_argument,
+    told_warnings,
+)
 from speechbrain_llsa.commands.model_options import (
     add_geometry_arguments,
     add_model_arguments,
     check_folder,
 )
+from speechbrain_llsa.commands.signals import Ended
 from speechbrain_llsa.evaluation.corpus import (
     MANIFEST_READERS,
     read_manifest,
@@ -36,6 +41,7 @@ from speechbrain_llsa.inference.onnx import (
 from speechbrain_llsa.model_folder.description import is_exported
 from speechbrain_llsa.utils.atomic_files import write_atomically
 from speechbrain_llsa.utils.checks import check_integer
+from speechbrain_llsa.utils.processes import available_cpus
 
 NAME = "evaluate"
 
@@ -63,6 +69,7 @@ def add_arguments(parser):
         "--split", metavar="NAME", help="folder of the tree to evaluate on"
     )
     add_geometry_arguments(parser, several=True)
+    add_channel_argument(parser)
     parser.add_argument(
         "--output",
         metavar="FOLDER",
@@ -241,18 +248,19 @@ def evaluate_row(row, utterances, arguments):
     -------
     Evaluation
     """
-    torch.set_num_threads(arguments.threads)
-    return evaluate(
-        _load(row.folder, arguments),
-        utterances,
-        name=row.name,
-        hop=row.hop,
-        look_ahead=row.look_ahead,
-        push_seconds=arguments.push_seconds,
-        timing_runs=arguments.runs,
-        resamples=arguments.resamples,
-        progress=True,
-    )
+    torch.set_num_threads(min(arguments.threads, available_cpus()))
+    with told_warnings():
+        return evaluate(
+            _load(row.folder, arguments),
+            utterances,
+            name=row.name,
+            hop=row.hop,
+            look_ahead=row.look_ahead,
+            push_seconds=arguments.push_seconds,
+            timing_runs=arguments.runs,
+            resamples=arguments.resamples,
+            progress=True,
+        )
 
 
 def _check_rows(rows, arguments):
@@ -268,14 +276,19 @@ def _in_own_process(row, utterances, arguments):
     """So that the peak memory is that of one row."""
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, context) as pool:
-        done = pool.submit(evaluate_row, row, utterances, arguments)
         try:
+            done = pool.submit(evaluate_row, row, utterances, arguments)
             return done.result()
         except BrokenProcessPool as error:
             raise OSError(
                 f"--model: the evaluation of {row.folder!r} was ended from "
                 "outside, perhaps for want of memory"
             ) from error
+        except Ended:
+            # the pool would wait for the end of the row
+            for process in multiprocessing.active_children():
+                process.terminate()
+            raise
 
 
 def _load(folder, arguments):
@@ -343,7 +356,10 @@ def _read(arguments):
             arguments.on_bad_file,
             progress=True,
         )
-    return utterances[: arguments.limit]
+    return [
+        replace(each, channel=arguments.channel)
+        for each in utterances[: arguments.limit]
+    ]
 
 
 def _table(evaluations, arguments):
@@ -358,7 +374,7 @@ def _write(evaluations, arguments):
         "split": arguments.split,
         "evaluations": [each.to_json() for each in evaluations],
     }
-    text = json.dumps(results, indent=2, ensure_ascii=False) + "\n"
+    text = json.dumps(results, indent=2) + "\n"
     if arguments.json:
         # in place: it may be a pipe, or /dev/stdout
         Path(arguments.json).write_text(text, encoding="utf-8")

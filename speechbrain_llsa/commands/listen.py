@@ -3,23 +3,25 @@
 import contextlib
 import os
 import queue
-import signal
 import sys
 import threading
 import time
 
 from tqdm import tqdm
 
+from speechbrain_llsa.commands.channel import told_warnings
 from speechbrain_llsa.commands.sessions import (
     add_session_arguments,
     load_sessions,
 )
+from speechbrain_llsa.commands.signals import told
 from speechbrain_llsa.commands.text_output import choose_output
 from speechbrain_llsa.commands.word_files import (
     add_word_file_arguments,
     word_files,
     write_word_files,
 )
+from speechbrain_llsa.dataio.audio_stream import AudioStream
 from speechbrain_llsa.dataio.microphone import Microphone
 from speechbrain_llsa.dataio.pcm import PCMDecoder
 from speechbrain_llsa.geometry import SAMPLE_RATE
@@ -27,7 +29,7 @@ from speechbrain_llsa.geometry import SAMPLE_RATE
 NAME = "listen"
 
 WAIT_SECONDS = 0.1
-"""How often an interrupt is looked for while nothing comes."""
+"""How often a signal is looked for while nothing comes."""
 
 PIPE_BYTES = 1 << 14
 """Bytes that are read from a pipe at once, at most."""
@@ -49,7 +51,8 @@ def add_arguments(parser):
         nargs="?",
         choices=["-"],
         metavar="-",
-        help="standard input, raw or WAV, in place of the microphone",
+        help="standard input in place of the microphone: raw samples, or any "
+        "format that soundfile or PyAV can decode",
     )
     add_session_arguments(parser, endpoint=True)
     parser.add_argument(
@@ -57,7 +60,7 @@ def add_arguments(parser):
         type=int,
         metavar="N",
         help="samples per second (default: of the device; of standard input "
-        f"{SAMPLE_RATE}; a WAV header says it by itself, as the following two)",
+        f"{SAMPLE_RATE}; a header says it by itself, as the following two)",
     )
     parser.add_argument(
         "--channels", type=int, default=1, metavar="N", help="(default: 1)"
@@ -82,8 +85,8 @@ def add_arguments(parser):
 
 
 def run(arguments):
-    """Runs the command, until the input ends or an interrupt: both end the
-    stream, and the rest of the text is printed.
+    """Runs the command, until the input ends or a signal asks for the end:
+    both end the stream, and the rest of the text is printed.
 
     Arguments
     ---------
@@ -115,15 +118,20 @@ def run(arguments):
     bar = tqdm(disable=None, leave=False, bar_format="{desc}", mininterval=0)
     # a bad place shows now, rather than when all has been said
     write_word_files(targets, [])
-    heard, told, failure = 0, False, None
-    with bar, _interrupts() as interrupted, source:
+    heard, warned = 0, False
+    with (
+        bar,
+        told() as ended,
+        told_warnings(),
+        source,
+        contextlib.ExitStack() as at_last,
+    ):
         transcription = sessions.begin(output, bar, bool(targets))
-        while not interrupted.is_set():
-            try:
-                samples = source.read(WAIT_SECONDS)
-            except OSError as error:
-                failure = error
-                break
+        # whatever ends the stream, what was heard is not lost
+        at_last.callback(write_word_files, targets, transcription.words)
+        at_last.callback(transcription.finish)
+        while not ended.is_set():
+            samples = source.read(WAIT_SECONDS)
             if samples is END:
                 break
             if samples is None:
@@ -132,13 +140,9 @@ def run(arguments):
             about["heard_seconds"] = round(heard / source.sample_rate, 3)
             transcription.push(samples, source.sample_rate)
             bar.refresh()
-            if source.overruns and not told:
-                told = True
+            if source.overruns and not warned:
+                warned = True
                 bar.write("the device loses audio", file=sys.stderr)
-        transcription.finish()
-    write_word_files(targets, transcription.words)
-    if failure is not None:
-        raise failure
     if source.overruns:
         print(f"{source.overruns} overruns of the device", file=sys.stderr)
 
@@ -161,32 +165,36 @@ def _open(arguments):
     rate = arguments.sample_rate
     rate = SAMPLE_RATE if rate is None else rate
     decoder = PCMDecoder(rate, arguments.channels, arguments.encoding)
-    return Pipe(sys.stdin.fileno(), decoder)
+    descriptor = sys.stdin.fileno()
+    return Pipe(
+        AudioStream(lambda: os.read(descriptor, PIPE_BYTES), decoder, _tell)
+    )
+
+
+def _tell(text):
+    tqdm.write(text, file=sys.stderr)
 
 
 class Pipe:
-    """A file descriptor that is read in a thread of its own, so that waiting
-    for it can be ended.
+    """A stream that is read in a thread of its own, so that waiting for it can
+    be ended.
 
     Arguments
     ---------
-    descriptor : int
+    stream : AudioStream
         What is read.
-    decoder : PCMDecoder
-        Makes samples of its bytes.
     """
 
     overruns = 0
 
-    def __init__(self, descriptor, decoder):
-        self._descriptor = descriptor
-        self._decoder = decoder
+    def __init__(self, stream):
+        self._stream = stream
         self._blocks = queue.Queue(PIPE_BLOCKS)
 
     @property
     def sample_rate(self):
         """Samples per second, once there are any."""
-        return self._decoder.sample_rate
+        return self._stream.sample_rate
 
     def __enter__(self):
         threading.Thread(target=self._fill, daemon=True).start()
@@ -198,47 +206,17 @@ class Pipe:
     def read(self, timeout_seconds):
         """The next samples, ``None`` if there are none in time, or ``END``."""
         try:
-            data = self._blocks.get(timeout=timeout_seconds)
+            samples = self._blocks.get(timeout=timeout_seconds)
         except queue.Empty:
             return None
-        if isinstance(data, OSError):
-            raise data
-        if data:
-            return self._decoder.push(data)
-        samples = self._decoder.finish()
-        if len(samples):
-            self._blocks.put(b"")
-            return samples
-        if self._decoder.left_over:
-            left_over = self._decoder.left_over
-            tqdm.write(
-                f"{left_over} bytes at the end are no sample", file=sys.stderr
-            )
-        return END
+        if isinstance(samples, Exception):
+            raise samples
+        return samples
 
     def _fill(self):
-        data = None
-        while data != b"":
-            try:
-                data = os.read(self._descriptor, PIPE_BYTES)
-            except OSError as error:
-                self._blocks.put(error)
-                return
-            self._blocks.put(data)
-
-
-@contextlib.contextmanager
-def _interrupts():
-    """The first interrupt is told, and does not break off what runs; the
-    second one does."""
-    interrupted = threading.Event()
-
-    def tell(number, frame):
-        interrupted.set()
-        signal.signal(signal.SIGINT, before)
-
-    before = signal.signal(signal.SIGINT, tell)
-    try:
-        yield interrupted
-    finally:
-        signal.signal(signal.SIGINT, before)
+        try:
+            for samples in self._stream:
+                self._blocks.put(samples)
+        except Exception as error:
+            self._blocks.put(error)
+        self._blocks.put(END)

@@ -1,10 +1,15 @@
-"""Draws what each attention sees after a stack of layers, to a PNG file."""
+"""Draws what each attention sees after a stack of layers, to a PNG file.
+
+With --layout, it draws two neighbouring hops of llsa instead: the frames that
+each commits, its provisional frames, and who sees whom.
+"""
 
 from pathlib import Path
 
-from speechbrain_llsa.dependency_picture import draw_dependencies
+from speechbrain_llsa.dependency_picture import draw_dependencies, draw_layout
 from speechbrain_llsa.geometry import StreamGeometry
 from speechbrain_llsa.latency import LatencyReport
+from speechbrain_llsa.utils.errors import must_be
 
 NAME = "picture"
 
@@ -18,6 +23,11 @@ def add_arguments(parser):
         Parser of the command.
     """
     parser.add_argument("out", metavar="OUT.png", help="file to write")
+    parser.add_argument(
+        "--layout",
+        action="store_true",
+        help="draw the layout of two hops of llsa; --frames does not matter",
+    )
     for name, default, meaning in (
         ("layers", 6, "layers of the stack"),
         ("look_back", 6, "frames that a layer sees behind a frame"),
@@ -52,16 +62,21 @@ def run(arguments):
     out = Path(arguments.out)
     if out.suffix.lower() != ".png":
         raise ValueError(
-            f"OUT.png: got {arguments.out!r}, allowed is a name that ends in "
-            ".png"
+            must_be("OUT.png", "a name that ends in .png", repr(arguments.out))
         )
     if not out.parent.is_dir():
         raise FileNotFoundError(
-            f"OUT.png: got {arguments.out!r}, allowed is a file in a folder "
-            "that exists"
+            must_be(
+                "OUT.png",
+                "a file in a folder that exists",
+                repr(arguments.out),
+            )
         )
     geometry = StreamGeometry(
         arguments.look_back, arguments.look_ahead, arguments.hop
     )
-    draw_dependencies(out, geometry, arguments.layers, arguments.frames)
+    if arguments.layout:
+        draw_layout(out, geometry)
+    else:
+        draw_dependencies(out, geometry, arguments.layers, arguments.frames)
     print(LatencyReport("llsa", geometry, arguments.layers))

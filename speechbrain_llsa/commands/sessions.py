@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from speechbrain_llsa.commands.channel import add_channel_argument
 from speechbrain_llsa.commands.endpoint_options import (
     add_endpoint_arguments,
     choose_endpointer,
@@ -17,6 +18,7 @@ from speechbrain_llsa.commands.search_options import (
     choose_search,
 )
 from speechbrain_llsa.inference.asr import StreamingASR
+from speechbrain_llsa.transcripts.endpointer import Endpointer
 from speechbrain_llsa.transcripts.transcript import SegmentCollector
 
 
@@ -33,6 +35,7 @@ def add_session_arguments(parser, endpoint=None):
     """
     add_model_arguments(parser)
     add_geometry_arguments(parser)
+    add_channel_argument(parser)
     add_endpoint_arguments(parser, endpoint)
     add_search_arguments(parser)
 
@@ -59,11 +62,15 @@ def load_sessions(arguments):
     """
     rules = given_rules(arguments)
     asr = load_model(arguments)
-    asr.endpointer = choose_endpointer(arguments, rules, asr.endpointer)
+    endpointer = choose_endpointer(arguments, rules, asr.endpointer)
     geometry = {"hop": arguments.hop, "look_ahead": arguments.look_ahead}
     latency = asr.latency_report(**geometry).declared_latency
-    options = {**geometry, "search": choose_search(asr, arguments)}
-    return Sessions(asr, options, latency.look_ahead_seconds)
+    options = {
+        **geometry,
+        "search": choose_search(asr, arguments),
+        "channel": arguments.channel,
+    }
+    return Sessions(asr, endpointer, options, latency.look_ahead_seconds)
 
 
 @dataclass(frozen=True)
@@ -71,18 +78,16 @@ class Sessions:
     """Sessions of one model with the same options."""
 
     asr: StreamingASR
-    """The model, with the endpointer."""
+    """The model."""
+
+    endpointer: Endpointer | None
+    """Where segments close; ``None`` for nowhere."""
 
     options: dict
-    """Of each session."""
+    """Of each session, besides."""
 
     look_ahead_seconds: float
     """Their declared look-ahead."""
-
-    @property
-    def endpointer(self):
-        """Where segments close; ``None`` for nowhere."""
-        return self.asr.endpointer
 
     def begin(self, output, bar, keep_words=False):
         """Begins one.
@@ -100,7 +105,9 @@ class Sessions:
         -------
         Transcription
         """
-        session = self.asr.session(**self.options)
+        session = self.asr.session(
+            endpointer=self.endpointer or False, **self.options
+        )
         return Transcription(session, output, bar, keep_words)
 
 

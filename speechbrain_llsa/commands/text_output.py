@@ -70,7 +70,7 @@ class JsonOutput:
             "end_of_file": end_of_file,
             "words": [word.to_dict() for word in words],
         }
-        _print_line(json.dumps(line, ensure_ascii=False), bar)
+        _print_line(json.dumps(line), bar)
 
     def show(self, transcript, segments, bar):
         """Prints the closed segments."""

@@ -4,6 +4,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from speechbrain_llsa.commands.bad_files import BadFiles
+from speechbrain_llsa.commands.channel import told_warnings
 from speechbrain_llsa.commands.sessions import (
     add_session_arguments,
     load_sessions,
@@ -55,42 +57,67 @@ def run(arguments):
 
     Raises
     ------
+    BadFiles
+        If files cannot be read, or their words not be written. All others are
+        done.
     FileNotFoundError
-        If the model or a file does not exist.
+        If the model does not exist.
     ValueError
-        If the model or a file cannot be read, options do not fit, or the model
-        is not trained for the hop or the look-ahead.
+        If the model cannot be read, options do not fit, or the model is not
+        trained for the hop or the look-ahead.
     """
     targets = _targets(arguments)
     sessions = load_sessions(arguments)
-    infos = {path: audio_info(path) for path in arguments.files}
+    errors = {}
     for path in arguments.files:
-        about = {
-            "duration_seconds": round(infos[path].duration_seconds, 6),
-            "look_ahead_seconds": sessions.look_ahead_seconds,
-        }
-        output = choose_output(
-            arguments.json,
-            sessions.endpointer,
-            f"{path}: " if len(arguments.files) > 1 else "",
-            {"file": path},
-            about,
-        )
-        bar = tqdm(
-            total=round(infos[path].duration_seconds, 3),
-            desc=Path(path).name,
-            disable=None,
-            leave=False,
-            bar_format="{percentage:3.0f}% |{bar:20}| {desc}",
-        )
-        sample_rate = infos[path].sample_rate
-        with bar:
-            transcription = sessions.begin(output, bar, bool(targets[path]))
+        try:
+            with told_warnings(f"{path}: "):
+                words = _transcribe(path, arguments, sessions)
+            write_word_files(targets[path], words)
+        except BrokenPipeError:
+            raise
+        except (OSError, ValueError) as error:
+            errors[path] = error
+    if errors:
+        raise BadFiles(errors)
+
+
+def _transcribe(path, arguments, sessions):
+    """Streams one file; gives its words, if they are to be written."""
+    info = audio_info(path)
+    about = {
+        "duration_seconds": round(info.duration_seconds, 6),
+        "look_ahead_seconds": sessions.look_ahead_seconds,
+    }
+    output = choose_output(
+        arguments.json,
+        sessions.endpointer,
+        f"{path}: " if len(arguments.files) > 1 else "",
+        {"file": path},
+        about,
+    )
+    bar = tqdm(
+        total=round(info.duration_seconds, 3),
+        desc=Path(path).name,
+        disable=None,
+        leave=False,
+        bar_format="{percentage:3.0f}% |{bar:20}| {desc}",
+    )
+    with bar:
+        transcription = sessions.begin(output, bar, bool(arguments.format))
+        heard = 0
+        try:
             for block in read_blocks(path, BLOCK_SECONDS):
-                transcription.push(block, sample_rate)
-                bar.update(len(block) / sample_rate)
-            transcription.finish()
-        write_word_files(targets[path], transcription.words)
+                transcription.push(block, info.sample_rate)
+                heard += len(block)
+                bar.update(len(block) / info.sample_rate)
+        except ValueError as error:
+            if heard:
+                about["error"] = str(error)
+                transcription.finish()
+            raise
+        transcription.finish()
+    return transcription.words
 
 
 def _targets(arguments):

@@ -1,33 +1,93 @@
 """Raw samples as bytes, as they come from a pipe. Needs NumPy alone."""
 
+import io
 import struct
 
 import numpy as np
 
+from speechbrain_llsa.dataio.data_chunk import find_data
 from speechbrain_llsa.dataio.resampling import check_rate
 from speechbrain_llsa.dataio.samples import MAX_CHANNELS
 from speechbrain_llsa.geometry import SAMPLE_RATE
 from speechbrain_llsa.utils.checks import check_integer
 
-ENCODINGS = {"s16": "<i2", "s32": "<i4", "f32": "<f4", "f64": "<f8"}
-"""Types of samples, little-endian."""
 
-WAV_ENCODINGS = {(1, 16): "s16", (1, 32): "s32", (3, 32): "f32", (3, 64): "f64"}
+def _centred(data):
+    """8 bits around 128, as 16 bits."""
+    return (np.frombuffer(data, np.uint8).astype(np.int16) - 128) << 8
+
+
+def _widened(data):
+    """24 bits, as 32 bits."""
+    wide = np.zeros((len(data) // 3, 4), np.uint8)
+    wide[:, 1:] = np.frombuffer(data, np.uint8).reshape(-1, 3)
+    return wide.view("<i4")[:, 0]
+
+
+def _u_law():
+    code = ~np.arange(256) & 0xFF
+    mantissa, exponent = code & 15, code >> 4 & 7
+    level = ((mantissa << 3) + 132 << exponent) - 132
+    return np.where(code & 128, -level, level).astype(np.int16)
+
+
+def _a_law():
+    code = np.arange(256) ^ 0x55
+    mantissa, exponent = code & 15, code >> 4 & 7
+    level = (mantissa << 4) + np.where(exponent, 264, 8)
+    level <<= np.maximum(exponent - 1, 0)
+    return np.where(code & 128, level, -level).astype(np.int16)
+
+
+def _table(levels):
+    return lambda data: levels[np.frombuffer(data, np.uint8)]
+
+
+def _plain(kind):
+    return lambda data: np.frombuffer(data, kind)
+
+
+ENCODINGS = {
+    "s16": (2, _plain("<i2")),
+    "s32": (4, _plain("<i4")),
+    "f32": (4, _plain("<f4")),
+    "f64": (8, _plain("<f8")),
+    "u8": (1, _centred),
+    "s24": (3, _widened),
+    "ulaw": (1, _table(_u_law())),
+    "alaw": (1, _table(_a_law())),
+}
+"""Bytes of a sample, little-endian, and what makes samples of them."""
+
+WAV_ENCODINGS = {
+    (1, 8): "u8",
+    (1, 16): "s16",
+    (1, 24): "s24",
+    (1, 32): "s32",
+    (3, 32): "f32",
+    (3, 64): "f64",
+    (6, 8): "alaw",
+    (7, 8): "ulaw",
+}
 """By format and bits in the header of a WAV file."""
 
 EXTENSIBLE = 0xFFFE
 """The format that says in an extension what it is."""
 
+WAV_MARKS = (b"RIFF", b"RF64")
+"""What such a file begins with."""
+
 HEADER_BYTES = 1 << 16
 """Longest header of a WAV file, before its samples."""
 
-LARGEST_SIZE = 0x7FFF_0000
-"""What a header says of samples without a known end is above, or 0."""
+
+class OtherEncoding(ValueError):
+    """A WAV file whose samples need another decoder."""
 
 
 class PCMDecoder:
-    """Turns bytes in pieces of any length into samples. A WAV header at the
-    beginning is recognised, and then says how the samples are encoded.
+    """Turns bytes in pieces of any length into samples. A WAV or RF64 header at
+    the beginning is recognised, and then says how the samples are encoded.
 
     Arguments
     ---------
@@ -36,7 +96,7 @@ class PCMDecoder:
     channels : int
         Channels, without a header.
     encoding : str
-        s16, s32, f32 or f64, without a header.
+        s16, s32, f32, f64, u8, s24, ulaw or alaw, without a header.
 
     Raises
     ------
@@ -62,13 +122,19 @@ class PCMDecoder:
             )
         self._describe(sample_rate, channels, encoding)
         self._bytes = b""
-        self._begun = False
+        self.begun = False
         self._remaining = None
 
     @property
     def left_over(self):
         """Bytes that are no whole sample, or not enough for a header."""
         return len(self._bytes)
+
+    @property
+    def missing(self):
+        """Bytes of samples that the header declares, and that have not come.
+        0 where it does not say."""
+        return max((self._remaining or 0) - self.left_over, 0)
 
     def push(self, data):
         """Takes the next bytes.
@@ -86,22 +152,13 @@ class PCMDecoder:
         Raises
         ------
         ValueError
-            If a WAV header is damaged, or of another encoding.
+            If a WAV header is damaged, or, as an ``OtherEncoding``, of another
+            encoding.
         """
         self._bytes += data
-        if not self._begun:
-            self._begin()
-        if not self._begun:
-            return np.zeros((0, self.channels), self._type)
-        data = self._bytes[: self._remaining]
-        whole = len(data) // self._frame_bytes * self._frame_bytes
-        self._bytes = self._bytes[whole:]
-        if self._remaining is not None:
-            self._remaining -= whole
-            if self._remaining < self._frame_bytes:
-                self._remaining, self._bytes = 0, b""
-        samples = np.frombuffer(data[:whole], self._type)
-        return samples.reshape(-1, self.channels)
+        if not self.begun:
+            self._begin(ended=False)
+        return self._take() if self.begun else self._samples(b"")
 
     def finish(self):
         """Ends the stream.
@@ -117,10 +174,26 @@ class PCMDecoder:
         ValueError
             If the stream ends within a WAV header.
         """
-        if not self._begun and self._bytes[:4] == b"RIFF":
+        if not self.begun:
+            self._begin(ended=True)
+        if not self.begun and self._bytes[:4] in WAV_MARKS:
             raise _damaged("it ends too soon")
-        self._begun = True
-        return self.push(b"")
+        self.begun = True
+        return self._take()
+
+    def _take(self):
+        """The samples that are whole."""
+        data = self._bytes[: self._remaining]
+        whole = len(data) // self._frame_bytes * self._frame_bytes
+        self._bytes = self._bytes[whole:]
+        if self._remaining is not None:
+            self._remaining -= whole
+            if self._remaining < self._frame_bytes:
+                self._remaining, self._bytes = 0, b""
+        return self._samples(data[:whole])
+
+    def _samples(self, data):
+        return self._decode(data).reshape(-1, self.channels)
 
     def _describe(self, sample_rate, channels, encoding):
         self.sample_rate = check_rate("sample_rate", sample_rate)
@@ -130,34 +203,24 @@ class PCMDecoder:
                 f"channels: got {channels}, allowed is 1 to {MAX_CHANNELS}"
             )
         self.channels = channels
-        self._type = np.dtype(ENCODINGS[encoding])
-        self._frame_bytes = channels * self._type.itemsize
+        sample_bytes, self._decode = ENCODINGS[encoding]
+        self._frame_bytes = channels * sample_bytes
 
-    def _begin(self):
+    def _begin(self, ended):
         """Reads the header as soon as it is there, if there is one."""
         data = self._bytes
-        if not b"RIFF".startswith(data[:4]) or (
+        if not any(mark.startswith(data[:4]) for mark in WAV_MARKS) or (
             len(data) >= 12 and data[8:12] != b"WAVE"
         ):
-            self._begun = True
+            self.begun = True
             return
-        place, format_chunk = 12, None
-        while len(data) >= place + 8:
-            name, size = struct.unpack_from("<4sI", data, place)
-            place += 8
-            if name == b"data":
-                self._begin_wav(format_chunk)
-                if 0 < size < LARGEST_SIZE:
-                    self._remaining = size
-                self._bytes = data[place:]
-                self._begun = True
-                return
-            if size > HEADER_BYTES:
-                break
-            if name == b"fmt ":
-                format_chunk = data[place : place + size]
-            place += size + size % 2
-        if place > HEADER_BYTES or len(data) > HEADER_BYTES:
+        chunk = find_data(io.BytesIO(data), ended)
+        if chunk is not None and chunk.place <= HEADER_BYTES:
+            self._begin_wav(chunk.description)
+            self._remaining = chunk.declared
+            self._bytes = data[chunk.place :]
+            self.begun = True
+        elif len(data) > HEADER_BYTES:
             raise _damaged("it is too long")
 
     def _begin_wav(self, content):
@@ -169,12 +232,15 @@ class PCMDecoder:
         if kind == EXTENSIBLE and len(content) >= 26:
             (kind,) = struct.unpack_from("<H", content, 24)
         if (kind, bits) not in WAV_ENCODINGS:
-            raise _damaged(f"got format {kind} of {bits} bits")
+            raise OtherEncoding(
+                "input: got a WAV header of another encoding, allowed is one "
+                f"of {', '.join(ENCODINGS)}: got format {kind} of {bits} bits"
+            )
         self._describe(sample_rate, channels, WAV_ENCODINGS[kind, bits])
 
 
 def _damaged(why):
     return ValueError(
-        "input: got a WAV header that is damaged, or of another encoding, "
-        f"allowed is one of {', '.join(ENCODINGS)}: {why}"
+        "input: got a WAV header that is damaged, allowed is a whole one: "
+        f"{why}"
     )

@@ -7,6 +7,8 @@ the word is complete, and is taken back when it does not complete.
 import math
 from typing import Any, NamedTuple
 
+from speechbrain_llsa.utils.normalization import normalise_transcript
+
 HOTWORD_WEIGHT = 8.0
 """What a whole hotword adds to the log-probability of a text, where nothing
 else is said."""
@@ -222,9 +224,10 @@ def check_hotwords(hotwords, weight):
             raise TypeError(
                 f"hotwords: got {hotword!r}, allowed are words and phrases"
             )
-        if not hotword.split():
+        phrase = normalise_transcript(hotword)
+        if not phrase:
             raise ValueError(
                 f"hotwords: got {hotword!r}, allowed are words and phrases"
             )
-        checked[" ".join(hotword.split())] = None
+        checked[phrase] = None
     return tuple(checked)

@@ -9,6 +9,10 @@ import re
 from pathlib import Path
 
 from speechbrain_llsa.utils.checks import check_type
+from speechbrain_llsa.utils.text_files import (
+    other_encoding,
+    without_byte_order_mark,
+)
 
 BINARY_MARK = b"mmap lm http://kheafield.com/code"
 ORDERS = range(2, 7)
@@ -192,6 +196,11 @@ def _check_file(path, trust):
                 "file in ARPA format"
             )
         return True
+    found = other_encoding(head)
+    if found is not None:
+        raise ValueError(
+            f"language_model: {path.name} must be UTF-8, got {found}"
+        )
     _check_counts(path, head, size)
     if b"\\end\\" not in tail:
         raise _damaged(path, "it does not end with \\end\\")
@@ -201,8 +210,8 @@ def _check_file(path, trust):
 def _check_counts(path, head, size):
     """Refuses more n-grams than the file can hold, since KenLM takes memory
     for all of them at first."""
-    text = head.decode("utf-8", errors="replace")
-    lines = [line.strip() for line in text.splitlines()]
+    text = head.decode("utf-8-sig", errors="replace")
+    lines = [line.strip() for line in text.split("\n")]
     if "\\data\\" not in lines:
         raise _damaged(path, "it has no line \\data\\")
     counts = []
@@ -238,7 +247,8 @@ def _load(path, binary):
     config.show_progress = False
     config.arpa_complain = kenlm.ARPALoadComplain.NONE
     try:
-        model = kenlm.Model(str(path), config)
+        with without_byte_order_mark(path) as plain:
+            model = kenlm.Model(str(plain), config)
         unigrams = None if binary else _unigrams(path)
     except MemoryError:
         raise
@@ -251,9 +261,12 @@ def _unigrams(path):
     """The words of a model. The host's reader leaves out those without a
     back-off weight, which ARPA allows."""
     words, inside = set(), False
-    with path.open(encoding="utf-8") as stream:
-        for line in stream:
-            line = line.strip()
+    with path.open("rb") as stream:
+        for number, line in enumerate(stream, start=1):
+            try:
+                line = line.decode().strip()
+            except UnicodeDecodeError:
+                raise ValueError(f"line {number} is not UTF-8") from None
             if inside and line.startswith("\\"):
                 break
             inside = inside or line == "\\1-grams:"

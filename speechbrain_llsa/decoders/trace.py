@@ -11,8 +11,8 @@ from typing import NamedTuple
 from speechbrain_llsa.decoders.tokens import Token
 
 BLANK, SPACE, WORD_START, INSIDE = range(4)
-"""Kinds of label: the blank; a space and nothing else; what begins a word by
-itself; what goes on with a word, or begins one after a space."""
+"""Kinds of label. They are the blank; a space and nothing else; what begins a
+word by itself; what goes on with a word, or begins one after a space."""
 
 
 class Run(NamedTuple):

@@ -1,20 +1,44 @@
 """Reads what models are evaluated on: folders, manifests, times of words."""
 
+import csv
+import io
+import json
 import math
 from pathlib import Path
-
-from speechbrain.dataio.dataio import load_data_csv, load_data_json
 
 from speechbrain_llsa.evaluation.librispeech import (
     find_splits,
     list_split,
     read_rows,
+    utterance_of,
 )
 from speechbrain_llsa.evaluation.utterance import SpokenWord, Utterance
 from speechbrain_llsa.utils.errors import reason
+from speechbrain_llsa.utils.normalization import (
+    fold_transcript,
+    normalise_transcript,
+)
+from speechbrain_llsa.utils.text_files import read_lines, read_text
 
 WORD_TIMES_SUFFIX = ".ctm"
-MANIFEST_READERS = {".csv": load_data_csv, ".json": load_data_json}
+
+
+def _csv_rows(text):
+    rows = {}
+    reader = csv.DictReader(
+        io.StringIO(text, newline=""), skipinitialspace=True
+    )
+    for row in reader:
+        identity = row.pop("ID")
+        if identity in rows:
+            raise ValueError(f"it has the utterance {identity!r} twice")
+        rows[identity] = row
+    return rows
+
+
+MANIFEST_READERS = {".csv": _csv_rows, ".json": json.loads}
+"""Rows by utterance of the text of a manifest, by its suffix."""
+
 TRANSCRIPT_NAMES = ("wrd", "words")
 """What the transcript may be called in a manifest."""
 
@@ -115,7 +139,7 @@ def read_manifest(path):
             "ends in .csv or .json"
         )
     try:
-        data = MANIFEST_READERS[path.suffix.lower()](path)
+        data = MANIFEST_READERS[path.suffix.lower()](read_text(path))
         rows = [
             (str(identity), _transcript(row), row["wav"])
             for identity, row in data.items()
@@ -125,7 +149,7 @@ def read_manifest(path):
             f"manifest: got {str(path)!r}, allowed is a manifest of "
             f"SpeechBrain with wav and wrd, but: {reason(error)}"
         ) from error
-    rows = [row for row in rows if row[1].strip()]
+    rows = [row for row in rows if row[1]]
     if not rows:
         raise ValueError(
             f"manifest: got {str(path)!r} without a transcript, allowed is one "
@@ -143,7 +167,7 @@ def read_manifest(path):
 def _transcript(row):
     for name in TRANSCRIPT_NAMES:
         if isinstance(row.get(name), str):
-            return row[name]
+            return normalise_transcript(row[name])
     raise KeyError("wrd")
 
 
@@ -166,7 +190,7 @@ def _with_words(rows):
 
 def _check_words(folder, identity, transcript, words):
     timed = [each.word for each in words]
-    if timed != transcript.split():
+    if fold_transcript(" ".join(timed)) != fold_transcript(transcript):
         raise ValueError(
             f"{WORD_TIMES_SUFFIX[1:]} in {str(folder)!r}: got the words "
             f"{' '.join(timed)!r} for {identity}, allowed are those of its "
@@ -202,24 +226,23 @@ def read_word_times(path):
     (SpokenWord(word='HELLO', start_seconds=0.5, end_seconds=0.75),)
     """
     utterances = {}
-    with open(path, encoding="utf-8") as file:
-        for number, line in enumerate(file, 1):
-            if not line.strip() or line.startswith(";;"):
-                continue
-            try:
-                identity, _, start, duration, word, *_ = line.split()
-                start, end = float(start), float(start) + float(duration)
-                if not 0 <= start <= end < math.inf:
-                    raise ValueError("its times are out of range")
-            except ValueError as error:
-                raise ValueError(
-                    f"{path}, line {number}: got {line.strip()[:80]!r}, "
-                    "allowed is UTTERANCE CHANNEL START DURATION WORD: "
-                    f"{reason(error)}"
-                ) from error
-            utterances.setdefault(identity, []).append(
-                SpokenWord(word, start, end)
-            )
+    for number, line in enumerate(read_lines(path), 1):
+        if not line.strip() or line.startswith(";;"):
+            continue
+        try:
+            name, _, start, duration, word, *_ = line.split()
+            start, end = float(start), float(start) + float(duration)
+            if not 0 <= start <= end < math.inf:
+                raise ValueError("its times are out of range")
+        except ValueError as error:
+            raise ValueError(
+                f"{path}, line {number}: got {line.strip()[:80]!r}, "
+                "allowed is UTTERANCE CHANNEL START DURATION WORD: "
+                f"{reason(error)}"
+            ) from error
+        utterances.setdefault(utterance_of(name), []).append(
+            SpokenWord(normalise_transcript(word), start, end)
+        )
     return {
         identity: tuple(sorted(words, key=lambda each: each.start_seconds))
         for identity, words in utterances.items()

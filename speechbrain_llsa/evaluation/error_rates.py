@@ -8,6 +8,7 @@ from speechbrain.utils.edit_distance import EDIT_SYMBOLS
 from speechbrain.utils.metric_stats import ErrorRateStats
 
 from speechbrain_llsa.utils.atomic_files import write_atomically
+from speechbrain_llsa.utils.normalization import normalise_transcript
 
 CONFIDENCE = 0.95
 """Part of the resamples whose rate lies within an interval."""
@@ -64,7 +65,7 @@ class ErrorRates:
     def append(self, identity, text, transcript):
         """Counts the errors of one utterance. However many spaces there are
         between two words, they are one character, and those at the ends are
-        none.
+        none. Letters with accents are one character, composed or not.
 
         Arguments
         ---------
@@ -81,7 +82,9 @@ class ErrorRates:
             The words that are right: index of each in the text and in the
             transcript, by the host's alignment.
         """
-        ours, said = text.split(), transcript.split()
+        ours, said = (
+            normalise_transcript(each).split() for each in (text, transcript)
+        )
         self.words.append([identity], [ours], [said])
         self.characters.append(
             [identity], [list(" ".join(ours))], [list(" ".join(said))]

@@ -11,6 +11,10 @@ from pathlib import Path
 import soundfile
 from tqdm import tqdm
 
+from speechbrain_llsa.dataio.audio_files import open_audio
+from speechbrain_llsa.utils.normalization import normalise_transcript
+from speechbrain_llsa.utils.text_files import read_lines
+
 logger = logging.getLogger(__name__)
 
 AUDIO_SUFFIXES = (".flac", ".wav")
@@ -132,23 +136,71 @@ def list_split(folder):
     }
 
 
-def _read_transcripts(paths):
-    """Transcripts by utterance, and what is wrong with them."""
+def utterance_of(name):
+    """The utterance that a line of a text file is about.
+
+    Arguments
+    ---------
+    name : str
+        The utterance, or its audio file.
+
+    Returns
+    -------
+    str
+
+    Example
+    -------
+    >>> utterance_of("7-1-0000"), utterance_of("7-1-0000.flac")
+    ('7-1-0000', '7-1-0000')
+    """
+    stem, suffix = os.path.splitext(name)
+    return stem if suffix.lower() in AUDIO_SUFFIXES else name
+
+
+def read_transcripts(path):
+    """Reads a file of transcripts: lines ``UTTERANCE WORDS``.
+
+    Arguments
+    ---------
+    path : str or pathlib.Path
+        The file.
+
+    Returns
+    -------
+    list of (str, str)
+        Utterance and words of each line, as :func:`normalise_transcript`
+        gives them.
+
+    Raises
+    ------
+    ValueError
+        If it is not UTF-8.
+
+    Example
+    -------
+    >>> path = getfixture("tmp_path") / "7-1.trans.txt"
+    >>> _ = path.write_text("7-1-0000.flac  ONE\\tTWO\\r\\n\\n7-1-0001")
+    >>> read_transcripts(path)
+    [('7-1-0000', 'ONE TWO'), ('7-1-0001', '')]
+    """
+    lines = map(normalise_transcript, read_lines(path))
+    parts = [line.partition(" ") for line in lines if line]
+    return [(utterance_of(name), words) for name, _, words in parts]
+
+
+def _transcripts_by_utterance(paths):
+    """Words and file of each, and what is wrong with the files."""
     transcripts, bad = {}, []
     for path in paths:
         try:
-            with open(path, encoding="utf-8") as file:
-                lines = file.read().splitlines()
-        except UnicodeDecodeError:
-            bad.append((path, "is not UTF-8"))
+            lines = read_transcripts(path)
+        except ValueError as error:
+            bad.append((path, str(error).removeprefix(f"{path} ")))
             continue
-        for line in lines:
-            if not line.strip():
-                continue
-            utterance, *words = line.split()
+        for utterance, words in lines:
             if utterance in transcripts:
                 bad.append((path, f"has {utterance} twice"))
-            transcripts[utterance] = (" ".join(words), path)
+            transcripts[utterance] = (words, path)
     return transcripts, bad
 
 
@@ -157,7 +209,9 @@ def _duration_or_fault(path):
     try:
         if os.path.getsize(path) == 0:
             return "is empty"
-        with soundfile.SoundFile(path) as file:
+        with open_audio(path) as (file, shortfall):
+            if shortfall:
+                return f"is truncated: {shortfall}"
             if file.frames == 0:
                 return "holds no audio"
             try:
@@ -168,7 +222,7 @@ def _duration_or_fault(path):
             if not complete:
                 return "is truncated"
             return file.frames / file.samplerate
-    except (OSError, soundfile.LibsndfileError) as error:
+    except (OSError, ValueError) as error:
         return f"cannot be read ({error})"
 
 
@@ -225,7 +279,7 @@ def read_rows(
             split,
             content["misplaced"],
         )
-    transcripts, bad = _read_transcripts(content["transcripts"])
+    transcripts, bad = _transcripts_by_utterance(content["transcripts"])
     with ThreadPoolExecutor(threads) as pool:
         results = list(
             tqdm(

@@ -1,7 +1,7 @@
 """Evaluates a model on utterances, offline and streamed."""
 
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 
 import torch
@@ -16,6 +16,10 @@ from speechbrain_llsa.evaluation.error_rates import (
 from speechbrain_llsa.evaluation.memory import PeakMemory
 from speechbrain_llsa.geometry import FRAME_SECONDS, SAMPLE_RATE
 from speechbrain_llsa.utils.checks import check_integer, check_number
+from speechbrain_llsa.utils.normalization import (
+    case_of_units,
+    fold_transcript,
+)
 
 PUSH_SECONDS = 1 / SAMPLE_RATE, 3600.0
 """Least and most audio that a session may be pushed at once."""
@@ -215,6 +219,12 @@ def evaluate(
     Texts and all that follows from them are the same every time; time and
     memory are not.
 
+    Transcripts are first brought to the form that the model writes, as its
+    units show it: to capitals where it knows no small letters (as one that was
+    trained with ``transcript_case: upper``), to small letters where it knows
+    no capitals, as they are where it knows both; to straight apostrophes
+    where it knows no others; and to Unicode's form NFC.
+
     Arguments
     ---------
     asr : StreamingASR or OnnxStreamingASR
@@ -281,7 +291,7 @@ def evaluate(
     if streamed_count is not None:
         check_integer("streamed_count", streamed_count, 1)
     check_integer("resamples", resamples, 1)
-    utterances = list(utterances)
+    utterances = _folded(utterances, asr.text_decoder.pieces)
     if not any(each.transcript.split() for each in utterances):
         raise ValueError(
             f"utterances: got {len(utterances)}, none of them with words; "
@@ -375,6 +385,16 @@ def evaluate(
         display_delay=delays.display.summary(),
         texts=texts,
     )
+
+
+def _folded(utterances, pieces):
+    """Utterances with transcripts as the model writes them."""
+    units = "".join(pieces)
+    case = case_of_units(units)
+    return [
+        replace(each, transcript=fold_transcript(each.transcript, case, units))
+        for each in utterances
+    ]
 
 
 def spread(total, count):

@@ -50,6 +50,10 @@ class Utterance:
     """Where each word of the transcript was said. ``None`` where nobody
     knows."""
 
+    channel: int | None = None
+    """Which channel of the file is taken, counted from 0. ``None`` for the
+    mean of all."""
+
     def read(self):
         """The audio.
 
@@ -68,6 +72,6 @@ class Utterance:
         if self.signal is not None:
             return np.asarray(self.signal, np.float32)
         try:
-            return read_signal(self.path)
+            return read_signal(self.path, self.channel)
         except ValueError as error:
             raise ValueError(f"utterance {self.identity}: {error}") from error

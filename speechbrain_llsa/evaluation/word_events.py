@@ -12,6 +12,10 @@ from pathlib import Path
 import numpy as np
 from speechbrain.utils.edit_distance import alignment, op_table
 
+from speechbrain_llsa.evaluation.corpus import (
+    WORD_TIMES_SUFFIX,
+    read_word_times,
+)
 from speechbrain_llsa.transcripts.words import WordOffsets
 
 STEP_SECONDS = 0.01
@@ -24,42 +28,7 @@ FEWEST_WORDS = 20
 """Offsets are not estimated from fewer."""
 
 
-def read_ctm(path):
-    """Reads a CTM file.
-
-    Arguments
-    ---------
-    path : str or pathlib.Path
-        The file: lines of recording, channel, start, duration and word.
-
-    Returns
-    -------
-    dict
-        For each recording its words: (word, start, end), in seconds.
-
-    Raises
-    ------
-    ValueError
-        If a line is another one.
-    """
-    words = {}
-    lines = Path(path).read_text(encoding="utf-8").splitlines()
-    for number, line in enumerate(lines, start=1):
-        if not line.strip() or line.startswith(";;"):
-            continue
-        try:
-            name, _, start, duration, word, *_ = line.split()
-            start, end = float(start), float(start) + float(duration)
-        except ValueError as error:
-            raise ValueError(
-                f"path: got line {number} of {str(path)!r}, {line[:80]!r}, "
-                "allowed is recording, channel, start, duration, word"
-            ) from error
-        words.setdefault(name, []).append((word, start, end))
-    return words
-
-
-_read_ctm_once = cache(read_ctm)
+_read_once = cache(read_word_times)
 
 
 def find_words(wav):
@@ -78,10 +47,13 @@ def find_words(wav):
         does not know the utterance.
     """
     wav = Path(wav)
-    path = wav.with_name(wav.stem.rpartition("-")[0] + ".ctm")
+    path = wav.with_name(wav.stem.rpartition("-")[0] + WORD_TIMES_SUFFIX)
     if not path.is_file():
         return None
-    return _read_ctm_once(path).get(wav.stem)
+    words = _read_once(path).get(wav.stem)
+    if words is None:
+        return None
+    return [(each.word, each.start_seconds, each.end_seconds) for each in words]
 
 
 def match_words(words, reference):

@@ -1,33 +1,24 @@
-"""Streaming ASR: sessions, and what plugs into the host's interface.
+"""Streaming ASR: sessions, and what plugs into SpeechBrain's interface.
 
 The names below load when they are first used: ``OnnxStreamingASR`` needs no
 PyTorch.
 """
 
-from importlib import import_module
+from speechbrain_llsa.utils.lazy import lazy_names
 
-_HOMES = {
-    "EncoderSession": "features",
-    "Endpointer": "endpointer",
-    "OnnxStreamingASR": "onnx",
-    "Session": "session",
-    "SessionBatcher": "batcher",
-    "StreamError": "batcher",
-    "StreamingASR": "asr",
-    "StreamingEncoder": "features",
-    "Transcript": "transcript",
-    "Word": "transcript",
-    "WordOffsets": "words",
-}
-
-__all__ = [*_HOMES]
-
-
-def __getattr__(name):
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-
-
-def __dir__():
-    return sorted(__all__)
+__all__, __getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "EncoderSession": "inference.streaming_encoder",
+        "Endpointer": "transcripts.endpointer",
+        "OnnxStreamingASR": "inference.onnx",
+        "Session": "inference.session",
+        "SessionBatcher": "inference.batcher",
+        "StreamError": "inference.batcher",
+        "StreamingASR": "inference.asr",
+        "StreamingEncoder": "inference.streaming_encoder",
+        "Transcript": "transcripts.transcript",
+        "Word": "transcripts.transcript",
+        "WordOffsets": "transcripts.words",
+    },
+)

@@ -15,6 +15,7 @@ from speechbrain_llsa.dataio.audio_files import (
     read_blocks,
     read_signal,
 )
+from speechbrain_llsa.dataio.samples import check_scale
 from speechbrain_llsa.decoders.beam_search import BeamSearch
 from speechbrain_llsa.decoders.greedy import GreedySearch
 from speechbrain_llsa.decoders.hotwords import HOTWORD_WEIGHT
@@ -27,6 +28,7 @@ from speechbrain_llsa.inference.speechbrain_interface import (
     speechbrain_hparams,
 )
 from speechbrain_llsa.model_folder.load import load_model
+from speechbrain_llsa.transcripts.endpointer import resolve_endpointer
 from speechbrain_llsa.transcripts.transcriber import Transcriber
 from speechbrain_llsa.utils.checks import check_type
 from speechbrain_llsa.utils.precision import full_float32
@@ -160,6 +162,7 @@ class StreamingASR(HostStreamingASR):
         hotwords=(),
         hotword_weight=HOTWORD_WEIGHT,
         endpointer=None,
+        channel=None,
     ):
         """Begins a session: one live stream.
 
@@ -183,10 +186,13 @@ class StreamingASR(HostStreamingASR):
             Words or phrases that the stream is likely to hold.
         hotword_weight : float
             What a whole one adds to the log-probability of a text.
-        endpointer : Endpointer, optional
-            Says where segments close. By default the model's own, which is
-            the attribute ``endpointer``: ``None`` where the stream is one
-            segment.
+        endpointer : Endpointer or bool, optional
+            Says where segments close; ``False`` for nowhere, so that the
+            stream is one segment. By default the model's own, which is the
+            attribute ``endpointer``.
+        channel : int, optional
+            Which channel of the audio is taken, counted from 0. By default
+            the mean of all.
 
         Returns
         -------
@@ -209,8 +215,9 @@ class StreamingASR(HostStreamingASR):
             hop,
             look_ahead,
             search=self._choose_search(search, hotwords, hotword_weight),
-            endpointer=self.endpointer if endpointer is None else endpointer,
+            endpointer=resolve_endpointer(endpointer, self.endpointer),
             word_offsets=self.word_offsets,
+            channel=channel,
         )
 
     def beam_search(self, **changes):
@@ -303,7 +310,7 @@ class StreamingASR(HostStreamingASR):
             As for :meth:`session`, for all streams.
         search : GreedySearch, optional
             As for :meth:`session`.
-        endpointer : Endpointer, optional
+        endpointer : Endpointer or bool, optional
             As for :meth:`session`.
 
         Returns
@@ -325,7 +332,7 @@ class StreamingASR(HostStreamingASR):
             hop=hop,
             look_ahead=look_ahead,
             search=self._choose_search(search),
-            endpointer=self.endpointer if endpointer is None else endpointer,
+            endpointer=resolve_endpointer(endpointer, self.endpointer),
             word_offsets=self.word_offsets,
         )
 
@@ -333,7 +340,7 @@ class StreamingASR(HostStreamingASR):
         return Transcriber(
             self.text_decoder,
             self._choose_search(search),
-            self.endpointer if endpointer is None else endpointer,
+            resolve_endpointer(endpointer, self.endpointer),
             self.word_offsets,
         )
 
@@ -384,11 +391,36 @@ class StreamingASR(HostStreamingASR):
         tokens = self.search.advance(log_probs.cpu(), state, final=True)
         return self.text_decoder.decode(token.label for token in tokens)
 
+    def transcribe_chunk(self, context, chunk, chunk_len=None):
+        """Transcribes the next chunk of a batch of streams. Chunks of one
+        context from several threads are done one after the other.
+
+        Arguments
+        ---------
+        context : ASRStreamingContext
+            As for the host's method.
+        chunk : torch.Tensor
+            As for the host's method.
+        chunk_len : torch.Tensor, optional
+            As for the host's method.
+
+        Returns
+        -------
+        list of str
+            What the chunk adds to the text of each row.
+        """
+        if chunk_len is None:
+            chunk_len = torch.ones(chunk.shape[0], device=self.device)
+        with context.fea_extractor_context.lock:
+            return super().transcribe_chunk(context, chunk, chunk_len)
+
     def forward(self, wavs, wav_lens=None, hop=None, look_ahead=None):
         """The same as :meth:`transcribe_batch`."""
         return self.transcribe_batch(wavs, wav_lens, hop, look_ahead)
 
-    def transcribe_file_offline(self, path, hop=None, look_ahead=None):
+    def transcribe_file_offline(
+        self, path, hop=None, look_ahead=None, channel=None
+    ):
         """Transcribes a whole audio file at once, as a comparison.
 
         Arguments
@@ -399,19 +431,27 @@ class StreamingASR(HostStreamingASR):
             As for :meth:`session`.
         look_ahead : int, optional
             As for :meth:`session`.
+        channel : int, optional
+            As for :meth:`session`.
 
         Returns
         -------
         str
         """
         return self.transcribe_batch(
-            self._signal(path)[None], hop=hop, look_ahead=look_ahead
+            self._signal(path, channel)[None], hop=hop, look_ahead=look_ahead
         )[0]
 
     @torch.no_grad()
     @full_float32()
     def transcript_offline(
-        self, path, hop=None, look_ahead=None, search=None, endpointer=None
+        self,
+        path,
+        hop=None,
+        look_ahead=None,
+        search=None,
+        endpointer=None,
+        channel=None,
     ):
         """Transcribes a whole audio file at once, as a comparison, and says
         when each word is spoken.
@@ -426,7 +466,9 @@ class StreamingASR(HostStreamingASR):
             As for :meth:`session`.
         search : GreedySearch, optional
             As for :meth:`session`.
-        endpointer : Endpointer, optional
+        endpointer : Endpointer or bool, optional
+            As for :meth:`session`.
+        channel : int, optional
             As for :meth:`session`.
 
         Returns
@@ -435,16 +477,17 @@ class StreamingASR(HostStreamingASR):
             With all words, which are final.
         """
         geometry = self.model.geometries.choose(hop, look_ahead)
-        wavs = self._signal(path)[None].to(self.device)
+        wavs = self._signal(path, channel)[None].to(self.device)
+        check_scale(wavs)
         log_probs, _ = self.model(wavs, geometry=geometry)
         log_probs = log_probs[0].cpu().numpy()
         transcriber = self._transcriber(search, endpointer)
         state = transcriber.make_streaming_context()
         return transcriber.advance(log_probs, log_probs[:0], state, final=True)
 
-    def _signal(self, path):
+    def _signal(self, path, channel):
         """A whole audio file at 16 kHz, (samples,)."""
-        return torch.from_numpy(read_signal(self._local_path(path)))
+        return torch.from_numpy(read_signal(self._local_path(path), channel))
 
     def transcribe_file(
         self,
@@ -453,6 +496,7 @@ class StreamingASR(HostStreamingASR):
         use_torchaudio_streaming=False,
         hop=None,
         look_ahead=None,
+        channel=None,
         **kwargs,
     ):
         """Transcribes an audio file as a stream.
@@ -469,6 +513,8 @@ class StreamingASR(HostStreamingASR):
             As for :meth:`session`.
         look_ahead : int, optional
             As for :meth:`session`.
+        channel : int, optional
+            As for :meth:`session`.
         **kwargs : dict
             As for the host's ``transcribe_file_streaming``.
 
@@ -482,6 +528,7 @@ class StreamingASR(HostStreamingASR):
             use_torchaudio_streaming,
             hop,
             look_ahead,
+            channel,
             **kwargs,
         )
         return "".join(texts)
@@ -493,6 +540,7 @@ class StreamingASR(HostStreamingASR):
         use_torchaudio_streaming=False,
         hop=None,
         look_ahead=None,
+        channel=None,
         **kwargs,
     ):
         """Transcribes an audio file as a stream, and gives text as it is
@@ -508,10 +556,12 @@ class StreamingASR(HostStreamingASR):
             ``hop`` is given. Otherwise the text does not depend on it.
         use_torchaudio_streaming : bool
             Whether the host's reader is used, which needs ``torchaudio.io``,
-            and knows of no ``hop`` and ``look_ahead``.
+            and knows of no ``hop``, ``look_ahead`` and ``channel``.
         hop : int, optional
             As for :meth:`session`.
         look_ahead : int, optional
+            As for :meth:`session`.
+        channel : int, optional
             As for :meth:`session`.
         **kwargs : dict
             As for the host's method.
@@ -540,10 +590,11 @@ class StreamingASR(HostStreamingASR):
                     "use_torchaudio_streaming: got True, allowed with this "
                     "torchaudio is False: it has no torchaudio.io any more"
                 )
-            if (hop, look_ahead) != (None, None):
+            if (hop, look_ahead, channel) != (None, None, None):
                 raise ValueError(
-                    "use_torchaudio_streaming: got True, allowed with hop or "
-                    "look_ahead is False: the host's reader has neither"
+                    "use_torchaudio_streaming must be False with hop, "
+                    "look_ahead or channel, which SpeechBrain's reader does "
+                    "not have, got True"
                 )
             yield from super().transcribe_file_streaming(
                 str(path), config, True, **kwargs
@@ -556,7 +607,7 @@ class StreamingASR(HostStreamingASR):
             ).hop
         path = self._local_path(path, **kwargs)
         sample_rate = audio_info(path).sample_rate
-        session = self.session(hop=hop, look_ahead=look_ahead)
+        session = self.session(hop=hop, look_ahead=look_ahead, channel=channel)
         block_seconds = config.chunk_size * FRAME_SECONDS
         for block in read_blocks(path, block_seconds):
             yield session.push(block, sample_rate).committed
@@ -581,3 +632,4 @@ def _check_wavs(wavs):
         raise ValueError(
             "wavs: got NaN or infinite numbers, allowed is finite ones"
         )
+    check_scale(wavs)

@@ -1,11 +1,10 @@
 """Many live streams of one model, in batches of one fixed-shape step."""
 
-import threading
-
 import numpy as np
 import torch
 
-from speechbrain_llsa.dataio.samples import mono_samples
+from speechbrain_llsa.dataio.channels import ChannelMixer
+from speechbrain_llsa.dataio.samples import ScaleCheck, mono_samples
 from speechbrain_llsa.decoders.tokenizers import TextDecoder
 from speechbrain_llsa.geometry import SAMPLE_RATE
 from speechbrain_llsa.inference.sample_queue import SampleQueue
@@ -17,6 +16,7 @@ from speechbrain_llsa.transcripts.transcript import Transcript
 from speechbrain_llsa.utils.checks import check_integer, check_type
 from speechbrain_llsa.utils.errors import reason
 from speechbrain_llsa.utils.precision import full_float32
+from speechbrain_llsa.utils.processes import fork_safe_lock
 
 
 class StreamError(RuntimeError):
@@ -32,7 +32,9 @@ class SessionBatcher:
     them ends that one; the others go on as without it.
 
     All methods, those of the sessions too, may be called from any thread.
-    One lock guards them, so that a push may wait for the end of a step.
+    One lock guards them, so that a push may wait for the end of a step, and
+    so may a fork. A forked process goes on with the streams by itself;
+    any other makes a batcher of its own.
 
     Arguments
     ---------
@@ -117,12 +119,15 @@ class SessionBatcher:
             text_decoder, search, endpointer, word_offsets
         )
         self._device = next(model.parameters()).device
-        self._lock = threading.Lock()
+        self._lock = fork_safe_lock()
         self._slots = [None] * slots
         # Each tensor is (slots, ...), and written to in place: so a clone,
-        # since those of the initial state may be one and the same.
-        self._state = [part.clone() for part in self._step.initial_state(slots)]
-        self._initial = self._step.initial_state(1)
+        # since those of the initial state may be one and the same, and none
+        # of inference mode, which nobody may write to outside of it.
+        with torch.inference_mode(False), torch.no_grad():
+            initial = self._step.initial_state(slots)
+            self._state = [part.clone() for part in initial]
+            self._initial = self._step.initial_state(1)
 
     @property
     def slots(self):
@@ -144,7 +149,7 @@ class SessionBatcher:
         """Seconds of audio that a step takes of each stream."""
         return self._clock.step_samples / SAMPLE_RATE
 
-    def session(self, search=None):
+    def session(self, search=None, channel=None):
         """Begins a stream. Its slot is free again when it is finished, closed
         or ended by an error.
 
@@ -153,6 +158,9 @@ class SessionBatcher:
         search : GreedySearch or BeamSearch, optional
             For this stream alone, such as one with its hotwords. That of the
             batcher by default.
+        channel : int, optional
+            Which channel of the audio is taken, counted from 0. By default
+            the mean of all.
 
         Returns
         -------
@@ -161,10 +169,13 @@ class SessionBatcher:
         Raises
         ------
         TypeError
-            If the search is something else.
+            If the search or the channel is something else.
+        ValueError
+            If the channel is negative.
         RuntimeError
             If all slots are taken.
         """
+        mixer = ChannelMixer(channel)
         with self._lock:
             if None not in self._slots:
                 raise RuntimeError(
@@ -177,7 +188,9 @@ class SessionBatcher:
             transcriber = self._transcriber
             if search is not None:
                 transcriber = transcriber.with_search(search)
-            session = BatchedSession(self, self._clock, slot, transcriber)
+            session = BatchedSession(
+                self, self._clock, slot, transcriber, mixer
+            )
             self._slots[slot] = session
             return session
 
@@ -241,6 +254,12 @@ class SessionBatcher:
     def _leave(self, slot):
         self._slots[slot] = None
 
+    def __reduce_ex__(self, protocol):
+        raise TypeError(
+            "batcher must be made in the process that uses it, got one to be "
+            "copied or sent; make another there"
+        )
+
 
 class BatchedSession:
     """One stream of a batcher: push audio, read text, finish.
@@ -262,11 +281,14 @@ class BatchedSession:
         Row of the batcher's state.
     transcriber : Transcriber
         Turns log-probabilities into transcripts.
+    mixer : ChannelMixer
+        Makes one channel of several.
     """
 
-    def __init__(self, batcher, clock, slot, transcriber):
+    def __init__(self, batcher, clock, slot, transcriber, mixer):
         self.sample_rate = None
         self.signal = None
+        self._scale = ScaleCheck()
         self._batcher = batcher
         self._clock = clock
         self._slot = slot
@@ -275,6 +297,7 @@ class BatchedSession:
         self._ended = False
         self._finished = False
         self._transcriber = transcriber
+        self._mixer = mixer
         self._state = self._transcriber.make_streaming_context()
         self._texts, self._words = [], []
         self._provisional = "", ()
@@ -313,18 +336,19 @@ class BatchedSession:
         TypeError
             If samples or rate are of another type.
         ValueError
-            If samples are not finite or of another shape, if the rate is not
-            positive or not that of the session, or if it has been finished or
-            closed.
+            If samples are not finite, not scaled as their type says or of
+            another shape, if the rate is not positive or not that of the
+            session, or if it has been finished or closed.
         StreamError
             If the stream has ended by an error.
         """
         with self._batcher._lock:
             self._check_open()
             try:
-                samples = mono_samples(samples)
+                mono = mono_samples(samples, self._mixer)
                 resampler = settle_rate(self, sample_rate)
-                self._queue.push(resampler.push(samples, self.signal))
+                self._scale = self._scale.push(samples, self.sample_rate)
+                self._queue.push(resampler.push(mono, self.signal))
             except Exception as error:
                 self._fail(error)
                 raise
@@ -380,6 +404,12 @@ class BatchedSession:
         number of times."""
         with self._batcher._lock:
             self._leave()
+
+    def __reduce_ex__(self, protocol):
+        raise TypeError(
+            "session must stay with its batcher, got one to be copied or "
+            "sent; begin another with a batcher of the process that uses it"
+        )
 
     def _check_error(self):
         if self._error is not None:

@@ -7,7 +7,6 @@ one step of fixed shapes
 operators of the graph.
 """
 
-import hashlib
 import json
 from dataclasses import asdict, astuple, dataclass, replace
 from pathlib import Path
@@ -20,6 +19,10 @@ from speechbrain_llsa.geometry import (
     StreamGeometry,
     TrainedGeometries,
 )
+from speechbrain_llsa.inference.onnx_graph import (
+    OnnxGraph,
+    check_runtime,
+)
 from speechbrain_llsa.inference.session import Session
 from speechbrain_llsa.latency import LatencyReport
 from speechbrain_llsa.model_folder.description import (
@@ -31,9 +34,16 @@ from speechbrain_llsa.model_folder.description import (
 )
 from speechbrain_llsa.snapshot import blank_array
 from speechbrain_llsa.step_clock import StepClock
-from speechbrain_llsa.transcripts.endpointer import Endpointer
+from speechbrain_llsa.transcripts.endpointer import (
+    Endpointer,
+    resolve_endpointer,
+)
 from speechbrain_llsa.transcripts.words import WordOffsets
 from speechbrain_llsa.utils.errors import must_be, reason
+
+OLDEST_RUNTIME = "1.14"
+"""The first onnxruntime that knows the opset of the graphs that are written.
+``model.json`` says it, so that the graphs may change."""
 
 PRECISIONS = ("int8", "fp32")
 """The graphs that a folder may hold, best first."""
@@ -91,6 +101,7 @@ class OnnxCTC:
         Labels that it tells apart.
     threads : int, optional
         Threads that a step may use; as ONNX Runtime chooses by default.
+        Never more than the CPUs that the process may use.
 
     Raises
     ------
@@ -103,11 +114,10 @@ class OnnxCTC:
     def __init__(self, path, clock, labels, threads=None):
         self.clock = clock
         self.labels = labels
-        self._name = Path(path).name
-        self.threads = threads
-        self._session = _open_graph(path, threads)
-        inputs = self._session.get_inputs()
-        outputs = self._session.get_outputs()
+        self._graph = OnnxGraph(
+            path, threads, json.dumps(astuple(clock)).encode()
+        )
+        inputs, outputs = self._graph.inputs(), self._graph.outputs()
         names = [each.name for each in inputs[3:]]
         self._check(
             [each.name for each in inputs]
@@ -132,7 +142,6 @@ class OnnxCTC:
             and sum(map(_product, shapes)) <= LARGEST_STATE,
         )
         self._ahead_shape = outputs[1].shape[1:]
-        self._fingerprint = _fingerprint(path, clock)
         self._state_names = names
         self._initial = tuple(
             np.zeros([1, *shape], np.float32) for shape in shapes
@@ -144,9 +153,14 @@ class OnnxCTC:
     def _check(self, fits):
         if not fits:
             raise ValueError(
-                f"folder: got {self._name}, whose inputs and outputs are "
+                f"folder: got {self._graph.name}, whose inputs and outputs are "
                 f"not those of a step as {MODEL_FILE} describes it"
             )
+
+    @property
+    def threads(self):
+        """Threads that a step uses, or ``None`` where ONNX Runtime chose."""
+        return self._graph.threads
 
     @property
     def geometries(self):
@@ -172,7 +186,7 @@ class OnnxCTC:
     def fingerprint(self):
         """A digest of the graph and its clock. As
         :meth:`speechbrain_llsa.lobes.ctc.StreamingCTC.fingerprint`."""
-        return self._fingerprint
+        return self._graph.digest
 
     def export_context(self, context):
         """What a state remembers, as arrays: the state itself."""
@@ -253,10 +267,7 @@ class OnnxCTC:
             "end": np.array([end], np.int64),
             **dict(zip(self._state_names, tensors, strict=True)),
         }
-        try:
-            outputs = self._session.run(None, feeds)
-        except Exception as error:
-            raise _refused(self._name, error) from error
+        outputs = self._graph.run(feeds)
         shapes = [
             (1, self.clock.step_frames, self.labels),
             (1, *self._ahead_shape),
@@ -269,6 +280,9 @@ class OnnxCTC:
 
 class OnnxStreamingASR:
     """Streaming speech recognition from an exported folder.
+
+    It can be sent to another process, which opens the graph in the folder
+    anew: so the folder stays where it is.
 
     Arguments
     ---------
@@ -309,6 +323,7 @@ class OnnxStreamingASR:
             "fp32" or "int8"; by default int8 where the folder has it.
         threads : int, optional
             Threads that a step may use; as ONNX Runtime chooses by default.
+            Never more than the CPUs that the process may use.
 
         Returns
         -------
@@ -318,12 +333,15 @@ class OnnxStreamingASR:
         ------
         FileNotFoundError
             If the folder, or a file in it, does not exist.
+        ImportError
+            If ONNX Runtime is not installed, or too old for the graph.
         ValueError
             If a file in it is damaged, or the folder has no such graph.
         """
         folder = Path(folder)
         description = read_exported(folder)
         graphs = description["graphs"]
+        check_runtime(description["onnxruntime"])
         if precision is None:
             precision = next(name for name in PRECISIONS if name in graphs)
         if precision not in graphs:
@@ -355,6 +373,7 @@ class OnnxStreamingASR:
         look_ahead=None,
         search=None,
         endpointer=None,
+        channel=None,
     ):
         """Begins a session: one live stream.
 
@@ -369,10 +388,13 @@ class OnnxStreamingASR:
         search : GreedySearch or BeamSearch, optional
             Made with this object's ``text_decoder``. Greedy by default; a
             beam search needs PyTorch.
-        endpointer : Endpointer, optional
-            Says where segments close. By default the model's own, which is
-            the attribute ``endpointer``: ``None`` where the stream is one
-            segment.
+        endpointer : Endpointer or bool, optional
+            Says where segments close; ``False`` for nowhere, so that the
+            stream is one segment. By default the model's own, which is the
+            attribute ``endpointer``.
+        channel : int, optional
+            Which channel of the audio is taken, counted from 0. By default
+            the mean of all.
 
         Returns
         -------
@@ -393,8 +415,9 @@ class OnnxStreamingASR:
             hop,
             look_ahead,
             search=search,
-            endpointer=self.endpointer if endpointer is None else endpointer,
+            endpointer=resolve_endpointer(endpointer, self.endpointer),
             word_offsets=self.word_offsets,
+            channel=channel,
         )
 
     def latency_report(self, hop=None, look_ahead=None):
@@ -452,6 +475,7 @@ def describe(
     return {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
+        "onnxruntime": OLDEST_RUNTIME,
         "kind": "onnx",
         "graphs": graphs,
         "sample_rate": SAMPLE_RATE,
@@ -567,46 +591,6 @@ def _clock(description):
         description["receptive_field_samples"],
         description["stride_samples"],
     )
-
-
-def _open_graph(path, threads):
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise ImportError(
-            "onnxruntime: not installed, needed to run exported models: "
-            'pip install "speechbrain-llsa[onnx]"'
-        ) from error
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    if threads is not None:
-        options.intra_op_num_threads = threads
-    try:
-        return onnxruntime.InferenceSession(
-            str(path),
-            options,
-            providers=["CPUExecutionProvider"],
-            enable_fallback=False,
-        )
-    except Exception as error:
-        raise _refused(Path(path).name, error) from error
-
-
-def _refused(name, error):
-    """ONNX Runtime has a class of its own for each kind of failure, all of
-    them plain exceptions."""
-    return ValueError(
-        f"folder: got a damaged {name}, which ONNX Runtime refuses: "
-        f"{' '.join(str(error).split())[:300]}"
-    )
-
-
-def _fingerprint(path, clock):
-    digest = hashlib.sha256(json.dumps(astuple(clock)).encode())
-    with open(path, "rb") as graph:
-        while block := graph.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _product(shape):

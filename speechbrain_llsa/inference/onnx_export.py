@@ -5,6 +5,7 @@ import contextlib
 import copy
 import io
 import logging
+import math
 import warnings
 
 import torch
@@ -17,12 +18,23 @@ from speechbrain_llsa.utils.atomic_files import (
     check_replaceable,
     written_atomically,
 )
+from speechbrain_llsa.utils.precision import full_float32
 
-OPSET = 20
+OPSET = 18
+"""The lowest that PyTorch's exporter writes."""
+
+IR_VERSION = 8
+"""That of ONNX 1.13, which brought the opset: onnxruntime reads it since
+1.14."""
+
 TOLERANCE = 1e-4
 """Largest difference of log-probabilities that the written graph may have."""
 
+FLOAT32 = {"dtype": torch.float32, "device": "cpu"}
+"""What a graph takes."""
 
+
+@full_float32()
 def export_model(
     folder,
     model,
@@ -120,17 +132,17 @@ def _import_onnx():
 
 def _write_graph(step, path):
     rows = 2  # not 1, which would become a constant
-    position = torch.full((rows,), step.clock.first_frame)
+    position = torch.full((rows,), step.clock.first_frame, device="cpu")
     # copies: tensors that are one and the same would become one input
     state = [tensor.clone() for tensor in step.initial_state(rows)]
     arguments = (
-        torch.zeros(rows, step.clock.step_samples),
+        torch.zeros(rows, step.clock.step_samples, **FLOAT32),
         position,
         torch.full_like(position, NEVER),
         *state,
     )
     batch = {0: torch.export.Dim("batch")}
-    with _quiet():
+    with _quiet(), torch.device("cpu"):
         program = torch.onnx.export(
             step,
             arguments,
@@ -149,8 +161,18 @@ def _write_graph(step, path):
             opset_version=OPSET,
             dynamo=True,
             verbose=False,
+            custom_translation_table={torch.ops.aten.cos.default: _cosine},
         )
+        program.model.ir_version = IR_VERSION
         program.save(str(path))
+
+
+def _cosine(angle):
+    """As a sine: before 1.29 onnxruntime has a cosine of float32 alone."""
+    from onnxscript import opset18
+
+    quarter = opset18.CastLike(math.pi / 2, angle)
+    return opset18.Sin(opset18.Add(angle, quarter))
 
 
 def _quantise(source, target):
@@ -188,7 +210,7 @@ def _check_same(step, path):
     """Runs what was written, and compares what it gives for noise."""
     written = OnnxCTC(path, step.clock, step.model.labels)
     generator = torch.Generator().manual_seed(0)
-    noise = torch.randn(8000, generator=generator) / 10
+    noise = torch.randn(8000, generator=generator, **FLOAT32) / 10
     expected, _ = step.model(noise[None], geometry=step.clock.geometry)
     state = written.make_streaming_context()
     given, _ = written.stream(noise.numpy(), state, final=True)

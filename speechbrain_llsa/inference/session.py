@@ -6,16 +6,18 @@ Needs NumPy alone: what a model is made of is up to the model.
 import copy
 import hashlib
 import json
+import threading
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
+from speechbrain_llsa.dataio.channels import ChannelMixer
 from speechbrain_llsa.dataio.resampling import (
     ResamplerState,
     StreamingResampler,
     check_rate,
 )
-from speechbrain_llsa.dataio.samples import mono_samples
+from speechbrain_llsa.dataio.samples import ScaleCheck, mono_samples
 from speechbrain_llsa.geometry import SAMPLE_RATE, StreamGeometry
 from speechbrain_llsa.snapshot import (
     below,
@@ -31,6 +33,30 @@ from speechbrain_llsa.utils.checks import check_integer
 LONGEST_SAMPLES = 1 << 42
 """Longest stream that a snapshot may hold: 66 days at the highest rate, so
 that products of samples and rates fit into 64 bits."""
+
+
+class CallLock:
+    """A lock that is no part of a value: what is copied or pickled with it
+    gets one of its own.
+
+    Example
+    -------
+    >>> lock = CallLock()
+    >>> with lock, copy.deepcopy(lock):
+    ...     pass
+    """
+
+    def __init__(self):
+        self._lock = threading.Lock()
+
+    def __enter__(self):
+        self._lock.acquire()
+
+    def __exit__(self, *error):
+        self._lock.release()
+
+    def __reduce__(self):
+        return CallLock, ()
 
 
 @dataclass
@@ -78,7 +104,8 @@ class Session:
     """Transcribes one stream: push audio, read text, finish.
 
     A call that raises an error leaves the session as it was. Sessions of one
-    model do not know of each other, and can run in threads of their own.
+    model do not know of each other, and can run in threads of their own. Calls
+    of one session by several threads are done one after the other.
 
     A session is a value: :meth:`fork` gives a second one that goes on by
     itself, and :meth:`snapshot` gives bytes from which a session of an equal
@@ -106,6 +133,9 @@ class Session:
     word_offsets : WordOffsets, optional
         Where words begin and end, relative to the frames of their labels. By
         default they are those frames.
+    channel : int, optional
+        Which channel of the audio is taken, counted from 0. By default the
+        mean of all; then channels that cancel out get one warning.
 
     Raises
     ------
@@ -158,16 +188,20 @@ class Session:
         search=None,
         endpointer=None,
         word_offsets=None,
+        channel=None,
     ):
         if not hasattr(model, "make_streaming_context"):
             raise TypeError(
                 f"model: got {type(model).__name__}, allowed is what has "
                 "make_streaming_context"
             )
+        self._lock = CallLock()
         self._model = model
+        self._mixer = ChannelMixer(channel)
         self._transcriber = Transcriber(
             text_decoder, search, endpointer, word_offsets
         )
+        self._scale = ScaleCheck()
         self._state = self._new_state(model.geometries.choose(hop, look_ahead))
         if snapshot is not None:
             self._state = self._read(snapshot)
@@ -192,7 +226,9 @@ class Session:
 
     def reset(self):
         """Forgets everything but its geometry: the session is as new."""
-        self._state = self._new_state(self.geometry)
+        with self._lock:
+            self._scale = ScaleCheck()
+            self._state = self._new_state(self.geometry)
 
     def fork(self):
         """A second session that stands where this one stands. Neither knows
@@ -203,7 +239,8 @@ class Session:
         Session
         """
         forked = copy.copy(self)
-        forked._state = self._state.fork()
+        forked._lock = CallLock()
+        forked._state = forked._state.fork()
         return forked
 
     def snapshot(self):
@@ -223,9 +260,8 @@ class Session:
             cannot be written.
         """
         self._transcriber.check_snapshots()
-        state = replace(
-            self._state, model=self._model.export_context(self._state.model)
-        )
+        state = self._state
+        state = replace(state, model=self._model.export_context(state.model))
         return write_snapshot(state, self._fingerprint())
 
     def push(self, samples, sample_rate=None):
@@ -249,14 +285,20 @@ class Session:
         TypeError
             If samples or rate are of another type.
         ValueError
-            If samples are not finite or of another shape, if the rate is not
-            positive or not that of the session, or if it has been finished.
+            If samples are not finite, not scaled as their type says or of
+            another shape, if the rate is not positive or not that of the
+            session, or if it has been finished.
         """
-        state = self._open_fork()
-        samples = mono_samples(samples)
-        resampler = settle_rate(state, sample_rate)
-        samples = resampler.push(samples, state.signal)
-        return self._advance(state, samples)
+        with self._lock:
+            state = self._open_fork()
+            mono = mono_samples(samples, self._mixer)
+            resampler = settle_rate(state, sample_rate)
+            scale = self._scale.push(samples, state.sample_rate)
+            transcript = self._advance(
+                state, resampler.push(mono, state.signal)
+            )
+            self._scale = scale
+            return transcript
 
     def finish(self):
         """Ends the stream.
@@ -271,10 +313,11 @@ class Session:
         ValueError
             If the session has been finished.
         """
-        state = self._open_fork()
-        samples = settle_rate(state, None).finish(state.signal)
-        state.finished = True
-        return self._advance(state, samples)
+        with self._lock:
+            state = self._open_fork()
+            samples = settle_rate(state, None).finish(state.signal)
+            state.finished = True
+            return self._advance(state, samples)
 
     def _new_state(self, geometry):
         return SessionState(
@@ -295,6 +338,8 @@ class Session:
     def _fingerprint(self):
         """Of the model, its labels and the options."""
         about = [self._model.fingerprint(), self._transcriber.to_dict()]
+        if self._mixer.channel is not None:
+            about.append({"channel": self._mixer.channel})
         return hashlib.sha256(json.dumps(about).encode()).hexdigest()
 
     def _read(self, snapshot):

@@ -26,6 +26,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from speechbrain.utils.filter_analysis import FilterProperties
 
+from speechbrain_llsa.dataio.samples import ScaleCheck
 from speechbrain_llsa.decoders.tokenizers import (
     CTCGreedyState,
     TextDecoder,
@@ -33,6 +34,7 @@ from speechbrain_llsa.decoders.tokenizers import (
     ctc_greedy_decode_streaming,
 )
 from speechbrain_llsa.geometry import SAMPLE_RATE
+from speechbrain_llsa.inference.session import CallLock
 from speechbrain_llsa.nnet.frontend import FrontEndState
 from speechbrain_llsa.state import EncoderState
 from speechbrain_llsa.utils.precision import full_float32
@@ -77,6 +79,13 @@ class ChunkFeatureState:
     end_samples: torch.Tensor | None = None
     """Samples of each row's utterance, int64 (batch,), where rows have ended;
     -1 where they go on. ``None`` before the first chunk."""
+
+    scales: tuple[ScaleCheck, ...] = ()
+    """Of each row, whether its samples are scaled. Empty before the first
+    chunk."""
+
+    lock: CallLock = field(default_factory=CallLock)
+    """Held by ``StreamingASR.transcribe_chunk`` for the whole of a chunk."""
 
 
 class ChunkFeatureExtractor:
@@ -176,6 +185,11 @@ class ChunkFeatureExtractor:
             does not fit.
         """
         chunk, ends = _cut(chunk, lengths)
+        scales = context.scales or (ScaleCheck(),) * len(chunk)
+        scales = tuple(
+            scale.push(row, SAMPLE_RATE)
+            for scale, row in zip(scales, chunk.float(), strict=False)
+        )
         end_samples = context.end_samples
         if end_samples is None:
             end_samples = torch.full_like(ends, -1)
@@ -200,6 +214,7 @@ class ChunkFeatureExtractor:
         frames = self.extractor.forward_streaming(chunk, front_end)
         context.front_end = front_end
         context.held, context.end_samples = held, end_samples
+        context.scales = scales
         end = self.extractor.get_output_lengths(end_samples)
         return FrameChunk(
             frames, torch.where(end_samples < 0, -1, end), complete

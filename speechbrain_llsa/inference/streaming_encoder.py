@@ -6,14 +6,20 @@ from dataclasses import dataclass, replace
 import torch
 
 from speechbrain_llsa.dataio.audio_files import read_signal
+from speechbrain_llsa.dataio.channels import ChannelMixer
 from speechbrain_llsa.dataio.resampling import ResamplerState
-from speechbrain_llsa.dataio.samples import mono_samples
-from speechbrain_llsa.inference.session import settle_rate
+from speechbrain_llsa.dataio.samples import (
+    ScaleCheck,
+    check_scale,
+    mono_samples,
+)
+from speechbrain_llsa.inference.session import CallLock, settle_rate
 from speechbrain_llsa.lobes.layer_features import (
     FeaturesState,
     LayerFeatures,
     checked_layer,
 )
+from speechbrain_llsa.lobes.padding import sample_counts
 from speechbrain_llsa.model_folder.load import load_model
 from speechbrain_llsa.utils.checks import check_type
 
@@ -106,7 +112,15 @@ class StreamingEncoder(LayerFeatures):
         encoder = cls(extractor, wrapper, layer)
         return encoder.to((run_opts or {}).get("device", "cpu"))
 
-    def session(self, hop=None, look_ahead=None):
+    def forward(self, wavs, wav_lens=None, hop=None, look_ahead=None):
+        """Encodes whole utterances. Arguments and results are those of
+        :class:`speechbrain_llsa.lobes.layer_features.LayerFeatures`, but that
+        waveforms which are not scaled to -1 to 1 are refused."""
+        sample_counts(wavs, wav_lens)  # refuses other types and shapes
+        check_scale(wavs)
+        return super().forward(wavs, wav_lens, hop, look_ahead)
+
+    def session(self, hop=None, look_ahead=None, channel=None):
         """Begins a session: one live stream.
 
         Sessions of one encoder may have different geometries at once.
@@ -118,6 +132,9 @@ class StreamingEncoder(LayerFeatures):
             encoder is trained for; the first of them by default.
         look_ahead : int, optional
             Frames that a layer sees ahead, as for ``hop``.
+        channel : int, optional
+            Which channel of the audio is taken, counted from 0. By default
+            the mean of all.
 
         Returns
         -------
@@ -129,9 +146,9 @@ class StreamingEncoder(LayerFeatures):
             If the encoder's attention cannot stream, or it is not trained for
             ``hop`` or ``look_ahead``.
         """
-        return EncoderSession(self, hop, look_ahead)
+        return EncoderSession(self, hop, look_ahead, channel)
 
-    def encode_file(self, path, hop=None, look_ahead=None):
+    def encode_file(self, path, hop=None, look_ahead=None, channel=None):
         """Encodes a whole audio file at once.
 
         Arguments
@@ -141,6 +158,8 @@ class StreamingEncoder(LayerFeatures):
         hop : int, optional
             As for :meth:`session`.
         look_ahead : int, optional
+            As for :meth:`session`.
+        channel : int, optional
             As for :meth:`session`.
 
         Returns
@@ -156,7 +175,7 @@ class StreamingEncoder(LayerFeatures):
             If it cannot be read, or the encoder is not trained for ``hop`` or
             ``look_ahead``.
         """
-        signal = torch.from_numpy(read_signal(path))
+        signal = torch.from_numpy(read_signal(path, channel))
         frames, _ = self(signal[None], hop=hop, look_ahead=look_ahead)
         return frames[0]
 
@@ -198,6 +217,7 @@ class EncoderSession:
 
     A call that raises an error leaves the session as it was. Sessions of one
     encoder do not know of each other, and can run in threads of their own.
+    Calls of one session by several threads are done one after the other.
 
     Arguments
     ---------
@@ -208,6 +228,9 @@ class EncoderSession:
         is trained for; the first of them by default.
     look_ahead : int, optional
         Frames that a layer sees ahead, as for ``hop``.
+    channel : int, optional
+        Which channel of the audio is taken, counted from 0. By default the
+        mean of all; then channels that cancel out get one warning.
 
     Raises
     ------
@@ -236,8 +259,10 @@ class EncoderSession:
     (torch.Size([44, 16]), torch.Size([4, 16]), 48)
     """
 
-    def __init__(self, encoder, hop=None, look_ahead=None):
+    def __init__(self, encoder, hop=None, look_ahead=None, channel=None):
         check_type("encoder", encoder, LayerFeatures)
+        self._lock = CallLock()
+        self._mixer = ChannelMixer(channel)
         self._encoder = encoder
         self.geometry = encoder.geometries.choose(hop, look_ahead)
         self.reset()
@@ -257,7 +282,9 @@ class EncoderSession:
         context = self._encoder.make_streaming_context(
             self.geometry.hop, self.geometry.look_ahead
         )
-        self._state = EncoderSessionState(context)
+        with self._lock:
+            self._scale = ScaleCheck()
+            self._state = EncoderSessionState(context)
 
     def fork(self):
         """A second session that stands where this one stands. Neither knows
@@ -268,7 +295,8 @@ class EncoderSession:
         EncoderSession
         """
         forked = copy.copy(self)
-        forked._state = self._state.fork()
+        forked._lock = CallLock()
+        forked._state = forked._state.fork()
         return forked
 
     def push(self, samples, sample_rate=None):
@@ -294,13 +322,18 @@ class EncoderSession:
         TypeError
             If samples or rate are of another type.
         ValueError
-            If samples are not finite or of another shape, if the rate is not
-            positive or not that of the session, or if it has been finished.
+            If samples are not finite, not scaled as their type says or of
+            another shape, if the rate is not positive or not that of the
+            session, or if it has been finished.
         """
-        state = self._open_fork()
-        samples = mono_samples(samples)
-        resampler = settle_rate(state, sample_rate)
-        return self._advance(state, resampler.push(samples, state.signal))
+        with self._lock:
+            state = self._open_fork()
+            mono = mono_samples(samples, self._mixer)
+            resampler = settle_rate(state, sample_rate)
+            scale = self._scale.push(samples, state.sample_rate)
+            frames = self._advance(state, resampler.push(mono, state.signal))
+            self._scale = scale
+            return frames
 
     def finish(self):
         """Ends the stream.
@@ -315,9 +348,10 @@ class EncoderSession:
         ValueError
             If the session has been finished.
         """
-        state = self._open_fork()
-        samples = settle_rate(state, None).finish(state.signal)
-        return self._advance(state, samples, final=True)
+        with self._lock:
+            state = self._open_fork()
+            samples = settle_rate(state, None).finish(state.signal)
+            return self._advance(state, samples, final=True)
 
     def _open_fork(self):
         if self.finished:

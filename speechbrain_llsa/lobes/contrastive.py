@@ -102,6 +102,7 @@ def sample_negatives(counts, num_negatives, generator=None):
         num_negatives,
         generator=generator,
         dtype=torch.float64,
+        device="cpu",
     ).to(counts.device)
     others = (counts - 1).clamp(min=0).view(-1, 1, 1)
     places = (uniform * others).long()

@@ -72,7 +72,7 @@ def from_arrays(state, device):
     def from_array(value):
         if not isinstance(value, np.ndarray):
             return value
-        value = torch.tensor(value)
+        value = torch.tensor(value, device="cpu")
         if value.dtype == torch.uint16:
             value = value.view(torch.bfloat16)
         return value.to(device)

@@ -3,15 +3,16 @@
 import hashlib
 import json
 from dataclasses import astuple
-from threading import Lock
 from weakref import WeakKeyDictionary
 
 import torch
 
+from speechbrain_llsa.utils.processes import fork_safe_lock
+
 _KNOWN = WeakKeyDictionary()
 """For each model the versions of its weights, and their digest."""
 
-_KNOWN_LOCK = Lock()
+_KNOWN_LOCK = fork_safe_lock()
 
 
 def ctc_fingerprint(model):

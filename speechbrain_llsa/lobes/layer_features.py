@@ -238,7 +238,9 @@ class LayerFeatures(nn.Module):
         """
         check_integer("frames", frames, 0)
         check_integer("first", first, 0)
-        index = torch.arange(first, first + frames, dtype=torch.float64)
+        index = torch.arange(
+            first, first + frames, dtype=torch.float64, device="cpu"
+        )
         return index * self.frame_seconds
 
     def latency_report(self, hop=None, look_ahead=None):

@@ -85,22 +85,23 @@ class SpanMasker:
                 f"frame_counts: got {longest} frames in a batch of {frames}, "
                 "allowed are at most as many as the batch has"
             )
-        mask = torch.zeros(len(counts), frames, dtype=torch.bool)
+        mask = torch.zeros(len(counts), frames, dtype=torch.bool, device="cpu")
         for row, count in zip(mask, counts, strict=True):
             if count >= 2 and self.mask_prob > 0:
                 self._mask_row(row[:count], generator)
         return mask.to(frame_counts.device)
 
     def _mask_row(self, row, generator):
+        source = {"generator": generator, "device": "cpu"}
         count = len(row)
         length = self.mask_length
         if count <= length:
             length = count // 2
         wanted = self.mask_prob * count / length
-        spans = int(wanted + float(torch.rand((), generator=generator)))
-        starts = torch.randperm(count - length + 1, generator=generator)
+        spans = int(wanted + float(torch.rand((), **source)))
+        starts = torch.randperm(count - length + 1, **source)
         starts = starts[: max(1, spans)]
-        row[starts.unsqueeze(1) + torch.arange(length)] = True
+        row[starts.unsqueeze(1) + torch.arange(length, device="cpu")] = True
         if row.all():
-            kept = torch.randint(count, (), generator=generator)
+            kept = torch.randint(count, (), **source)
             row[kept] = False

@@ -40,6 +40,9 @@ from speechbrain_llsa.utils.atomic_files import (
 )
 from speechbrain_llsa.utils.errors import must_be, reason
 
+OLDEST_RUNTIME = "1.29"
+"""The oldest ONNX Runtime that runs the graphs of earlier versions."""
+
 _HEADS = {
     "torch.nn.Linear": ("linear", "in_features", "out_features"),
     "torch.nn.modules.linear.Linear": (
@@ -144,6 +147,7 @@ def _read_exported(folder):
         "kind": "onnx",
     }
     # which the oldest folders do not say
+    description.setdefault("onnxruntime", OLDEST_RUNTIME)
     description.setdefault("endpointer", None)
     description.setdefault("word_offsets", {})
     check_description(description, ("onnx",))

@@ -22,12 +22,14 @@ from speechbrain_llsa.model_folder.fields import (
     one_of,
     one_or_listed,
     optional,
+    release,
     shown,
     text,
 )
 from speechbrain_llsa.transcripts.endpointer import Endpointer
 from speechbrain_llsa.transcripts.words import WordOffsets
 from speechbrain_llsa.utils.errors import must_be, reason
+from speechbrain_llsa.utils.text_files import decode_text
 
 MODEL_FILE = "model.json"
 HPARAMS_FILE = "hyperparams.yaml"
@@ -135,6 +137,7 @@ _CHECK = by_kind(
     },
     onnx={
         **_HEADER,
+        "onnxruntime": release,
         "graphs": fields(required=(), int8=file_name, fp32=file_name),
         "attention": one_of(*ATTENTIONS),
         "look_back": _EXPORTED_NUMBER,
@@ -203,11 +206,17 @@ def read_description(path, kinds, overrides=None, overrides_must_match=True):
     path = Path(path)
     with open(path, "rb") as stream:
         content = stream.read(LARGEST_MODEL_FILE + 1)
+    if len(content) > LARGEST_MODEL_FILE:
+        raise ValueError(
+            f"{MODEL_FILE} must have at most {LARGEST_MODEL_FILE} bytes"
+        )
     try:
-        if len(content) > LARGEST_MODEL_FILE:
-            raise ValueError(f"it has more than {LARGEST_MODEL_FILE} bytes")
+        content = decode_text(content)
+    except ValueError as error:
+        raise ValueError(f"{MODEL_FILE} {error}") from error
+    try:
         description = json.loads(
-            content.decode("utf-8"),
+            content,
             object_pairs_hook=_without_duplicates,
             parse_constant=_refuse_constant,
         )

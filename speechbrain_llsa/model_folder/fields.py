@@ -15,6 +15,7 @@ LONGEST_TEXT = 1000
 LONGEST_SHOWN = 80
 
 _SHA256 = re.compile("[0-9a-f]{64}")
+_RELEASE = re.compile(r"[0-9]{1,4}(\.[0-9]{1,4}){1,3}")
 
 
 def shown(value):
@@ -190,6 +191,20 @@ def checksum(name, value):
     """
     if not isinstance(value, str) or not _SHA256.fullmatch(value):
         _refuse(name, "64 hexadecimal digits of a SHA-256", value)
+
+
+def release(name, value):
+    """Checks that a value is the version of a program, such as "1.14".
+
+    Arguments
+    ---------
+    name : str
+        Name of the value.
+    value : object
+        The value.
+    """
+    if not isinstance(value, str) or not _RELEASE.fullmatch(value):
+        _refuse(name, 'a version such as "1.14"', value)
 
 
 def listed(check_item, least=0, most=64):

@@ -230,8 +230,10 @@ def load_model(source, kind, make, trust=False, hparams_file=None, **options):
     if Path(source).is_dir():
         options.pop("savedir", None)
     try:
-        parts = load_parts(source, kind, trust, **options)
-        return None if parts is None else make(parts)
+        # whatever a program has chosen for its own tensors
+        with torch.inference_mode(False), torch.device("cpu"):
+            parts = load_parts(source, kind, trust, **options)
+            return None if parts is None else make(parts)
     except (TypeError, ValueError) as error:
         raise ValueError(
             must_be("source", "a model folder", f"{source!r}: {reason(error)}")
@@ -262,12 +264,10 @@ def load_encoder_weights(pretrained_folder, extractor, encoder_wrapper):
         If a file in it is damaged, or does not fit the modules.
     """
     name = "pretrained_folder"
-    folder = Path(_checked_source(pretrained_folder, name))
-    check_present(folder, MODEL_FILE, name)
+    folder, description = _read_pretrained(pretrained_folder)
+    files = description["weights"]
     modules = {"extractor": extractor, "encoder_wrapper": encoder_wrapper}
     try:
-        description = read_description(folder / MODEL_FILE, ("ctc", "encoder"))
-        files = description["weights"]
         for part, module in modules.items():
             check_present(folder, files[part]["file"], name)
             check_weights(folder / files[part]["file"], module)
@@ -281,6 +281,43 @@ def load_encoder_weights(pretrained_folder, extractor, encoder_wrapper):
                 "a folder whose weights fit the model",
                 f"{str(folder)!r}: {reason(error)}",
             )
+        ) from error
+
+
+def weights_checksums(pretrained_folder):
+    """Reads which weights of front end and encoder a model folder holds.
+
+    Arguments
+    ---------
+    pretrained_folder : str or pathlib.Path
+        A folder of either kind.
+
+    Returns
+    -------
+    list of str
+        The SHA-256 of each of their files.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder, or its ``model.json``, does not exist.
+    ValueError
+        If that file is damaged.
+    """
+    _, description = _read_pretrained(pretrained_folder)
+    return [description["weights"][part]["sha256"] for part in ENCODER_PARTS]
+
+
+def _read_pretrained(pretrained_folder):
+    """The path of a pre-trained folder, and its description."""
+    name = "pretrained_folder"
+    folder = Path(_checked_source(pretrained_folder, name))
+    check_present(folder, MODEL_FILE, name)
+    try:
+        return folder, read_description(folder / MODEL_FILE, ("ctc", "encoder"))
+    except ValueError as error:
+        raise ValueError(
+            must_be(name, "a model folder", f"{str(folder)!r}: {reason(error)}")
         ) from error
 
 

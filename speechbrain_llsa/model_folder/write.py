@@ -41,6 +41,7 @@ from speechbrain_llsa.utils.atomic_files import (
 )
 from speechbrain_llsa.utils.checks import check_type
 from speechbrain_llsa.utils.errors import must_be
+from speechbrain_llsa.utils.precision import full_float32
 
 
 def write_streaming_folder(
@@ -240,15 +241,19 @@ class _Embedder(torch.nn.Module):
 
 
 @torch.no_grad()
+@full_float32()
 def _check_same(model, folder, kind, take):
     """Loads what was written, and compares what it gives for noise."""
     written = load_model(folder, kind, take, trust=True).eval()
     generator = torch.Generator().manual_seed(0)
-    noise = torch.randn(1, SAMPLE_RATE, generator=generator) / 10
+    noise = torch.randn(
+        1, SAMPLE_RATE, generator=generator, dtype=torch.float32, device="cpu"
+    )
+    noise /= 10
     # as it is loaded: few bits of a type, or a GPU's TF32, would round more
     # than a small mistake changes
     expected, _ = copy.deepcopy(model).cpu().float().eval()(noise)
-    given, _ = written(noise)
+    given, _ = written.float()(noise)
     if not torch.allclose(given, expected, atol=1e-3):
         error = (given - expected).abs().max().item()
         raise ValueError(

@@ -646,9 +646,9 @@ class StreamingTransformerEncoder(nn.Module):
         """The stack: its output, the hidden states if they are asked for (the
         input, then each layer that ran), and the states that follow. The last
         layer may have a schedule of its own."""
-        keep = torch.ones(len(self.layers), dtype=torch.bool)
+        keep = [True] * len(self.layers)
         if training and self.layerdrop_prob > 0.0:
-            keep = torch.rand(len(self.layers)) > self.layerdrop_prob
+            keep = torch.rand(len(keep), device="cpu") > self.layerdrop_prob
         run_layer = _run_layer
         if training and self.gradient_checkpointing:
             run_layer = _run_layer_checkpointed

@@ -270,7 +270,9 @@ class StreamingLatentExtractor(W2VLatentExtractor):
         >>> extractor.get_output_lengths(torch.tensor([0, 640, 641, 16000]))
         tensor([ 0,  0,  1, 48])
         """
-        lengths = torch.as_tensor(input_lengths)
+        lengths = input_lengths
+        if not isinstance(lengths, torch.Tensor):
+            lengths = torch.as_tensor(lengths, device="cpu")
         for kernel_size, stride in zip(
             self.kernel_sizes, self.strides, strict=True
         ):

@@ -3,8 +3,6 @@ the few rows of a streaming step."""
 
 from __future__ import annotations
 
-import copy
-
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -42,17 +40,23 @@ class PackedLinear(nn.Module):
         self.out_features = linear.out_features
         self.weight = linear.weight
         self.bias = linear.bias
+        self._pack()
+
+    def _pack(self):
         self._packed = torch.ops.mkldnn._reorder_linear_weight(
-            linear.weight.detach(), STEP_ROWS
+            self.weight.detach(), STEP_ROWS
         )
 
-    def __deepcopy__(self, memo):
-        """A layer of copied parameters, packed again: PyTorch cannot copy
-        what oneDNN packed."""
-        linear = nn.Linear(self.in_features, self.out_features, device="meta")
-        linear.weight = copy.deepcopy(self.weight, memo)
-        linear.bias = copy.deepcopy(self.bias, memo)
-        return PackedLinear(linear).train(self.training)
+    def __getstate__(self):
+        """Without what oneDNN packed, which PyTorch can neither copy nor
+        pickle."""
+        state = {**vars(self)}
+        del state["_packed"]
+        return state
+
+    def __setstate__(self, state):
+        super().__setstate__(state)
+        self._pack()
 
     def forward(self, x):
         """

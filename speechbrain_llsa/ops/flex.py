@@ -154,6 +154,8 @@ def _tag(tags, index):
 
 # for all lengths of batches and all geometries of a training
 @lru_cache(maxsize=1024)
+@torch.inference_mode(False)
+@torch.no_grad()
 def _layout(blocks, geometry, attention, device):
     """Tags of the queries, the order of the keys, and the blocks in which
     some query sees some key of an utterance that does not end.

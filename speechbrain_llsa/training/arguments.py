@@ -19,6 +19,8 @@ from hyperpyyaml import load_hyperpyyaml
 from speechbrain.utils.logger import get_logger
 from speechbrain.utils.run_opts import HELP_TEXTS, RunOptions
 
+from speechbrain_llsa.utils.text_files import open_text, read_text
+
 logger = get_logger(__name__)
 
 _LIST_OPTIONS = ("jit_module_keys", "compile_module_keys")
@@ -110,9 +112,7 @@ def load_hparams(hparams_file, overrides):
     >>> load_hparams(str(path), {"lr": 0.5})
     {'lr': 0.5, 'twice': 1.0}
     """
-    with open(hparams_file, encoding="utf-8") as stream:
-        hparams = load_hyperpyyaml(stream, overrides)
-    return dict(hparams)
+    return dict(load_hyperpyyaml(open_text(hparams_file), overrides))
 
 
 def check_max_grad_norm(max_grad_norm):
@@ -234,14 +234,13 @@ def _parse_host_arguments(arguments):
 
 def _read_entries(hparams_file):
     try:
-        with open(hparams_file, encoding="utf-8") as stream:
-            entries = ruamel.yaml.YAML().load(stream) or {}
+        entries = ruamel.yaml.YAML().load(read_text(hparams_file)) or {}
     except FileNotFoundError:
         raise FileNotFoundError(
             f"param_file: got {hparams_file!r}, which does not exist; allowed "
             "is the path of a YAML file"
         ) from None
-    except (OSError, UnicodeDecodeError, ruamel.yaml.YAMLError) as error:
+    except (OSError, ValueError, ruamel.yaml.YAMLError) as error:
         raise ValueError(
             f"param_file: got {hparams_file!r}, allowed is the path of a YAML "
             f"file: {error}"

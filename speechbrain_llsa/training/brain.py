@@ -5,7 +5,8 @@ open, and nothing about how a recipe is written:
 
 - every step draws from random generators that are seeded by seed, rank, epoch
   and step, so that a training resumed in the middle of an epoch goes on
-  exactly as one that was never stopped;
+  exactly as one that was never stopped; on another number of ranks, or with
+  other batches, that epoch begins anew;
 - the learning rate is set before a step, for that step;
 - gradients of all parameter groups are clipped; steps with gradients that are
   not finite are left out;
@@ -54,6 +55,7 @@ from speechbrain_llsa.training.checkpoints import (
 from speechbrain_llsa.training.curves import CurveLog, draw_curves
 from speechbrain_llsa.training.data import RankBatchSampler
 from speechbrain_llsa.training.ranks import join_faults, on_main
+from speechbrain_llsa.training.resuming import why_anew
 from speechbrain_llsa.utils.atomic_files import naming
 from speechbrain_llsa.utils.distributed import rank_count, sum_over_ranks
 
@@ -161,8 +163,9 @@ class StreamingBrain(sb.Brain):
     optimiser and the number of the step to come, from 1 on, before that step;
     ``max_grad_norm`` (0 or less: no clipping); ``optimizer_step_limit``;
     ``encoder`` (optional), which says for :meth:`geometry` what there is to
-    choose from; ``on_bad_utterance`` (optional), "skip" or "error"; and the
-    host's other run options.
+    choose from; ``on_bad_utterance`` (optional), "skip" or "error";
+    ``augmentation`` (optional), for :meth:`augment`; and the host's other run
+    options.
 
     Arguments are those of ``speechbrain.Brain``. Pass ``run_opts`` as
     ``training_arguments.parse_arguments`` gives them.
@@ -192,6 +195,8 @@ class StreamingBrain(sb.Brain):
         self.stage_averages = {stage: Averages() for stage in sb.Stage}
         self.geometry_counts = Counter()
         self.train_generator = None
+        self.train_loader = None
+        self.saved_plan = {}
         self.time_drawn = time.monotonic()
 
     def fit(self, epoch_counter, *args, **kwargs):
@@ -241,6 +246,7 @@ class StreamingBrain(sb.Brain):
         """
         loader = super().make_dataloader(dataset, stage, *args, **kwargs)
         if stage == sb.Stage.TRAIN:
+            self.train_loader = loader
             self.train_generator = getattr(loader, "generator", None)
             if self.train_sampler is None:
                 self.train_sampler = loader.batch_sampler
@@ -288,6 +294,9 @@ class StreamingBrain(sb.Brain):
         checkpoint = self._recover_complete()
         within_epoch = checkpoint is not None and self.step > 0
         on_main(self.curve_log.rewind, self.optimizer_step, within_epoch)
+        # where all steps are done, the validation alone is to come
+        if within_epoch and not self._optimizer_step_limit_exceeded:
+            self._begin_anew_if_needed()
         if self._several_geometries():
             encoder = self.hparams.encoder
             choices = map(_name, encoder.geometries.all(encoder.attention))
@@ -295,6 +304,21 @@ class StreamingBrain(sb.Brain):
                 f"Each batch is trained with one of: {'; '.join(choices)}. "
                 f"Validation is with {_name(encoder.geometry)}"
             )
+
+    def _batch_plan(self):
+        """What deals the batches of an epoch."""
+        sampler = getattr(self.train_sampler, "sampler", self.train_sampler)
+        return {
+            "ranks": rank_count(),
+            "batches": getattr(sampler, "fingerprint", None),
+        }
+
+    def _begin_anew_if_needed(self):
+        why = why_anew(self.saved_plan, self._batch_plan())
+        if why is not None:
+            logger.warning(f"The epoch begins anew: {why}")
+            self.step, self.avg_train_loss = 0, 0.0
+            self.train_loader._speechbrain_recovery_skip_to = None
 
     def _recover_complete(self, **best):
         if self.checkpointer is None:
@@ -406,6 +430,28 @@ class StreamingBrain(sb.Brain):
         self.skips["utterances"] += self.bad_utterances.report(
             join_faults(faults)
         )
+
+    def augment(self, stage, waveforms, lengths):
+        """Augments the waveforms of training, if the recipe says how.
+
+        Arguments
+        ---------
+        stage : speechbrain.Stage
+            What the batch is for.
+        waveforms : torch.Tensor
+            (batch, samples).
+        lengths : torch.Tensor
+            Length of each waveform as a part of the longest, (batch,).
+
+        Returns
+        -------
+        tuple of torch.Tensor
+            Waveforms and their relative lengths, possibly longer ones.
+        """
+        augmentation = getattr(self.hparams, "augmentation", None)
+        if stage != sb.Stage.TRAIN or augmentation is None:
+            return waveforms, lengths
+        return augmentation(waveforms, lengths)
 
     def joined_share(self, stage, weight):
         """What to multiply the mean loss of this rank by, so that gradients,
@@ -693,6 +739,7 @@ class StreamingBrain(sb.Brain):
             "optimizer_step": self.optimizer_step,
             "skips": self.skips,
             "geometry_counts": self.geometry_counts,
+            "plan": self._batch_plan(),
             **self.shared_sums,
         }
         Path(path).write_text(json.dumps(progress), encoding="utf-8")
@@ -703,6 +750,7 @@ class StreamingBrain(sb.Brain):
         self.step = progress["step"]
         self.avg_train_loss = progress["avg_train_loss"]
         self.optimizer_step = progress["optimizer_step"]
+        self.saved_plan = progress.get("plan", {})
         self.step_averages.sums = progress["step_sums"]
         self.geometry_counts = Counter(progress.get("geometry_counts", {}))
         if not end_of_epoch:

@@ -17,6 +17,7 @@ from speechbrain_llsa.utils.atomic_files import (
     written_atomically,
 )
 from speechbrain_llsa.utils.parser import OneLineParser
+from speechbrain_llsa.utils.printing import all_characters
 
 _TITLES = {
     "loss": "Loss",
@@ -228,6 +229,7 @@ def _draw_panel(panel, name, entries):
         panel.legend(fontsize=8)
 
 
+@all_characters()
 def main(arguments):
     """Draws a log to a PNG file.
 

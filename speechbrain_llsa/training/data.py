@@ -7,9 +7,9 @@ goes on as if it had not stopped.
 """
 
 import itertools
+import json
 
 import torch
-from speechbrain.dataio import audio_io
 from speechbrain.dataio.dataset import DynamicItemDataset
 from speechbrain.dataio.sampler import (
     DistributedSamplerWrapper,
@@ -17,8 +17,10 @@ from speechbrain.dataio.sampler import (
 )
 from speechbrain.utils.logger import get_logger
 
+from speechbrain_llsa.dataio.audio_files import audio_info, read_blocks
 from speechbrain_llsa.geometry import SAMPLE_RATE
 from speechbrain_llsa.training.bad_utterances import UtteranceBatch
+from speechbrain_llsa.training.claims import digest
 
 logger = get_logger(__name__)
 
@@ -122,24 +124,26 @@ def read_waveform(path, sample_rate=SAMPLE_RATE):
     Arguments
     ---------
     path : str
-        An audio file that the host can read.
+        An audio file of up to 8 channels.
     sample_rate : int
         Samples per second wanted.
 
     Returns
     -------
     torch.Tensor
-        Waveform of shape (samples,), floating point.
+        Waveform of shape (samples,), float32.
 
     Example
     -------
+    >>> from speechbrain.dataio import audio_io
     >>> path = getfixture("tmp_path") / "example.wav"
     >>> audio_io.save(path, torch.zeros(2, 800), 8000)
     >>> read_waveform(str(path)).shape
     torch.Size([1600])
     """
-    channels, file_rate = audio_io.load(path)
-    waveform = channels.mean(dim=0)
+    file_rate = audio_info(path).sample_rate
+    blocks = map(torch.from_numpy, read_blocks(path, 60.0))
+    waveform = torch.cat([torch.zeros(0), *(each.T.mean(0) for each in blocks)])
     if file_rate != sample_rate:
         import torchaudio.functional
 
@@ -241,10 +245,13 @@ class ShortFirstBatchSampler(DynamicBatchSampler):
     sorted_epochs : int
         Epochs, counted from 1, whose batches go from short to long. Those
         after them have a random order.
+    fingerprint : str, optional
+        Of all that decides the batches besides the epoch.
     """
 
-    def __init__(self, *args, sorted_epochs=0, **kwargs):
+    def __init__(self, *args, sorted_epochs=0, fingerprint=None, **kwargs):
         self.sorted_epochs = sorted_epochs
+        self.fingerprint = fingerprint
         super().__init__(*args, **kwargs)
 
     def _permute_batches(self):
@@ -367,12 +374,18 @@ def train_loader_options(
         the batch sampler and the generator the epoch.
     """
     durations = [dataset.data[name]["duration"] for name in dataset.data_ids]
+    decides = {
+        "lengths_list": durations,
+        "bucket_boundaries": even_boundaries(durations, num_buckets),
+        "seed": seed,
+        **sampler_options,
+    }
     sampler = ShortFirstBatchSampler(
         dataset,
-        lengths_list=durations,
-        bucket_boundaries=even_boundaries(durations, num_buckets),
-        seed=seed,
-        **sampler_options,
+        **decides,
+        fingerprint=digest(
+            json.dumps([dataset.data_ids, decides], sort_keys=True).encode()
+        ),
     )
     return {
         "batch_sampler": sampler,

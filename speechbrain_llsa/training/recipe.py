@@ -11,6 +11,7 @@ from speechbrain.utils.distributed import ddp_init_group
 from torch import distributed
 
 from speechbrain_llsa.training.arguments import load_hparams, parse_arguments
+from speechbrain_llsa.training.claims import claim_training
 from speechbrain_llsa.training.data import (
     train_loader_options,
     valid_loader_options,
@@ -56,7 +57,7 @@ def exit_on_bad_input(prepare, arguments):
         sys.exit(2)
 
 
-def begin_recipe(arguments, split_entries, prepare):
+def begin_recipe(arguments, split_entries, prepare, claim=claim_training):
     """Reads the command line and the YAML file, makes the output folder and
     the manifests.
 
@@ -68,6 +69,9 @@ def begin_recipe(arguments, split_entries, prepare):
         The entries of the YAML file that name splits to prepare.
     prepare : callable
         Writes the manifests, as ``prepare_librispeech`` does.
+    claim : callable
+        Takes what the YAML file describes, and refuses an output folder that
+        was begun with other settings, before anything is written.
 
     Returns
     -------
@@ -82,6 +86,7 @@ def begin_recipe(arguments, split_entries, prepare):
     splits = [split for entry in split_entries for split in hparams[entry]]
 
     def write():
+        claim(hparams)
         sb.create_experiment_directory(
             experiment_directory=hparams["output_folder"],
             hyperparams_to_save=hparams_file,

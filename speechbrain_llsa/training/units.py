@@ -1,6 +1,8 @@
 """The output units of a CTC model: characters, or pieces of SentencePiece."""
 
 import io
+import itertools
+import unicodedata
 from pathlib import Path
 
 import sentencepiece
@@ -8,11 +10,29 @@ import torch
 from speechbrain.dataio.encoder import CTCTextEncoder
 from speechbrain.utils.logger import get_logger
 
-from speechbrain_llsa.utils.atomic_files import write_atomically
+from speechbrain_llsa.decoders.tokenizers import WORD_START
+from speechbrain_llsa.model_folder.labels import load_tokenizer
+from speechbrain_llsa.training.claims import (
+    check_same,
+    digest,
+    read_claim,
+    refuse,
+    write_claim,
+)
+from speechbrain_llsa.utils.atomic_files import (
+    write_atomically,
+    written_atomically,
+)
 
 logger = get_logger(__name__)
 
 _BLANK = 0
+
+RECORD = "tokenizer.json"
+"""What the tokenizer of a folder was made of."""
+
+FILES = {"character": "label_encoder.txt", "sentencepiece": "tokenizer.model"}
+"""Where it is, by its units."""
 
 
 def make_tokenizer(folder, units, output_units, characters, transcripts):
@@ -22,7 +42,7 @@ def make_tokenizer(folder, units, output_units, characters, transcripts):
     ---------
     folder : str or pathlib.Path
         Where the tokenizer is kept. One that lies there is loaded, so that a
-        training that resumes goes on with its own.
+        training that resumes goes on with its own, if it was made of the same.
     units : str
         "character" or "sentencepiece".
     output_units : int
@@ -40,7 +60,8 @@ def make_tokenizer(folder, units, output_units, characters, transcripts):
     Raises
     ------
     ValueError
-        If the units are unknown, or are not ``output_units``.
+        If the units are unknown, are not ``output_units``, or are others than
+        those of the tokenizer that lies there.
 
     Example
     -------
@@ -51,12 +72,17 @@ def make_tokenizer(folder, units, output_units, characters, transcripts):
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    transcripts = list(transcripts)
+    settings = {"units": units, "output_units": output_units}
+    if units == "sentencepiece":
+        settings["transcripts"] = digest(*map(str.encode, transcripts))
+    check_tokenizer(folder, characters, **settings)
     if units == "character":
-        tokenizer = _characters(folder / "label_encoder.txt", characters)
+        tokenizer = _characters(folder / FILES[units], characters)
         count = len(tokenizer)
     elif units == "sentencepiece":
         tokenizer = _sentencepieces(
-            folder / "tokenizer.model", output_units, transcripts
+            folder / FILES[units], output_units, transcripts
         )
         count = tokenizer.get_piece_size()
     else:
@@ -68,7 +94,60 @@ def make_tokenizer(folder, units, output_units, characters, transcripts):
             f"output_units: got {output_units}, allowed is {count}, the units "
             f"of the tokenizer in {folder} with the blank"
         )
+    if units == "character" and not (folder / FILES[units]).is_file():
+        with written_atomically(folder / FILES[units]) as scratch:
+            tokenizer.save(scratch)
+    if not (folder / RECORD).is_file():
+        write_claim(folder / RECORD, settings)
     return tokenizer
+
+
+def check_tokenizer(folder, characters, **settings):
+    """Refuses a folder that holds another tokenizer.
+
+    Arguments
+    ---------
+    folder : str or pathlib.Path
+        Where the tokenizer is kept.
+    characters : str
+        The characters that transcripts may hold.
+    **settings : object
+        ``units`` and ``output_units``, and ``transcripts``, a digest of what
+        SentencePiece learns from, where that is known.
+
+    Raises
+    ------
+    ValueError
+        If it is another one: what differs is named.
+    """
+    folder = Path(folder)
+    found = read_claim(folder / RECORD)
+    for units, name in FILES.items():
+        if (folder / name).is_file():
+            found.setdefault("units", units)
+    if found.get("units") == settings["units"] == "character":
+        refuse(folder, _first_difference(folder, characters))
+    check_same(folder, found, settings)
+
+
+def _first_difference(folder, characters):
+    """The first unit that is another one, in words, if there is one."""
+    path = folder / FILES["character"]
+    if not path.is_file():
+        return []
+    kept = CTCTextEncoder()
+    load_tokenizer(kept, path)
+    labels = [kept.ind2lab[index] for index in range(1, len(kept))]
+    units = itertools.zip_longest(labels, characters)
+    return [
+        f"unit {number} is {_named(there)} there, {_named(now)} now"
+        for number, (there, now) in enumerate(units, start=1)
+        if there != now
+    ][:1]
+
+
+def _named(unit):
+    return "none" if unit is None else repr(unit)
 
 
 def encode(tokenizer, transcript):
@@ -91,26 +170,67 @@ def encode(tokenizer, transcript):
     ValueError
         If the transcript holds a character that is no unit.
     """
-    if not isinstance(tokenizer, CTCTextEncoder):
-        return torch.tensor(tokenizer.encode(transcript), dtype=torch.int64)
-    unknown = sorted(set(transcript) - set(tokenizer.lab2ind))
+    unknown = unknown_characters(tokenizer, transcript)
     if unknown:
         raise ValueError(
-            f"transcript: got {transcript!r} with {''.join(unknown)!r}, "
-            "allowed are the characters of the YAML file's entry 'characters'"
+            f"transcript must be made of units, got {transcript!r} with "
+            f"{''.join(unknown)!r}"
         )
+    if not isinstance(tokenizer, CTCTextEncoder):
+        return torch.tensor(tokenizer.encode(transcript), dtype=torch.int64)
     return tokenizer.encode_sequence_torch(transcript)
+
+
+def unknown_characters(tokenizer, transcript):
+    """Finds the characters of a transcript that no unit stands for.
+
+    Arguments
+    ---------
+    tokenizer : CTCTextEncoder or sentencepiece.SentencePieceProcessor
+        As :func:`make_tokenizer` gives it.
+    transcript : str
+        The words of an utterance.
+
+    Returns
+    -------
+    list of str
+        Each as often as it comes.
+    """
+    if isinstance(tokenizer, CTCTextEncoder):
+        return [each for each in transcript if each not in tokenizer.lab2ind]
+    labels = tokenizer.encode(transcript, out_type=int)
+    pieces = tokenizer.encode(transcript, out_type=str)
+    return [
+        character
+        for label, piece in zip(labels, pieces, strict=True)
+        if label == tokenizer.unk_id()
+        for character in piece.replace(WORD_START, "")
+    ]
 
 
 def _characters(path, characters):
     tokenizer = CTCTextEncoder()
-    if not tokenizer.load_if_possible(path):
+    if path.is_file():
+        load_tokenizer(tokenizer, path)
+    else:
+        _check_form(characters)
         tokenizer.insert_blank(index=_BLANK)
         for character in characters:
             tokenizer.add_label(character)
-        tokenizer.save(path)
     tokenizer.expect_len(len(tokenizer))
     return tokenizer
+
+
+def _check_form(characters):
+    """Refuses characters that no transcript holds, or that come twice."""
+    for index, character in enumerate(characters):
+        pair = characters[max(0, index - 1) : index + 1]
+        if not unicodedata.is_normalized("NFC", pair):
+            raise ValueError(
+                f"characters must be in Unicode's form NFC, got {pair!r}"
+            )
+        if character in characters[:index]:
+            raise ValueError(f"characters must differ, got {character!r} twice")
 
 
 def _sentencepieces(path, output_units, transcripts):

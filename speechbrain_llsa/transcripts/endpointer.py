@@ -16,7 +16,9 @@ class EndpointRule:
 
     Without any silence, as for a segment that is long enough, it waits for a
     word boundary: for the first frame of the next word, where labels have a
-    space at their beginning, unless nothing has been said.
+    space at their beginning, unless nothing has been said. Where none has come
+    before the segment is twice as long, as in noise that is taken for letters,
+    it closes at the next frame without speech.
 
     Raises
     ------
@@ -73,6 +75,43 @@ class EndpointRule:
 
 def _frames(seconds):
     return round(seconds / FRAME_SECONDS)
+
+
+def resolve_endpointer(endpointer, own):
+    """Says where the segments of a stream close.
+
+    Arguments
+    ---------
+    endpointer : Endpointer or bool, optional
+        What the caller asks for: ``False`` for nowhere, ``None`` for where
+        the model says.
+    own : Endpointer or None
+        That of the model.
+
+    Returns
+    -------
+    Endpointer or None
+
+    Raises
+    ------
+    TypeError
+        If it is something else.
+
+    Example
+    -------
+    >>> resolve_endpointer(False, Endpointer()) is None
+    True
+    """
+    if endpointer is None:
+        return own
+    if endpointer is False:
+        return None
+    if not isinstance(endpointer, Endpointer):
+        raise TypeError(
+            "endpointer must be an Endpointer, False for none or None for "
+            f"that of the model, got {endpointer!r}"
+        )
+    return endpointer
 
 
 WITHOUT_SPEECH = EndpointRule(silence_seconds=5.0)
@@ -233,7 +272,8 @@ class Endpointer:
             if length < needed_length or (needs_speech and not speech):
                 continue
             if not needed_silence:
-                if silence is None or not speech:
+                overdue = length >= 2 * needed_length
+                if silence is None or not speech or overdue:
                     return True
             elif silence is not None and silence >= needed_silence:
                 return True

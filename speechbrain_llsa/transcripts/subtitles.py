@@ -42,8 +42,10 @@ def cues(words):
 
 
 def _lines(words):
+    # a line separator within a word would end the cue in some players
+    blanks_alone = " ".join(word.text for word in words).split()
     return textwrap.wrap(
-        " ".join(word.text for word in words),
+        " ".join(blanks_alone),
         LINE_CHARACTERS,
         break_on_hyphens=False,
     )

@@ -62,7 +62,8 @@ def write_atomically(path, content):
     path : str or pathlib.Path
         The file; what it held before is replaced.
     content : str or bytes
-        What it is to hold; text becomes UTF-8.
+        What it is to hold; text becomes UTF-8, and bytes of names that are
+        not, escapes.
 
     Example
     -------
@@ -72,8 +73,9 @@ def write_atomically(path, content):
     'whole'
     """
     with written_atomically(path) as scratch:
-        data = content.encode() if isinstance(content, str) else content
-        scratch.write_bytes(data)
+        if isinstance(content, str):
+            content = content.encode(errors="backslashreplace")
+        scratch.write_bytes(content)
 
 
 @contextmanager

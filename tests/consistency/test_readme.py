@@ -1,43 +1,265 @@
-"""What README shows works."""
+"""What README and the documentation show works."""
 
+import argparse
+import configparser
 import doctest
+import importlib.util
+import itertools
 import re
-from pathlib import Path
+import runpy
+import shlex
+import sys
 
-ROOT = Path(__file__).parents[2]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+import numpy as np
+import pytest
+import soundfile
+from hyperpyyaml import load_hyperpyyaml
+from source_files import ROOT
+from speechbrain.dataio.encoder import CTCTextEncoder
+from tiny_model import make_model, make_signal
+
+from speechbrain_llsa.__main__ import main
+from speechbrain_llsa.decoders.tokenizers import TextDecoder
+from speechbrain_llsa.inference.onnx_export import export_model
+from speechbrain_llsa.model_folder.write import write_streaming_folder
+from speechbrain_llsa.training import recipe
+
+README = ROOT / "README.md"
+DOCS = sorted((ROOT / "docs").glob("*.md"))
+PAGES = [README, ROOT / "CONTRIBUTING.md", *DOCS]
+MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
+SETUP = configparser.ConfigParser()
+SETUP.read(ROOT / "setup.cfg", encoding="utf-8")
+PACKAGE = "speechbrain_llsa"
+LETTERS = " ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
-def test_python_examples_run():
-    """The examples with a prompt give what they show."""
-    blocks = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
-    blocks = [block for block in blocks if block.startswith(">>>")]
-    assert blocks
-    parser, runner = doctest.DocTestParser(), doctest.DocTestRunner()
-    names = {}
-    for number, block in enumerate(blocks):
-        example = parser.get_doctest(
-            block, names, f"README block {number}", "README.md", 0
-        )
-        runner.run(example, clear_globs=False)
-        names = example.globs
-    assert runner.failures == 0
+def name_of(path):
+    return str(path.relative_to(ROOT))
 
 
-def test_files_exist():
-    """Every file and folder that README links or names in a command is
-    there."""
-    links = re.findall(r"\]\((?!https?:)([^)#]+)\)", README)
-    named = re.findall(
-        r"\b((?:hparams|recipes|docs|tests)/[\w./-]+\.(?:ya?ml|py|png|md))\b",
-        README,
+def blocks(page, language):
+    """The fenced blocks of a language, in their order."""
+    text = page.read_text(encoding="utf-8")
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.DOTALL | re.M)
+
+
+def slugs(page):
+    """The anchors of a page's headings, as GitHub makes them."""
+    text = re.sub(
+        r"^```.*?^```", "", page.read_text("utf-8"), flags=re.S | re.M
     )
-    for name in {*links, *named}:
+    headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {
+        re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+        for heading in headings
+    }
+
+
+def test_readme_is_read_in_one_sitting():
+    """It is short, and fits a terminal."""
+    lines = README.read_text(encoding="utf-8").splitlines()
+    assert len(lines) <= 170
+    assert max(map(len, lines)) <= 100
+
+
+@pytest.mark.parametrize(
+    "page", [*PAGES, ROOT / "benchmarks" / "RESULTS.md"], ids=name_of
+)
+def test_links_lead_somewhere(page):
+    """Linked files exist, and so do the headings that a link names."""
+    text = page.read_text(encoding="utf-8")
+    for link in re.findall(r"\]\((?!https?:)([^)\s]+)\)", text):
+        name, _, anchor = link.partition("#")
+        target = page.parent / name if name else page
+        assert target.exists(), link
+        assert not anchor or anchor in slugs(target), link
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_files_exist(page):
+    """Every file of the repository that a page names is there."""
+    folders = "benchmarks|docs|examples|hparams|recipes|requirements|tests"
+    named = re.findall(
+        rf"(?<![\w/])((?:{folders})/[\w./-]+\.(?:ya?ml|py|png|md|txt))\b",
+        page.read_text(encoding="utf-8"),
+    )
+    for name in set(named):
         assert (ROOT / name).exists(), name
 
 
-def test_make_targets_exist():
-    """Every ``make`` command has its target."""
-    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    for target in set(re.findall(r"^make ([a-z-]+)", README, re.MULTILINE)):
-        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+def test_the_index_lists_every_page():
+    """So that the site has it in its contents."""
+    index = ROOT / "docs" / "index.md"
+    linked = re.findall(r"\]\(([\w-]+\.md)\)", index.read_text("utf-8"))
+    assert sorted(linked) == [page.name for page in DOCS if page != index]
+
+
+@pytest.fixture(scope="module")
+def tiny_model():
+    """A model and its tokenizer, for text in capitals."""
+    tokenizer = CTCTextEncoder()
+    tokenizer.update_from_iterable(LETTERS)
+    tokenizer.insert_blank(index=0)
+    return make_model(labels=len(LETTERS) + 1), tokenizer
+
+
+@pytest.fixture(scope="module")
+def reader_folder(tiny_model, tmp_path_factory):
+    """A folder as the pages take it for granted."""
+    folder = tmp_path_factory.mktemp("reader")
+    for name in ("demo/finetune/streaming", "demo/pretrain/pretrained"):
+        (folder / name).parent.mkdir(parents=True)
+        write_streaming_folder(folder / name, *tiny_model)
+    soundfile.write(folder / "speech.flac", make_signal(32000).numpy(), 16000)
+    (folder / "digits.arpa").write_text(
+        "\\data\\\nngram 1=4\n\n\\1-grams:\n-1\t<unk>\n-99\t<s>\n-1\t</s>\n"
+        "-1\tSEVEN\n\n\\end\\\n"
+    )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def exported_folder(tiny_model, reader_folder):
+    """The same model as ONNX graphs, in ``exported``."""
+    pytest.importorskip("onnxruntime")
+    model, tokenizer = tiny_model
+    return export_model(
+        reader_folder / "exported", model, TextDecoder(tokenizer)
+    )
+
+
+def run_python(page, monkeypatch, folder):
+    """Runs the blocks of a page in a folder, one after the other."""
+    monkeypatch.chdir(folder)
+    samples = make_signal(32000).numpy()
+    names = {
+        "microphone": np.array_split(samples, 7),
+        "samples": samples,
+        "status_line": print,
+    }
+    parser, runner = doctest.DocTestParser(), doctest.DocTestRunner()
+    for number, block in enumerate(blocks(page, "python")):
+        title = f"{page.name}, block {number}"
+        if block.startswith(">>>"):
+            example = parser.get_doctest(block, names, title, page.name, 0)
+            runner.run(example, clear_globs=False)
+            names = example.globs
+            continue
+        code = compile(block, title, "exec")
+        needs_kenlm = "digits.arpa" in block
+        if not needs_kenlm or importlib.util.find_spec("kenlm"):
+            exec(code, names)
+    assert runner.failures == 0, page.name
+
+
+DEPLOYMENT = ROOT / "docs" / "deployment.md"
+
+
+@pytest.mark.parametrize(
+    "page",
+    [p for p in PAGES if p != DEPLOYMENT and blocks(p, "python")],
+    ids=name_of,
+)
+def test_python_runs(page, reader_folder, monkeypatch):
+    """Examples with a prompt give what they show; others raise nothing."""
+    run_python(page, monkeypatch, reader_folder)
+
+
+@pytest.mark.slow
+def test_python_runs_on_exported_models(
+    exported_folder, reader_folder, monkeypatch
+):
+    """The page about what runs without PyTorch."""
+    run_python(DEPLOYMENT, monkeypatch, reader_folder)
+
+
+def test_yaml_builds_what_it_names():
+    """With smaller sizes."""
+    (text,) = blocks(README, "yaml")
+    smaller = text.replace("768", "32").replace("3072", "64")
+    assert load_hyperpyyaml(smaller)["encoder"].attention == "llsa"
+
+
+def commands(page):
+    """The shell commands of a page, in blocks and within the text."""
+    text = page.read_text(encoding="utf-8")
+    lines = re.findall(r"`((?:python|make|torchrun|pip) [^`]+)`", text)
+    for block in blocks(page, "sh"):
+        block = re.sub(r"<<'END'\n.*?^END$", "", block, flags=re.S | re.M)
+        lines += block.replace("\\\n", " ").splitlines()
+    for line in lines:
+        words = shlex.split(line, comments=True)
+        for piped, part in itertools.groupby(words, lambda word: word == "|"):
+            part = [word for word in part if not re.match(r"[A-Z_]+=", word)]
+            if part and not piped:
+                yield tuple(part)
+
+
+COMMANDS = sorted({command for page in PAGES for command in commands(page)})
+
+
+class Parsed(BaseException):
+    """Ends a program where its command line has been understood."""
+
+
+@pytest.fixture
+def only_parsing(monkeypatch):
+    """Lets programs read their command line, and do nothing else."""
+    monkeypatch.chdir(ROOT)
+
+    def and_stop(parse):
+        def parse_and_stop(*args, **kwargs):
+            parse(*args, **kwargs)
+            raise Parsed
+
+        return parse_and_stop
+
+    class_ = argparse.ArgumentParser
+    parsed = and_stop(recipe.parse_arguments)
+    monkeypatch.setattr(recipe, "parse_arguments", parsed)
+    monkeypatch.setattr(class_, "parse_args", and_stop(class_.parse_args))
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_commands_are_understood(command, only_parsing, monkeypatch):
+    """By the parsers of the programs themselves."""
+    program, *arguments = command
+    if program == "make":
+        targets = re.findall(r"^([a-z-]+):", MAKEFILE, re.MULTILINE)
+        assert set(arguments) <= {*targets, "PYTHON=python"}
+    elif program == "pip":
+        for extra in re.findall(r"[\w-]+", " ".join(arguments[1:])):
+            assert extra in SETUP["options.extras_require"], extra
+    elif program.endswith("python") and arguments[:2] == ["-m", PACKAGE]:
+        with pytest.raises(Parsed):
+            main(arguments[2:])
+    elif program.endswith(("python", "torchrun")):
+        run_script(arguments, monkeypatch)
+    else:
+        assert program in {"arecord"}
+
+
+def run_script(arguments, monkeypatch):
+    """A script of the repository, up to where it has read its arguments."""
+    if arguments[0] in ("-", "-m"):
+        return
+    (start, *_) = (i for i, word in enumerate(arguments) if word[-3:] == ".py")
+    path = ROOT / arguments[start]
+    if "sys.argv[" in path.read_text(encoding="utf-8").replace("argv[1:", ""):
+        return  # takes words by their places
+    monkeypatch.setattr(sys, "argv", arguments[start:])
+    monkeypatch.syspath_prepend(path.parent)
+    with pytest.raises(Parsed):
+        runpy.run_path(str(path), run_name="__main__")
+
+
+def test_code_between_words_compiles():
+    """What a shell command hands to Python."""
+    found = 0
+    for page in PAGES:
+        for block in blocks(page, "sh"):
+            for code in re.findall(r"<<'END'\n(.*?)^END$", block, re.S | re.M):
+                compile(code, page.name, "exec")
+                found += 1
+    assert found

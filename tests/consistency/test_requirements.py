@@ -79,9 +79,10 @@ def pinned(path, python):
 @pytest.mark.parametrize("python", PYTHONS)
 def test_the_locks_satisfy_setup_cfg(python):
     """A range that was narrowed needs ``make lock``."""
-    development, kenlm = (pinned(path, python) for path in LOCKS)
+    development, docs, kenlm = (pinned(path, python) for path in LOCKS)
     for versions, extras in (
         (development, (None, "develop")),
+        (docs, ("docs",)),
         (kenlm, ("kenlm",)),
     ):
         for extra in extras:
@@ -90,6 +91,7 @@ def test_the_locks_satisfy_setup_cfg(python):
                 assert requirement.specifier.contains(version), requirement
     assert known_to_work(development["torch"], development["torchaudio"])
     assert not set(kenlm) & set(development)
+    assert not set(docs) & {*development, *kenlm}
 
 
 @pytest.mark.parametrize("path", LOCKS, ids=lambda path: path.name)

@@ -3,9 +3,10 @@
 Streams join, push, finish and leave at any time. What is poisoned ends alone.
 """
 
+import pickle
 import random
 import threading
-from copy import deepcopy
+from copy import copy, deepcopy
 
 import numpy as np
 import pytest
@@ -284,7 +285,7 @@ def test_extreme_samples_stay_with_their_stream():
     stream, when their turn comes."""
 
     def push(batcher, session):
-        session.push(torch.full((5000,), 3e38))
+        session._queue.push(np.full(5000, 3e38, np.float32))
 
     expected, undisturbed = run_three(make_model())
     log_probs, sessions = run_three(make_model(), push)
@@ -487,3 +488,16 @@ def test_from_a_folder(tmp_path):
     while batcher.step():
         pass
     assert session.text == asr.transcribe_batch(signal[None])[0] != ""
+
+
+@pytest.mark.parametrize("copied", [copy, deepcopy, pickle.dumps])
+def test_a_batcher_stays_in_its_process(copied):
+    """It and its sessions are refused, and go on as before."""
+    batcher = SessionBatcher(make_model(), DECODER, slots=1)
+    session = batcher.session()
+    with pytest.raises(TypeError, match="batcher must be made in the process"):
+        copied(batcher)
+    with pytest.raises(TypeError, match="session must stay with its batcher"):
+        copied(session)
+    session.push(make_signal(16000))
+    assert batcher.step() == [session]

@@ -182,22 +182,44 @@ def test_snapshots_belong_to_their_options(asr):
 
 
 def test_without_endpoints_there_is_one_segment(asr, path):
-    """``None`` as the model's endpointer: the text is that of the host's
-    decoder, and all words are in it."""
-    asr.endpointer = None
-    try:
-        whole = asr.transcript_offline(path)
-        signal, _ = soundfile.read(path, dtype="float32")
-        session = asr.session()
-        said = push_all(session, [signal], RATE)
-    finally:
-        asr.endpointer = ENDPOINTER
+    """``False`` in the place of the model's endpointer: the text is that of
+    the host's decoder, and all words are in it. The model keeps its own."""
+    whole = asr.transcript_offline(path, endpointer=False)
+    signal, _ = soundfile.read(path, dtype="float32")
+    session = asr.session(endpointer=False)
+    said = push_all(session, [signal], RATE)
+    batcher = asr.batcher(slots=1, endpointer=False)
+    queued = batcher.session()
+    queued.push(signal, RATE)
+    queued.finish()
+    while batcher.step():
+        pass
+    assert queued.read().segment == 0
+    assert queued.text == session.text
+    assert asr.endpointer.to_dict() == ENDPOINTER.to_dict()
+    assert push_all(asr.session(), [signal], RATE)[-1].segment > 0
+    assert asr.transcript_offline(path).words[-1].segment > 0
     text = asr.transcribe_file_offline(path)
     assert session.text == committed(said) == whole.committed == text
     assert whole.segment == 0
     assert " ".join(word.text for word in whole.words) == " ".join(text.split())
     assert asr.transcribe_file(path) == text
     assert committed([asr.transcript_offline(path)]) == text
+
+
+@pytest.mark.parametrize("wrong", [True, 0, "none", {}])
+def test_what_is_no_endpointer_is_refused(asr, path, wrong):
+    """By all who take one."""
+    for take in (
+        asr.session,
+        asr.batcher,
+        lambda endpointer: asr.transcript_offline(path, endpointer=endpointer),
+    ):
+        with pytest.raises(
+            TypeError,
+            match="endpointer must be an Endpointer, False for none or None",
+        ):
+            take(endpointer=wrong)
 
 
 def test_a_long_stream_with_endpoints_stays_small(asr):

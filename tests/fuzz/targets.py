@@ -16,6 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import soundfile
@@ -26,6 +27,8 @@ from sentencepiece import SentencePieceProcessor, SentencePieceTrainer
 from tiny_model import make_model, make_signal, make_tokenizer
 from word_ngrams import make_arpa
 
+from speechbrain_llsa.dataio.audio_stream import AudioStream
+from speechbrain_llsa.dataio.pcm import PCMDecoder
 from speechbrain_llsa.decoders.language_model import LanguageModel
 from speechbrain_llsa.decoders.tokenizers import TextDecoder
 from speechbrain_llsa.inference.asr import StreamingASR
@@ -162,6 +165,18 @@ def load_audio(folder, name):
     """Transcribes a file, as a stream and at once."""
     good_model().transcribe_file(folder / name)
     good_model().transcribe_file_offline(folder / name)
+
+
+def load_stream(folder, name):
+    """Transcribes the bytes of a file as they come, without PyAV."""
+    without = mock.patch.dict(sys.modules, {"av": None})
+    with open(folder / name, "rb") as file, without:
+        decoder = PCMDecoder()
+        stream = AudioStream(lambda: file.read(1 << 14), decoder, str)
+        session = good_model().session()
+        for samples in stream:
+            session.push(samples, stream.sample_rate)
+        session.finish()
 
 
 def prepare_arpa(folder):
@@ -380,13 +395,13 @@ GRAPH_TOKENS = (
 )
 
 
-def _audio(name, extension, **options):
+def _audio(name, extension, load=load_audio, **options):
     file_name = f"a.{extension}"
     return Target(
         name,
         file_name,
         functools.partial(write_audio, name=file_name, **options),
-        functools.partial(load_audio, name=file_name),
+        functools.partial(load, name=file_name),
         tokens=(b"RIFF", b"data", b"fmt ", b"LIST", b"fLaC", b"OggS", b"ID3"),
     )
 
@@ -433,6 +448,12 @@ TARGETS = {
         _audio("wav-float", "wav", subtype="FLOAT"),
         _audio("flac", "flac"),
         _audio("ogg", "ogg"),
+        _audio("aiff", "aiff"),
+        _audio("caf", "caf"),
+        _audio("w64", "w64"),
+        _audio("rf64", "rf64"),
+        _audio("stream-wav", "wav", load_stream, subtype="PCM_24"),
+        _audio("stream-flac", "flac", load_stream),
         Target(
             "description",
             "model.json",

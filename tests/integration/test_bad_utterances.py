@@ -201,6 +201,89 @@ def test_transcripts_that_cannot_be_learned(words, fault, corpus, tmp_path):
     assert bad.stem in str(error.value)
 
 
+def test_transcripts_of_another_form(corpus, tmp_path):
+    """Curly apostrophes, decomposed accents and small letters become units;
+    as do those of validation and test. Nothing is left out."""
+    for split in ("train", "valid", "test"):
+        for path in files(corpus, split):
+            set_transcript(path, "don’t cafe\u0301")
+    options = {
+        "characters": "' ''ACDEFNOTÉ'",
+        "output_units": 12,
+        "on_bad_utterance": "error",
+        "transcript_case": "upper",
+    }
+    run("finetune_ctc", corpus, tmp_path, optimizer_step_limit=1, **options)
+    errors = (tmp_path / "errors_test.txt").read_text()
+    assert "DON'T ;  CAFÉ" in errors
+    assert "no units" not in log(tmp_path)
+
+
+@pytest.fixture
+def foreign(corpus):
+    """A corpus with characters that are no units, in three utterances to
+    train with, one to validate and one to test with."""
+    for path, words in zip(
+        files(corpus), ("CAFÉ ÉTÉ", "ONE—TWO", "É"), strict=False
+    ):
+        set_transcript(path, words)
+    for split in ("valid", "test"):
+        set_transcript(files(corpus, split)[0], "NAÏVE")
+    return corpus
+
+
+UNKNOWN = (
+    "'É' (U+00C9 LATIN CAPITAL LETTER E WITH ACUTE) 4 times in 2 utterances",
+    "'—' (U+2014 EM DASH) 1 times in 1 utterances",
+    "'Ï' (U+00CF LATIN CAPITAL LETTER I WITH DIAERESIS) 2 times in 2 utter",
+)
+
+
+@pytest.mark.parametrize("units", ["character", "sentencepiece"])
+def test_unknown_characters_are_reported_before_training(
+    foreign, tmp_path, units
+):
+    """All of them, once, with how often and where; their utterances are left
+    out, but where error rates are counted, which they are errors in."""
+    options = {"optimizer_step_limit": 1, "units": units}
+    unknown = UNKNOWN
+    if units == "sentencepiece":
+        # the others are pieces, learned from what there is to train with
+        unknown, options["output_units"] = UNKNOWN[2:], 30
+    brain = run("finetune_ctc", foreign, tmp_path, **options)
+    text = log(tmp_path)
+    for line in unknown:
+        assert text.count(line) == 1, line
+    assert "such as " in text
+    to_train = {"character": 3, "sentencepiece": 0}[units]
+    assert text.count("has characters that are no units") == to_train + 1
+    assert brain.optimizer_step == 1
+    rates = json.loads((tmp_path / "error_rates.json").read_text())
+    for split in ("valid", "test"):
+        assert rates[split]["utterances"] == len(files(foreign, split))
+
+
+def test_unknown_characters_can_be_an_error(foreign, tmp_path):
+    """Which names them all, before training."""
+    with pytest.raises(BadUtteranceError) as caught:
+        run("finetune_ctc", foreign, tmp_path, on_bad_utterance="error")
+    for line in UNKNOWN:
+        assert line in str(caught.value)
+    assert not (tmp_path / "curves.jsonl").exists()
+
+
+@pytest.mark.parametrize("mode", ["skip", "error"])
+def test_small_letters_are_refused_with_the_remedy(corpus, tmp_path, mode):
+    """Nothing would be left to train with."""
+    for split in ("train", "valid", "test"):
+        for path in files(corpus, split):
+            set_transcript(path, "one two")
+    with pytest.raises(BadUtteranceError, match="transcript_case upper") as e:
+        run("finetune_ctc", corpus, tmp_path, on_bad_utterance=mode)
+    assert "'o' (U+006F LATIN SMALL LETTER O) " in str(e.value)
+    assert not (tmp_path / "curves.jsonl").exists()
+
+
 def test_speed_counts_where_frames_are_few(corpus, tmp_path):
     """What is too short only when played at the highest speed is left out as
     well: its loss would be infinite in some epochs."""

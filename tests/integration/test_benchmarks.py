@@ -5,6 +5,7 @@ import importlib
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -136,6 +137,64 @@ def test_beam_search_table(load, digits_corpus, tmp_path):
     assert doctest.testmod(module).failed == 0
 
 
+@pytest.mark.slow
+def test_robustness_tables(load, digits_corpus, tmp_path):
+    """A row for each level, sound and noise, with figures; what is streamed
+    says the same as the whole, and each segment closes."""
+    from tiny_model import make_model, make_tokenizer
+
+    from speechbrain_llsa.model_folder.write import write_streaming_folder
+
+    folder = write_streaming_folder(
+        tmp_path / "model", make_model(), make_tokenizer()
+    )
+    robustness, out = load("robustness"), tmp_path / "section.md"
+    line = ["--tiny", "--threads", "1", "--out", str(out)]
+    line += ["--model", str(folder), "--data", str(digits_corpus)]
+    robustness.main(line)
+    text = out.read_text(encoding="utf-8")
+    assert "4 utterances of test" in text
+    names = [
+        line.split("|")[1].strip()
+        for line in text.splitlines()
+        if line.startswith("|") and not line.startswith("| ---")
+    ]
+    assert names == [
+        "level",
+        *robustness.CONDITIONS,
+        "1 times 5 s",
+        *robustness.SOUNDS,
+        "21 s behind speech",
+        *robustness.NOISES,
+    ]
+    assert "| 4 of 4 |" in text
+
+
+def test_the_levels_of_the_robustness_benchmark(load):
+    """Each condition and sound has the level that its name says."""
+    robustness = load("robustness")
+    generator = np.random.default_rng(0)
+    signal = np.float32(0.01 * generator.standard_normal(16000))
+
+    def level(samples):
+        return 10 * np.log10(np.mean(np.square(samples, dtype=np.float64)))
+
+    for name, (change, _) in robustness.CONDITIONS.items():
+        changed = change(signal)
+        assert changed.dtype == np.float32 and abs(changed).max() <= 1
+        if name.endswith(" dB"):
+            gained = level(changed) - level(signal)
+            assert gained == pytest.approx(float(name[:-3]), abs=0.1)
+        if "dBFS" in name:
+            assert level(changed - signal) == pytest.approx(-30, abs=0.1)
+    for name, make in robustness.SOUNDS.items():
+        sound = make(2, generator)
+        assert sound.dtype == np.float32 and sound.shape == (32000,)
+        if "dBFS" in name:
+            wanted = float(name.split()[-2])
+            assert level(sound) == pytest.approx(wanted, abs=0.1)
+
+
 def check_searches(out, names):
     """A row for each of these, and nothing that differs offline."""
     _, _, *rows = out.read_text(encoding="utf-8").splitlines()
@@ -192,7 +251,8 @@ def test_names_are_benchmarks(load):
     """Every file that is one is in the list."""
     shared = {"all", "common", "memory", "models", "small_model"}
     # need a trained model, or hours
-    shared |= {"beam_search", "onnx_accuracy", "soak", "word_times"}
+    shared |= {"beam_search", "onnx_accuracy", "robustness"}
+    shared |= {"soak", "word_times"}
     scripts = {path.stem for path in FOLDER.glob("*.py")}
     assert set(load("all").BENCHMARKS) == scripts - shared
     assert "benchmarks" in str(sys.modules["all"].__file__)

@@ -1,6 +1,7 @@
 """The command ``evaluate``: table, JSON, picture, several models."""
 
 import json
+import os
 import re
 
 import numpy as np
@@ -138,6 +139,19 @@ def test_bad_files_are_left_out_if_wanted(run, place):
     (chapter / "8-1.trans.txt").write_text("8-1-0000 A\n8-1-0001 B\n")
     data = ("--data", "corpus", "--split", "torn")
     assert "- 1 utterance," in run(*data, "--on_bad_file", "skip")
+
+
+def test_truncated_audio_of_a_manifest(place, monkeypatch, capsys):
+    """Is measured as far as it goes, with a line on standard error."""
+    monkeypatch.chdir(place)
+    soundfile.write(place / "cut.wav", make_signal(16000).numpy(), 16000)
+    os.truncate(place / "cut.wav", 20000)
+    (place / "cut.csv").write_text("ID,duration,wav,wrd\n1,1.0,cut.wav,A\n")
+    command = ["evaluate", "--model", "llsa", "--runs", "1"]
+    assert main([*command, "--data", "cut.csv"]) == 0
+    lines = capsys.readouterr().err.splitlines()
+    told = [line for line in lines if "is truncated: 32000 bytes" in line]
+    assert len(told) == 1 and "warning: cut.wav" in told[0]
 
 
 def test_rows():

@@ -1,9 +1,11 @@
 """CTC fine-tuning end to end through its command line, at toy size."""
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from model_data import model_folder
@@ -123,8 +125,8 @@ def test_word_offsets_are_found(trained, digits_corpus, monkeypatch):
         load_manifests([output / "manifests" / "valid.csv"]),
     )
 
-    def say(path):
-        assert asr.endpointer is None
+    def say(path, endpointer):
+        assert endpointer is False
         return Transcript(
             "",
             words=tuple(
@@ -170,6 +172,40 @@ def test_resuming_is_going_on(trained, digits_corpus, tmp_path):
     assert len(curve(tmp_path, "train", "loss")) < len(expected)
     finetune(digits_corpus, tmp_path, lr=0.01)
     assert curve(tmp_path, "train", "loss") == pytest.approx(expected, rel=1e-5)
+
+
+def test_levels_and_silence_are_resumed(digits_corpus, tmp_path, monkeypatch):
+    """With a gain for each utterance and silence around those of each batch:
+    cut off within an epoch, the training goes on as if it had not been, bit by
+    bit."""
+    options = {
+        "silence_prob": 1.0,
+        "silence_seconds": 1.0,
+        "seconds_per_batch": 8,
+        "ckpt_interval_steps": 1,
+        "optimizer_step_limit": 4,
+        "streamed_count": 0,
+    }
+    whole = finetune(digits_corpus, tmp_path / "whole", **options)
+    losses = curve(tmp_path / "whole", "train", "loss")
+    assert len(losses) == 4 and np.isfinite(losses).all()
+    compute_forward = finetune_ctc.FinetuneBrain.compute_forward
+
+    def interrupted(self, batch, stage):
+        if self.optimizer_step == 2:
+            raise KeyboardInterrupt
+        return compute_forward(self, batch, stage)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            finetune_ctc.FinetuneBrain, "compute_forward", interrupted
+        )
+        with pytest.raises(KeyboardInterrupt):
+            finetune(digits_corpus, tmp_path / "cut", **options)
+    resumed = finetune(digits_corpus, tmp_path / "cut", **options)
+    assert curve(tmp_path / "cut", "train", "loss")[-1] == losses[-1]
+    for name, parameter in whole.modules.named_parameters():
+        assert torch.equal(parameter, resumed.modules.get_parameter(name))
 
 
 @pytest.mark.slow
@@ -282,7 +318,7 @@ def test_what_chooses_the_epoch(
         (
             {"characters": "' ABCDEFGHIJKLM'", "output_units": 15},
             ValueError,
-            "transcript: got ",
+            r"transcripts must hold units of the model alone, got 'O' \(U",
         ),
         (
             {"pretrained_folder": "nowhere"},
@@ -307,6 +343,11 @@ def test_what_chooses_the_epoch(
             {"epoch_chosen_by": "loss"},
             ValueError,
             "epoch_chosen_by: got 'loss'",
+        ),
+        (
+            {"transcript_case": "title"},
+            ValueError,
+            "transcript_case must be as_is, upper, lower, got 'title'",
         ),
         ({"streamed_count": -1}, ValueError, "streamed_count: got -1"),
         ({"streamed_count": "all"}, TypeError, "streamed_count: got 'all'"),
@@ -333,7 +374,128 @@ def test_characters_and_pieces_have_their_blank_at_0(tmp_path):
     words = ["ONE TWO TWO", "TWO ONE ONE", "ONE TWO ONE"]
     first = make_tokenizer(tmp_path / "b", "sentencepiece", 9, "", words)
     assert 0 not in encode(first, "ONE TWO").tolist()
-    again = make_tokenizer(tmp_path / "b", "sentencepiece", 9, "", ["X"])
+    again = make_tokenizer(tmp_path / "b", "sentencepiece", 9, "", words)
     assert encode(again, "ONE TWO").equal(encode(first, "ONE TWO"))
     with pytest.raises(ValueError, match="output_units: got 99 pieces"):
         make_tokenizer(tmp_path / "c", "sentencepiece", 99, "", words)
+
+
+WORDS = ["ONE TWO TWO", "TWO ONE ONE", "ONE TWO ONE"]
+CHARACTERS = ("character", 5, " ABC", [])
+PIECES = ("sentencepiece", 9, "", WORDS)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "difference"),
+    [
+        (CHARACTERS, ("character", 5, " ABD", []), "unit 4 is 'C' there, 'D' "),
+        (CHARACTERS, ("character", 5, "A BC", []), "unit 1 is ' ' there, 'A' "),
+        (CHARACTERS, ("character", 4, " AB", []), "unit 4 is 'C' there, none "),
+        (CHARACTERS, ("sentencepiece", 5, "", WORDS), "units is 'character'"),
+        (PIECES, ("character", 9, "ABCDEFGH", []), "units is 'sentencepiece'"),
+        (PIECES, ("sentencepiece", 8, "", WORDS), "output_units is 9 there, 8"),
+        (PIECES, ("sentencepiece", 9, "", WORDS[1:]), "transcripts is '.*' th"),
+    ],
+)
+def test_another_tokenizer_in_a_folder_is_named(
+    tmp_path, first, second, difference
+):
+    """With the difference; what lies there stays as it is, and goes on."""
+    kept = make_tokenizer(tmp_path, *first)
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(ValueError, match=difference) as caught:
+        make_tokenizer(tmp_path, *second)
+    assert str(tmp_path) in str(caught.value)
+    assert before == {path: path.read_bytes() for path in tmp_path.iterdir()}
+    again = make_tokenizer(tmp_path, *first)
+    text = "ONE" if first is PIECES else "A B"
+    assert encode(again, text).equal(encode(kept, text))
+
+
+@pytest.mark.parametrize("options", [CHARACTERS, PIECES])
+def test_a_tokenizer_without_a_record_is_used(tmp_path, options):
+    """Earlier versions wrote none; characters show their difference all the
+    same."""
+    make_tokenizer(tmp_path, *options)
+    (tmp_path / "tokenizer.json").unlink()
+    make_tokenizer(tmp_path, *options)
+    (tmp_path / "tokenizer.json").unlink()
+    if options is CHARACTERS:
+        with pytest.raises(ValueError, match="unit 4 is 'C' there"):
+            make_tokenizer(tmp_path, "character", 5, " ABD", [])
+
+
+def test_characters_are_composed_and_differ(tmp_path):
+    """A combining accent would be a unit of its own, which no transcript
+    holds."""
+    for characters, message in (
+        ("AE\u0301", "in Unicode's form NFC, got 'E\u0301'"),
+        ("ABA", "must differ, got 'A' twice"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            make_tokenizer(tmp_path, "character", 4, characters, [])
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_number_of_units_that_does_not_fit_leaves_nothing(tmp_path):
+    """So that the command with the right one is no other tokenizer."""
+    with pytest.raises(ValueError, match="output_units: got 9, allowed is 4"):
+        make_tokenizer(tmp_path, "character", 9, " AB", [])
+    make_tokenizer(tmp_path, "character", 4, " AC", [])
+
+
+@pytest.fixture(scope="module")
+def pretrained(trained, tmp_path_factory):
+    """Weights as pretrain.py would write them."""
+    folder = tmp_path_factory.mktemp("pretrained")
+    for name in ("extractor", "encoder"):
+        module = "extractor" if name == "extractor" else "encoder_wrapper"
+        weights = getattr(trained[1].hparams, module).state_dict()
+        torch.save(weights, folder / f"latent_{name}.ckpt")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("change", "difference"),
+    [
+        ({"attention": "sa"}, "attention is 'llsa' there, 'sa' now"),
+        ({"hop": 4}, "hop is 8 there, 4 now"),
+        ({"look_ahead": "[8, 4]"}, r"look_ahead is 8 there, \[8, 4\] now"),
+        ({"d_ffn": 16}, "d_ffn is 32 there, 16 now"),
+        ({"seed": 3}, "seed is 1986 there, 3 now"),
+        (
+            {"pretrained_folder": "PRETRAINED"},
+            "pretrained_folder is None there",
+        ),
+        ({"characters": "' ''ABCDEFGHIJKLMNOPQRSTUVWXYÉ'"}, "unit 28 is 'Z'"),
+    ],
+)
+def test_another_training_in_a_folder_is_named(
+    trained, pretrained, digits_corpus, tmp_path, change, difference
+):
+    """Its checkpoints would go on as something that they are not."""
+    output = shutil.copytree(trained[0], tmp_path / "out")
+    before = sorted(output.rglob("*"))
+    if "pretrained_folder" in change:
+        change = {"pretrained_folder": pretrained}
+    rules = "{maximum_length: {length_seconds: 0.2}}"
+    with pytest.raises(ValueError, match=difference) as caught:
+        finetune(
+            digits_corpus,
+            output,
+            endpoints=True,
+            endpoint_rules=rules,
+            **change,
+        )
+    assert str(output / "save") in str(caught.value)
+    assert sorted(output.rglob("*")) == before
+
+
+def test_a_longer_training_goes_on(trained, digits_corpus, tmp_path):
+    """What may differ: how long, how fast, how it is measured; and where the
+    folder lies."""
+    output = shutil.copytree(trained[0], tmp_path / "moved")
+    brain = finetune(
+        digits_corpus, output, number_of_epochs=3, lr=0.001, push_seconds=0.1
+    )
+    assert brain.epoch == 3

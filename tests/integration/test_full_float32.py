@@ -185,3 +185,12 @@ def test_switches_are_left_as_they_were(switch, untouched):
     else:
         assert "they disagree" not in inside.values()
         assert (inside["precision"], inside["old"]) == ("highest", False)
+
+
+def test_what_a_program_sets_meanwhile_stays(untouched):
+    """Where there was nothing to switch off."""
+    with full_float32():
+        torch.set_float32_matmul_precision("high")
+        expected = read_switches()
+    assert read_switches() == expected
+    assert "they disagree" not in expected.values()

@@ -21,6 +21,7 @@ from unicodedata import east_asian_width
 import numpy as np
 import pytest
 import soundfile
+from headers import encoded
 from speechbrain.dataio.encoder import CTCTextEncoder
 from tiny_model import make_model, make_signal, make_tokenizer
 
@@ -28,11 +29,14 @@ import speechbrain_llsa
 from speechbrain_llsa import StreamingASR
 from speechbrain_llsa.__main__ import main
 from speechbrain_llsa.commands.text_output import TerminalOutput
+from speechbrain_llsa.dataio.microphone import Microphone
+from speechbrain_llsa.inference.session import Session
 from speechbrain_llsa.model_folder.write import write_streaming_folder
 from speechbrain_llsa.transcripts.transcript import Transcript
 
 PACKAGE = Path(speechbrain_llsa.__file__).parents[1]
 COLUMNS = 17
+SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 
 
 @pytest.fixture(scope="module")
@@ -164,6 +168,79 @@ def test_raw_samples(folder, feed, capsys, encoding):
     assert err == "1 bytes at the end are no sample\n"
 
 
+FORMATS = [
+    ("WAV", "PCM_U8"),
+    ("WAV", "PCM_24"),
+    ("WAV", "ULAW"),
+    ("WAV", "ALAW"),
+    ("WAV", "GSM610"),
+    ("RF64", "PCM_16"),
+    ("W64", "PCM_16"),
+    ("AIFF", "PCM_16"),
+    ("AU", "PCM_16"),
+    ("CAF", "PCM_16"),
+    ("FLAC", "PCM_16"),
+    ("OGG", "VORBIS"),
+    ("MP3", "MPEG_LAYER_III"),
+]
+
+
+@pytest.mark.parametrize(("format", "subtype"), FORMATS)
+def test_formats(folder, feed, tmp_path, monkeypatch, capsys, format, subtype):
+    """The text is that of transcribe, whatever the format; a line says so
+    where it has to wait for the end."""
+    monkeypatch.setitem(sys.modules, "av", None)
+    content = encoded(pcm(30000), format, subtype)
+    path = tmp_path / "a"
+    path.write_bytes(content)
+    options = ["--model", str(folder), "--no-endpoint"]
+    assert main(["transcribe", *options, str(path)]) == 0
+    expected, _ = capsys.readouterr()
+    feed(content)
+    assert main(["listen", *options, "-"]) == 0
+    out, err = capsys.readouterr()
+    assert out == expected and len(out) > 10
+    waits = "cannot be decoded here as it comes"
+    live = subtype in ("PCM_U8", "PCM_24", "ULAW", "ALAW") or format == "RF64"
+    assert err.count(waits) == err.count("\n") == (0 if live else 1)
+
+
+@pytest.mark.parametrize("format", ["FLAC", "AU"])
+def test_formats_with_pyav(folder, feed, capsys, format):
+    """What it decodes as it comes gives the same text."""
+    pytest.importorskip("av")
+    samples = pcm(30000)
+    feed(encoded(samples, format, "PCM_16"))
+    assert main(["listen", "--model", str(folder), "--no-endpoint", "-"]) == 0
+    expected = text_of(folder, samples) + "\n"
+    assert capsys.readouterr() == (expected, "")
+
+
+def test_a_truncated_wav(folder, feed, capsys):
+    """What is there is transcribed, and what is missing is told."""
+    samples = pcm(30000)
+    feed(encoded(samples, "WAV")[:-20001])
+    assert main(["listen", "--model", str(folder), "--no-endpoint", "-"]) == 0
+    out, err = capsys.readouterr()
+    assert out == text_of(folder, samples[:19999]) + "\n"
+    assert err.startswith("the input is truncated: 20001 bytes of samples")
+    assert err.count("\n") == 1
+
+
+def test_a_truncated_flac(folder, feed, tmp_path, capsys, monkeypatch):
+    """What can be decoded is transcribed and written; then comes the error."""
+    monkeypatch.chdir(tmp_path)
+    content = encoded(pcm(60000), "FLAC")
+    feed(content[: len(content) * 2 // 3])
+    options = ["--no-endpoint", "--format", "ctm"]
+    assert main(["listen", "--model", str(folder), *options, "-"]) == 2
+    out, err = capsys.readouterr()
+    assert len(out.split()) > 2
+    (ctm,) = tmp_path.glob("listen-*.ctm")
+    assert len(ctm.read_text().splitlines()) == len(out.split())
+    assert "error: " in err and "Traceback" not in err
+
+
 def test_json(folder, feed, tmp_path, capsys):
     """The lines of transcribe, each as soon as its segment closes."""
     samples = pcm(40000)
@@ -217,6 +294,7 @@ def test_a_place_for_word_files_that_is_none(folder, feed, tmp_path, capsys):
     [
         (b"RIFF\0\0\0\0WAVEfmt ", [], "input: got a WAV header"),
         (b"\0\0\xc0\x7f" * 9, ["--encoding", "f32"], "samples: got NaN"),
+        (b"#!AMR\n" + bytes(99), [], "input must be"),
         (b"", ["--channels", "0"], "channels: got 0"),
         (b"", ["--sample_rate", "0"], "sample_rate: got 0"),
         (b"", ["--device", "2"], "--device: got '2', allowed with - is none"),
@@ -353,6 +431,57 @@ def test_a_terminal(wide_folder, start, options):
 
 
 @pytest.mark.slow
+def test_a_service(folder, start, tmp_path):
+    """As systemd or docker end it while standard input stays open: the whole
+    text, complete files, and the exit code 0."""
+    samples = pcm(64000)
+    options = ["--no-endpoint", "--output", str(tmp_path)]
+    for kind in ("srt", "vtt", "ctm"):
+        options += ["--format", kind]
+    process = start(
+        folder, *options, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    process.stdin.write(samples.tobytes())
+    session = StreamingASR.from_hparams(folder).session()
+    committed = session.push(samples).committed
+    out = b""
+    while len(out) < len(committed):  # all has been heard
+        out += os.read(process.stdout.fileno(), 65536)
+    process.send_signal(signal.SIGTERM)
+    rest, err = process.communicate()
+    text = text_of(folder, samples)
+    assert (process.returncode, err) == (0, b"")
+    assert (out + rest).decode() == text + "\n"
+    files = {path.suffix: path.read_text() for path in tmp_path.iterdir()}
+    assert set(files) == {".srt", ".vtt", ".ctm"}
+    words = [line.split()[4] for line in files[".ctm"].splitlines()]
+    assert words == text.split()
+    for kind in (".srt", ".vtt"):
+        spoken = re.findall(r"^[A-G ]+$", files[kind], re.MULTILINE)
+        assert " ".join(spoken).split() == words
+
+
+@pytest.mark.slow
+def test_a_terminal_that_closes(folder, start, tmp_path):
+    """Nobody reads the text any more, but the files of words are complete."""
+    samples = pcm(64000)
+    options = ["--no-endpoint", "--format", "ctm", "--output", str(tmp_path)]
+    master, slave = pty.openpty()
+    process = start(folder, *options, stdout=slave, stderr=slave)
+    os.close(slave)
+    process.stdin.write(samples.tobytes())
+    read_until(master, b"", lambda output: len(output.split()) > 3)
+    os.close(master)
+    process.send_signal(signal.SIGHUP)
+    process.wait()
+    (ctm,) = tmp_path.iterdir()
+    words = [line.split()[4] for line in ctm.read_text().splitlines()]
+    *whole, _ = words  # the last one may be heard in part
+    assert len(whole) > 1
+    assert text_of(folder, samples).split()[: len(whole)] == whole
+
+
+@pytest.mark.slow
 def test_nobody_reads(folder, start):
     """The reader ends first: no error, and no word about it."""
     process = start(folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
@@ -370,8 +499,8 @@ class FakeError(Exception):
     """As PortAudio's."""
 
 
-def fake_sounddevice(blocks, rate=22050, ends="interrupt", overruns=()):
-    """A module that records the blocks, and then an interrupt comes, or the
+def fake_sounddevice(blocks, rate=22050, ends=signal.SIGINT, overruns=()):
+    """A module that records the blocks, and then a signal comes, or the
     device is unplugged."""
 
     class InputStream:
@@ -392,9 +521,9 @@ def fake_sounddevice(blocks, rate=22050, ends="interrupt", overruns=()):
         @property
         def active(self):
             """Asked for when all blocks have been taken."""
-            if ends == "interrupt":
-                signal.raise_signal(signal.SIGINT)
-            return ends == "interrupt"
+            if ends in SIGNALS:
+                signal.raise_signal(ends)
+            return ends in SIGNALS
 
         def close(self):
             module.closed = True
@@ -412,16 +541,88 @@ def samples():
     return make_signal(48000).view(-1, 1).numpy()
 
 
-def test_a_microphone(folder, samples, capsys, monkeypatch):
-    """At the rate of the device, until the interrupt."""
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_microphone(folder, samples, capsys, monkeypatch, tmp_path, number):
+    """At the rate of the device, until a signal asks for the end: the text
+    and the files of words are whole."""
     blocks = np.array_split(samples, 40)
-    module = fake_sounddevice(blocks)
+    module = fake_sounddevice(blocks, ends=number)
     monkeypatch.setitem(sys.modules, "sounddevice", module)
-    before = signal.getsignal(signal.SIGINT)
-    assert main(["listen", "--model", str(folder), "--no-endpoint"]) == 0
-    assert capsys.readouterr() == (text_of(folder, samples, 22050) + "\n", "")
+    before = [signal.getsignal(each) for each in SIGNALS]
+    command = ["listen", "--model", str(folder), "--no-endpoint"]
+    command += ["--format", "ctm", "--output", str(tmp_path)]
+    assert main(command) == 0
+    text = text_of(folder, samples, 22050)
+    assert capsys.readouterr() == (text + "\n", "")
+    (ctm,) = tmp_path.iterdir()
+    words = [line.split()[4] for line in ctm.read_text().splitlines()]
+    assert words == text.split()
     assert module.opened == (22050, None, 1, "float32")
-    assert module.closed and signal.getsignal(signal.SIGINT) is before
+    assert module.closed
+    assert [signal.getsignal(each) for each in SIGNALS] == before
+
+
+def test_an_ignored_hang_up_stays_ignored(folder, samples, capsys, monkeypatch):
+    """As nohup has it: the command goes on until the device ends."""
+    module = fake_sounddevice(np.array_split(samples, 40), ends="unplugged")
+    read = Microphone.read
+
+    def hang_up(self, timeout_seconds):
+        signal.raise_signal(signal.SIGHUP)
+        return read(self, timeout_seconds)
+
+    monkeypatch.setitem(sys.modules, "sounddevice", module)
+    monkeypatch.setattr(Microphone, "read", hang_up)
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert main(["listen", "--model", str(folder), "--no-endpoint"]) == 2
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    out = capsys.readouterr().out
+    assert out == text_of(folder, samples, 22050) + "\n"
+
+
+@pytest.mark.parametrize(
+    ("second", "code"),
+    [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 0)],
+)
+def test_a_second_signal_breaks_off(
+    folder, samples, capsys, monkeypatch, tmp_path, second, code
+):
+    """At once, and the words so far are kept. A hang-up does not: when a
+    terminal closes it comes from the shell and from the kernel."""
+    module = fake_sounddevice(np.array_split(samples, 40), ends=signal.SIGHUP)
+    monkeypatch.setitem(sys.modules, "sounddevice", module)
+    finish = Session.finish
+
+    def interrupted(self):
+        signal.raise_signal(second)
+        return finish(self)
+
+    monkeypatch.setattr(Session, "finish", interrupted)
+    command = ["listen", "--model", str(folder), "--no-endpoint"]
+    command += ["--format", "ctm", "--output", str(tmp_path)]
+    assert main(command) == code
+    out, err = capsys.readouterr()
+    whole = text_of(folder, samples, 22050) if code == 0 else ""
+    assert err == "" and out.strip() and (out == whole + "\n") == (code == 0)
+    (ctm,) = tmp_path.iterdir()
+    words = [line.split()[4] for line in ctm.read_text().splitlines()]
+    assert len(words) > 2 and words == out.split()[: len(words)]
+
+
+def test_in_a_thread(folder, samples, monkeypatch):
+    """Where no handler can be set, the command runs without."""
+    module = fake_sounddevice(np.array_split(samples, 40), ends="unplugged")
+    monkeypatch.setitem(sys.modules, "sounddevice", module)
+    codes = []
+    thread = threading.Thread(
+        target=lambda: codes.append(main(["listen", "--model", str(folder)]))
+    )
+    thread.start()
+    thread.join()
+    assert codes == [2]
 
 
 def test_overruns_are_told_once_and_counted(

@@ -1,15 +1,21 @@
 """Exported models: the same as in PyTorch, without PyTorch."""
 
+import copy
 import json
+import multiprocessing
+import os
+import pickle
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 import torch
+from forking import run_forking
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_model import make_model, make_signal, make_tokenizer, split
@@ -18,6 +24,7 @@ from transcripts import assert_same, push_all
 from speechbrain_llsa.__main__ import main
 from speechbrain_llsa.decoders.beam_search import BeamSearch
 from speechbrain_llsa.decoders.tokenizers import TextDecoder
+from speechbrain_llsa.inference import onnx_graph
 from speechbrain_llsa.inference.onnx import (
     MODEL_FILE,
     OnnxStreamingASR,
@@ -72,6 +79,17 @@ def endpointing(exported):
 def asr(endpointing):
     """Without."""
     return OnnxStreamingASR(endpointing.model, endpointing.text_decoder)
+
+
+def pickled(value):
+    return pickle.loads(pickle.dumps(value))
+
+
+def text_of(asr, signal):
+    session = asr.session()
+    session.push(signal)
+    session.finish()
+    return session.text
 
 
 def stream(model, signal, lengths):
@@ -198,6 +216,11 @@ def test_words_and_segments_are_the_same(exported, endpointing, decoder):
     assert ours[-1].segment > 3
     plain = push_all(endpointing.session(endpointer=Endpointer()), [])
     assert plain[-1].segment == 0
+    none = push_all(
+        endpointing.session(endpointer=False), make_signal(40000).split(640)
+    )
+    assert none[-1].segment == 0
+    assert endpointing.endpointer.to_dict() == ENDPOINTER.to_dict()
 
 
 def test_sessions_are_the_same(exported, asr, decoder):
@@ -214,6 +237,19 @@ def test_sessions_are_the_same(exported, asr, decoder):
     assert_same(ours.finish(), theirs.finish())
     assert ours.text == theirs.text != ""
     assert len(provisional) > 2
+
+
+def test_a_channel(asr):
+    """One of two, as that one alone."""
+    left, right = (make_signal(20000, seed).numpy() for seed in (0, 1))
+    session, expected = asr.session(channel=1), asr.session()
+    for each, samples in (
+        (session, np.stack([left, right], axis=1)),
+        (expected, right),
+    ):
+        each.push(samples)
+        each.finish()
+    assert session.text == expected.text != ""
 
 
 @settings(max_examples=30, deadline=None, derandomize=True)
@@ -384,6 +420,7 @@ DAMAGES = {
     "endless rule": lambda folder: change(
         folder, endpointer={"after_speech": {"silence_seconds": 1e400}}
     ),
+    "runtime": lambda folder: change(folder, onnxruntime=[1]),
     "offsets": lambda folder: change(folder, word_offsets={"end_seconds": ""}),
     "unknown": lambda folder: change(folder, unknown=1),
     "kind": lambda folder: change(folder, kind="ctc"),
@@ -422,6 +459,182 @@ def test_damaged_folders_are_refused(exported, tmp_path, damage):
         OnnxStreamingASR.from_folder(folder, "fp32")
 
 
+def test_an_older_runtime_is_named(exported, tmp_path, monkeypatch):
+    """By what the folder needs, as its model.json says."""
+    import onnxruntime
+
+    before = shutil.copytree(exported[1], tmp_path / "before")
+    description = read_exported(before)
+    description["onnxruntime"] = "1.29"
+    (before / MODEL_FILE).write_text(json.dumps(description))
+    OnnxStreamingASR.from_folder(before)
+    for folder, oldest, version in (
+        (exported[1], "1.14", "1.13.1"),
+        (before, "1.29", "1.17.3"),
+    ):
+        monkeypatch.setattr(onnxruntime, "__version__", version)
+        message = f"needs onnxruntime {oldest} or newer, got {version}"
+        with pytest.raises(ImportError, match=message):
+            OnnxStreamingASR.from_folder(folder)
+    monkeypatch.setattr(onnxruntime, "__version__", "1.14.0")
+    OnnxStreamingASR.from_folder(exported[1])
+
+
+def test_a_runtime_that_does_not_load(exported, tmp_path):
+    """One that was built for NumPy 1 is not called missing."""
+    (tmp_path / "onnxruntime.py").write_text("raise ImportError('')")
+    code = (
+        "import sys\n"
+        f"sys.path.insert(0, {str(tmp_path)!r})\n"
+        "from speechbrain_llsa import OnnxStreamingASR\n"
+        f"OnnxStreamingASR.from_folder({str(exported[1])!r})\n"
+    )
+    process = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT
+    )
+    assert "onnxruntime must be one that loads here" in process.stderr
+    assert f"NumPy {np.__version__}" in process.stderr
+
+
+def test_graphs_are_of_the_lowest_versions(exported):
+    """Of opset and IR, and without a cosine of float64, which onnxruntime
+    has had since 1.29 alone."""
+    import onnx
+
+    for name in read_exported(exported[1])["graphs"].values():
+        model = onnx.load(exported[1] / name)
+        assert model.ir_version == 8
+        assert [(each.domain, each.version) for each in model.opset_import] == [
+            ("", 18)
+        ]
+        assert not [n for n in model.graph.node if n.op_type == "Cos"]
+
+
+def test_a_day_of_positions(asr):
+    """The graph's rotation is as exact after 24 hours as at the start: what
+    it gives for noise does not depend on where it begins."""
+    model, signal, given = asr.model, make_signal(32000).numpy(), []
+    for steps in (1000, 2_160_000):
+        state = model.make_streaming_context()
+        state.steps = steps
+        given.append(model.stream(signal, state)[0])
+    assert np.abs(given[0] - given[1]).max() < 1e-5
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+def test_a_forked_process_opens_the_graph_anew(exported):
+    """Its text is that of its parent, also where it is forked while another
+    thread runs a step; and it can drop the model."""
+    given = run_forking(str(exported[1]))
+    assert len(given) == 12
+    assert set(given.values()) == {"right"}
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+def test_no_session_of_the_runtime_crosses_a_fork(exported):
+    """It is kept, since its end would wait for threads that are not there,
+    and another is opened for the first push."""
+    graph = OnnxStreamingASR.from_folder(exported[1], "fp32").model._graph
+    before = graph._session
+    pid = os.fork()
+    if not pid:
+        opened = graph._session is None and graph.inputs()
+        kept = sys.getrefcount(before) > 2
+        os._exit(0 if opened and kept and graph._session != before else 1)
+    assert os.waitpid(pid, 0)[1] == 0
+    assert graph._session is before
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, pickled])
+def test_a_model_can_be_sent(endpointing, copied):
+    """With precision, threads, endpointer and offsets; its sessions too."""
+    sent = copied(endpointing)
+    assert sent.endpointer.to_dict() == ENDPOINTER.to_dict()
+    assert sent.word_offsets == OFFSETS
+    assert sent.model.threads == 1
+    assert sent.model.fingerprint() == endpointing.model.fingerprint()
+    session = endpointing.session()
+    session.push(make_signal(20000))
+    same = [copied(session), sent.session(session.snapshot())]
+    tail = session.finish()
+    assert tail.words
+    for each in same:
+        assert_same(each.finish(), tail)
+
+
+def test_a_spawned_process_opens_the_graph_anew(endpointing):
+    """And gives the text."""
+    signal = make_signal(20000).numpy()
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        text = pool.submit(text_of, endpointing, signal).result(120)
+    assert text == text_of(endpointing, signal) != ""
+
+
+def test_another_graph_is_not_taken_for_the_one_sent(exported, tmp_path):
+    """Where the folder was written anew, or is gone."""
+    folder = shutil.copytree(exported[1], tmp_path / "copy")
+    data = pickle.dumps(OnnxStreamingASR.from_folder(folder, "fp32"))
+    shutil.copy(folder / "step.int8.onnx", folder / "step.onnx")
+    for _ in range(2):
+        with pytest.raises(ValueError, match=r"must hold the step\.onnx that"):
+            pickle.loads(data)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.mark.parametrize("cpus", [1, 3])
+@pytest.mark.parametrize("asked", [None, 1, 2, 64])
+def test_threads_are_those_of_the_affinity(exported, monkeypatch, cpus, asked):
+    """At most, by default and where more are asked for; and errors of ONNX
+    Runtime are not hidden."""
+    import onnxruntime
+
+    given = []
+    real = onnxruntime.InferenceSession
+
+    def open_graph(path, options, **others):
+        given.append((options.intra_op_num_threads, options.log_severity_level))
+        return real(path, options, **others)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", open_graph)
+    monkeypatch.setattr(onnx_graph, "available_cpus", lambda: cpus)
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    model = OnnxStreamingASR.from_folder(exported[1], threads=asked).model
+    expected = min(asked or cpus, cpus)
+    assert given == [(expected, 3)]
+    assert model.threads == expected
+    monkeypatch.setattr(onnx_graph, "available_cpus", lambda: 4)
+    model = OnnxStreamingASR.from_folder(exported[1], threads=asked).model
+    assert model.threads == (asked and min(asked, 4))
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no affinity")
+def test_one_cpu(exported, tmp_path):
+    """As by ``taskset -c 0``: neither the runtime nor the example makes
+    threads for a step, or complains."""
+    soundfile.write(tmp_path / "x.wav", make_signal(16000).numpy(), 16000)
+    code = (
+        "import os, runpy, sys\n"
+        "cpu = min(os.sched_getaffinity(0))\n"
+        "os.sched_setaffinity(0, {cpu})\n"
+        "import onnxruntime\n"
+        "threads = lambda: len(os.listdir('/proc/self/task'))\n"
+        "before = threads()\n"
+        "from speechbrain_llsa import OnnxStreamingASR\n"
+        "asr = OnnxStreamingASR.from_folder(sys.argv[1], 'fp32', 8)\n"
+        "assert threads() == before\n"
+        "runpy.run_path('examples/stream_onnx.py')\n"
+        "assert threads() == before\n"
+    )
+    process = subprocess.run(
+        [sys.executable, "-c", code, str(exported[1]), tmp_path / "x.wav"],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+    )
+    assert (process.returncode, process.stderr) == (0, "")
+
+
 def test_bad_arguments_are_refused(exported, tmp_path):
     """Unknown precisions, threads out of range, a missing folder."""
     folder = exported[1]
@@ -450,3 +663,16 @@ def test_the_graph_is_checked(exported, tmp_path, decoder, monkeypatch):
     with pytest.raises(ValueError, match="gives something else"):
         export_model(tmp_path / "out", make_model(), decoder)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_description_of_another_editor(exported, tmp_path):
+    """A byte order mark and carriage returns in model.json change nothing;
+    other encodings are named."""
+    folder = shutil.copytree(exported[1], tmp_path / "a")
+    path = folder / "model.json"
+    content = path.read_bytes()
+    path.write_bytes(b"\xef\xbb\xbf" + content.replace(b"\n", b"\r\n"))
+    read_exported(folder)
+    path.write_bytes(content.decode().encode("utf-16"))
+    with pytest.raises(ValueError, match=r"model\.json must be UTF-8, got"):
+        read_exported(folder)

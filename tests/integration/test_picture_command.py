@@ -16,12 +16,30 @@ def test_picture(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
+    ("look_back", "look_ahead", "hop"), [(4, 2, 3), (0, 1, 1), (3, 0, 2)]
+)
+def test_layout(look_back, look_ahead, hop, tmp_path):
+    """Two hops of any geometry that can be read are drawn."""
+    out = tmp_path / "layout.png"
+    arguments = ["picture", str(out), "--layout", "--hop", str(hop)]
+    arguments += ["--look_back", str(look_back)]
+    assert main([*arguments, "--look_ahead", str(look_ahead)]) == 0
+    assert out.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["seen.jpg"], "OUT.png: got 'seen.jpg'"),
+        (
+            ["seen.jpg"],
+            "OUT.png must be a name that ends in .png, got 'seen.jpg'",
+        ),
         (["seen.png", "--hop", "0"], "hop: got 0"),
         (["seen.png", "--layers", "0"], "num_layers: got 0"),
         (["nowhere/seen.png"], "nowhere"),
+        (["seen.png", "--layers", "1001"], "num_layers must be at most 1000"),
+        (["seen.png", "--frames", "20000"], "frames must be few enough"),
+        (["seen.png", "--layout", "--hop", "20"], "at most 40 frames"),
     ],
 )
 def test_bad_input(arguments, words, tmp_path, monkeypatch, capsys):

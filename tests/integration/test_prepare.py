@@ -8,6 +8,7 @@ import os
 import numpy as np
 import pytest
 import soundfile
+from headers import UNKNOWN_LENGTHS, encoded, with_number
 from speechbrain.dataio.dataset import DynamicItemDataset
 
 
@@ -255,6 +256,30 @@ def test_bad_files_are_skipped(prepare, corpus, tmp_path, caplog):
         assert fault in caplog.text
 
 
+@pytest.mark.parametrize("format", ["WAV", "RF64", "W64", "AIFF", "AU", "CAF"])
+def test_truncated_uncompressed_files(prepare, corpus, tmp_path, format):
+    """Are named, as FLAC is, whatever hides behind the name."""
+    path = corpus / "dev-clean" / "84" / "1" / "84-1-0001.wav"
+    content = encoded(np.zeros(16000), format)
+    path.write_bytes(content[: len(content) * 31 // 100])
+    words = r"got 1 bad: .*84-1-0001\.wav is truncated: 32000 bytes"
+    with pytest.raises(ValueError, match=words):
+        prepare(corpus, tmp_path / "save", ["dev-clean"])
+
+
+@pytest.mark.parametrize("row", UNKNOWN_LENGTHS, ids=str)
+def test_lengths_that_were_not_known(prepare, corpus, tmp_path, row):
+    """The duration is that of the samples that are there."""
+    format, *change = row
+    content = with_number(encoded(np.zeros(12000), format), *change)
+    path = corpus / "dev-clean" / "84" / "1" / "84-1-0000.wav"
+    path.with_suffix(".flac").unlink()
+    path.write_bytes(content)
+    paths = prepare(corpus, tmp_path / "save", ["dev-clean"])
+    (found,) = read(paths["dev-clean"])
+    assert (found["ID"], float(found["duration"])) == ("84-1-0000", 0.75)
+
+
 def test_nothing_good(prepare, corpus, tmp_path):
     """A split without audio in place, or with bad audio alone, is an error."""
     (corpus / "empty").mkdir()
@@ -301,6 +326,79 @@ def test_bad_arguments(prepare, corpus, tmp_path, wrong, error, message):
     arguments = {"splits": ["dev-clean"], **wrong}
     with pytest.raises(error, match=message):
         prepare(corpus, tmp_path, **arguments)
+
+
+TRANSCRIPTS = {"84-1-0000": "ONE É", "84-1-0001": "TWO", "84-1-0002": "A B"}
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda text: b"\xef\xbb\xbf" + text.encode(),
+        lambda text: text.replace("\n", "\r\n").encode(),
+        lambda text: text.removesuffix("\n").encode(),
+        lambda text: text.replace(" ", "\t").encode(),
+        lambda text: text.replace("A B", "A\u2028B").encode(),
+        lambda text: text.replace("A B", "A\x85B").encode(),
+        lambda text: text.replace("A B", "A\x0bB\x1c").encode(),
+        lambda text: text.replace("0 ", "0.flac ").encode(),
+        lambda text: text.replace("0 ", "0.WAV ").encode(),
+    ],
+    ids=[
+        "mark",
+        "carriage returns",
+        "no last line end",
+        "tabs",
+        "line separator",
+        "next line",
+        "other separators",
+        "flac",
+        "wav",
+    ],
+)
+def test_transcripts_of_other_editors(prepare, tmp_path, write):
+    """A byte order mark, other blanks, line separators within a line, and
+    names of files instead of utterances give the same manifest; as do the
+    evaluation and the n-grams."""
+    from ngram import read_transcripts
+
+    from speechbrain_llsa.evaluation.corpus import read_split
+
+    corpus = tmp_path / "corpus"
+    chapter = add_chapter(corpus, "dev-clean", "84", [0.1] * 3)
+    text = "".join(f"{name} {words}\n" for name, words in TRANSCRIPTS.items())
+    (chapter / "84-1.trans.txt").write_bytes(write(text))
+    path = prepare(
+        corpus, tmp_path / "save", ["dev-clean"], transcripts_required=True
+    )["dev-clean"]
+    assert {row["ID"]: row["wrd"] for row in read(path)} == TRANSCRIPTS
+    utterances = read_split(corpus, "dev-clean")
+    assert {each.identity: each.transcript for each in utterances} == (
+        TRANSCRIPTS
+    )
+    transcripts = read_transcripts(corpus, ["dev-clean"])
+    assert transcripts == list(TRANSCRIPTS.values())
+
+
+@pytest.mark.parametrize(
+    ("encoding", "fault"),
+    [
+        ("latin-1", "must be UTF-8, got the byte 0xc9 in line 1"),
+        ("utf-16", "must be UTF-8, got UTF-16"),
+    ],
+)
+def test_transcripts_in_other_encodings(prepare, tmp_path, encoding, fault):
+    """Named with file and line, by preparation and n-grams."""
+    from ngram import read_transcripts
+
+    corpus = tmp_path / "corpus"
+    chapter = add_chapter(corpus, "dev-clean", "84", [0.1])
+    path = chapter / "84-1.trans.txt"
+    path.write_bytes("84-1-0000 ONE É\n".encode(encoding))
+    with pytest.raises(ValueError, match=f"{path} {fault}"):
+        prepare(corpus, tmp_path / "save", ["dev-clean"])
+    with pytest.raises(ValueError, match=f"{path} {fault}"):
+        read_transcripts(corpus, ["dev-clean"])
 
 
 def test_command_line(prepare, corpus, tmp_path, capsys):

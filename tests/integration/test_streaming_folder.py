@@ -294,3 +294,26 @@ def test_bad_files_are_refused(written, tmp_path):
             method(text)
     with pytest.raises(ValueError, match="use_torchaudio_streaming"):
         asr.transcribe_file(text, None, True)
+
+
+MARK = b"\xef\xbb\xbf"
+
+
+@pytest.mark.parametrize("trust", [False, True])
+@pytest.mark.parametrize("name", ["hyperparams.yaml", "label_encoder.txt"])
+def test_text_files_of_other_editors(folder, written, name, trust):
+    """A byte order mark and carriage returns change nothing."""
+    path = folder / name
+    path.write_bytes(MARK + path.read_bytes().replace(b"\n", b"\r\n"))
+    asr = StreamingASR.from_hparams(folder, trust=trust)
+    assert transcribe(asr) == transcribe(StreamingASR.from_hparams(written))
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "latin-1"])
+@pytest.mark.parametrize("name", ["hyperparams.yaml", "label_encoder.txt"])
+def test_text_files_in_other_encodings(folder, name, encoding):
+    """Named by the file."""
+    path = folder / name
+    path.write_bytes((path.read_text() + "# É\n").encode(encoding))
+    with pytest.raises(ValueError, match=f"{name}.* must be UTF-8, got"):
+        StreamingASR.from_hparams(folder)

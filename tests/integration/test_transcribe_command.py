@@ -1,16 +1,23 @@
 """The command ``transcribe``: text, JSON, bad input."""
 
+import io
 import json
+import os
 import re
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import soundfile
+import torch
+from headers import encoded, with_number
 from tiny_model import make_model, make_signal, make_tokenizer
 
 from speechbrain_llsa.__main__ import main
+from speechbrain_llsa.commands import sessions, text_output, transcribe
 from speechbrain_llsa.inference.asr import StreamingASR
+from speechbrain_llsa.inference.streaming_encoder import StreamingEncoder
 from speechbrain_llsa.model_folder.write import write_streaming_folder
 from speechbrain_llsa.transcripts.endpointer import Endpointer, EndpointRule
 
@@ -102,7 +109,7 @@ def test_json(run, texts):
     [
         (["--model", "nowhere", "a.wav"], "--model: got 'nowhere'"),
         (["--model", ".", "a.wav"], "holds no model.json"),
-        (["--model", "model", "a.wav", "d.wav"], "path: got 'd.wav'"),
+        (["--model", "model", "d.wav"], "path: got 'd.wav'"),
         (["--model", "model", "c.txt"], "path: got 'c.txt'"),
         (["--model", "model", "."], "path: got '.'"),
     ],
@@ -154,6 +161,42 @@ def test_on_a_terminal(place, texts):
     os.close(ours)
     assert process.returncode == 0
     assert texts["a.wav"] in shown.decode()
+
+
+def test_a_length_that_was_not_known(run, place, texts):
+    """All samples are transcribed, by everything that reads files."""
+    content = (place / "a.wav").read_bytes()
+    path = place / "endless.wav"
+    path.write_bytes(with_number(content, b"data", 0, "<I", 0))
+    expected = texts["a.wav"]
+    assert run("--model", "model", "endless.wav") == (0, expected + "\n", "")
+    code, out, _ = run("--model", "model", "--json", "endless.wav")
+    assert (code, json.loads(out)["duration_seconds"]) == (0, 1.875)
+    asr = StreamingASR.from_hparams(place / "model")
+    assert asr.transcribe_file_offline(path) == expected
+    assert asr.transcribe_file(path) == expected
+    encoder = StreamingEncoder.from_hparams(place / "model")
+    frames = encoder.encode_file(path)
+    assert torch.equal(frames, encoder.encode_file(place / "a.wav"))
+
+
+@pytest.mark.parametrize("format", ["WAV", "RF64", "W64", "AIFF", "AU", "CAF"])
+def test_truncated_files(run, place, format):
+    """What is there is transcribed; standard error has a line for the file."""
+    signal = make_signal(30000).numpy()
+    content = encoded(signal, format)
+    (place / "cut.wav").write_bytes(content[: len(content) - 31000])
+    soundfile.write(place / "there.wav", signal[:14500], 16000)
+    _, expected, _ = run("--model", "model", "there.wav")
+    code, out, err = run("--model", "model", "cut.wav")
+    assert (code, out) == (0, expected)
+    assert (
+        "warning: cut.wav is truncated: 60000 bytes of samples are decl" in err
+    )
+    assert err.count("\n") == 1
+    _, out, err = run("--model", "model", "cut.wav", "a.wav", "cut.wav")
+    assert out.count(expected) == 2
+    assert err.count("\n") == 1
 
 
 # -- words, segments, files
@@ -322,3 +365,136 @@ def test_an_output_that_cannot_be_written(place, run):
     assert code == 2
     assert "c.txt" in err
     assert err.count("\n") == 1
+
+
+def test_the_model_stays_as_it_is(run, place, monkeypatch):
+    """What a command is told is of its sessions: others of the same model
+    close their segments where the model says."""
+    asr = StreamingASR.from_hparams(place / "model")
+    asr.endpointer = own = Endpointer(
+        maximum_length=EndpointRule(length_seconds=0.2)
+    )
+    monkeypatch.setattr(sessions, "load_model", lambda arguments: asr)
+    before = dict(vars(asr))
+    code, out, _ = run("--model=model", "--json", "--no-endpoint", "a.wav")
+    assert (code, len(out.splitlines())) == (0, 1)
+    assert vars(asr) == before
+    session = asr.session()
+    assert session.push(make_signal(30000)).words[-1].segment > 0
+    assert asr.endpointer is own
+
+
+# -- bad files among good ones
+
+
+@pytest.fixture(scope="module")
+def bad(place):
+    """Files that cannot be read, or not to their end, and a part of what
+    stderr says of each."""
+    whole = io.BytesIO()
+    soundfile.write(whole, make_signal(64000).numpy(), 16000, format="FLAC")
+    content = whole.getvalue()
+    (place / "cut.flac").write_bytes(content[: len(content) // 2])
+    (place / "nothing.wav").write_bytes(b"")
+    (place / "folder.wav").mkdir()
+    signal = make_signal(64000).numpy()
+    signal[60000] = np.nan
+    soundfile.write(place / "nan.wav", signal, 16000, subtype="FLOAT")
+    return {
+        "cut.flac": "libsndfile",
+        "nothing.wav": "allowed is audio",
+        "folder.wav": "allowed is an existing audio file",
+        "nan.wav": "got NaN",
+        "missing.wav": "allowed is an existing audio file",
+        f"{'x' * 300}.wav": "File name too long",
+    }
+
+
+HEARD = ("cut.flac", "nan.wav")
+"""Those that have text before they are bad."""
+
+
+@pytest.mark.parametrize("place_of_bad", ["first", "between", "last"])
+def test_bad_files_do_not_stop_others(run, texts, bad, place_of_bad):
+    """All others are done; at the end there is a line for each bad one, and
+    the exit code is 2. What was heard of a bad one stands there."""
+    good = ["a.wav", "b.flac"]
+    names = [*bad, *good] if place_of_bad == "first" else [*good, *bad]
+    if place_of_bad == "between":
+        names = ["a.wav", *bad, "b.flac", "a.wav"]
+    code, out, err = run("--model", "model", *names)
+    assert code == 2
+    said = [line.split(": ") for line in out.splitlines()]
+    assert [name for name, _ in said] == [
+        name for name in names if name in (*good, *HEARD)
+    ]
+    for name, text in said:
+        assert text == texts[name] if name in good else len(text) > 10
+    for line, (name, words) in zip(err.splitlines(), bad.items(), strict=True):
+        assert f"error: {name}: " in line and words in line
+
+
+def test_json_of_bad_files(run, texts, bad):
+    """The last line of a file that was heard in part says why."""
+    names = ["a.wav", *bad, "b.flac"]
+    code, out, err = run("--json", "--model", "model", *names)
+    lines = {line["file"]: line for line in lines_of(out)}
+    assert (code, err.count("\n")) == (2, len(bad))
+    assert [*lines] == ["a.wav", *HEARD, "b.flac"]
+    for name, line in lines.items():
+        assert line["end_of_file"]
+        if name in HEARD:
+            assert bad[name] in line["error"] and len(line["text"]) > 10
+        else:
+            assert "error" not in line and line["text"] == texts[name]
+
+
+def test_word_files_of_bad_files(place, run, bad, tmp_path):
+    """Only what was read to its end has some; a place that cannot be written
+    to is named for its file alone."""
+    options = ["--format", "srt", "--output", str(tmp_path)]
+    code, _, _ = run("--model", "model", *options, *bad, "a.wav", "b.flac")
+    assert code == 2
+    assert {each.name for each in tmp_path.iterdir()} == {"a.srt", "b.srt"}
+    (tmp_path / "a.srt").unlink()
+    (tmp_path / "a.srt" / "x").mkdir(parents=True)
+    (tmp_path / ".a.srt.part").mkdir()
+    (tmp_path / "b.srt").unlink()
+    (tmp_path / ".a.srt.part").rmdir()
+    soundfile.write(place / f"{'y' * 249}.wav", [0.0] * 99, 16000)
+    code, _, err = run(
+        "--model", "model", *options, f"{'y' * 249}.wav", "b.flac"
+    )
+    assert (code, err.count("\n")) == (2, 1) and "could not write" in err
+    assert (tmp_path / "b.srt").read_text()
+
+
+def test_a_bad_file_twice(run):
+    """It is named once."""
+    code, out, err = run("--model", "model", "c.txt", "c.txt")
+    assert (code, out, err.count("\n")) == (2, "", 1)
+
+
+@pytest.mark.parametrize("json_option", [[], ["--json"]])
+def test_nobody_reads(run, monkeypatch, json_option):
+    """A closed pipe ends it at once, without an error: no other file is
+    begun."""
+    read = transcribe.read_blocks
+    begun = []
+
+    def read_blocks(path, seconds):
+        begun.append(path)
+        return read(path, seconds)
+
+    def broken(*_):
+        raise BrokenPipeError
+
+    monkeypatch.setattr(transcribe, "read_blocks", read_blocks)
+    with open(os.devnull, "w") as nowhere:
+        monkeypatch.setattr(sys, "stdout", nowhere)
+        monkeypatch.setattr(transcribe.tqdm, "write", broken)
+        monkeypatch.setattr(text_output.PlainOutput, "_write", broken)
+        code = main(
+            ["transcribe", "--model", "model", *json_option, "a.wav", "b.flac"]
+        )
+    assert (code, begun) == (0, ["a.wav"])

@@ -169,3 +169,20 @@ def test_words_of_a_model_without_back_off(arpa, recipes_path, tmp_path):
     path.write_text(text.replace("\t0.0000000\n", "\n"), encoding="utf-8")
     expected = {"A", "B", "BC", "CAB", "<s>", "</s>", "<unk>"}
     assert LanguageModel(path).words == expected == LanguageModel(arpa).words
+
+
+def test_models_of_other_editors(arpa, tmp_path):
+    """A byte order mark and carriage returns change nothing; UTF-16 is
+    named."""
+    content = arpa.read_bytes()
+    path = tmp_path / "words.arpa"
+    path.write_bytes(b"\xef\xbb\xbf" + content.replace(b"\n", b"\r\n"))
+    given, expected = LanguageModel(path), LanguageModel(arpa)
+    assert given.words == expected.words
+    scores = [
+        model.score(model.start_state(), "BC")[0] for model in (given, expected)
+    ]
+    assert scores[0] == scores[1]
+    path.write_bytes(content.decode().encode("utf-16"))
+    with pytest.raises(ValueError, match=r"words\.arpa must be UTF-8, got UTF"):
+        LanguageModel(path)

@@ -1,8 +1,10 @@
 """Evaluation: error rates and their intervals, delays, all of it on a tiny
 model."""
 
+import copy
 import json
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,6 +13,8 @@ import scipy.stats
 import torch
 from tiny_model import make_model, make_signal, make_tokenizer
 
+from speechbrain_llsa.decoders.greedy import PieceDecoder
+from speechbrain_llsa.evaluation.corpus import read_manifest
 from speechbrain_llsa.evaluation.delays import Said, word_moments
 from speechbrain_llsa.evaluation.error_rates import (
     ErrorRates,
@@ -257,6 +261,22 @@ def test_only_the_clock_is_moved_by_pushes(models, utterances, found):
     assert long.emission_delay.at_end >= found.emission_delay.at_end
 
 
+def test_references_are_folded_as_the_model_writes(models, utterances, found):
+    """One that knows capitals alone is not wrong about small letters; one
+    that knows both is."""
+    small = [
+        replace(each, transcript=f" {each.transcript.lower()}\u2028")
+        for each in utterances
+    ]
+    again = evaluate(models["llsa"], small, timing_runs=1, timing_seconds=0)
+    assert again.streamed.wer == found.streamed.wer
+    assert again.texts == found.texts
+    asr = copy.copy(models["llsa"])
+    asr.text_decoder = PieceDecoder([*asr.text_decoder.pieces[:-1], "a"])
+    wrong = evaluate(asr, small, timing_runs=1, timing_seconds=0)
+    assert wrong.streamed.wer.percent > found.streamed.wer.percent
+
+
 def test_some_are_streamed(models, utterances, found):
     """So many of the utterances, from the first on; all are heard at once."""
     some = evaluate(
@@ -323,7 +343,8 @@ def test_json_is_plain(utterances, found):
     plain = found.to_json(texts=True)
     plain["texts"] = list(plain["texts"])
     assert json.loads(json.dumps(plain, allow_nan=False)) == plain
-    assert plain["texts"][0]["transcript"] == utterances[0].transcript
+    said = " ".join(utterances[0].transcript.split())
+    assert plain["texts"][0]["transcript"] == said
     assert "texts" not in found.to_json()
 
 
@@ -394,6 +415,7 @@ class ScriptedASR:
     """Streams ONE TWO; says something else offline."""
 
     model = None
+    text_decoder = PieceDecoder(["", *"ENOTW "])
 
     def latency_report(self, hop=None, look_ahead=None):
         return make_model().latency_report()
@@ -436,3 +458,31 @@ def test_ends_of_words_come_from_the_model_where_nobody_knows():
     found = evaluate_script("ONE TWO", words)
     assert found.word_ends == "reference"
     assert found.emission_delay.median_seconds == pytest.approx((0.3 + 0.4) / 2)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".json"])
+def test_manifests_of_other_editors(tmp_path, suffix):
+    """A byte order mark, carriage returns, and separators within a
+    transcript change nothing; other encodings are named."""
+    wav = tmp_path / "a.wav"
+    wav.write_bytes(b"")
+    words = "CAFÉ\u2028TWO"
+    text = f'ID,duration,wav,wrd\na,0.5,{wav},"{words}"\n'
+    if suffix == ".json":
+        entry = {"wav": str(wav), "wrd": words}
+        text = json.dumps({"a": entry}, ensure_ascii=False, indent=1)
+    path = tmp_path / f"a{suffix}"
+    path.write_bytes(b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode())
+    (utterance,) = read_manifest(path)
+    assert (utterance.identity, utterance.transcript) == ("a", "CAFÉ TWO")
+    path.write_bytes(text.replace("\u2028", " ").encode("latin-1"))
+    with pytest.raises(ValueError, match=f"{path} must be UTF-8, got the byte"):
+        read_manifest(path)
+
+
+def test_manifests_with_an_utterance_twice(tmp_path):
+    """One of them would be lost."""
+    path = tmp_path / "a.csv"
+    path.write_text("ID,wav,wrd\na,a.wav,A\na,b.wav,B\n")
+    with pytest.raises(ValueError, match="the utterance 'a' twice"):
+        read_manifest(path)

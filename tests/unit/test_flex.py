@@ -355,3 +355,12 @@ def test_compiled_on_cuda(attention, geometry, ends, dtype, tolerance):
     for first, second in zip(gradients, actual_gradients, strict=True):
         scale = first.abs().max().clamp(min=1.0)
         assert (first - second.cpu()).abs().max() < tolerance * scale
+
+
+def test_training_follows_inference(eager):
+    """What is kept between calls can be trained with, wherever it was made."""
+    geometry = StreamGeometry(5, 2, 3)
+    with torch.inference_mode():
+        tags, order, _ = flex._layout(3, geometry, "llsa", torch.device("cpu"))
+    assert not tags.position.is_inference()
+    assert not order.is_inference()

@@ -91,6 +91,22 @@ def test_command(recipes_path, tmp_path, capsys):
     assert len(read_arpa(out)) > 100
 
 
+def test_transcripts_of_another_form(recipes_path, tmp_path):
+    """Words are those that a model writes: composed, with straight
+    apostrophes, and in capitals where that is wanted."""
+    from ngram import main
+
+    chapter = tmp_path / "data" / "train" / "7" / "1"
+    chapter.mkdir(parents=True)
+    path = chapter / "7-1.trans.txt"
+    path.write_text("7-1-0000 don’t e\u0301te\u0301\n", encoding="utf-8")
+    out, data = str(tmp_path / "a.arpa"), str(tmp_path / "data")
+    main([out, "--data", data])
+    assert ("don't", "été") in read_arpa(tmp_path / "a.arpa")
+    main([out, "--data", data, "--transcript_case", "upper"])
+    assert ("DON'T", "ÉTÉ") in read_arpa(tmp_path / "a.arpa")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -1,6 +1,7 @@
 """Packed weights change nothing but the time."""
 
 import copy
+import pickle
 
 import pytest
 import torch
@@ -65,11 +66,16 @@ def test_other_types_are_left_alone():
     assert pack_linears(layer) == 0
 
 
-def test_copies_are_packed_too():
+def pickled(value):
+    return pickle.loads(pickle.dumps(value))
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, pickled])
+def test_copies_are_packed_too(copied):
     """With parameters of their own."""
     model = make_model()
     pack_linears(model.encoder_wrapper)
-    copied = copy.deepcopy(model)
+    copied = copied(model)
     signal = make_signal(8000)[None]
     with torch.no_grad():
         expected, _ = model(signal)

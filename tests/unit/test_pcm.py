@@ -8,6 +8,7 @@ import pytest
 import soundfile
 
 from speechbrain_llsa.dataio.pcm import PCMDecoder
+from speechbrain_llsa.dataio.samples import SCALES
 
 
 def wav(samples, subtype, sample_rate=22050, format="WAV"):
@@ -49,17 +50,58 @@ def test_raw(encoding, channels, sizes):
 
 
 @pytest.mark.parametrize("sizes", SIZES)
-@pytest.mark.parametrize("format", ["WAV", "WAVEX"])
-@pytest.mark.parametrize("subtype", ["PCM_16", "PCM_32", "FLOAT", "DOUBLE"])
+@pytest.mark.parametrize("format", ["WAV", "WAVEX", "RF64"])
+@pytest.mark.parametrize(
+    "subtype",
+    [
+        "PCM_U8",
+        "PCM_16",
+        "PCM_24",
+        "PCM_32",
+        "FLOAT",
+        "DOUBLE",
+        "ULAW",
+        "ALAW",
+    ],
+)
 def test_wav(subtype, format, sizes):
-    """The header wins over what was said; what follows the samples is none."""
-    samples = np.arange(-150, 150).reshape(-1, 2) / 256
-    content = wav(samples, subtype, format=format) + b"LIST\4\0\0\0abcd"
-    given, decoder = decode(content, sizes)
+    """The header wins over what was said; what follows the samples is none.
+    They are those of libsndfile."""
+    samples = np.arange(-150, 150).reshape(-1, 2) / 151
+    content = wav(samples, subtype, format=format)
+    expected, _ = soundfile.read(io.BytesIO(content))
+    given, decoder = decode(content + b"LIST\4\0\0\0abcd", sizes)
     assert decoder.sample_rate == 22050 and decoder.channels == 2
-    scale = {"PCM_16": 1 << 15, "PCM_32": 1 << 31}.get(subtype, 1)
-    assert np.array_equal(given / scale, samples)
-    assert decoder.left_over == 0
+    assert np.array_equal(given / SCALES[str(given.dtype)], expected)
+    assert decoder.left_over == decoder.missing == 0
+
+
+@pytest.mark.parametrize("subtype", ["ULAW", "ALAW", "PCM_U8"])
+def test_every_byte(subtype):
+    """Each of the 256 means what it means to libsndfile."""
+    content = wav(np.zeros(256), subtype).replace(
+        wav(np.zeros(256), subtype)[-256:], bytes(range(256))
+    )
+    expected, _ = soundfile.read(io.BytesIO(content), dtype="int16")
+    assert np.array_equal(decode(content, [])[0][:, 0], expected)
+
+
+def test_truncated():
+    """What is missing is counted; a part of a sample is left over."""
+    content = wav(np.zeros(1000), "PCM_16")
+    given, decoder = decode(content[:-301], [99])
+    assert (len(given), decoder.left_over, decoder.missing) == (849, 1, 301)
+
+
+@pytest.mark.parametrize("sizes", SIZES)
+def test_no_samples(sizes):
+    """A chunk behind none is no audio; nothing behind none is no error."""
+    content = wav(np.zeros(0), "PCM_16")
+    assert len(decode(content, sizes)[0]) == 0
+    content += b"LIST\4\0\0\0abcd"
+    size = struct.pack("<I", len(content) - 8)
+    content = content[:4] + size + content[8:]
+    assert len(decode(content, sizes)[0]) == 0
 
 
 @pytest.mark.parametrize("size", [0, 0x7FFFFFFF, 0xFFFFFFFF, 0x7FFF0024])

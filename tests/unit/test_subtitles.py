@@ -52,6 +52,17 @@ def test_ctm():
     )
 
 
+@pytest.mark.parametrize("character", "\u2028\u2029\x85\x0b\x0c\x1c\n\r\xa0")
+def test_words_with_line_separators(character):
+    """Players that end lines there would cut the cue: it becomes a blank."""
+    words = [Word(f"ONE{character}TWO", 0.5, 0.82, 0.99)]
+    assert to_srt(words) == "1\n00:00:00,500 --> 00:00:00,820\nONE TWO\n"
+    assert to_vtt(words).endswith("\nONE TWO\n")
+    assert to_ctm(words, f"a{character}b") == (
+        "a_b 1 0.500 0.320 ONE_TWO 0.9900\n"
+    )
+
+
 @pytest.mark.parametrize(
     ("write", "expected"), [(to_srt, ""), (to_vtt, "WEBVTT\n"), (to_ctm, "")]
 )

@@ -4,14 +4,18 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import soundfile
 import speechbrain as sb
 import torch
+from headers import UNKNOWN_LENGTHS, encoded, with_number
 from speechbrain.dataio.dataset import DynamicItemDataset
 
 RECIPES = Path(__file__).parents[2] / "recipes" / "LibriSpeech"
 sys.path.insert(0, str(RECIPES))
+
+from comparison.plan import read_entries, read_plan  # noqa: E402
 
 from speechbrain_llsa.training.arguments import (  # noqa: E402
     check_max_grad_norm,
@@ -24,8 +28,10 @@ from speechbrain_llsa.training.curves import CurveLog, draw_curves  # noqa: E402
 from speechbrain_llsa.training.data import (  # noqa: E402
     keep_durations,
     load_manifests,
+    read_or_fault,
     train_loader_options,
 )
+from speechbrain_llsa.training.resuming import why_anew  # noqa: E402
 
 YAML = """
 seed: 1
@@ -155,6 +161,32 @@ def test_missing_yaml_is_named():
         parse("no.yaml")
 
 
+def test_a_yaml_file_of_another_editor(hparams_file):
+    """A byte order mark and carriage returns change nothing; other encodings
+    are named."""
+    mark, path = b"\xef\xbb\xbf", Path(hparams_file)
+    path.write_bytes(mark + YAML.replace("\n", "\r\n").encode())
+    _, overrides = parse(hparams_file, "--lr", "0.5")
+    assert load_hparams(hparams_file, overrides)["splits"] == ["train"]
+    path.write_bytes((YAML + "# É\n").encode("latin-1"))
+    for read in (parse, read_plan):
+        with pytest.raises(ValueError, match=r"must be UTF-8, .* in line 11"):
+            read(hparams_file)
+
+
+def test_a_plan_of_another_editor(tmp_path):
+    """As for any YAML file; hparams that it names as well."""
+    text = (RECIPES.parents[1] / "hparams" / "compare_small.yaml").read_bytes()
+    plans = []
+    for name, content in (
+        ("a", text),
+        ("b", b"\xef\xbb\xbf" + text.replace(b"\n", b"\r\n")),
+    ):
+        (tmp_path / name).write_bytes(content)
+        plans.append(read_entries(tmp_path / name))
+    assert plans[0] == plans[1]
+
+
 @pytest.mark.parametrize(
     ("value", "expected"),
     [(None, None), (0, None), (-1.0, None), (2, 2.0), (float("inf"),) * 2],
@@ -199,6 +231,20 @@ def test_manifests_give_waveforms_at_one_rate(tmp_path):
         assert abs(float(item["sig"].median()) - 0.3) < 1e-2
     with pytest.raises(ValueError, match="paths: got utterance 'a'"):
         load_manifests([one, one])
+
+
+@pytest.mark.parametrize("row", UNKNOWN_LENGTHS, ids=str)
+def test_waveforms_of_a_length_that_was_not_known(tmp_path, row):
+    """Whole, and the same as with a header that says it."""
+    format, *change = row
+    content = encoded(np.sin(np.arange(16000) / 9)[:, None] * [0.5, 0], format)
+    path = tmp_path / "a.wav"
+    path.write_bytes(content)
+    expected, fault = read_or_fault(path, 1.0)
+    assert fault == "" and len(expected) == 16000
+    path.write_bytes(with_number(content, *change))
+    waveform, fault = read_or_fault(path, 1.0)
+    assert fault == "" and torch.equal(waveform, expected)
 
 
 def make_dataset(durations):
@@ -386,3 +432,41 @@ def test_training_draws_do_not_depend_on_what_came_before(tmp_path):
     brain.on_fit_batch_start(None, True)
     assert torch.equal(first, torch.rand(3))
     assert brain.stage_averages.keys() == set(sb.Stage)
+
+
+def test_an_epoch_goes_on_or_begins_anew():
+    """By ranks and batches; checkpoints of earlier versions do not say."""
+    plan = {"ranks": 1, "batches": "a"}
+    assert why_anew(plan, plan) is None
+    assert why_anew({}, plan) is None
+    assert why_anew({"ranks": 1, "batches": None}, plan) is None
+    why = why_anew({"ranks": 1, "batches": "a"}, {"ranks": 2, "batches": "a"})
+    assert why == "it was begun on 1 ranks, and there are 2 now"
+    why = why_anew({"ranks": 2, "batches": "b"}, plan)
+    assert "on 2 ranks, and there are 1 now" in why
+    assert "other utterances" in why
+
+
+def test_what_decides_the_batches():
+    """All that does but the epoch, and nothing else."""
+    dataset = make_dataset([1.0, 2.0, 3.0])
+    options = {"seed": 1, "num_buckets": 2, "max_batch_length": 4}
+
+    def fingerprint(dataset=dataset, **changes):
+        options_now = {**options, **changes}
+        return train_loader_options(dataset, **options_now)[
+            "batch_sampler"
+        ].fingerprint
+
+    first = fingerprint()
+    for changes in (
+        {"seed": 2},
+        {"num_buckets": 1},
+        {"max_batch_length": 5},
+        {"sorted_epochs": 1},
+        {"dataset": make_dataset([1.0, 2.0])},
+        {"dataset": make_dataset([1.0, 2.0, 3.5])},
+    ):
+        assert fingerprint(**changes) != first, changes
+    assert fingerprint(num_workers=2) == first
+    assert fingerprint(make_dataset([1.0, 2.0, 3.0])) == first

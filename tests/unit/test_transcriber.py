@@ -320,6 +320,72 @@ def test_maximum_length_waits_for_a_word_boundary():
     assert endpoints_of([0] * 9, rules) == [3, 7]
 
 
+def test_maximum_length_does_not_wait_for_ever():
+    """Without a word boundary the segment closes at the next blank once it is
+    twice as long; the text is the same, letter by letter."""
+    rules = only("maximum_length", False, 0.0, 0.08)
+    labels = [A, B, A, B, A, 0, A, B, A, A, 0, B, A, 0, B]
+    assert endpoints_of(labels, rules) == [10]
+    for begins_word in (CHARACTERS, PIECES):
+        transcriber = Transcriber(begins_word, endpointer=Endpointer(**rules))
+        log_probs = log_probs_of(labels)
+        whole = committed(run(Transcriber(begins_word), log_probs))
+        assert committed(run(transcriber, log_probs, range(15))) == whole
+
+
+SPEECH_FRAMES, NOISE_FRAMES = 100, 1000
+
+
+def noise_labels(kind):
+    """What a model may take 20 s of noise for."""
+    generator = np.random.default_rng(7)
+    if kind == "silence":
+        return [0] * NOISE_FRAMES
+    if kind == "words now and then":
+        labels = [0] * NOISE_FRAMES
+        labels[25::60] = [SPACE] * len(labels[25::60])
+        labels[26::60] = [A] * len(labels[26::60])
+        return labels
+    if kind == "words all the time":
+        return generator.choice([0, A, B, SPACE], NOISE_FRAMES).tolist()
+    return generator.choice([0, A, B], NOISE_FRAMES).tolist()
+
+
+@pytest.mark.parametrize(
+    ("kind", "latest"),
+    [
+        ("silence", 0.8),
+        ("words now and then", 2.8),
+        ("words all the time", 18.5),
+        ("letters without end", 20.0),
+    ],
+)
+def test_a_segment_closes_in_noise(kind, latest):
+    """2 s of speech, then 20 s of what a model takes noise for: the segment
+    closes after silence, or else as the longest one, however the frames are
+    pushed; and the text is that of the stream without endpoints."""
+    speech = [SPACE, A, B, 0, SPACE, B, B, 0, A, 0] * (SPEECH_FRAMES // 10)
+    endpointer = Endpointer()
+    if kind == "letters without end":
+        # no word begins: it closes when the segment is twice as long
+        endpointer = Endpointer(maximum_length=EndpointRule(length_seconds=10))
+    labels = speech + noise_labels(kind)
+    log_probs = log_probs_of(labels, count=4)
+    transcriber = Transcriber(CHARACTERS, endpointer=endpointer)
+    at_once = run(transcriber, log_probs)
+    said = run(transcriber, log_probs, range(0, len(labels), 16))
+    closed = next(
+        16 * number * 0.02
+        for number, transcript in enumerate(said)
+        if transcript.segment
+    )
+    assert 2.0 < closed <= 2.0 + latest + 16 * 0.02
+    assert committed(said) == committed(at_once)
+    assert committed(said) == committed(run(Transcriber(CHARACTERS), log_probs))
+    words = [word for word in final_words(said) if word.end <= 2.0]
+    assert {word.segment for word in words} == {0}
+
+
 def test_labels_without_spaces_are_boundaries_themselves():
     """Where no label has a space, a segment need not wait for one."""
     rules = only("maximum_length", False, 0.0, 0.08)

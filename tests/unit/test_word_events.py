@@ -9,6 +9,7 @@ import pytest
 import soundfile
 from tiny_model import make_model, make_tokenizer
 
+from speechbrain_llsa.evaluation.corpus import read_word_times
 from speechbrain_llsa.model_folder.write import write_streaming_folder
 from speechbrain_llsa.transcripts.transcript import Word
 from speechbrain_llsa.transcripts.words import WordOffsets
@@ -22,7 +23,6 @@ from speechbrain_llsa.evaluation.word_events import (  # noqa: E402
     estimate_offsets,
     find_words,
     match_words,
-    read_ctm,
     time_errors,
 )
 
@@ -44,18 +44,47 @@ def test_ctm(tmp_path):
         "1-2-0000": [("ONE", 0.5, 0.75), ("TWO", 0.75, 1.25)],
         "1-2-0001": [("THREE", 1.0, 2.0)],
     }
-    assert read_ctm(path) == words
-    assert find_words(tmp_path / "1-2-0001.flac") == words["1-2-0001"]
+    for name, spoken in words.items():
+        assert find_words(tmp_path / f"{name}.flac") == spoken
     assert find_words(tmp_path / "1-2-0002.flac") is None
     assert find_words(tmp_path / "1-3-0000.flac") is None
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda text: b"\xef\xbb\xbf" + text.encode(),
+        lambda text: text.replace("\n", "\r\n").encode(),
+        lambda text: text.replace("THREE", "TH\u2028REE").encode(),
+        lambda text: text.replace("0001 A", "0001.flac A").encode(),
+    ],
+    ids=["mark", "carriage returns", "line separator", "name of a file"],
+)
+def test_ctm_of_other_editors(tmp_path, write):
+    """As without the mark, for preparation and evaluation."""
+    path = tmp_path / "1-2.ctm"
+    path.write_bytes(write(CTM.removeprefix(";; a comment\n")))
+    words = find_words(tmp_path / "1-2-0001.flac")
+    assert [(start, end) for _, start, end in words] == [(1.0, 2.0)]
+    assert len(find_words(tmp_path / "1-2-0000.flac")) == 2
+    times = read_word_times(path)
+    assert [len(times[name]) for name in ("1-2-0000", "1-2-0001")] == [2, 1]
+
+
+def test_ctm_in_another_encoding(tmp_path):
+    """Named with file and line."""
+    path = tmp_path / "1-2.ctm"
+    path.write_bytes("a 1 0 1 A\na 1 1 1 É\n".encode("latin-1"))
+    with pytest.raises(ValueError, match=f"{path} must be UTF-8, .* line 2"):
+        find_words(tmp_path / "1-2-0000.flac")
 
 
 @pytest.mark.parametrize("line", ["a 1 0.5 0.5", "a 1 x 0.5 W", "words"])
 def test_damaged_ctm(tmp_path, line):
     """File and line are named."""
     (tmp_path / "a.ctm").write_text(f"a 1 0 1 W\n{line}\n")
-    with pytest.raises(ValueError, match=r"path: got line 2 of .*a\.ctm"):
-        read_ctm(tmp_path / "a.ctm")
+    with pytest.raises(ValueError, match=r"a\.ctm, line 2: got"):
+        find_words(tmp_path / "a-0.flac")
 
 
 def words_of(text, start=0.0):

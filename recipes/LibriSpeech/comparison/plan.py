@@ -33,6 +33,7 @@ from speechbrain_llsa.evaluation.measure import PUSH_SECONDS
 from speechbrain_llsa.geometry import check_attention
 from speechbrain_llsa.training.arguments import parse_arguments
 from speechbrain_llsa.utils.checks import check_integer, check_number
+from speechbrain_llsa.utils.text_files import read_text
 
 RECIPES = ("pretrain", "finetune")
 _ENTRIES = {
@@ -237,14 +238,13 @@ def read_entries(path):
 
 def _load(path):
     try:
-        with open(path, encoding="utf-8") as stream:
-            entries = ruamel.yaml.YAML(typ="safe").load(stream)
+        entries = ruamel.yaml.YAML(typ="safe").load(read_text(path))
     except FileNotFoundError:
         raise FileNotFoundError(
             f"plan: got {str(path)!r}, which does not exist; allowed is the "
             "path of a YAML file"
         ) from None
-    except (OSError, UnicodeDecodeError, ruamel.yaml.YAMLError) as error:
+    except (OSError, ValueError, ruamel.yaml.YAMLError) as error:
         raise ValueError(
             f"plan: got {str(path)!r}, allowed is a YAML file: {error}"
         ) from error
@@ -396,8 +396,7 @@ def recipe_entries(path):
     -------
     dict
     """
-    with open(path, encoding="utf-8") as stream:
-        return dict(ruamel.yaml.YAML().load(stream))
+    return dict(ruamel.yaml.YAML().load(read_text(path)))
 
 
 def as_arguments(overrides):

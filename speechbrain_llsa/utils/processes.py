@@ -1,0 +1,83 @@
+"""This process: the CPUs that it may use, and locks across a fork."""
+
+import itertools
+import os
+import threading
+import weakref
+
+CPU_LIMIT = "/sys/fs/cgroup/cpu.max"
+"""Where Linux says how much time a container may use, and in what time."""
+
+_locks = weakref.WeakValueDictionary()
+_numbers = itertools.count()
+_held = []
+
+
+def available_cpus():
+    """How many CPUs this process may use: those of its affinity, and no more
+    than its container has time for.
+
+    Returns
+    -------
+    int
+        At least 1.
+
+    Example
+    -------
+    >>> 1 <= available_cpus() <= os.cpu_count()
+    True
+    """
+    if hasattr(os, "sched_getaffinity"):
+        cpus = len(os.sched_getaffinity(0))
+    else:
+        cpus = os.cpu_count() or 1
+    try:
+        with open(CPU_LIMIT, encoding="ascii") as file:
+            quota, period = map(int, file.read().split())
+    except (OSError, ValueError):  # no container, or "max"
+        return cpus
+    return max(1, min(cpus, -(-quota // period)))
+
+
+def fork_safe_lock():
+    """Makes a lock that is free in a forked process, with what it guards as
+    between two uses: a fork waits until no other thread holds it.
+
+    Returns
+    -------
+    threading.RLock
+
+    Example
+    -------
+    >>> with fork_safe_lock():
+    ...     print("alone")
+    alone
+    """
+    lock = threading.RLock()
+    _locks[next(_numbers)] = lock
+    return lock
+
+
+def _acquire_all():
+    """The newest first: who holds one may ask for an older one, which belongs
+    to a module that is imported before."""
+    global _held
+    locks = list(_locks.values())[::-1]
+    for lock in locks:
+        lock.acquire()
+    _held = locks
+
+
+def _release_all():
+    global _held
+    locks, _held = _held, []
+    for lock in locks:
+        lock.release()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_acquire_all,
+        after_in_parent=_release_all,
+        after_in_child=_release_all,
+    )

@@ -1,6 +1,7 @@
 """Bad command lines and files: exit code 2, one line on standard error, no
 traceback, for the package's commands and the recipes' scripts."""
 
+import importlib
 import logging
 import subprocess
 import sys
@@ -179,6 +180,8 @@ def test_edge_cases_are_good(place, monkeypatch, capsys):
         assert (captured.out, captured.err) == ("\n", "")
 
 
+CURVES = "speechbrain_llsa.training.curves"
+
 SCRIPTS = [
     ("pretrain", [], "param_file"),
     ("pretrain", ["no.yaml"], "param_file: got 'no.yaml'"),
@@ -248,11 +251,27 @@ SCRIPTS = [
         ["--data_folder", "corpus", "--save_folder", "s", "--splits", "train"],
         "split train must hold audio",
     ),
-    ("curves", [], "required: CURVES.jsonl, CURVES.png"),
-    ("curves", ["no", "a.png"], "CURVES.jsonl: got 'no'"),
-    ("curves", ["lines.jsonl", "a.png"], "which holds no values"),
-    ("curves", ["nan.wav", "a.png"], "can't decode"),
-    ("curves", ["lines.jsonl", "a.txt"], "CURVES.png: got 'a.txt'"),
+    (
+        "speechbrain_llsa.training.curves",
+        [],
+        "required: CURVES.jsonl, CURVES.png",
+    ),
+    (
+        "speechbrain_llsa.training.curves",
+        ["no", "a.png"],
+        "CURVES.jsonl: got 'no'",
+    ),
+    (
+        "speechbrain_llsa.training.curves",
+        ["lines.jsonl", "a.png"],
+        "which holds no values",
+    ),
+    (CURVES, ["nan.wav", "a.png"], "can't decode"),
+    (
+        "speechbrain_llsa.training.curves",
+        ["lines.jsonl", "a.txt"],
+        "CURVES.png: got 'a.txt'",
+    ),
 ]
 
 
@@ -268,7 +287,7 @@ def test_bad_scripts(
     # they set up logging to a stream that ends with the test
     monkeypatch.setattr(logging.root, "handlers", [*logging.root.handlers])
     monkeypatch.setattr(logging.root, "level", logging.root.level)
-    module = __import__(script)
+    module = importlib.import_module(script)
     monkeypatch.chdir(place)
     monkeypatch.setattr(sys, "argv", [f"{script}.py", *arguments])
     if hasattr(module, "prepare"):
@@ -291,11 +310,13 @@ def test_bad_scripts(
     assert words in last and ": error: " in last
 
 
-@pytest.mark.parametrize("script", ["pretrain", "synthesize"])
+@pytest.mark.parametrize(
+    "script", ["LibriSpeech/pretrain", "Synthetic/synthesize"]
+)
 def test_scripts_as_programs(place, script):
     """The same from the shell, where the last line is the error."""
     done = subprocess.run(
-        [sys.executable, ROOT / "recipes" / "LibriSpeech" / f"{script}.py"],
+        [sys.executable, ROOT / "recipes" / f"{script}.py"],
         cwd=place,
         env={"PYTHONPATH": str(Path(speechbrain_llsa.__file__).parents[1])},
         capture_output=True,
@@ -304,4 +325,4 @@ def test_scripts_as_programs(place, script):
     )
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1, done.stderr
-    assert f"{script}.py: error: " in done.stderr
+    assert f"{Path(script).name}.py: error: " in done.stderr

@@ -25,9 +25,8 @@ sys.path.insert(0, str(ROOT / "recipes" / "LibriSpeech"))
 
 import finetune_ctc  # noqa: E402
 import pretrain  # noqa: E402
-import word_events  # noqa: E402
 
-from speechbrain_llsa.evaluation.word_events import find_words  # noqa: E402
+from speechbrain_llsa.evaluation import word_events  # noqa: E402
 from speechbrain_llsa.training.data import load_manifests  # noqa: E402
 from speechbrain_llsa.training.units import encode, make_tokenizer  # noqa: E402
 
@@ -131,7 +130,7 @@ def test_word_offsets_are_found(trained, digits_corpus, monkeypatch):
             "",
             words=tuple(
                 Word(word, start + 0.06, end - 0.1, 1.0)
-                for word, start, end in find_words(path)
+                for word, start, end in word_events.find_words(path)
             ),
         )
 

@@ -204,7 +204,7 @@ FILES = {
     "infinite": ('{"format": Infinity}', "must be finite"),
     "digits": ('{"format": ' + "9" * 5000 + "}", "digits"),
     "bytes": ("\x00\xff", MODEL_FILE),
-    "large": (" " * (LARGEST_MODEL_FILE + 1), "more than 16777216 bytes"),
+    "large": (" " * (LARGEST_MODEL_FILE + 1), "at most 16777216 bytes"),
 }
 
 

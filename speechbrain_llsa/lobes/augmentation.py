@@ -145,10 +145,13 @@ class SilencePadding(torch.nn.Module):
         torch.Tensor
             Their relative lengths, (batch,).
         """
-        if not self.probability or torch.rand(()) >= self.probability:
+        if (
+            not self.probability
+            or torch.rand((), device="cpu") >= self.probability
+        ):
             return waveforms, lengths
         rows, samples = waveforms.shape
-        added = int(torch.rand(()) * self.longest_samples)
+        added = int(torch.rand((), device="cpu") * self.longest_samples)
         counts = sample_counts(waveforms, lengths).unsqueeze(1)
         in_front = torch.rand(rows, 1, device=waveforms.device) * added
         noise = pink_noise_like(

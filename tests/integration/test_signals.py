@@ -1,7 +1,6 @@
 """Commands that a signal breaks off: what they print, leave and return."""
 
 import functools
-import multiprocessing
 import os
 import signal
 import subprocess
@@ -143,34 +142,6 @@ def test_picture(broken_off, number, monkeypatch):
     )
     left, out = broken_off("picture", "a.png")
     assert (left, out) == ({"a.png"}, "")
-
-
-def _endless(*_):
-    time.sleep(1000)
-
-
-def test_a_row_in_its_own_process(place, number, monkeypatch):
-    """It ends with the command, which does not wait for it."""
-    monkeypatch.setattr(evaluate, "_check_rows", lambda *_: None)
-    monkeypatch.setattr(evaluate, "evaluate_row", _endless)
-    begun = time.monotonic()
-
-    class Pool(evaluate.ProcessPoolExecutor):
-        def submit(self, *arguments):
-            future = super().submit(*arguments)
-            while not future.running():
-                time.sleep(0.01)
-            signal.raise_signal(number)
-            return future
-
-    context = multiprocessing.get_context("fork")
-    monkeypatch.setattr(evaluate, "ProcessPoolExecutor", Pool)
-    monkeypatch.setattr(multiprocessing, "get_context", lambda _: context)
-    options = ["--data", "corpus", "--split", "test", "--model", "model"]
-    code = main(["evaluate", *options, "model"])
-    assert code == CODES[number]
-    assert time.monotonic() - begun < 60
-    assert not multiprocessing.active_children()
 
 
 @pytest.mark.slow

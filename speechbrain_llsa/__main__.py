@@ -86,13 +86,14 @@ def _warnings_in_one_line(program):
     line, once for each file."""
     with warnings.catch_warnings():
         warnings.simplefilter("default", TruncatedAudio)
-        show_others = warnings.showwarning
+        shown, show_others = set(), warnings.showwarning
 
         def show(message, category, *place, **others):
-            if category is TruncatedAudio:
-                tqdm.write(f"{program}: warning: {message}", file=sys.stderr)
-            else:
+            if category is not TruncatedAudio:
                 show_others(message, category, *place, **others)
+            elif str(message) not in shown:
+                shown.add(str(message))
+                tqdm.write(f"{program}: warning: {message}", file=sys.stderr)
 
         warnings.showwarning = show
         yield

@@ -68,7 +68,7 @@ def test_documented_calls_pass_the_argument():
         for code in code_of(path)
         for call in calls_of(code)
     ]
-    assert {path.name for path, _ in calls} >= {"README.md", "traps.md"}
+    assert {path.name for path, _ in calls} >= {"streaming.md", "traps.md"}
     for path, call in calls:
         assert "use_torchaudio_streaming=False" in call, (path, call)
 

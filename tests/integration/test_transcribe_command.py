@@ -229,7 +229,7 @@ def test_json_has_words(run, words):
 def test_json_of_segments(run, words, texts):
     """With endpoints a line for each segment, and one at the end of the file;
     together they have all words, and the text."""
-    options = ["--maximum_length", "0.45", "--silence_after_speech", "0"]
+    options = ["--maximum_length", "0.04", "--silence_after_speech", "0"]
     code, out, err = run("--json", "--model", "model", *options, *words)
     assert (code, err) == (0, "")
     for name, expected in words.items():
@@ -252,7 +252,7 @@ def test_json_of_segments(run, words, texts):
 def test_a_line_for_each_segment(run, texts):
     """As text: a line when a segment closes, with the name of its file where
     there are several."""
-    options = ["--model", "model", "--maximum_length", "0.45"]
+    options = ["--model", "model", "--maximum_length", "0.04"]
     code, out, _ = run(*options, "a.wav")
     assert code == 0
     assert len(out.splitlines()) > 2

@@ -1,12 +1,9 @@
 """What all tests share: the device, the seed, the recipes, a tiny corpus."""
 
-import sys
-from pathlib import Path
+import signal
 
 import pytest
 import torch
-
-RECIPES = Path(__file__).parents[1] / "recipes" / "LibriSpeech"
 
 
 def pytest_addoption(parser):
@@ -25,16 +22,26 @@ def _seed():
     torch.manual_seed(1234)
 
 
-@pytest.fixture(scope="session")
-def recipes_path():
-    """The folder of the recipes, importable."""
-    if str(RECIPES) not in sys.path:
-        sys.path.insert(0, str(RECIPES))
-    return RECIPES
+@pytest.fixture(autouse=True)
+def _foreground_signals():
+    """Signals as a shell hands them to a program in the foreground, also where
+    the tests run under nohup or behind an ampersand."""
+    defaults = {
+        signal.SIGINT: signal.default_int_handler,
+        signal.SIGTERM: signal.SIG_DFL,
+        signal.SIGHUP: signal.SIG_DFL,
+    }
+    before = {
+        number: signal.signal(number, handler)
+        for number, handler in defaults.items()
+    }
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture(scope="session")
-def digits_corpus(recipes_path, tmp_path_factory):
+def digits_corpus(tmp_path_factory):
     """A tiny corpus of digit strings in LibriSpeech layout.
 
     Splits train (2 voices, 12 utterances), valid (1, 2) and test (1, 4),

@@ -37,11 +37,12 @@ def breaking_off():
 
     Example
     -------
-    >>> with breaking_off():
-    ...     signal.raise_signal(signal.SIGTERM)
-    Traceback (most recent call last):
-    ...
-    speechbrain_llsa.commands.signals.Ended: 15
+    >>> try:
+    ...     with breaking_off():
+    ...         signal.raise_signal(signal.SIGTERM)
+    ... except Ended as ended:
+    ...     print(ended.exit_code)
+    143
     """
     with _handled(_break_off):
         yield

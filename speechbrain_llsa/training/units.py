@@ -11,7 +11,6 @@ from speechbrain.dataio.encoder import CTCTextEncoder
 from speechbrain.utils.logger import get_logger
 
 from speechbrain_llsa.decoders.tokenizers import WORD_START
-from speechbrain_llsa.model_folder.labels import load_tokenizer
 from speechbrain_llsa.training.claims import (
     check_same,
     digest,
@@ -23,6 +22,7 @@ from speechbrain_llsa.utils.atomic_files import (
     write_atomically,
     written_atomically,
 )
+from speechbrain_llsa.utils.errors import must_be, reason
 
 logger = get_logger(__name__)
 
@@ -135,8 +135,7 @@ def _first_difference(folder, characters):
     path = folder / FILES["character"]
     if not path.is_file():
         return []
-    kept = CTCTextEncoder()
-    load_tokenizer(kept, path)
+    kept = _load_characters(path)
     labels = [kept.ind2lab[index] for index in range(1, len(kept))]
     units = itertools.zip_longest(labels, characters)
     return [
@@ -209,15 +208,26 @@ def unknown_characters(tokenizer, transcript):
 
 
 def _characters(path, characters):
-    tokenizer = CTCTextEncoder()
     if path.is_file():
-        load_tokenizer(tokenizer, path)
+        tokenizer = _load_characters(path)
     else:
         _check_form(characters)
+        tokenizer = CTCTextEncoder()
         tokenizer.insert_blank(index=_BLANK)
         for character in characters:
             tokenizer.add_label(character)
     tokenizer.expect_len(len(tokenizer))
+    return tokenizer
+
+
+def _load_characters(path):
+    tokenizer = CTCTextEncoder()
+    try:
+        tokenizer.load(path)
+    except (ValueError, SyntaxError) as error:
+        raise ValueError(
+            must_be(path, "as a recipe wrote it", reason(error))
+        ) from error
     return tokenizer
 
 

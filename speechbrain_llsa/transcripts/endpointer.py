@@ -9,6 +9,9 @@ from speechbrain_llsa.geometry import FRAME_SECONDS
 
 LONGEST_SECONDS = 1e6
 
+LONGEST_WORD_SECONDS = 5.0
+"""How long a segment that is long enough waits for the end of a word."""
+
 
 @dataclass(frozen=True)
 class EndpointRule:
@@ -16,9 +19,9 @@ class EndpointRule:
 
     Without any silence, as for a segment that is long enough, it waits for a
     word boundary: for the first frame of the next word, where labels have a
-    space at their beginning, unless nothing has been said. Where none has come
-    before the segment is twice as long, as in noise that is taken for letters,
-    it closes at the next frame without speech.
+    space at their beginning, unless nothing has been said. Where none comes
+    within ``LONGEST_WORD_SECONDS``, as in noise that is taken for letters, it
+    closes at the next frame without speech.
 
     Raises
     ------
@@ -75,6 +78,9 @@ class EndpointRule:
 
 def _frames(seconds):
     return round(seconds / FRAME_SECONDS)
+
+
+LONGEST_WORD_FRAMES = _frames(LONGEST_WORD_SECONDS)
 
 
 def resolve_endpointer(endpointer, own):
@@ -272,7 +278,7 @@ class Endpointer:
             if length < needed_length or (needs_speech and not speech):
                 continue
             if not needed_silence:
-                overdue = length >= 2 * needed_length
+                overdue = length >= needed_length + LONGEST_WORD_FRAMES
                 if silence is None or not speech or overdue:
                     return True
             elif silence is not None and silence >= needed_silence:

@@ -113,8 +113,9 @@ def reader_folder(tiny_model, tmp_path_factory):
         write_streaming_folder(folder / name, *tiny_model)
     soundfile.write(folder / "speech.flac", make_signal(32000).numpy(), 16000)
     (folder / "digits.arpa").write_text(
-        "\\data\\\nngram 1=4\n\n\\1-grams:\n-1\t<unk>\n-99\t<s>\n-1\t</s>\n"
-        "-1\tSEVEN\n\n\\end\\\n"
+        "\\data\\\nngram 1=4\nngram 2=1\n\n"
+        "\\1-grams:\n-1\t<unk>\n-99\t<s>\t0\n-1\t</s>\n-1\tSEVEN\t0\n\n"
+        "\\2-grams:\n-1\t<s> SEVEN\n\n\\end\\\n"
     )
     return folder
 

@@ -42,7 +42,7 @@ HOTWORDS = ("CAB", "A BC", "BC A CC")
 
 
 @pytest.fixture(scope="module")
-def arpa(recipes_path, tmp_path_factory):
+def arpa(tmp_path_factory):
     """A language model of a few words."""
     pytest.importorskip("kenlm")
     pytest.importorskip("pygtrie")

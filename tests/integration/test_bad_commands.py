@@ -280,9 +280,7 @@ SCRIPTS = [
     SCRIPTS,
     ids=[f"{row[0]}-{index}" for index, row in enumerate(SCRIPTS)],
 )
-def test_bad_scripts(
-    place, recipes_path, monkeypatch, capsys, script, arguments, words
-):
+def test_bad_scripts(place, monkeypatch, capsys, script, arguments, words):
     """Scripts of the recipes, as they run by themselves."""
     # they set up logging to a stream that ends with the test
     monkeypatch.setattr(logging.root, "handlers", [*logging.root.handlers])

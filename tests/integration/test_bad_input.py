@@ -206,7 +206,7 @@ def classes():
             "dependencies",
             lambda: dependency_matrix(StreamGeometry(1, 1), "x", 1, 3),
             ValueError,
-            "encoder.attention must be",
+            "attention: got 'x'",
         ),
         (
             "picture",
@@ -384,7 +384,7 @@ def classes():
             "features",
             lambda: StreamingEncoder.from_hparams("./missing"),
             FileNotFoundError,
-            "source: got './missing'",
+            "source must be an existing model folder",
         ),
         (
             "layer sum",
@@ -408,7 +408,7 @@ def classes():
             "transformer",
             lambda: transformer(attention="x"),
             ValueError,
-            "encoder.attention must be",
+            "attention: got 'x'",
         ),
         (
             "transformer",
@@ -457,7 +457,7 @@ def classes():
             "onnx",
             lambda: OnnxStreamingASR.from_folder("missing"),
             FileNotFoundError,
-            "folder: got 'missing'",
+            "folder must be an exported model, got 'missing'",
         ),
         (
             "session",

@@ -2,19 +2,15 @@
 
 import json
 import shutil
-import sys
 from pathlib import Path
 
+import finetune_ctc
 import numpy as np
+import pretrain
 import pytest
 import soundfile
 import torch
-from recipe_process import RECIPES, command_line, damage
-
-sys.path.insert(0, str(RECIPES))
-
-import finetune_ctc
-import pretrain
+from recipe_process import command_line, damage
 
 from speechbrain_llsa.training.bad_utterances import (
     BadUtteranceError,
@@ -34,7 +30,10 @@ def no_environment():
         patch.setattr(
             "speechbrain.utils.logger.get_environment_description", str
         )
-        patch.setattr("training.draw_curves", lambda entries, path: None)
+        patch.setattr(
+            "speechbrain_llsa.training.brain.draw_curves",
+            lambda entries, path: None,
+        )
         yield
 
 

@@ -227,7 +227,7 @@ def test_unknown_arguments(greedy):
 
 
 @pytest.fixture(scope="module")
-def arpa(recipes_path, tmp_path_factory):
+def arpa(tmp_path_factory):
     """A language model for the tiny model's letters."""
     pytest.importorskip("kenlm")
     pytest.importorskip("pygtrie")

@@ -14,8 +14,6 @@ import numpy as np
 import pytest
 import ruamel.yaml
 
-pytestmark = pytest.mark.usefixtures("recipes_path")
-
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "recipes" / "LibriSpeech" / "compare.py"
 PLANS = sorted((ROOT / "hparams").glob("compare_*.yaml"))
@@ -411,7 +409,7 @@ def row_result(name, words_right):
     return RowResult(name, None, "", (1,), measured)
 
 
-def test_speakers_have_rates_of_their_own(recipes_path):
+def test_speakers_have_rates_of_their_own():
     """Over all their utterances and seeds."""
     row = row_result("a", [4, 2, 0, 0, 4, 4])
     assert row.speakers() == {"0": 25.0, "1": 100.0, "2": 0.0}
@@ -421,7 +419,7 @@ def test_speakers_have_rates_of_their_own(recipes_path):
     assert row.speakers() == {}
 
 
-def test_rates_are_of_all_utterances(recipes_path):
+def test_rates_are_of_all_utterances():
     """Of a row that was streamed in part they are those offline."""
     row = row_result("a", [4, 2, 0, 4])
     texts = row.measured[1]["texts"]
@@ -435,7 +433,7 @@ def test_rates_are_of_all_utterances(recipes_path):
     assert row.speakers() == {"0": 25.0, "1": 50.0}
 
 
-def test_differences_are_paired(recipes_path):
+def test_differences_are_paired():
     """Errors that two rows share cancel: equal rows differ by 0 exactly; one
     that is worse in each utterance differs by more than chance."""
     from comparison.results import _difference
@@ -452,7 +450,7 @@ def test_differences_are_paired(recipes_path):
     assert worse.low == pytest.approx(25.0)
 
 
-def test_speakers_make_intervals_wider(recipes_path):
+def test_speakers_make_intervals_wider():
     """Where one speaker of two makes all errors, drawing speakers may leave
     that one out, or take it alone."""
     from comparison.results import _difference
@@ -466,7 +464,7 @@ def test_speakers_make_intervals_wider(recipes_path):
     assert one.low < one.percent == one.speakers_low == one.speakers_high
 
 
-def test_differences_of_characters(recipes_path):
+def test_differences_of_characters():
     """Of 18 characters, spaces too, one row has lost " FOUR"."""
     from comparison.results import _difference
 

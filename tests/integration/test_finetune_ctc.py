@@ -2,10 +2,11 @@
 
 import json
 import shutil
-import sys
 from pathlib import Path
 
+import finetune_ctc
 import numpy as np
+import pretrain
 import pytest
 import torch
 from model_data import model_folder
@@ -15,20 +16,16 @@ from speechbrain.utils.dynamic_chunk_training import DynChunkTrainConfig
 from toy_recipe import MODEL
 
 from speechbrain_llsa.decoders.beam_search import BeamSearch
+from speechbrain_llsa.evaluation import word_events
 from speechbrain_llsa.inference.asr import StreamingASR
+from speechbrain_llsa.model_folder.write import write_encoder_folder
+from speechbrain_llsa.training.data import load_manifests
+from speechbrain_llsa.training.units import encode, make_tokenizer
 from speechbrain_llsa.transcripts.endpointer import Endpointer
 from speechbrain_llsa.transcripts.transcript import Transcript, Word
 from speechbrain_llsa.transcripts.words import WordOffsets
 
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "recipes" / "LibriSpeech"))
-
-import finetune_ctc  # noqa: E402
-import pretrain  # noqa: E402
-
-from speechbrain_llsa.evaluation import word_events  # noqa: E402
-from speechbrain_llsa.training.data import load_manifests  # noqa: E402
-from speechbrain_llsa.training.units import encode, make_tokenizer  # noqa: E402
 
 SMALL = str(ROOT / "hparams" / "finetune_small.yaml")
 TOY = {
@@ -322,7 +319,7 @@ def test_what_chooses_the_epoch(
         (
             {"pretrained_folder": "nowhere"},
             FileNotFoundError,
-            "pretrained_folder: got 'nowhere'",
+            "pretrained_folder must be an existing .* got 'nowhere'",
         ),
         ({"test_splits": "[tset]"}, FileNotFoundError, "tset"),
         (
@@ -331,7 +328,11 @@ def test_what_chooses_the_epoch(
             "after_speech: got the field 'silence'",
         ),
         ({"search": "best"}, ValueError, "search: got 'best'"),
-        ({"beam_search": "{width: 3}"}, TypeError, "argument 'width'"),
+        (
+            {"beam_search": "{width: 3}"},
+            TypeError,
+            "arguments of the search must be among .* got 'width'",
+        ),
         (
             {"search": "beam", "beam_search": "{beam_size: 0}"},
             ValueError,
@@ -447,10 +448,8 @@ def test_a_number_of_units_that_does_not_fit_leaves_nothing(tmp_path):
 def pretrained(trained, tmp_path_factory):
     """Weights as pretrain.py would write them."""
     folder = tmp_path_factory.mktemp("pretrained")
-    for name in ("extractor", "encoder"):
-        module = "extractor" if name == "extractor" else "encoder_wrapper"
-        weights = getattr(trained[1].hparams, module).state_dict()
-        torch.save(weights, folder / f"latent_{name}.ckpt")
+    hparams = trained[1].hparams
+    write_encoder_folder(folder, hparams.extractor, hparams.encoder_wrapper)
     return folder
 
 

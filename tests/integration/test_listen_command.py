@@ -592,6 +592,7 @@ def test_a_second_signal_breaks_off(
 ):
     """At once, and the words so far are kept. A hang-up does not: when a
     terminal closes it comes from the shell and from the kernel."""
+    whole = text_of(folder, samples, 22050) if code == 0 else ""
     module = fake_sounddevice(np.array_split(samples, 40), ends=signal.SIGHUP)
     monkeypatch.setitem(sys.modules, "sounddevice", module)
     finish = Session.finish
@@ -605,7 +606,6 @@ def test_a_second_signal_breaks_off(
     command += ["--format", "ctm", "--output", str(tmp_path)]
     assert main(command) == code
     out, err = capsys.readouterr()
-    whole = text_of(folder, samples, 22050) if code == 0 else ""
     assert err == "" and out.strip() and (out == whole + "\n") == (code == 0)
     (ctm,) = tmp_path.iterdir()
     words = [line.split()[4] for line in ctm.read_text().splitlines()]

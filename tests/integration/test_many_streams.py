@@ -1,14 +1,7 @@
 """The benchmark of many streams: a smoke run, its search, its refusal."""
 
-import sys
-from pathlib import Path
-
+import many_streams
 import pytest
-
-ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "benchmarks"))
-
-import many_streams  # noqa: E402
 
 
 def test_tiny(tmp_path):

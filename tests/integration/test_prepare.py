@@ -13,7 +13,7 @@ from speechbrain.dataio.dataset import DynamicItemDataset
 
 
 @pytest.fixture
-def prepare(recipes_path):
+def prepare():
     from librispeech_prepare import prepare_librispeech
 
     return prepare_librispeech

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pretrain
 import pytest
 import soundfile
 import torch
@@ -14,17 +15,14 @@ from speechbrain.utils.checkpoints import Checkpointer
 from speechbrain.utils.parameter_transfer import Pretrainer
 from toy_recipe import MODEL
 
-ROOT = Path(__file__).parents[2]
-RECIPES = ROOT / "recipes" / "LibriSpeech"
-sys.path.insert(0, str(RECIPES))
-
-import pretrain  # noqa: E402
-
-from speechbrain_llsa.hparams import load_part  # noqa: E402
-from speechbrain_llsa.inference.streaming_encoder import (  # noqa: E402
+from speechbrain_llsa.hparams import load_part
+from speechbrain_llsa.inference.streaming_encoder import (
     StreamingEncoder,
 )
-from speechbrain_llsa.training.arguments import load_hparams, parse_arguments  # noqa: E402
+from speechbrain_llsa.training.arguments import load_hparams, parse_arguments
+
+ROOT = Path(__file__).parents[2]
+RECIPES = ROOT / "recipes" / "LibriSpeech"
 
 SMALL = str(ROOT / "hparams" / "pretrain_small.yaml")
 BASE = str(ROOT / "hparams" / "pretrain_base.yaml")

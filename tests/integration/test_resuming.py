@@ -2,16 +2,12 @@
 epoch, or a warning and all of them."""
 
 import json
-import sys
 from collections import Counter
 
+import pretrain
 import pytest
 from joined_training import run_ranks, train_and_note
-from recipe_process import RECIPES, Process, command_line
-
-sys.path.insert(0, str(RECIPES))
-
-import pretrain
+from recipe_process import Process, command_line
 
 KILLED_AT = 3
 OPTIONS = {
@@ -121,7 +117,7 @@ def test_what_has_only_its_validation_left_is_not_begun_anew(
     options = {"optimizer_step_limit": 2, "seconds_per_batch": 6}
     brain = pretrain.main(line(digits_corpus, output, **options))
     assert (brain.optimizer_step, seen) == (2, [])
-    assert (output / "pretrained" / "latent_encoder.ckpt").exists()
+    assert (output / "pretrained" / "model.json").exists()
 
 
 @pytest.mark.parametrize(

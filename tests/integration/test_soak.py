@@ -1,19 +1,12 @@
 """The soak: its checks, on streams of seconds, and that they can fail."""
 
-import sys
-from pathlib import Path
-
 import pytest
+import soak
 import torch
 from tiny_model import make_model, make_tokenizer
 
 from speechbrain_llsa.decoders.tokenizers import TextDecoder
 from speechbrain_llsa.nnet import attention as attention_module
-
-ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "benchmarks"))
-
-import soak  # noqa: E402
 
 
 def encoder_checkpoints(model, frames=3000, push=501):

@@ -307,7 +307,7 @@ def test_killed_very_often_it_goes_on(
 
 
 def test_a_checkpoint_cut_short_in_any_file_is_passed_over(
-    expected, tmp_path, recipes_path, caplog
+    expected, tmp_path, caplog
 ):
     """Each file of the newest checkpoint in turn: emptied, halved or gone; the
     one before is found, and a warning says why."""
@@ -459,7 +459,7 @@ def test_a_disk_that_fills_up(recipe, digits_corpus, expected, tmp_path):
     assert any(status for status, _ in ended)
 
 
-def test_exports_replace_a_folder_as_a_whole(tmp_path, recipes_path):
+def test_exports_replace_a_folder_as_a_whole(tmp_path):
     """What fails in the middle leaves the old folder as it was."""
     from speechbrain_llsa.utils.atomic_files import written_atomically
 

@@ -9,19 +9,21 @@ import subprocess
 import sys
 import threading
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
 pytest.importorskip("espeakng_loader")
-pytestmark = pytest.mark.usefixtures("recipes_path")
+
+ROOT = Path(__file__).parents[2]
 
 SPLITS = {"train": (2, 12), "valid": (1, 2), "test": (1, 4)}
 
 
 @pytest.fixture(scope="module")
-def module(recipes_path):
+def module():
     import synthesize
 
     return synthesize
@@ -239,7 +241,7 @@ def test_tempo(module, tmp_path):
     assert transcripts_of(tmp_path / "1.0") == transcripts_of(tmp_path / "1.6")
 
 
-def test_speakers(recipes_path):
+def test_speakers():
     """Splits share no family of voices; test voices stay the same when the
     training set grows; no two speakers are the same."""
     from synthesis.speakers import FAMILIES, choose_speakers
@@ -269,7 +271,7 @@ def test_speakers(recipes_path):
         choose_speakers({"train": 1000}, seed=1)
 
 
-def test_all_voices_exist(recipes_path):
+def test_all_voices_exist():
     """espeak-ng has every variant and accent; they sound different."""
     from synthesis.speakers import FAMILIES, LANGUAGES
     from synthesis.voice import SpeechSynthesizer, available_variants
@@ -297,7 +299,7 @@ def test_all_voices_exist(recipes_path):
         synthesizer.say(" . ", "en", "max")
 
 
-def test_merged_words_get_times(recipes_path):
+def test_merged_words_get_times():
     """Words that espeak-ng speaks as one ("of the") still get their own
     times, in order."""
     from synthesis.voice import SpeechSynthesizer
@@ -312,7 +314,7 @@ def test_merged_words_get_times(recipes_path):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="sends a POSIX signal")
-def test_interrupt(recipes_path):
+def test_interrupt():
     """Ctrl-C while espeak-ng speaks is not lost, and spoils nothing after."""
     from synthesis.voice import SpeechSynthesizer
 
@@ -327,7 +329,7 @@ def test_interrupt(recipes_path):
     assert np.array_equal(before.samples, after.samples)
 
 
-def test_library_in_use(recipes_path):
+def test_library_in_use():
     """Where something else holds espeak-ng, its state could not be reset:
     an error says so."""
     import espeakng_loader
@@ -344,7 +346,7 @@ def test_library_in_use(recipes_path):
     voice.SpeechSynthesizer().say("one", "en-us", "m3")
 
 
-def test_texts(recipes_path):
+def test_texts():
     """No transcript occurs twice, in no split; lengths are as asked."""
     from synthesis.text import make_texts, transcript_of
 
@@ -358,7 +360,7 @@ def test_texts(recipes_path):
 
 
 @pytest.fixture(scope="module")
-def sentences(recipes_path):
+def sentences():
     from synthesis.grammar import make_sentence
 
     generator = np.random.default_rng(1)
@@ -408,7 +410,7 @@ def test_sentences_corpus(module, tmp_path):
     assert len(set(transcripts_of(tmp_path).values())) == 4
 
 
-def test_few_words(recipes_path):
+def test_few_words():
     """Short lists leave some 1,000 words; runs are as long as asked, and are
     out of the sentences that come without the cut."""
     from synthesis.text import make_texts, transcript_of
@@ -423,7 +425,7 @@ def test_few_words(recipes_path):
     assert lengths == {1, 2, 3, 4, 5}
 
 
-def test_numbers(recipes_path):
+def test_numbers():
     """Some eighty words; numbers are those of their digits."""
     from synthesis.numbers import cardinal
     from synthesis.text import make_texts, transcript_of
@@ -489,12 +491,12 @@ def test_command_line(module, tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_script(recipes_path, tmp_path):
+def test_script(tmp_path):
     """The script runs by itself from any folder, with worker processes."""
     subprocess.run(
         [
             sys.executable,
-            recipes_path / "synthesize.py",
+            ROOT / "recipes" / "Synthetic" / "synthesize.py",
             "out",
             "--workers",
             "2",
@@ -519,7 +521,7 @@ def test_script(recipes_path, tmp_path):
         "synthesis.voice",
     ],
 )
-def test_docstrings(recipes_path, request, name):
+def test_docstrings(request, name):
     """The examples in the docstrings hold."""
     from importlib import import_module
 

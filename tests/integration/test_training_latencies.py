@@ -1,26 +1,22 @@
 """Training of one model for many latencies, end to end at toy size."""
 
 import json
-import sys
 from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 
+import finetune_ctc
+import pretrain
 import pytest
 import speechbrain as sb
 import torch
 
 from speechbrain_llsa.inference.asr import StreamingASR
 from speechbrain_llsa.lobes.ctc import StreamingCTC
+from speechbrain_llsa.training.brain import StreamingBrain
+from speechbrain_llsa.training.error_rates import compare_offline_and_streamed
 
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "recipes" / "LibriSpeech"))
-
-import finetune_ctc  # noqa: E402
-import pretrain  # noqa: E402
-import training  # noqa: E402
-
-from speechbrain_llsa.training.error_rates import compare_offline_and_streamed  # noqa: E402
 
 HOPS, LOOK_AHEADS = [4, 1, 3], [5, 0]
 PAIRS = [(hop, ahead) for hop in HOPS for ahead in LOOK_AHEADS]
@@ -207,12 +203,12 @@ def test_the_choice_follows_seed_and_step_alone(trained, monkeypatch):
             step=step,
             grad_accumulation_factor=batches,
         )
-        drawn = training.StreamingBrain.geometry(state, sb.Stage.TRAIN)
+        drawn = StreamingBrain.geometry(state, sb.Stage.TRAIN)
         return drawn.hop, drawn.look_ahead
 
     expected = [draw(brain.seed, step, 1) for step in range(12)]
     assert expected == calls[True]
-    monkeypatch.setattr(training, "get_rank", lambda: 1)
+    monkeypatch.setattr("speechbrain_llsa.training.brain.get_rank", lambda: 1)
     torch.manual_seed(5)
     assert expected == [draw(brain.seed, step, 7) for step in range(12)]
     assert expected != [draw(brain.seed + 1, step, 1) for step in range(12)]

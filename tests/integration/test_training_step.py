@@ -1,15 +1,8 @@
 """The benchmark of a training step: its clock, and a smoke run."""
 
-import sys
-from pathlib import Path
-
 import pytest
 import torch
-
-ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "benchmarks"))
-
-import training_step  # noqa: E402
+import training_step
 
 
 class Time:

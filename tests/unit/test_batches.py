@@ -1,7 +1,6 @@
 """Batches of like length: little padding, every utterance, any resumption."""
 
 import itertools
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +15,9 @@ from speechbrain.dataio.sampler import DistributedSamplerWrapper
 from speechbrain.utils.checkpoints import Checkpointer
 
 from speechbrain_llsa.nnet.frontend import StreamingLatentExtractor
+from speechbrain_llsa.training.data import even_boundaries, train_loader_options
 
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "recipes" / "LibriSpeech"))
-
-from speechbrain_llsa.training.data import even_boundaries, train_loader_options  # noqa: E402
 
 HPARAMS = (
     "pretrain_small.yaml",

@@ -93,7 +93,7 @@ def test_ended():
 
 
 @pytest.fixture(scope="module")
-def arpa(recipes_path, tmp_path_factory):
+def arpa(tmp_path_factory):
     """A language model. Not to be written to."""
     pytest.importorskip("kenlm")
     pytest.importorskip("pygtrie")
@@ -153,7 +153,7 @@ def test_binaries_need_trust(arpa, tmp_path):
         LanguageModel(path, trust=True)
 
 
-def test_models_of_another_spelling(arpa, recipes_path, tmp_path):
+def test_models_of_another_spelling(arpa, tmp_path):
     """Small letters for a model of capitals, or no words at all."""
     small = make_arpa(tmp_path / "small.arpa", words=("a", "bc"))
     with pytest.raises(ValueError, match="language_model: got one none of who"):
@@ -162,7 +162,7 @@ def test_models_of_another_spelling(arpa, recipes_path, tmp_path):
         BeamSearch(PieceDecoder(["", "A"]), language_model=arpa)
 
 
-def test_words_of_a_model_without_back_off(arpa, recipes_path, tmp_path):
+def test_words_of_a_model_without_back_off(arpa, tmp_path):
     """Those that no longer n-gram begins with are words all the same."""
     text = arpa.read_text(encoding="utf-8")
     path = tmp_path / "words.arpa"

@@ -75,7 +75,7 @@ def test_no_weight_is_none():
         assert given == say(log_probs)
 
 
-def test_a_language_model_does_not_refuse_hotwords(recipes_path, tmp_path):
+def test_a_language_model_does_not_refuse_hotwords(tmp_path):
     """A hotword is no unknown word, whole or begun; others are."""
     pytest.importorskip("kenlm")
     pytest.importorskip("pygtrie")

@@ -29,7 +29,7 @@ def log_probability(ngrams, history, word):
 
 
 @pytest.fixture(scope="module", params=[2, 3, 4])
-def model(request, recipes_path, tmp_path_factory):
+def model(request, tmp_path_factory):
     """A file of some order, and its n-grams."""
     from ngram import estimate_ngrams, write_arpa
 
@@ -75,7 +75,7 @@ def test_kenlm_reads_it(model):
         assert math.isclose(given, expected, abs_tol=1e-4)
 
 
-def test_command(recipes_path, tmp_path, capsys):
+def test_command(tmp_path, capsys):
     """From a folder of transcripts, or from made up text."""
     from ngram import main
 
@@ -91,7 +91,7 @@ def test_command(recipes_path, tmp_path, capsys):
     assert len(read_arpa(out)) > 100
 
 
-def test_transcripts_of_another_form(recipes_path, tmp_path):
+def test_transcripts_of_another_form(tmp_path):
     """Words are those that a model writes: composed, with straight
     apostrophes, and in capitals where that is wanted."""
     from ngram import main
@@ -116,7 +116,7 @@ def test_transcripts_of_another_form(recipes_path, tmp_path):
         ([], "one of the arguments --data --text is required"),
     ],
 )
-def test_bad_commands(recipes_path, tmp_path, capsys, arguments, message):
+def test_bad_commands(tmp_path, capsys, arguments, message):
     """One line each."""
     from ngram import main
 

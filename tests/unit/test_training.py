@@ -1,6 +1,5 @@
 """What the recipes share: command line, data, curves, the training loop."""
 
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -9,29 +8,27 @@ import pytest
 import soundfile
 import speechbrain as sb
 import torch
+from comparison.plan import read_entries, read_plan
 from headers import UNKNOWN_LENGTHS, encoded, with_number
 from speechbrain.dataio.dataset import DynamicItemDataset
 
-RECIPES = Path(__file__).parents[2] / "recipes" / "LibriSpeech"
-sys.path.insert(0, str(RECIPES))
-
-from comparison.plan import read_entries, read_plan  # noqa: E402
-
-from speechbrain_llsa.training.arguments import (  # noqa: E402
+from speechbrain_llsa.training.arguments import (
     check_max_grad_norm,
     check_optimizer_step_limit,
     load_hparams,
     parse_arguments,
 )
-from speechbrain_llsa.training.brain import Averages, StreamingBrain, seed_step  # noqa: E402
-from speechbrain_llsa.training.curves import CurveLog, draw_curves  # noqa: E402
-from speechbrain_llsa.training.data import (  # noqa: E402
+from speechbrain_llsa.training.brain import Averages, StreamingBrain, seed_step
+from speechbrain_llsa.training.curves import CurveLog, draw_curves
+from speechbrain_llsa.training.data import (
     keep_durations,
     load_manifests,
     read_or_fault,
     train_loader_options,
 )
-from speechbrain_llsa.training.resuming import why_anew  # noqa: E402
+from speechbrain_llsa.training.resuming import why_anew
+
+RECIPES = Path(__file__).parents[2] / "recipes" / "LibriSpeech"
 
 YAML = """
 seed: 1

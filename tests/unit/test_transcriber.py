@@ -321,16 +321,16 @@ def test_maximum_length_waits_for_a_word_boundary():
 
 
 def test_maximum_length_does_not_wait_for_ever():
-    """Without a word boundary the segment closes at the next blank once it is
-    twice as long; the text is the same, letter by letter."""
+    """Without a word boundary for 5 s the segment closes at the next blank;
+    the text is the same, letter by letter."""
     rules = only("maximum_length", False, 0.0, 0.08)
-    labels = [A, B, A, B, A, 0, A, B, A, A, 0, B, A, 0, B]
-    assert endpoints_of(labels, rules) == [10]
+    labels = [A, B, 0] * 84 + [A, B, A, A, 0, B, A, 0, B]
+    assert endpoints_of(labels, rules) == [256]
     for begins_word in (CHARACTERS, PIECES):
         transcriber = Transcriber(begins_word, endpointer=Endpointer(**rules))
         log_probs = log_probs_of(labels)
         whole = committed(run(Transcriber(begins_word), log_probs))
-        assert committed(run(transcriber, log_probs, range(15))) == whole
+        assert committed(run(transcriber, log_probs, range(261))) == whole
 
 
 SPEECH_FRAMES, NOISE_FRAMES = 100, 1000
@@ -357,7 +357,7 @@ def noise_labels(kind):
         ("silence", 0.8),
         ("words now and then", 2.8),
         ("words all the time", 18.5),
-        ("letters without end", 20.0),
+        ("letters without end", 13.0),
     ],
 )
 def test_a_segment_closes_in_noise(kind, latest):
@@ -367,7 +367,7 @@ def test_a_segment_closes_in_noise(kind, latest):
     speech = [SPACE, A, B, 0, SPACE, B, B, 0, A, 0] * (SPEECH_FRAMES // 10)
     endpointer = Endpointer()
     if kind == "letters without end":
-        # no word begins: it closes when the segment is twice as long
+        # no word begins: it closes 5 s after its maximum length
         endpointer = Endpointer(maximum_length=EndpointRule(length_seconds=10))
     labels = speech + noise_labels(kind)
     log_probs = log_probs_of(labels, count=4)

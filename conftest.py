@@ -9,7 +9,7 @@ torch.set_num_threads(1)
 
 def _no_file(ask):
     """hypothesis asks every loaded module for its file, at collection and
-    when a test first draws, and the host's lazy modules answer by importing
+    when a test first draws, and SpeechBrain's lazy modules answer by importing
     what may not be installed: tell it of none."""
 
     def __getattr__(self, name):

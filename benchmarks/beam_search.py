@@ -382,7 +382,7 @@ def main(arguments=None):
     """
     options = parser().parse_args(arguments)
     if options.model and not options.data:
-        raise SystemExit("--data: got nothing, needed with --model")
+        raise SystemExit("--data must be given with --model, got none")
     torch.set_num_threads(1)
     rows = measure_model if options.model else measure_made_up
     lines = []

@@ -19,6 +19,7 @@ from torch.utils.benchmark import Timer  # noqa: E402
 from speechbrain_llsa.evaluation.machine import processor  # noqa: E402
 from speechbrain_llsa.ops import reference  # noqa: E402
 from speechbrain_llsa.ops.attend import attend_frames, attend_hops  # noqa: E402
+from speechbrain_llsa.utils.errors import must_be  # noqa: E402
 from speechbrain_llsa.utils.processes import available_cpus  # noqa: E402
 from speechbrain_llsa.visibility import frame_tags, hop_tags  # noqa: E402
 
@@ -77,7 +78,7 @@ def parse(parser, arguments):
     """
     options = parser.parse_args(arguments)
     if options.threads < 1:
-        parser.error(f"--threads: got {options.threads}, allowed is at least 1")
+        parser.error(must_be("--threads", "at least 1", options.threads))
     options.threads = min(options.threads, available_cpus())
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
@@ -173,14 +174,20 @@ def check_equal(what, actual, expected, tolerance=TOLERANCE):
     for one, other in zip(actual, expected, strict=True):
         if one.shape != other.shape:
             raise SystemExit(
-                f"{what}: got shape {tuple(one.shape)}, allowed is "
-                f"{tuple(other.shape)}; nothing was measured"
+                must_be(
+                    what,
+                    f"of shape {tuple(other.shape)}",
+                    f"{tuple(one.shape)}; nothing was measured",
+                )
             )
         error = (one - other).abs().max() / other.abs().max().clamp(min=1)
         if not error <= tolerance:
             raise SystemExit(
-                f"{what}: got a difference of {error.item():.3g}, allowed is "
-                f"{tolerance:g}; nothing was measured"
+                must_be(
+                    what,
+                    f"the same within {tolerance:g}",
+                    f"a difference of {error.item():.3g}; nothing was measured",
+                )
             )
 
 

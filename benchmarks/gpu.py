@@ -23,6 +23,7 @@ from speechbrain_llsa.geometry import FRAME_SECONDS, StreamGeometry
 from speechbrain_llsa.nnet.encoder import StreamingTransformerEncoder
 from speechbrain_llsa.ops import reference
 from speechbrain_llsa.ops.attend import attend_frames, attend_hops
+from speechbrain_llsa.utils.errors import must_be
 from speechbrain_llsa.visibility import frame_tags, hop_tags
 
 HPARAMS = Path(__file__).parents[1] / "hparams" / "pretrain_base.yaml"
@@ -119,12 +120,10 @@ def parse(arguments):
     parser.add_argument("--gradient_checkpointing", action="store_true")
     options = parser.parse_args(arguments)
     if options.max_batch is None:
-        # memory of the host is not to be filled
+        # memory of the machine is not to be filled
         options.max_batch = 4096 if options.device.startswith("cuda") else 2
     if options.max_batch < 1:
-        parser.error(
-            f"--max_batch: got {options.max_batch}, allowed is at least 1"
-        )
+        parser.error(must_be("--max_batch", "at least 1", options.max_batch))
     return options
 
 
@@ -200,9 +199,11 @@ def check(attention, geometry, frames, ends, hparams, device):
         error = (one - other.cpu()).abs().max() / one.abs().max().clamp(min=1)
         if not error <= TOLERANCE:
             sys.exit(
-                f"{attention}, hop {geometry.hop}: got a difference of "
-                f"{error.item():.3g} from the reference, allowed is "
-                f"{TOLERANCE}; nothing was measured"
+                must_be(
+                    f"{attention}, hop {geometry.hop}",
+                    f"as the reference within {TOLERANCE:g}",
+                    f"a difference of {error.item():.3g}; nothing was measured",
+                )
             )
 
 

@@ -39,6 +39,7 @@ from small_model import make_noise, make_small_model
 from speechbrain_llsa.geometry import SAMPLE_RATE
 from speechbrain_llsa.inference.batcher import SessionBatcher
 from speechbrain_llsa.inference.session import Session
+from speechbrain_llsa.utils.errors import must_be
 
 PERCENTS = (50, 95, 99)
 """Percentiles of the latency that are shown."""
@@ -130,8 +131,12 @@ def measure_throughput(model, text_decoder, streams, repeats):
             for stream, (old, text) in enumerate(zip(texts, new, strict=True)):
                 if text != old:
                     raise ValueError(
-                        f"streams: got another text of stream {stream} by "
-                        f"{name} in run {repeat}, allowed is equal text"
+                        must_be(
+                            f"text of stream {stream}",
+                            "the same in every run",
+                            f"another by {name} in run {repeat}; nothing was "
+                            "measured",
+                        )
                     )
     return speeds
 

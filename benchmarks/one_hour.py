@@ -29,6 +29,7 @@ from torch.utils.benchmark import Timer
 from speechbrain_llsa.decoders.tokenizers import TextDecoder
 from speechbrain_llsa.geometry import SAMPLE_RATE
 from speechbrain_llsa.inference.session import Session
+from speechbrain_llsa.utils.errors import must_be
 
 PUSH_SAMPLES = 2560
 PUSHES_A_TIME = 3
@@ -57,7 +58,7 @@ def main(arguments=None):
     )
     options = parse(parser, arguments)
     if options.minutes < 1:
-        parser.error(f"--minutes: got {options.minutes}, allowed is at least 1")
+        parser.error(must_be("--minutes", "at least 1", options.minutes))
     report = Report("One hour", TEXT, options)
     if options.tiny:
         options.minutes = 2

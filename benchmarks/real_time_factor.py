@@ -24,6 +24,7 @@ from speechbrain_llsa.geometry import SAMPLE_RATE
 from speechbrain_llsa.inference.onnx import OnnxStreamingASR
 from speechbrain_llsa.inference.onnx_export import export_model
 from speechbrain_llsa.inference.session import Session
+from speechbrain_llsa.utils.errors import must_be
 
 HOPS = (1, 4, 8, 16)
 FRAME_SAMPLES = 320
@@ -113,8 +114,11 @@ def check_text(what, sessions, samples, seconds=2.0):
         texts[name] = session.text
     if texts.get("ONNX fp32", texts["PyTorch"]) != texts["PyTorch"]:
         raise SystemExit(
-            f"{what}, ONNX fp32: got the text {texts['ONNX fp32']!r}, allowed "
-            f"is {texts['PyTorch']!r}; nothing was measured"
+            must_be(
+                f"text of {what}, ONNX fp32",
+                repr(texts["PyTorch"]),
+                f"{texts['ONNX fp32']!r}; nothing was measured",
+            )
         )
 
 

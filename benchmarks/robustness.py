@@ -44,6 +44,7 @@ from speechbrain_llsa.transcripts.endpointer import (  # noqa: E402
     Endpointer,
 )
 from speechbrain_llsa.transcripts.transcriber import Transcriber  # noqa: E402
+from speechbrain_llsa.utils.errors import must_be  # noqa: E402
 
 RELATIVE_BAR, POINTS_BAR = 0.1, 0.3
 """A level may cost so much of the plain error rate, or so many points."""
@@ -246,8 +247,11 @@ def check_streams(asr, signals, transcripts, endpointer=None):
         wanted = [(w.text, w.start, w.segment) for w in expected.words]
         if words != wanted:
             raise SystemExit(
-                f"stream: got {words}, allowed is {wanted}, as the whole "
-                "signal says; nothing was measured"
+                must_be(
+                    "words of the stream",
+                    f"{wanted}, as of the whole signal",
+                    f"{words}; nothing was measured",
+                )
             )
 
 

@@ -30,6 +30,7 @@ from speechbrain_llsa.evaluation.word_events import (  # noqa: E402
 )
 from speechbrain_llsa.training.data import load_manifests  # noqa: E402
 from speechbrain_llsa.transcripts.words import WordOffsets  # noqa: E402
+from speechbrain_llsa.utils.errors import must_be  # noqa: E402
 
 BAR_SECONDS = 0.08
 """Largest median absolute error of word ends."""
@@ -48,8 +49,11 @@ def load_split(data, split, folder):
     utterances = [each for each in utterances if each[1] is not None]
     if not utterances:
         raise ValueError(
-            f"--data: got {str(data)!r}, whose split {split!r} has no CTM "
-            "files; allowed is a corpus as synthesize.py writes it"
+            must_be(
+                "--data",
+                "a corpus as synthesize.py writes it",
+                (f"{str(data)!r}, whose split {split!r} has no CTM files"),
+            )
         )
     return utterances
 
@@ -91,8 +95,8 @@ def main(arguments=None):
             asr.word_offsets = estimate_offsets(recognise(asr, known))
             if asr.word_offsets is None:
                 raise ValueError(
-                    f"--estimate: got {options.estimate!r}, in which too few "
-                    "words are right to say when words are spoken"
+                    "--estimate must be a split with enough words recognised "
+                    f"right, got {options.estimate!r}"
                 )
         utterances = load_split(options.data, options.split, scratch)
         results = recognise(asr, utterances)

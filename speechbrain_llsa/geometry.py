@@ -14,6 +14,7 @@ from speechbrain_llsa.utils.checks import (
     check_integer,
     check_type,
 )
+from speechbrain_llsa.utils.errors import must_be
 
 ATTENTIONS = ("aa", "maa", "sa", "llsa")
 """Acausal, masked acausal, streaming and low-latency streaming attention."""
@@ -50,8 +51,9 @@ def check_attention(attention):
     """
     if attention not in ATTENTIONS:
         raise ValueError(
-            f"attention: got {attention!r}, allowed is one of "
-            f"{', '.join(ATTENTIONS)}"
+            must_be(
+                "attention", f"one of {', '.join(ATTENTIONS)}", repr(attention)
+            )
         )
     return attention
 
@@ -179,8 +181,8 @@ class TrainedGeometries:
     >>> geometries.choose(hop=2)
     Traceback (most recent call last):
     ...
-    ValueError: hop: got 2, allowed is one of 8, 1, 4, which the model is \
-trained for
+    ValueError: hop must be one of 8, 1, 4, which the model is trained for, \
+got 2
     """
 
     look_back: int
@@ -249,20 +251,23 @@ trained for
         >>> TrainedGeometries(64, 8).check(StreamGeometry(64, 8, hop=4))
         Traceback (most recent call last):
         ...
-        ValueError: hop: got 4, allowed is 1, which the model is trained for
+        ValueError: hop must be 1, which the model is trained for, got 4
         """
         if geometry is None:
             return self.default
         check_type("geometry", geometry, StreamGeometry)
         if geometry.look_back != self.look_back:
             raise ValueError(
-                f"look_back: got {geometry.look_back}, allowed is "
-                f"{self.look_back}, which the model is trained for"
+                must_be(
+                    "look_back",
+                    f"{self.look_back}, which the model is trained for",
+                    geometry.look_back,
+                )
             )
         return self.choose(geometry.hop, geometry.look_ahead)
 
     def of_chunk(self, attention, chunk_size):
-        """The geometry that the host's ``chunk_size`` stands for: where llsa
+        """The geometry that SpeechBrain's ``chunk_size`` stands for: where llsa
         is trained for several hops, the hop is the chunk. Elsewhere there is
         nothing to choose, and a chunk is no more than what is pushed at once.
 
@@ -377,12 +382,15 @@ trained for
             reason = f"the {name}s that the model is trained for"
         if not isinstance(value, Integral) or isinstance(value, bool):
             raise TypeError(
-                f"{called or name}: got {value!r} ({type(value).__name__}), "
-                f"allowed is {allowed}, {reason}"
+                must_be(
+                    called or name,
+                    f"{allowed}, {reason}",
+                    f"{value!r} ({type(value).__name__})",
+                )
             )
         if value not in trained:
             raise ValueError(
-                f"{called or name}: got {value}, allowed is {allowed}, {reason}"
+                must_be(called or name, f"{allowed}, {reason}", value)
             )
         return int(value)
 
@@ -395,7 +403,13 @@ def _choices(name, values, minimum):
         check_integer(name, value, minimum)
     if not values or len(set(values)) < len(values):
         raise ValueError(
-            f"{name}: got {list(values)}, allowed is an integer of at least "
-            f"{minimum}, or a list of different ones"
+            must_be(
+                name,
+                (
+                    f"an integer of at least {minimum}, or a list of "
+                    "different ones"
+                ),
+                list(values),
+            )
         )
     return tuple(map(int, values))

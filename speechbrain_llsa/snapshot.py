@@ -18,6 +18,8 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from speechbrain_llsa.utils.errors import must_be
+
 FORMAT = "speechbrain_llsa.session"
 
 VERSION = 2
@@ -227,7 +229,8 @@ def write_snapshot(state, fingerprint):
     >>> read_snapshot(data, "B", lambda values: state)
     Traceback (most recent call last):
     ...
-    ValueError: snapshot: got one of model 'model A', allowed is 'B', this model
+    ValueError: snapshot must be one of 'B', this model with these options, \
+got one of 'model A'
     """
     arrays, values = _split(flatten(state))
     about = {
@@ -243,8 +246,15 @@ def write_snapshot(state, fingerprint):
     data = save(arrays, metadata)
     if _header_bytes(data) > HEADER_BYTES:
         raise ValueError(
-            f"session: got {_header_bytes(data)} bytes of text and counters, "
-            f"allowed in a snapshot is {HEADER_BYTES}"
+            must_be(
+                "session",
+                (
+                    f"one with at most {HEADER_BYTES} bytes of text and "
+                    "counters for a "
+                    "snapshot"
+                ),
+                _header_bytes(data),
+            )
         )
     checksum = hashlib.sha256(data).hexdigest()
     return data.replace(BLANK.encode(), checksum.encode(), 1)
@@ -277,9 +287,7 @@ def read_snapshot(data, fingerprint, make_form):
         content is not of the form.
     """
     if not isinstance(data, (bytes, bytearray, memoryview)):
-        raise TypeError(
-            f"snapshot: got {type(data).__name__}, allowed is bytes"
-        )
+        raise TypeError(must_be("snapshot", "bytes", type(data).__name__))
     data = bytes(data)
     try:
         about = _read_about(data)
@@ -290,15 +298,21 @@ def read_snapshot(data, fingerprint, make_form):
         raise _damaged("no snapshot can be read from them") from error
     if kind != FORMAT or type(version) is not int or version != VERSION:
         raise ValueError(
-            f"snapshot: got format {_short(kind)} in version "
-            f"{_short(version)}, allowed is {FORMAT!r} in version {VERSION}"
+            must_be(
+                "snapshot",
+                f"of format {FORMAT!r} in version {VERSION}",
+                f"{_short(kind)} in version {_short(version)}",
+            )
         )
     if checksum != _checksum(data, checksum):
         raise _damaged("their checksum is another one")
     if owner != fingerprint:
         raise ValueError(
-            f"snapshot: got one of model {_short(owner)}, allowed is "
-            f"{fingerprint!r}, this model with these options"
+            must_be(
+                "snapshot",
+                f"one of {fingerprint!r}, this model with these options",
+                f"one of {_short(owner)}",
+            )
         )
     try:
         form = make_form(values)
@@ -320,8 +334,11 @@ def read_snapshot(data, fingerprint, make_form):
 
 def _damaged(reason):
     return ValueError(
-        "snapshot: got bytes that are damaged, or not of a session, allowed "
-        f"is what snapshot() gives: {reason}"
+        must_be(
+            "snapshot",
+            "bytes that snapshot() gave",
+            f"damaged or other ones: {reason}",
+        )
     )
 
 

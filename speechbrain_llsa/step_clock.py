@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from speechbrain_llsa.geometry import StreamGeometry, check_attention
 from speechbrain_llsa.utils.checks import check_integer
+from speechbrain_llsa.utils.errors import must_be
 
 
 @dataclass(frozen=True)
@@ -60,14 +61,20 @@ class StepClock:
     def __post_init__(self):
         if check_attention(self.attention) == "aa":
             raise ValueError(
-                "attention: got 'aa', which sees the whole utterance; allowed "
-                "for streaming is one of maa, sa, llsa"
+                must_be(
+                    "attention",
+                    "one of maa, sa, llsa for streaming",
+                    "'aa', which sees the whole utterance",
+                )
             )
         check_integer("step_frames", self.step_frames, 1)
         if self.attention == "llsa" and self.step_frames != self.geometry.hop:
             raise ValueError(
-                f"step_frames: got {self.step_frames}, allowed for llsa is its "
-                f"hop, {self.geometry.hop}"
+                must_be(
+                    "step_frames",
+                    f"the hop, {self.geometry.hop}, for llsa",
+                    self.step_frames,
+                )
             )
 
     @property

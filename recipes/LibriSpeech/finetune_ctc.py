@@ -69,6 +69,7 @@ from speechbrain_llsa.training.unknown_characters import (
 from speechbrain_llsa.transcripts.endpointer import Endpointer
 from speechbrain_llsa.utils.atomic_files import write_atomically
 from speechbrain_llsa.utils.checks import check_integer
+from speechbrain_llsa.utils.errors import must_be
 from speechbrain_llsa.utils.normalization import (
     check_transcript_case,
     fold_transcript,
@@ -481,8 +482,7 @@ def check_epoch_chosen_by(epoch_chosen_by):
     """
     if epoch_chosen_by not in ("wer", "cer"):
         raise ValueError(
-            f"epoch_chosen_by: got {epoch_chosen_by!r}, allowed is 'wer' or "
-            "'cer'"
+            must_be("epoch_chosen_by", "'wer' or 'cer'", repr(epoch_chosen_by))
         )
 
 
@@ -557,7 +557,7 @@ def read_search(hparams, tokenizer):
     """
     if hparams["search"] not in ("greedy", "beam"):
         raise ValueError(
-            f"search: got {hparams['search']!r}, allowed is greedy or beam"
+            must_be("search", "greedy or beam", repr(hparams["search"]))
         )
     options = BeamSearchOptions(**hparams["beam_search"])
     if hparams["search"] == "greedy":

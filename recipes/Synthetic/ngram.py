@@ -18,6 +18,7 @@ from pathlib import Path
 from synthesis.text import KINDS, make_texts, transcript_of
 
 from speechbrain_llsa.evaluation import librispeech
+from speechbrain_llsa.utils.errors import must_be
 from speechbrain_llsa.utils.normalization import CASES, fold_transcript
 from speechbrain_llsa.utils.parser import OneLineParser
 from speechbrain_llsa.utils.printing import all_characters
@@ -57,7 +58,7 @@ def estimate_ngrams(transcripts, order):
     0.264
     """
     if not 2 <= order <= 6:
-        raise ValueError(f"order: got {order}, allowed is 2 to 6")
+        raise ValueError(must_be("order", "2 to 6", order))
     followers = [defaultdict(Counter) for _ in range(order)]
     for transcript in transcripts:
         words = [BEGIN, *transcript.split(), END]
@@ -67,7 +68,9 @@ def estimate_ngrams(transcripts, order):
                 followers[history][before][words[end]] += 1
     vocabulary = {*followers[0][()], UNKNOWN}
     if len(vocabulary) < 3:
-        raise ValueError("transcripts: got no words, allowed is some text")
+        raise ValueError(
+            must_be("transcripts", "text with at least one word", "none")
+        )
     uniform = {(word,): 1 / len(vocabulary) for word in vocabulary}
     levels, shorter = [], uniform
     for histories in followers:
@@ -153,8 +156,11 @@ def read_transcripts(data, splits):
         files = sorted(Path(data, split).rglob("*.trans.txt"))
         if not files:
             raise FileNotFoundError(
-                f"splits: got {split!r}, allowed is a folder in {data} with "
-                "transcripts (*.trans.txt)"
+                must_be(
+                    "splits",
+                    f"a folder in {data} with transcripts (*.trans.txt)",
+                    repr(split),
+                )
             )
         for file in files:
             transcripts += [

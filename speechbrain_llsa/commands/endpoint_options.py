@@ -3,6 +3,7 @@
 import argparse
 
 from speechbrain_llsa.transcripts.endpointer import Endpointer, EndpointRule
+from speechbrain_llsa.utils.errors import must_be
 
 RULES = {
     "without_speech": (
@@ -81,8 +82,7 @@ def given_rules(arguments):
             continue
         if arguments.endpoint is False:
             raise ValueError(
-                f"--{option}: got {seconds:g} with --no-endpoint, allowed is "
-                "one of them"
+                must_be(f"--{option}", "absent with --no-endpoint", seconds)
             )
         try:
             rule = EndpointRule(name == "after_speech", **{field: seconds})

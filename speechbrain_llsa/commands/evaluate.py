@@ -41,6 +41,7 @@ from speechbrain_llsa.inference.onnx import (
 from speechbrain_llsa.model_folder.description import is_exported
 from speechbrain_llsa.utils.atomic_files import write_atomically
 from speechbrain_llsa.utils.checks import check_integer
+from speechbrain_llsa.utils.errors import must_be
 from speechbrain_llsa.utils.processes import available_cpus
 
 NAME = "evaluate"
@@ -315,23 +316,30 @@ def _check(arguments):
         torch.zeros(1, device=arguments.device)
     except (RuntimeError, AssertionError) as error:
         raise ValueError(
-            f"--device: got {arguments.device!r}, allowed is a device that "
-            "PyTorch finds here, such as cpu"
+            must_be(
+                "--device",
+                "a device that PyTorch finds here, such as cpu",
+                repr(arguments.device),
+            )
         ) from error
     exported = [folder for folder in arguments.model if is_exported(folder)]
     if exported and torch.device(arguments.device).type != "cpu":
         raise ValueError(
-            f"--device: got {arguments.device!r}, allowed for the exported "
-            f"model {exported[0]!r} is cpu"
+            must_be(
+                "--device",
+                f"cpu for the exported model {exported[0]!r}",
+                repr(arguments.device),
+            )
         )
     if arguments.output and Path(arguments.output).is_file():
         raise FileExistsError(
-            f"--output: got {arguments.output!r}, allowed is a folder"
+            must_be("--output", "a folder", repr(arguments.output))
         )
     if arguments.json and not Path(arguments.json).parent.is_dir():
         raise FileNotFoundError(
-            f"--json: got {arguments.json!r}, allowed is a file in a folder "
-            "that exists"
+            must_be(
+                "--json", "a file in a folder that exists", repr(arguments.json)
+            )
         )
 
 
@@ -341,13 +349,18 @@ def _read(arguments):
     if is_manifest and not Path(arguments.data).is_dir():
         if arguments.split is not None:
             raise ValueError(
-                f"--split: got {arguments.split!r}, allowed with a manifest is "
-                "none"
+                must_be(
+                    "--split", "absent for a manifest", repr(arguments.split)
+                )
             )
         utterances = read_manifest(arguments.data)
     elif arguments.split is None:
         raise ValueError(
-            "--split: got none, allowed with a folder is the name of a split"
+            must_be(
+                "--split",
+                "the name of a split where --data is a folder",
+                "none",
+            )
         )
     else:
         utterances = read_split(

@@ -25,6 +25,7 @@ from speechbrain_llsa.dataio.audio_stream import AudioStream
 from speechbrain_llsa.dataio.microphone import Microphone
 from speechbrain_llsa.dataio.pcm import PCMDecoder
 from speechbrain_llsa.geometry import SAMPLE_RATE
+from speechbrain_llsa.utils.errors import must_be
 
 NAME = "listen"
 
@@ -159,8 +160,11 @@ def _open(arguments):
         return Microphone(arguments.sample_rate, arguments.channels, device)
     if device is not None:
         raise ValueError(
-            f"--device: got {device!r}, allowed with - is none: standard "
-            "input is no device"
+            must_be(
+                "--device",
+                "absent with -, which is standard input",
+                repr(device),
+            )
         )
     rate = arguments.sample_rate
     rate = SAMPLE_RATE if rate is None else rate

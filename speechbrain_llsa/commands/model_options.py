@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from speechbrain_llsa.inference.asr import StreamingASR
+from speechbrain_llsa.utils.errors import must_be
 
 
 def add_model_arguments(parser, several=False):
@@ -98,6 +99,9 @@ def check_folder(folder):
     """
     if not Path(folder).is_dir():
         raise FileNotFoundError(
-            f"--model: got {folder!r}, allowed is an existing folder as "
-            "fine-tuning writes it"
+            must_be(
+                "--model",
+                "an existing folder as fine-tuning writes it",
+                repr(folder),
+            )
         )

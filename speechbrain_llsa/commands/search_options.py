@@ -1,6 +1,7 @@
 """How a command finds the text."""
 
 from speechbrain_llsa.decoders.language_model import LanguageModel
+from speechbrain_llsa.utils.errors import must_be
 
 
 def add_search_arguments(parser):
@@ -86,8 +87,7 @@ def choose_search(asr, arguments):
         return arguments.search
     if arguments.search == "greedy":
         raise ValueError(
-            f"--search: got greedy with {', '.join(changes)}, allowed with it "
-            "is beam"
+            must_be("--search", f"beam with {', '.join(changes)}", "greedy")
         )
     if "language_model" in changes:
         changes["language_model"] = LanguageModel(

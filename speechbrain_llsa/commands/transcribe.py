@@ -17,6 +17,7 @@ from speechbrain_llsa.commands.word_files import (
     write_word_files,
 )
 from speechbrain_llsa.dataio.audio_files import audio_info, read_blocks
+from speechbrain_llsa.utils.errors import must_be
 
 NAME = "transcribe"
 
@@ -129,8 +130,11 @@ def _targets(arguments):
         for target in targets[path].values():
             if target in taken:
                 raise ValueError(
-                    f"--format: got two files for {str(target)!r}, allowed is "
-                    "audio files of different names"
+                    must_be(
+                        "names of audio files",
+                        "different where files are written",
+                        f"two that give {str(target)!r}",
+                    )
                 )
             taken.add(target)
     return targets

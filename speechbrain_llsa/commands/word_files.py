@@ -4,6 +4,7 @@ from pathlib import Path
 
 from speechbrain_llsa.transcripts.subtitles import FORMATS
 from speechbrain_llsa.utils.atomic_files import write_atomically
+from speechbrain_llsa.utils.errors import must_be
 
 
 def add_word_file_arguments(parser, name, folder):
@@ -57,8 +58,11 @@ def word_files(arguments, folder, stem):
     """
     if arguments.output is not None and not arguments.format:
         raise ValueError(
-            f"--output: got {arguments.output!r} without --format, allowed is "
-            "both or none"
+            must_be(
+                "--format",
+                "given with --output",
+                f"only --output {arguments.output!r}",
+            )
         )
     folder = Path(folder if arguments.output is None else arguments.output)
     return {

@@ -17,6 +17,7 @@ from speechbrain_llsa.dataio.resampling import (
 )
 from speechbrain_llsa.dataio.samples import MAX_CHANNELS, mono_samples
 from speechbrain_llsa.geometry import SAMPLE_RATE
+from speechbrain_llsa.utils.errors import must_be
 
 BLOCK_SAMPLES = 1 << 20
 """Samples that are read at once, at most, whatever a header declares."""
@@ -117,7 +118,7 @@ def open_audio(path):
             raw = stack.enter_context(open(path, "rb"))
         else:
             raise FileNotFoundError(
-                f"path: got {str(path)!r}, allowed is an existing audio file"
+                must_be("path", "an existing audio file", repr(str(path)))
             )
         try:
             source, shortfall = _completed(raw)
@@ -128,13 +129,13 @@ def open_audio(path):
         try:
             if file.channels > MAX_CHANNELS:
                 raise ValueError(
-                    f"channels: got {file.channels}, allowed is 1 to "
-                    f"{MAX_CHANNELS}"
+                    must_be("channels", f"1 to {MAX_CHANNELS}", file.channels)
                 )
             check_rate("sample_rate", file.samplerate)
         except ValueError as error:
             raise ValueError(
-                f"path: got {_name(path)!r} with {error}"
+                f"path must be audio that can be read, got {_name(path)!r}, "
+                f"whose {error}"
             ) from error
         yield file, shortfall
 
@@ -248,8 +249,11 @@ def _name(path):
 
 def _unreadable(path, error):
     return ValueError(
-        f"path: got {_name(path)!r}, allowed is audio that libsndfile reads, "
-        f"which says: {error}"
+        must_be(
+            "path",
+            "audio that libsndfile reads",
+            f"{_name(path)!r}, of which it says: {error}",
+        )
     )
 
 

@@ -4,7 +4,7 @@ import queue
 
 from speechbrain_llsa.dataio.resampling import check_rate
 from speechbrain_llsa.utils.checks import check_integer
-from speechbrain_llsa.utils.errors import reason
+from speechbrain_llsa.utils.errors import must_be, reason
 
 BLOCK_SECONDS = 0.05
 """Audio that the device gives at once."""
@@ -119,13 +119,13 @@ def _import_sounddevice():
         import sounddevice
     except ImportError as error:
         raise ImportError(
-            "sounddevice: not installed, needed to hear a microphone: pip "
-            'install "speechbrain-llsa[microphone]"'
+            "sounddevice is needed to record a microphone, got no such "
+            'package: pip install "speechbrain-llsa[microphone]"'
         ) from error
     except OSError as error:
         raise OSError(
-            f"sounddevice: got {reason(error)!r}, needed to hear a microphone "
-            "is the library PortAudio"
+            "sounddevice: the library PortAudio is needed to record a "
+            f"microphone, got {reason(error)!r}"
         ) from error
     return sounddevice
 
@@ -134,5 +134,5 @@ def _no_device(device, error):
     name = "the default input" if device is None else repr(device)
     why = error if isinstance(error, str) else reason(error)
     return OSError(
-        f"device: got {name}, allowed is an input device that records: {why}"
+        must_be("device", "an input device that records", f"{name}: {why}")
     )

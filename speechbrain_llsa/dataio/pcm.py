@@ -10,6 +10,7 @@ from speechbrain_llsa.dataio.resampling import check_rate
 from speechbrain_llsa.dataio.samples import MAX_CHANNELS
 from speechbrain_llsa.geometry import SAMPLE_RATE
 from speechbrain_llsa.utils.checks import check_integer
+from speechbrain_llsa.utils.errors import must_be
 
 
 def _centred(data):
@@ -117,8 +118,9 @@ class PCMDecoder:
     def __init__(self, sample_rate=SAMPLE_RATE, channels=1, encoding="s16"):
         if encoding not in ENCODINGS:
             raise ValueError(
-                f"encoding: got {encoding!r}, allowed is one of "
-                f"{', '.join(ENCODINGS)}"
+                must_be(
+                    "encoding", f"one of {', '.join(ENCODINGS)}", repr(encoding)
+                )
             )
         self._describe(sample_rate, channels, encoding)
         self._bytes = b""
@@ -200,7 +202,7 @@ class PCMDecoder:
         check_integer("channels", channels, 1)
         if channels > MAX_CHANNELS:
             raise ValueError(
-                f"channels: got {channels}, allowed is 1 to {MAX_CHANNELS}"
+                must_be("channels", f"1 to {MAX_CHANNELS}", channels)
             )
         self.channels = channels
         sample_bytes, self._decode = ENCODINGS[encoding]
@@ -233,14 +235,20 @@ class PCMDecoder:
             (kind,) = struct.unpack_from("<H", content, 24)
         if (kind, bits) not in WAV_ENCODINGS:
             raise OtherEncoding(
-                "input: got a WAV header of another encoding, allowed is one "
-                f"of {', '.join(ENCODINGS)}: got format {kind} of {bits} bits"
+                must_be(
+                    "input",
+                    f"WAV of {', '.join(ENCODINGS)}",
+                    f"format {kind} of {bits} bits",
+                )
             )
         self._describe(sample_rate, channels, WAV_ENCODINGS[kind, bits])
 
 
 def _damaged(why):
     return ValueError(
-        "input: got a WAV header that is damaged, allowed is a whole one: "
-        f"{why}"
+        must_be(
+            "input",
+            "audio with a complete header",
+            f"a damaged WAV header: {why}",
+        )
     )

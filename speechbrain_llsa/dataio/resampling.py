@@ -1,7 +1,7 @@
 """Resampling of audio that arrives push by push.
 
 The same windowed sinc filter as ``torchaudio.transforms.Resample``, which
-the host uses for files, but in NumPy alone. Each sample is given as soon as
+SpeechBrain uses for files, but in NumPy alone. Each sample is given as soon as
 the samples that it depends on are there, and the last ones with
 :meth:`finish`.
 """
@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from speechbrain_llsa.snapshot import blank_array
+from speechbrain_llsa.utils.errors import must_be
 
 FILTER_ZEROS = 6
 """Zero crossings of the sinc on each side, as torchaudio's default."""
@@ -270,13 +271,15 @@ def check_rate(name, rate):
         whole = None
     if whole is None or isinstance(rate, (str, bool)) or whole != rate:
         raise TypeError(
-            f"{name}: got {rate!r}, allowed is a whole number of samples per "
-            "second"
+            must_be(name, "a whole number of samples per second", repr(rate))
         )
     if not LOWEST_RATE <= whole <= HIGHEST_RATE:
         raise ValueError(
-            f"{name}: got {whole}, allowed is {LOWEST_RATE} to {HIGHEST_RATE} "
-            "samples per second"
+            must_be(
+                name,
+                f"{LOWEST_RATE} to {HIGHEST_RATE} samples per second",
+                whole,
+            )
         )
     return whole
 
@@ -284,6 +287,9 @@ def check_rate(name, rate):
 def _check_open(state):
     if state.finished:
         raise ValueError(
-            "state: got one that has been finished, allowed is one whose "
-            "signal goes on"
+            must_be(
+                "state",
+                "that of a signal that goes on",
+                "one that has been finished",
+            )
         )

@@ -6,6 +6,7 @@ import numpy as np
 
 from speechbrain_llsa.dataio.channels import ChannelMixer
 from speechbrain_llsa.geometry import SAMPLE_RATE
+from speechbrain_llsa.utils.errors import must_be
 
 MAX_CHANNELS = 8
 """More than this many columns are taken for samples in the wrong place."""
@@ -205,22 +206,31 @@ def mono_samples(samples, mixer=None):
         if isinstance(samples, np.ndarray):
             name = f"an array of {name}"
         raise TypeError(
-            f"samples: got {name}, allowed is a torch.Tensor or numpy.ndarray "
-            "of float32, float64, int16 or int32"
+            must_be(
+                "samples",
+                (
+                    "a torch.Tensor or numpy.ndarray of float32, "
+                    "float64, int16 or int32"
+                ),
+                name,
+            )
         )
     if samples.ndim not in (1, 2) or (
         samples.ndim == 2 and not 1 <= samples.shape[1] <= MAX_CHANNELS
     ):
         raise ValueError(
-            f"samples: got shape {tuple(samples.shape)}, allowed is "
-            f"(samples,), or (samples, channels) with 1 to {MAX_CHANNELS} "
-            "channels"
+            must_be(
+                "samples",
+                "of shape (samples,), or (samples, channels) with 1 to "
+                f"{MAX_CHANNELS} channels",
+                tuple(samples.shape),
+            )
         )
     with np.errstate(over="ignore", invalid="ignore"):
         samples = (samples / SCALES[kind]).astype(np.float32)
     if not np.isfinite(samples).all():
         raise ValueError(
-            "samples: got NaN or infinite numbers, allowed is finite ones"
+            must_be("samples", "finite", "NaN or infinite numbers")
         )
     mixer = mixer or ChannelMixer()
     return mixer.mix(samples if samples.ndim == 2 else samples[:, None])

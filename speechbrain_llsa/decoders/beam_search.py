@@ -1,8 +1,8 @@
 """CTC beam search while streaming, with a language model and hotwords.
 
-The search is the host's ``CTCBeamSearcher``, frame by frame through its
+The search is SpeechBrain's ``CTCBeamSearcher``, frame by frame through its
 partial decoding. What is here makes it stream: which labels its beams stand
-for, what is committed, and a state that does not grow. The host's
+for, what is committed, and a state that does not grow. SpeechBrain's
 ``CTCPrefixBeamSearcher`` cannot stream so: it compares the text of beams from
 the very beginning, and says of no word when it was spoken.
 """
@@ -23,6 +23,7 @@ from speechbrain_llsa.decoders.language_model import LanguageModel, check_number
 from speechbrain_llsa.decoders.trace import Trace, shared_length
 from speechbrain_llsa.decoders.vocabulary import SearchVocabulary
 from speechbrain_llsa.utils.checks import check_integer
+from speechbrain_llsa.utils.errors import must_be
 
 SETTLE_FRAMES = 50
 """Frames after which the text that all beams share is cut from them. Counted
@@ -36,18 +37,18 @@ LONGEST_PLAIN_WORD = 64
 
 
 class HotwordBeamSearcher(CTCBeamSearcher):
-    """The host's searcher with the bonus for words that have only begun.
+    """SpeechBrain's searcher with the bonus for words that have only begun.
 
-    Its ``lm`` is a :class:`WordScorer`, or ``None``. The host asks it for
+    Its ``lm`` is a :class:`WordScorer`, or ``None``. SpeechBrain asks it for
     whole words; what a part of a word is worth depends on the words before
-    it, for which the host's interface has no place.
+    it, for which SpeechBrain's interface has no place.
 
     Arguments
     ---------
     lm : WordScorer or None
         Scores words.
     **kwargs : dict
-        As for the host's class.
+        As for SpeechBrain's class.
     """
 
     def __init__(self, lm, **kwargs):
@@ -55,7 +56,7 @@ class HotwordBeamSearcher(CTCBeamSearcher):
         self.lm = lm
 
     def get_lm_beams(self, beams, cached_lm_scores, *args, **kwargs):
-        """Scores beams. As in the host's class."""
+        """Scores beams. As in SpeechBrain's class."""
         scored = super().get_lm_beams(beams, cached_lm_scores, *args, **kwargs)
         if self.lm is not None:
             for beam in scored:
@@ -64,7 +65,7 @@ class HotwordBeamSearcher(CTCBeamSearcher):
         return scored
 
     def finalize_decoding(self, beams, cached_lm_scores, *args, **kwargs):
-        """Ends the words of beams. As in the host's class."""
+        """Ends the words of beams. As in SpeechBrain's class."""
         final = super().finalize_decoding(
             beams, cached_lm_scores, *args, **kwargs
         )
@@ -92,8 +93,8 @@ class TracingBeamSearcher(HotwordBeamSearcher):
         self.kinds = kinds
 
     def merge_beams(self, beams):
-        """Merges beams with the same text, as the host's class does; of their
-        traces the likeliest stays.
+        """Merges beams with the same text, as SpeechBrain's class does; of
+        their traces the likeliest stays.
 
         Arguments
         ---------
@@ -160,7 +161,7 @@ class BeamSearch:
     """Finds the likeliest text, not the likeliest label of each frame.
 
     Any split of a stream gives the tokens of the whole at once, which are
-    those of the host's ``decode_beams`` in double precision. Tokens are
+    those of SpeechBrain's ``decode_beams`` in double precision. Tokens are
     committed as soon as all live beams share them.
 
     One search serves any number of streams.
@@ -247,9 +248,7 @@ class BeamSearch:
         ):
             check_number(name, value)
             if value >= 0:
-                raise ValueError(
-                    f"{name}: got {value}, allowed is a negative number"
-                )
+                raise ValueError(must_be(name, "a negative number", value))
         self.most_provisional_frames = most_provisional_frames
         self._vocabulary = SearchVocabulary(text_decoder.pieces, blank_index)
         scales = alpha, beta, unk_score_offset
@@ -463,8 +462,11 @@ class BeamSearch:
         """A state with some frames more."""
         if not state.beams:
             raise ValueError(
-                "state: got one whose stream has ended, allowed is a state of "
-                "make_streaming_context"
+                must_be(
+                    "state",
+                    "that of a stream that goes on",
+                    "one whose stream has ended",
+                )
             )
         log_probs = self._vocabulary.prepare(log_probs)
         state = state.fork()
@@ -492,7 +494,7 @@ class BeamSearch:
         oldest = state.frames - self.most_provisional_frames
         beams = _agreeing(state.beams, oldest)
         scorer = self._searcher.lm
-        # The host prunes by as many of the last words.
+        # SpeechBrain prunes by as many of the last words.
         kept = 1 if scorer is None else max(1, scorer.order - 1)
         texts = [beam.text.split() for beam in beams]
         cut = max(0, shared_length(texts) - kept)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from speechbrain_llsa.decoders.tokens import Token
+from speechbrain_llsa.utils.errors import must_be
 
 
 @dataclass
@@ -35,7 +36,7 @@ def ctc_greedy_decode_streaming(log_probs, state, lengths=None, blank_index=0):
     """Decodes the next frames: best label of each frame, repeats collapsed
     (also those of the last frame of the push before), blanks dropped.
 
-    The labels of all pushes together are those that the host's
+    The labels of all pushes together are those that SpeechBrain's
     ``ctc_greedy_decode`` gives for all frames at once.
 
     Arguments
@@ -70,8 +71,11 @@ def ctc_greedy_decode_streaming(log_probs, state, lengths=None, blank_index=0):
     """
     if log_probs.ndim != 3:
         raise ValueError(
-            f"log_probs: got shape {tuple(log_probs.shape)}, allowed is "
-            "(batch, frames, labels)"
+            must_be(
+                "log_probs",
+                "of shape (batch, frames, labels)",
+                tuple(log_probs.shape),
+            )
         )
     rows, frames, _ = log_probs.shape
     best = _array(log_probs.argmax(2))
@@ -80,8 +84,11 @@ def ctc_greedy_decode_streaming(log_probs, state, lengths=None, blank_index=0):
     for name, array in (("state", last), ("lengths", lengths)):
         if array.shape != (rows,):
             raise ValueError(
-                f"{name}: got shape {tuple(array.shape)}, allowed is "
-                f"(batch,), here ({rows},)"
+                must_be(
+                    name,
+                    f"of shape (batch,), here ({rows},)",
+                    tuple(array.shape),
+                )
             )
     best = np.concatenate([last[:, None], best], axis=1)
     counts = np.arange(frames) < lengths[:, None]
@@ -126,7 +133,8 @@ class GreedySearchState:
 
 class GreedySearch:
     """The best label of each frame: a run of one label is one token, and
-    blanks are none. The labels are those of the host's ``ctc_greedy_decode``.
+    blanks are none. The labels are those of SpeechBrain's
+    ``ctc_greedy_decode``.
 
     A token is committed when its run is over, since only then its end is
     known. Its span is the run, its confidence the largest probability that its
@@ -185,8 +193,11 @@ class GreedySearch:
         """
         if log_probs.ndim != 2:
             raise ValueError(
-                f"log_probs: got shape {tuple(log_probs.shape)}, allowed is "
-                "(frames, labels)"
+                must_be(
+                    "log_probs",
+                    "of shape (frames, labels)",
+                    tuple(log_probs.shape),
+                )
             )
         tokens, first = [], state.frames
         for index, label in enumerate(log_probs.argmax(1).tolist()):
@@ -363,7 +374,7 @@ class PieceDecoder:
             table = self.pieces if state.started else self.first_pieces
             if not 0 <= label < len(table):
                 raise ValueError(
-                    f"labels: got {label}, allowed is 0 to {len(table) - 1}"
+                    must_be("labels", f"0 to {len(table) - 1}", label)
                 )
             piece = table[label]
             text += piece

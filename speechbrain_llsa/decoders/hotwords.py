@@ -7,6 +7,7 @@ the word is complete, and is taken back when it does not complete.
 import math
 from typing import Any, NamedTuple
 
+from speechbrain_llsa.utils.errors import must_be
 from speechbrain_llsa.utils.normalization import normalise_transcript
 
 HOTWORD_WEIGHT = 8.0
@@ -30,8 +31,8 @@ class WordState(NamedTuple):
 class WordScorer:
     """Scores words with a language model, hotwords, or both.
 
-    It has the methods of the host's ``KenlmScorer``, and stands in its place
-    in the host's beam searchers.
+    It has the methods of SpeechBrain's ``KenlmScorer``, and stands in its place
+    in SpeechBrain's beam searchers.
 
     Arguments
     ---------
@@ -209,25 +210,23 @@ def check_hotwords(hotwords, weight):
     ('NEW YORK',)
     """
     if isinstance(hotwords, str) or not hasattr(hotwords, "__iter__"):
-        raise TypeError(
-            f"hotwords: got {hotwords!r}, allowed is a list of texts"
-        )
+        raise TypeError(must_be("hotwords", "a list of texts", repr(hotwords)))
     if isinstance(weight, bool) or not isinstance(weight, (int, float)):
-        raise TypeError(f"hotword_weight: got {weight!r}, allowed is a number")
+        raise TypeError(must_be("hotword_weight", "a number", repr(weight)))
     if not 0 <= weight < math.inf:
         raise ValueError(
-            f"hotword_weight: got {weight}, allowed is 0 or a positive number"
+            must_be("hotword_weight", "0 or a positive number", weight)
         )
     checked = {}
     for hotword in hotwords:
         if not isinstance(hotword, str):
             raise TypeError(
-                f"hotwords: got {hotword!r}, allowed are words and phrases"
+                must_be("hotwords", "words or phrases", repr(hotword))
             )
         phrase = normalise_transcript(hotword)
         if not phrase:
             raise ValueError(
-                f"hotwords: got {hotword!r}, allowed are words and phrases"
+                must_be("hotwords", "words or phrases", repr(hotword))
             )
         checked[phrase] = None
     return tuple(checked)

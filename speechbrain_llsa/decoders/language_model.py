@@ -1,6 +1,6 @@
 """Word n-grams of KenLM, from files that may be a stranger's.
 
-KenLM and pygtrie, which the host's scorer needs, are extras of this package.
+KenLM and pygtrie, which SpeechBrain's scorer needs, are extras of this package.
 """
 
 import copy
@@ -9,6 +9,7 @@ import re
 from pathlib import Path
 
 from speechbrain_llsa.utils.checks import check_type
+from speechbrain_llsa.utils.errors import must_be
 from speechbrain_llsa.utils.text_files import (
     other_encoding,
     without_byte_order_mark,
@@ -23,7 +24,7 @@ _COUNT = re.compile(r"ngram ([0-9]{1,2})=([0-9]{1,12})")
 
 
 class LanguageModel:
-    """A word n-gram model, as the host's ``KenlmScorer`` scores with it; it
+    """A word n-gram model, as SpeechBrain's ``KenlmScorer`` scores with it; it
     serves any number of sessions.
 
     Arguments
@@ -155,9 +156,9 @@ def check_number(name, value):
         If it is not finite.
     """
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"{name}: got {value!r}, allowed is a number")
+        raise TypeError(must_be(name, "a number", repr(value)))
     if not math.isfinite(value):
-        raise ValueError(f"{name}: got {value}, allowed is a finite number")
+        raise ValueError(must_be(name, "a finite number", value))
 
 
 def check_exists(path):
@@ -175,8 +176,11 @@ def check_exists(path):
     """
     if not path.is_file():
         raise FileNotFoundError(
-            f"language_model: got {str(path)!r}, allowed is an existing file "
-            "in ARPA format"
+            must_be(
+                "language_model",
+                "an existing file in ARPA format",
+                repr(str(path)),
+            )
         )
 
 
@@ -191,9 +195,12 @@ def _check_file(path, trust):
     if head.startswith(BINARY_MARK):
         if not trust:
             raise ValueError(
-                f"language_model: got {path.name}, a binary of KenLM, which "
-                "is mapped into memory unchecked; allowed without trust is a "
-                "file in ARPA format"
+                must_be(
+                    "language_model",
+                    "a file in ARPA format unless trust=True",
+                    f"{path.name}, a binary of KenLM, which is mapped "
+                    "into memory unchecked",
+                )
             )
         return True
     found = other_encoding(head)
@@ -258,7 +265,7 @@ def _load(path, binary):
 
 
 def _unigrams(path):
-    """The words of a model. The host's reader leaves out those without a
+    """The words of a model. SpeechBrain's reader leaves out those without a
     back-off weight, which ARPA allows."""
     words, inside = set(), False
     with path.open("rb") as stream:
@@ -278,6 +285,9 @@ def _unigrams(path):
 
 def _damaged(path, why):
     return ValueError(
-        f"language_model: got a damaged {path.name}, allowed is a file in "
-        f"ARPA format: {why}"
+        must_be(
+            "language_model",
+            "a file in ARPA format",
+            f"a damaged {path.name}: {why}",
+        )
     )

@@ -10,6 +10,7 @@ from speechbrain_llsa.decoders.greedy import (
     TextState,
     ctc_greedy_decode_streaming,
 )
+from speechbrain_llsa.utils.errors import must_be
 
 __all__ = [
     "CTCGreedyState",
@@ -57,8 +58,11 @@ def pieces(tokenizer):
         table = tokenizer.ind2lab
         if table.keys() != set(range(len(table))):
             raise ValueError(
-                f"tokenizer: got labels with gaps between their numbers, "
-                f"allowed are 0 to {len(table) - 1}"
+                must_be(
+                    "tokenizer",
+                    f"one with the labels 0 to {len(table) - 1}",
+                    "gaps between them",
+                )
             )
         labels = (table[index] for index in range(len(table)))
         return ["" if label == blank else str(label) for label in labels]
@@ -68,8 +72,11 @@ def pieces(tokenizer):
             for label in range(tokenizer.get_piece_size())
         ]
     raise TypeError(
-        f"tokenizer: got {type(tokenizer).__name__}, allowed is "
-        "CTCTextEncoder or SentencePieceProcessor"
+        must_be(
+            "tokenizer",
+            "a CTCTextEncoder or a SentencePieceProcessor",
+            type(tokenizer).__name__,
+        )
     )
 
 
@@ -78,16 +85,22 @@ def _sentencepiece_text(tokenizer, label):
         return _piece_text(tokenizer, label)
     except UnicodeDecodeError as error:
         raise ValueError(
-            f"tokenizer: got a SentencePiece model whose piece {label} is not "
-            f"text, allowed are pieces in UTF-8: {error}"
+            must_be(
+                "tokenizer",
+                "one whose pieces are text in UTF-8",
+                f"a SentencePiece model with another piece {label}: {error}",
+            )
         ) from error
 
 
 def _piece_text(tokenizer, label):
     if tokenizer.is_byte(label):
         raise ValueError(
-            "tokenizer: got a SentencePiece model with byte_fallback, allowed "
-            "is one whose pieces are whole characters"
+            must_be(
+                "tokenizer",
+                "one whose pieces are whole characters",
+                "a SentencePiece model with byte_fallback",
+            )
         )
     if tokenizer.is_unknown(label):
         return tokenizer.decode([label])

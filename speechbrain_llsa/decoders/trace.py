@@ -1,7 +1,7 @@
 """The labels that lead to a beam, with their frames.
 
-The host's beams hold text. A trace holds what the text was said with, and
-rides along in the beam where the host keeps the frames of words.
+SpeechBrain's beams hold text. A trace holds what the text was said with, and
+rides along in the beam where SpeechBrain keeps the frames of words.
 """
 
 import math
@@ -39,7 +39,7 @@ class Trace:
     """The labels of a beam that are not committed yet.
 
     A space waits for the word after it: so there is none at the beginning or
-    the end of a text, and no two in a row, as in the text of the host.
+    the end of a text, and no two in a row, as in the text of SpeechBrain.
 
     Example
     -------
@@ -72,7 +72,7 @@ class Trace:
     """Whether there has been any word."""
 
     def __add__(self, frames):
-        """The host appends the frames of a word: they are known here."""
+        """SpeechBrain appends the frames of a word: they are known here."""
         return self
 
     def step(self, label, kind, score):

@@ -4,16 +4,17 @@ import numpy as np
 
 from speechbrain_llsa.decoders.trace import BLANK, INSIDE, SPACE, WORD_START
 from speechbrain_llsa.utils.checks import check_integer
+from speechbrain_llsa.utils.errors import must_be
 
 SPM_MARK = "\u2581"
-"""What the host takes for the beginning of a word."""
+"""What SpeechBrain takes for the beginning of a word."""
 
 NO_MARK = "\x01"
 """Stands for it where no label begins a word by itself."""
 
 
 class SearchVocabulary:
-    """The labels of a model, as the host's searchers take them.
+    """The labels of a model, as SpeechBrain's searchers take them.
 
     Arguments
     ---------
@@ -39,8 +40,11 @@ class SearchVocabulary:
         check_integer("blank_index", blank_index, 0)
         if blank_index >= len(pieces):
             raise ValueError(
-                f"blank_index: got {blank_index}, allowed is a label, 0 to "
-                f"{len(pieces) - 1}"
+                must_be(
+                    "blank_index",
+                    f"a label, 0 to {len(pieces) - 1}",
+                    blank_index,
+                )
             )
         marked = any(len(piece) > 1 and piece[0] == " " for piece in pieces)
         self.mark = SPM_MARK if marked else NO_MARK
@@ -64,8 +68,11 @@ class SearchVocabulary:
             token = piece.replace(" ", SPM_MARK) if marked else piece
             if token in taken:
                 raise ValueError(
-                    f"text_decoder: got {piece!r} for two labels, allowed for "
-                    "a beam search are labels that differ"
+                    must_be(
+                        "text_decoder",
+                        "one whose labels differ, for a beam search",
+                        f"{piece!r} for two labels",
+                    )
                 )
             taken.add(token)
             self.tokens[label] = token
@@ -83,9 +90,15 @@ class SearchVocabulary:
             return True
         if any(map(str.isalnum, piece)):
             raise ValueError(
-                f"text_decoder: got {piece!r} for label {label}, allowed for "
-                "a beam search are parts of one word, a space only at their "
-                "front"
+                must_be(
+                    "text_decoder",
+                    (
+                        "one whose labels are parts of a word, with a space "
+                        "only in "
+                        "front, for a beam search"
+                    ),
+                    f"{piece!r} for label {label}",
+                )
             )
         return False
 
@@ -114,13 +127,23 @@ class SearchVocabulary:
         log_probs = np.array(log_probs, np.float64)
         if log_probs.ndim != 2 or log_probs.shape[1] != len(self.tokens):
             raise ValueError(
-                f"log_probs: got shape {log_probs.shape}, allowed is (frames, "
-                f"labels), here (frames, {len(self.tokens)})"
+                must_be(
+                    "log_probs",
+                    "of shape (frames, labels), here (frames, "
+                    f"{len(self.tokens)})",
+                    log_probs.shape,
+                )
             )
         if not np.isfinite(log_probs.max(axis=1)).all():
             raise ValueError(
-                "log_probs: got a frame with NaN, with infinity, or with no "
-                "label that is possible, allowed are log-probabilities"
+                must_be(
+                    "log_probs",
+                    "log-probabilities",
+                    (
+                        "a frame with NaN, with infinity, or with no label "
+                        "that is possible"
+                    ),
+                )
             )
         if self._unsaid:
             silent = [self.blank_index, *self._unsaid]
@@ -147,8 +170,11 @@ class SearchVocabulary:
         for word in hotword.split():
             if not self.can_spell(word):
                 raise ValueError(
-                    f"hotwords: got {hotword!r}, allowed are words that the "
-                    f"labels of the model can spell, which {word!r} is not"
+                    must_be(
+                        "hotwords",
+                        "words that the labels of the model can spell",
+                        f"{word!r} in {hotword!r}",
+                    )
                 )
 
     def check_language_model(self, language_model):
@@ -168,16 +194,23 @@ class SearchVocabulary:
         words = language_model.words
         if words and not any(map(self.can_spell, words)):
             raise ValueError(
-                "language_model: got one none of whose words the labels of "
-                f"the model can spell, such as {min(words)!r}, allowed is one "
-                "of its spelling, capitals included"
+                must_be(
+                    "language_model",
+                    "in the spelling of the model, capitals included",
+                    (
+                        "one with no word that the labels of the model can "
+                        "spell, "
+                        f"such as {min(words)!r}"
+                    ),
+                )
             )
 
     def _check_words(self, name):
         if not self._has_words:
             raise ValueError(
-                f"{name}: got some for a model whose labels have no space, "
-                "allowed is a model that tells words apart"
+                must_be(
+                    name, "None for a model whose labels have no space", "some"
+                )
             )
 
     def can_spell(self, word):

@@ -13,7 +13,7 @@ from speechbrain_llsa.evaluation.librispeech import (
     utterance_of,
 )
 from speechbrain_llsa.evaluation.utterance import SpokenWord, Utterance
-from speechbrain_llsa.utils.errors import reason
+from speechbrain_llsa.utils.errors import must_be, reason
 from speechbrain_llsa.utils.normalization import (
     fold_transcript,
     normalise_transcript,
@@ -101,8 +101,9 @@ def read_split(folder, split, on_bad_file="error", progress=False):
 
 
 def read_manifest(path):
-    """Reads a manifest of the host: CSV or JSON, with ``wav`` and ``wrd``, as
-    ``librispeech_prepare.py`` writes it. Times of words lie beside the audio.
+    """Reads a manifest of SpeechBrain: CSV or JSON, with ``wav`` and ``wrd``,
+    as ``librispeech_prepare.py`` writes it. Times of words lie beside the
+    audio.
 
     Arguments
     ---------
@@ -135,8 +136,11 @@ def read_manifest(path):
     path = Path(path)
     if not path.is_file() or path.suffix.lower() not in MANIFEST_READERS:
         raise FileNotFoundError(
-            f"manifest: got {str(path)!r}, allowed is an existing file that "
-            "ends in .csv or .json"
+            must_be(
+                "manifest",
+                "an existing file that ends in .csv or .json",
+                repr(str(path)),
+            )
         )
     try:
         data = MANIFEST_READERS[path.suffix.lower()](read_text(path))
@@ -146,20 +150,29 @@ def read_manifest(path):
         ]
     except (LookupError, ValueError, TypeError, AttributeError) as error:
         raise ValueError(
-            f"manifest: got {str(path)!r}, allowed is a manifest of "
-            f"SpeechBrain with wav and wrd, but: {reason(error)}"
+            must_be(
+                "manifest",
+                "a manifest of SpeechBrain with wav and wrd",
+                f"{str(path)!r}: {reason(error)}",
+            )
         ) from error
     rows = [row for row in rows if row[1]]
     if not rows:
         raise ValueError(
-            f"manifest: got {str(path)!r} without a transcript, allowed is one "
-            "with at least one"
+            must_be(
+                "manifest",
+                "a file with at least one transcript",
+                f"{str(path)!r} without any",
+            )
         )
     for identity, _, audio in rows:
         if not Path(audio).is_file():
             raise FileNotFoundError(
-                f"manifest: got {str(path)!r}, whose utterance {identity} has "
-                f"the wav {str(audio)!r}, allowed is an existing file"
+                must_be(
+                    f"wav of utterance {identity} in {str(path)!r}",
+                    "an existing file",
+                    repr(str(audio)),
+                )
             )
     return _with_words(rows)
 
@@ -192,9 +205,11 @@ def _check_words(folder, identity, transcript, words):
     timed = [each.word for each in words]
     if fold_transcript(" ".join(timed)) != fold_transcript(transcript):
         raise ValueError(
-            f"{WORD_TIMES_SUFFIX[1:]} in {str(folder)!r}: got the words "
-            f"{' '.join(timed)!r} for {identity}, allowed are those of its "
-            f"transcript, {transcript!r}"
+            must_be(
+                f"{WORD_TIMES_SUFFIX[1:]} in {str(folder)!r}",
+                f"the words of the transcript {transcript!r}",
+                f"the words {' '.join(timed)!r} for {identity}",
+            )
         )
 
 
@@ -236,9 +251,11 @@ def read_word_times(path):
                 raise ValueError("its times are out of range")
         except ValueError as error:
             raise ValueError(
-                f"{path}, line {number}: got {line.strip()[:80]!r}, "
-                "allowed is UTTERANCE CHANNEL START DURATION WORD: "
-                f"{reason(error)}"
+                must_be(
+                    f"{path}, line {number}",
+                    "UTTERANCE CHANNEL START DURATION WORD",
+                    f"{line.strip()[:80]!r}: {reason(error)}",
+                )
             ) from error
         utterances.setdefault(utterance_of(name), []).append(
             SpokenWord(normalise_transcript(word), start, end)

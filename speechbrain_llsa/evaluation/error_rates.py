@@ -38,7 +38,7 @@ class ErrorRate:
 
 
 class ErrorRates:
-    """Counts word and character errors, with the host's ``ErrorRateStats``.
+    """Counts word and character errors, with SpeechBrain's ``ErrorRateStats``.
 
     Example
     -------
@@ -80,7 +80,7 @@ class ErrorRates:
         -------
         list of tuple of int
             The words that are right: index of each in the text and in the
-            transcript, by the host's alignment.
+            transcript, by SpeechBrain's alignment.
         """
         ours, said = (
             normalise_transcript(each).split() for each in (text, transcript)
@@ -106,7 +106,7 @@ class ErrorRates:
         return self.characters.summarize("error_rate")
 
     def write_alignments(self, path):
-        """Writes the alignment of each utterance's words, as the host does.
+        """Writes the alignment of each utterance's words, as SpeechBrain does.
 
         Arguments
         ---------

@@ -44,7 +44,7 @@ def find_splits(data_folder, splits):
     FileNotFoundError
         If the data folder or any split does not exist; all are named.
     ValueError
-        If the data folder has a name that the host's manifests cannot hold.
+        If the data folder has a name that SpeechBrain's manifests cannot hold.
     """
     data_folder = Path(data_folder)
     if not data_folder.is_dir():

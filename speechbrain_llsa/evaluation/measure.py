@@ -16,6 +16,7 @@ from speechbrain_llsa.evaluation.error_rates import (
 from speechbrain_llsa.evaluation.memory import PeakMemory
 from speechbrain_llsa.geometry import FRAME_SECONDS, SAMPLE_RATE
 from speechbrain_llsa.utils.checks import check_integer, check_number
+from speechbrain_llsa.utils.errors import must_be
 from speechbrain_llsa.utils.normalization import (
     case_of_units,
     fold_transcript,
@@ -181,7 +182,7 @@ class Evaluation:
         return plain
 
     def write_alignments(self, path):
-        """Writes the alignment of each utterance, as the host does: of the
+        """Writes the alignment of each utterance, as SpeechBrain does: of the
         streamed texts where there are any.
 
         Arguments
@@ -294,8 +295,11 @@ def evaluate(
     utterances = _folded(utterances, asr.text_decoder.pieces)
     if not any(each.transcript.split() for each in utterances):
         raise ValueError(
-            f"utterances: got {len(utterances)}, none of them with words; "
-            "allowed is one with words at least"
+            must_be(
+                "utterances",
+                "at least one with words",
+                f"{len(utterances)}, none of them with words",
+            )
         )
     geometry = {"hop": hop, "look_ahead": look_ahead}
     report = asr.latency_report(**geometry)
@@ -311,8 +315,11 @@ def evaluate(
         ways["offline"] = partial(_hear_at_once, asr, geometry)
     if not ways:
         raise ValueError(
-            f"offline: got {offline} for {report.attention}, which cannot "
-            "stream; allowed is True"
+            must_be(
+                "offline",
+                "True",
+                (f"{offline} for {report.attention}, which cannot stream"),
+            )
         )
     passes, texts, audio_samples = {}, {}, 0
     for way, hear in ways.items():

@@ -1,11 +1,12 @@
-"""Streaming speech recognition: the host's ``StreamingASR``, and sessions."""
+"""Streaming speech recognition: SpeechBrain's ``StreamingASR``, and
+sessions."""
 
 import os
 from pathlib import Path
 
 import torch
 import torchaudio
-from speechbrain.inference.ASR import StreamingASR as HostStreamingASR
+from speechbrain.inference.ASR import StreamingASR as SpeechBrainStreamingASR
 from speechbrain.utils.data_utils import split_path
 from speechbrain.utils.dynamic_chunk_training import DynChunkTrainConfig
 from speechbrain.utils.fetching import fetch
@@ -31,6 +32,7 @@ from speechbrain_llsa.model_folder.load import load_model
 from speechbrain_llsa.transcripts.endpointer import resolve_endpointer
 from speechbrain_llsa.transcripts.transcriber import Transcriber
 from speechbrain_llsa.utils.checks import check_type
+from speechbrain_llsa.utils.errors import must_be
 from speechbrain_llsa.utils.precision import full_float32
 
 CHUNK_SIZE = 16
@@ -38,20 +40,20 @@ CHUNK_SIZE = 16
 not depend on it."""
 
 
-class StreamingASR(HostStreamingASR):
-    """The host's ``StreamingASR`` with exact ends, sessions, offline
+class StreamingASR(SpeechBrainStreamingASR):
+    """SpeechBrain's ``StreamingASR`` with exact ends, sessions, offline
     transcription for comparison, and defaults that work.
 
     It loads the folders that ``write_streaming_folder`` writes. Everything of
-    the host's class is there: ``make_streaming_context``,
+    SpeechBrain's class is there: ``make_streaming_context``,
     ``transcribe_chunk`` and so on.
 
     Arguments
     ---------
     *args : tuple
-        As for the host's class; made by :meth:`from_hparams`.
+        As for SpeechBrain's class; made by :meth:`from_hparams`.
     **kwargs : dict
-        As for the host's class.
+        As for SpeechBrain's class.
 
     Example
     -------
@@ -69,7 +71,11 @@ class StreamingASR(HostStreamingASR):
     ('WORLD', 0.62, 1.1, 0.97)
     """
 
-    HPARAMS_NEEDED = [*HostStreamingASR.HPARAMS_NEEDED, "model", "tokenizer"]
+    HPARAMS_NEEDED = [
+        *SpeechBrainStreamingASR.HPARAMS_NEEDED,
+        "model",
+        "tokenizer",
+    ]
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
@@ -77,8 +83,14 @@ class StreamingASR(HostStreamingASR):
         labels = len(self.text_decoder.pieces)
         if labels != self.model.labels:
             raise ValueError(
-                f"tokenizer: got {labels} labels, allowed is "
-                f"{self.model.labels}, as the head has outputs"
+                must_be(
+                    "tokenizer",
+                    (
+                        f"of {self.model.labels} labels, as many as the head "
+                        "has outputs"
+                    ),
+                    f"one of {labels}",
+                )
             )
         self._options = getattr(self.hparams, "search", None)
         self.search = GreedySearch()
@@ -254,8 +266,11 @@ class StreamingASR(HostStreamingASR):
         if isinstance(search, str):
             if search not in ("greedy", "beam"):
                 raise ValueError(
-                    f"search: got {search!r}, allowed is greedy, beam or a "
-                    "search object"
+                    must_be(
+                        "search",
+                        "greedy, beam or a search object",
+                        repr(search),
+                    )
                 )
             if search == "greedy":
                 search = GreedySearch()
@@ -267,8 +282,11 @@ class StreamingASR(HostStreamingASR):
             return search
         if not isinstance(search, BeamSearch):
             raise ValueError(
-                f"hotwords: got some for {type(search).__name__}, allowed is "
-                "a beam search"
+                must_be(
+                    "search",
+                    "a beam search where there are hotwords",
+                    type(search).__name__,
+                )
             )
         return search.with_hotwords(hotwords, hotword_weight)
 
@@ -398,11 +416,11 @@ class StreamingASR(HostStreamingASR):
         Arguments
         ---------
         context : ASRStreamingContext
-            As for the host's method.
+            As for SpeechBrain's method.
         chunk : torch.Tensor
-            As for the host's method.
+            As for SpeechBrain's method.
         chunk_len : torch.Tensor, optional
-            As for the host's method.
+            As for SpeechBrain's method.
 
         Returns
         -------
@@ -508,7 +526,7 @@ class StreamingASR(HostStreamingASR):
         dynchunktrain_config : DynChunkTrainConfig, optional
             As for :meth:`transcribe_file_streaming`.
         use_torchaudio_streaming : bool
-            Whether the host's reader is used, which needs ``torchaudio.io``.
+            Whether SpeechBrain's reader is used, which needs ``torchaudio.io``.
         hop : int, optional
             As for :meth:`session`.
         look_ahead : int, optional
@@ -516,7 +534,7 @@ class StreamingASR(HostStreamingASR):
         channel : int, optional
             As for :meth:`session`.
         **kwargs : dict
-            As for the host's ``transcribe_file_streaming``.
+            As for SpeechBrain's ``transcribe_file_streaming``.
 
         Returns
         -------
@@ -555,7 +573,7 @@ class StreamingASR(HostStreamingASR):
             trained for several hops, its ``chunk_size`` is the hop, unless
             ``hop`` is given. Otherwise the text does not depend on it.
         use_torchaudio_streaming : bool
-            Whether the host's reader is used, which needs ``torchaudio.io``,
+            Whether SpeechBrain's reader is used, which needs ``torchaudio.io``,
             and knows of no ``hop``, ``look_ahead`` and ``channel``.
         hop : int, optional
             As for :meth:`session`.
@@ -564,7 +582,7 @@ class StreamingASR(HostStreamingASR):
         channel : int, optional
             As for :meth:`session`.
         **kwargs : dict
-            As for the host's method.
+            As for SpeechBrain's method.
 
         Yields
         ------
@@ -587,8 +605,12 @@ class StreamingASR(HostStreamingASR):
         if use_torchaudio_streaming:
             if not hasattr(torchaudio, "io"):
                 raise ValueError(
-                    "use_torchaudio_streaming: got True, allowed with this "
-                    "torchaudio is False: it has no torchaudio.io any more"
+                    must_be(
+                        "use_torchaudio_streaming",
+                        "False with this torchaudio, which has no "
+                        "torchaudio.io",
+                        "True",
+                    )
                 )
             if (hop, look_ahead, channel) != (None, None, None):
                 raise ValueError(
@@ -614,7 +636,7 @@ class StreamingASR(HostStreamingASR):
         yield session.finish().committed
 
     def _local_path(self, path, savedir=None):
-        """Fetches a file that is not here, as the host does."""
+        """Fetches a file that is not here, as SpeechBrain does."""
         check_type("path", path, (str, os.PathLike))
         source, name = split_path(str(path))
         if Path(path).is_file() or Path(source).is_dir():
@@ -626,10 +648,8 @@ def _check_wavs(wavs):
     check_type("wavs", wavs, torch.Tensor)
     if wavs.ndim != 2:
         raise ValueError(
-            f"wavs: got shape {tuple(wavs.shape)}, allowed is (batch, samples)"
+            must_be("wavs", "of shape (batch, samples)", tuple(wavs.shape))
         )
     if not torch.isfinite(wavs).all():
-        raise ValueError(
-            "wavs: got NaN or infinite numbers, allowed is finite ones"
-        )
+        raise ValueError(must_be("wavs", "finite", "NaN or infinite numbers"))
     check_scale(wavs)

@@ -14,7 +14,7 @@ from speechbrain_llsa.lobes.streaming_step import NEVER, StreamingStep
 from speechbrain_llsa.transcripts.transcriber import Transcriber
 from speechbrain_llsa.transcripts.transcript import Transcript
 from speechbrain_llsa.utils.checks import check_integer, check_type
-from speechbrain_llsa.utils.errors import reason
+from speechbrain_llsa.utils.errors import must_be, reason
 from speechbrain_llsa.utils.precision import full_float32
 from speechbrain_llsa.utils.processes import fork_safe_lock
 
@@ -179,8 +179,12 @@ class SessionBatcher:
         with self._lock:
             if None not in self._slots:
                 raise RuntimeError(
-                    f"slots: got {self.slots + 1} sessions at once, allowed "
-                    f"is {self.slots}; finish or close one first"
+                    must_be(
+                        "sessions",
+                        f"at most {self.slots} at once; finish or close one "
+                        "first",
+                        self.slots + 1,
+                    )
                 )
             slot = self._slots.index(None)
             for kept, initial in zip(self._state, self._initial, strict=True):
@@ -414,9 +418,11 @@ class BatchedSession:
     def _check_error(self):
         if self._error is not None:
             raise StreamError(
-                "session: got a call after an error, allowed is a session "
-                f"without one; begin a new one. The error: "
-                f"{reason(self._error)}"
+                must_be(
+                    "session",
+                    "one without an error; begin a new one",
+                    f"a call after an error: {reason(self._error)}",
+                )
             ) from self._error
 
     def _check_open(self):
@@ -424,8 +430,11 @@ class BatchedSession:
         if self._ended or self._slot is None:
             ended = "finish" if self._ended else "close"
             raise ValueError(
-                f"session: got a call after {ended}, allowed is a session "
-                "that has not ended; begin a new one"
+                must_be(
+                    "session",
+                    "one that goes on; begin a new one",
+                    f"a call after {ended}",
+                )
             )
 
     def _ready(self):
@@ -446,8 +455,12 @@ class BatchedSession:
         try:
             if not finite:
                 raise FloatingPointError(
-                    "log-probabilities: got NaN or infinite numbers in the "
-                    f"step that commits frame {first}, allowed is finite ones"
+                    must_be(
+                        "log-probabilities",
+                        "finite",
+                        "NaN or infinite numbers in the step that commits "
+                        f"frame {first}",
+                    )
                 )
             first_ahead = first + self._clock.step_frames
             ahead = self._existing(ahead, first_ahead)

@@ -153,8 +153,8 @@ class OnnxCTC:
     def _check(self, fits):
         if not fits:
             raise ValueError(
-                f"folder: got {self._graph.name}, whose inputs and outputs are "
-                f"not those of a step as {MODEL_FILE} describes it"
+                f"folder must hold a graph as {MODEL_FILE} describes it, got "
+                f"{self._graph.name} with other inputs or outputs"
             )
 
     @property
@@ -346,14 +346,17 @@ class OnnxStreamingASR:
             precision = next(name for name in PRECISIONS if name in graphs)
         if precision not in graphs:
             raise ValueError(
-                f"precision: got {precision!r}, allowed for this folder is "
-                f"one of {', '.join(graphs)}"
+                must_be(
+                    "precision",
+                    f"one of {', '.join(graphs)} for this folder",
+                    repr(precision),
+                )
             )
         if threads is not None and (
             not isinstance(threads, int) or not 1 <= threads <= 1024
         ):
             raise ValueError(
-                f"threads: got {threads!r}, allowed is an integer of 1 to 1024"
+                must_be("threads", "an integer of 1 to 1024", repr(threads))
             )
         model = OnnxCTC(
             folder / graphs[precision],

@@ -18,6 +18,7 @@ from speechbrain_llsa.utils.atomic_files import (
     check_replaceable,
     written_atomically,
 )
+from speechbrain_llsa.utils.errors import must_be
 from speechbrain_llsa.utils.precision import full_float32
 
 OPSET = 18
@@ -217,7 +218,9 @@ def _check_same(step, path):
     error = float((torch.from_numpy(given) - expected[0]).abs().max())
     if not error <= TOLERANCE:
         raise ValueError(
-            "model: got one whose graph gives something else: its "
-            f"log-probabilities differ by up to {error:.3g}, allowed is "
-            f"{TOLERANCE}"
+            must_be(
+                "model",
+                f"one whose graph gives the same within {TOLERANCE:g}",
+                f"log-probabilities that differ by up to {error:.3g}",
+            )
         )

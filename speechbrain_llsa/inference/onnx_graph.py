@@ -121,8 +121,8 @@ class OnnxGraph:
         """ONNX Runtime has a class of its own for each kind of failure, all of
         them plain exceptions."""
         return ValueError(
-            f"folder: got a damaged {self.name}, which ONNX Runtime refuses: "
-            + reason(error)
+            "folder must hold graphs that ONNX Runtime loads, got a damaged "
+            f"{self.name}: {reason(error)}"
         )
 
     def _digest(self):

@@ -29,6 +29,7 @@ from speechbrain_llsa.transcripts.transcriber import (
     TranscriberState,
 )
 from speechbrain_llsa.utils.checks import check_integer
+from speechbrain_llsa.utils.errors import must_be
 
 LONGEST_SAMPLES = 1 << 42
 """Longest stream that a snapshot may hold: 66 days at the highest rate, so
@@ -192,8 +193,11 @@ class Session:
     ):
         if not hasattr(model, "make_streaming_context"):
             raise TypeError(
-                f"model: got {type(model).__name__}, allowed is what has "
-                "make_streaming_context"
+                must_be(
+                    "model",
+                    "a model with make_streaming_context",
+                    type(model).__name__,
+                )
             )
         self._lock = CallLock()
         self._model = model
@@ -331,8 +335,11 @@ class Session:
         begun = getattr(self.geometry, name)
         if value not in (None, begun):
             raise ValueError(
-                f"{name}: got {value}, allowed is {begun}, with which the "
-                "session of the snapshot began"
+                must_be(
+                    name,
+                    (f"{begun}, with which the session of the snapshot began"),
+                    value,
+                )
             )
 
     def _fingerprint(self):
@@ -376,8 +383,11 @@ class Session:
     def _open_fork(self):
         if self._state.finished:
             raise ValueError(
-                "session: got a call after finish, allowed is a session that "
-                "has not been finished; begin a new one"
+                must_be(
+                    "session",
+                    "one that goes on; begin a new one",
+                    "a call after finish",
+                )
             )
         return self._state.fork()
 
@@ -436,7 +446,10 @@ def settle_rate(state, sample_rate):
         state.signal = _resampler(state.sample_rate).make_streaming_context()
     if sample_rate not in (None, state.sample_rate):
         raise ValueError(
-            f"sample_rate: got {sample_rate}, allowed is {state.sample_rate}, "
-            "with which the session began"
+            must_be(
+                "sample_rate",
+                f"{state.sample_rate}, with which the session began",
+                sample_rate,
+            )
         )
     return _resampler(state.sample_rate)

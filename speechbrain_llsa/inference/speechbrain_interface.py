@@ -1,22 +1,22 @@
-"""What plugs a streaming CTC model into the host's own ``StreamingASR``.
+"""What plugs a streaming CTC model into SpeechBrain's own ``StreamingASR``.
 
-The host passes each chunk through four objects of the hyperparameter file:
+SpeechBrain passes each chunk through four objects of the hyperparameter file:
 feature extractor, ``enc``, ``proj_enc`` and decoding function. All four are
 ours here, and hand a :class:`FrameChunk` from one to the next.
 
-The host never says that a stream has ended. After a file it pushes chunks of
+SpeechBrain never says that a stream has ended. After a file it pushes chunks of
 exact zeros, as many as ``get_recommended_final_chunk_count`` asks for, like
 any other chunk. So chunks of zeros are held back. When as many are held as
-the host pushes at the end, the utterance is taken to have ended before them:
+SpeechBrain pushes at the end, the utterance is taken to have ended before them:
 a fork of the state is flushed and its frames are given. If the stream goes on
 after all, so does the state that was not flushed, and frames that have been
-given are not given again. A file transcribed by the host gives exactly its
+given are not given again. A file transcribed by SpeechBrain gives exactly its
 offline text, unless it holds ``hold_seconds`` of exact zeros in one piece.
 
-The host chooses with ``DynChunkTrainConfig(chunk_size, left_context_size)``.
+SpeechBrain chooses with ``DynChunkTrainConfig(chunk_size, left_context_size)``.
 Where llsa was trained for several hops, ``chunk_size`` is the hop of the
 stream, and has to be one of them. Everywhere else a chunk is only what is
-pushed at once, of any size, and the text does not depend on it. The host has
+pushed at once, of any size, and the text does not depend on it. SpeechBrain has
 no word for ``look_ahead``: the first that the model was trained for counts.
 ``left_context_size`` has no effect, since a model has one ``look_back``.
 """
@@ -37,12 +37,13 @@ from speechbrain_llsa.geometry import SAMPLE_RATE
 from speechbrain_llsa.inference.session import CallLock
 from speechbrain_llsa.nnet.frontend import FrontEndState
 from speechbrain_llsa.state import EncoderState
+from speechbrain_llsa.utils.errors import must_be
 from speechbrain_llsa.utils.precision import full_float32
 
 
 @dataclass
 class FrameChunk:
-    """What one chunk becomes on its way through the host."""
+    """What one chunk becomes on its way through SpeechBrain."""
 
     frames: torch.Tensor
     """Latent frames, then embeddings, then log-probabilities, (batch, frames,
@@ -89,7 +90,7 @@ class ChunkFeatureState:
 
 
 class ChunkFeatureExtractor:
-    """The front end as the host's ``fea_streaming_extractor``.
+    """The front end as SpeechBrain's ``fea_streaming_extractor``.
 
     Arguments
     ---------
@@ -119,14 +120,14 @@ class ChunkFeatureExtractor:
     def __init__(self, extractor, hold_seconds=2.0):
         if not hold_seconds > 0:
             raise ValueError(
-                f"hold_seconds: got {hold_seconds}, allowed is more than 0"
+                must_be("hold_seconds", "more than 0", hold_seconds)
             )
         self.extractor = extractor
         self.hold_samples = round(hold_seconds * SAMPLE_RATE)
 
     @property
     def properties(self):
-        """Window and stride in samples, as the host reads them.
+        """Window and stride in samples, as SpeechBrain reads them.
 
         Its chunks are (stride - 1) * chunk_size samples long, so that the
         stride named here is one more than the true one.
@@ -142,7 +143,7 @@ class ChunkFeatureExtractor:
         Arguments
         ---------
         frames_per_chunk : int
-            Samples of a chunk (the host calls them frames).
+            Samples of a chunk (SpeechBrain calls them frames).
 
         Returns
         -------
@@ -221,14 +222,14 @@ class ChunkFeatureExtractor:
         )
 
     def _release(self, held):
-        """Takes off the oldest chunks that cannot be of the host's end."""
+        """Takes off the oldest chunks that cannot be of SpeechBrain's end."""
         released = 0
         while sum(held[1:]) >= self.hold_samples:
             released += held.pop(0)
         return released
 
     def _is_full(self, held):
-        """Whether the held chunks can be those that the host ends with: it
+        """Whether the held chunks can be those that SpeechBrain ends with: it
         makes them of one length, while a file's last one may be shorter."""
         return sum(held) >= self.hold_samples and len(set(held)) == 1
 
@@ -238,24 +239,24 @@ def _cut(chunk, lengths):
     the rows that end in the chunk, -1 for the others: int64 (batch,)."""
     if chunk.ndim != 2:
         raise ValueError(
-            f"chunk: got shape {tuple(chunk.shape)}, allowed is (batch, "
-            "samples)"
+            must_be("chunk", "of shape (batch, samples)", tuple(chunk.shape))
         )
     rows, samples = chunk.shape
     if lengths is None:
         lengths = chunk.new_ones(rows)
     if lengths.shape != (rows,) or not ((lengths >= 0) & (lengths <= 1)).all():
         raise ValueError(
-            f"chunk_len: got {lengths.tolist()}, allowed is one number of 0 "
-            f"to 1 for each of the {rows} rows"
+            must_be(
+                "chunk_len",
+                f"one number of 0 to 1 for each of the {rows} rows",
+                lengths.tolist(),
+            )
         )
     counts = torch.round(lengths.double() * samples).to(torch.int64)
     own = torch.arange(samples, device=chunk.device) < counts[:, None]
     chunk = chunk.where(own, 0.0)
     if not torch.isfinite(chunk).all():
-        raise ValueError(
-            "chunk: got NaN or infinite samples, allowed is finite ones"
-        )
+        raise ValueError(must_be("chunk", "finite", "NaN or infinite samples"))
     return chunk, torch.where(lengths < 1, counts, -1)
 
 
@@ -263,19 +264,24 @@ def _check_rows(chunk, ended):
     """Refuses another batch size, and samples for rows that have ended."""
     if chunk.shape[0] != ended.shape[0]:
         raise ValueError(
-            f"chunk: got {chunk.shape[0]} rows, allowed is {ended.shape[0]}, "
-            "as in the context"
+            must_be(
+                "chunk",
+                f"of {ended.shape[0]} rows, as in the context",
+                chunk.shape[0],
+            )
         )
     if chunk[ended].any():
         raise ValueError(
-            f"chunk: got samples for rows that have ended, among "
-            f"{ended.nonzero().flatten().tolist()}; allowed there is a "
-            "chunk_len of 0, or zeros"
+            must_be(
+                "chunk",
+                "zeros, or have a chunk_len of 0, in rows that have ended",
+                f"samples in rows {ended.nonzero().flatten().tolist()}",
+            )
         )
 
 
 def _is_silence(chunk, ends, ended):
-    """Whether a chunk may be one of those that the host ends a stream with:
+    """Whether a chunk may be one of those that SpeechBrain ends a stream with:
     nothing but zeros, for rows of which some go on and none ends here."""
     some_go_on = not bool(ended.all())
     none_ends = not bool(((ends >= 0) & ~ended).any())
@@ -295,7 +301,7 @@ class ChunkEncoderState:
 
 
 class ChunkEncoder(torch.nn.Module):
-    """The encoder as the host's ``enc``.
+    """The encoder as SpeechBrain's ``enc``.
 
     Arguments
     ---------
@@ -313,7 +319,7 @@ class ChunkEncoder(torch.nn.Module):
         Arguments
         ---------
         dynchunktrain_config : DynChunkTrainConfig
-            How much the host will push, and the hop where llsa was trained
+            How much SpeechBrain will push, and the hop where llsa was trained
             for several. Nothing else has an effect on the result.
 
         Returns
@@ -360,7 +366,7 @@ class ChunkEncoder(torch.nn.Module):
 
 
 class ChunkHead(torch.nn.Module):
-    """The head as the host's ``proj_enc``.
+    """The head as SpeechBrain's ``proj_enc``.
 
     Arguments
     ---------
@@ -389,7 +395,7 @@ class ChunkHead(torch.nn.Module):
 
 
 def decode_chunk(push, context):
-    """The host's ``decoding_function``: greedy CTC.
+    """SpeechBrain's ``decoding_function``: greedy CTC.
 
     Arguments
     ---------
@@ -407,9 +413,9 @@ def decode_chunk(push, context):
 
 
 class ChunkText:
-    """Labels to text, as the host's ``tokenizer_decode_streaming``.
+    """Labels to text, as SpeechBrain's ``tokenizer_decode_streaming``.
 
-    The tokenizer is read at the first call, since the host loads it after
+    The tokenizer is read at the first call, since SpeechBrain loads it after
     everything has been made.
     """
 

@@ -22,6 +22,7 @@ from speechbrain_llsa.lobes.layer_features import (
 from speechbrain_llsa.lobes.padding import sample_counts
 from speechbrain_llsa.model_folder.load import load_model
 from speechbrain_llsa.utils.checks import check_type
+from speechbrain_llsa.utils.errors import must_be
 
 
 class StreamingEncoder(LayerFeatures):
@@ -356,8 +357,11 @@ class EncoderSession:
     def _open_fork(self):
         if self.finished:
             raise ValueError(
-                "session: got a call after finish, allowed is a session that "
-                "has not been finished; begin a new one"
+                must_be(
+                    "session",
+                    "one that goes on; begin a new one",
+                    "a call after finish",
+                )
             )
         return self._state.fork()
 

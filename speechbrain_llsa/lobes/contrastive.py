@@ -10,6 +10,7 @@ import torch
 from torch.nn import functional as F
 
 from speechbrain_llsa.utils.checks import check_integer, check_number
+from speechbrain_llsa.utils.errors import must_be
 
 _SAME_TARGET = 1.0 - 1e-5
 """Cosine similarity from which two targets count as the same."""
@@ -46,8 +47,11 @@ def stack_rows(frames, counts):
     """
     if int(counts.sum()) != len(frames):
         raise ValueError(
-            f"counts: got {counts.tolist()}, allowed is what adds up to the "
-            f"{len(frames)} frames"
+            must_be(
+                "counts",
+                f"numbers that add up to the {len(frames)} frames",
+                counts.tolist(),
+            )
         )
     most = int(counts.max()) if len(counts) else 0
     stacked = frames.new_zeros(len(counts), most, frames.shape[1])
@@ -139,17 +143,19 @@ class ContrastiveResult:
 class MaskedContrastiveLoss:
     """The contrastive loss of wav2vec 2.0 over rows of different length.
 
-    Gives the numbers of the host's ``ContrastiveLoss``, with three
+    Gives the numbers of SpeechBrain's ``ContrastiveLoss``, with three
     differences, for which it does not use that class:
 
-    - The host wants as many masked frames in each row, and the vectors of all
+    - SpeechBrain wants as many masked frames in each row, and the vectors of
+    all
       negatives, (negatives, batch, frames, features), in memory. Here rows
       may differ, and negatives are places in a row, looked up among the
       similarities of all its frames.
-    - The host leaves out negatives that equal the positive bit by bit, which
+    - SpeechBrain leaves out negatives that equal the positive bit by bit, which
       the straight-through Gumbel codes do not when they are the same code.
       Here equal means up to rounding.
-    - The host counts a frame as correct when everything is equally near. Here
+    - SpeechBrain counts a frame as correct when everything is equally near.
+    Here
       the positive has to be nearer than every negative, and frames without a
       negative that differs from it do not count.
 
@@ -177,9 +183,7 @@ class MaskedContrastiveLoss:
     def __init__(self, logit_temp=0.1):
         check_number("logit_temp", logit_temp, 0)
         if not logit_temp > 0:
-            raise ValueError(
-                f"logit_temp: got {logit_temp}, allowed is above 0"
-            )
+            raise ValueError(must_be("logit_temp", "above 0", logit_temp))
         self.logit_temp = logit_temp
 
     def __call__(self, embeddings, targets, negatives, counts):
@@ -208,8 +212,11 @@ class MaskedContrastiveLoss:
         """
         if targets.shape != embeddings.shape:
             raise ValueError(
-                f"targets: got shape {tuple(targets.shape)}, allowed is that "
-                f"of the embeddings, {tuple(embeddings.shape)}"
+                must_be(
+                    "targets",
+                    f"of shape {tuple(embeddings.shape)}, as the embeddings",
+                    tuple(targets.shape),
+                )
             )
         with torch.autocast(embeddings.device.type, enabled=False):
             embeddings = F.normalize(embeddings.float(), dim=2)

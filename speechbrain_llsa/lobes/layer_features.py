@@ -12,6 +12,7 @@ from speechbrain_llsa.lobes.padding import padding_mask, sample_counts
 from speechbrain_llsa.nnet.frontend import FrontEndState
 from speechbrain_llsa.state import EncoderState
 from speechbrain_llsa.utils.checks import check_integer, check_type
+from speechbrain_llsa.utils.errors import must_be
 from speechbrain_llsa.utils.precision import full_float32
 
 
@@ -72,8 +73,11 @@ class WeightedLayerSum(nn.Module):
         check_type("frames", frames, torch.Tensor)
         if frames.ndim < 2 or frames.shape[-2] != self.num_layers:
             raise ValueError(
-                f"frames: got shape {tuple(frames.shape)}, allowed is (..., "
-                f"{self.num_layers}, features)"
+                must_be(
+                    "frames",
+                    f"of shape (..., {self.num_layers}, features)",
+                    tuple(frames.shape),
+                )
             )
         if self.normalize:
             frames = F.layer_norm(frames, frames.shape[-1:])
@@ -447,25 +451,33 @@ def checked_layer(layer, num_layers):
     >>> checked_layer(13, 12)
     Traceback (most recent call last):
     ...
-    ValueError: layer: got 13, allowed is 0 (the input) to 12, or "all"
+    ValueError: layer must be 0 (the input) to 12, or "all", got 13
     """
     if isinstance(layer, WeightedLayerSum):
         if layer.num_layers != num_layers + 1:
             raise ValueError(
-                f"layer: got a sum over {layer.num_layers} layers, allowed is "
-                f"{num_layers + 1}: the input and {num_layers} layers"
+                must_be(
+                    "layer",
+                    f"a sum over {num_layers + 1}, the input and "
+                    f"{num_layers} layers",
+                    f"one over {layer.num_layers}",
+                )
             )
         return layer
     if layer is None or layer == "all":
         return layer
     if isinstance(layer, bool) or not isinstance(layer, (int, str)):
         raise TypeError(
-            f"layer: got {type(layer).__name__}, allowed is an integer, "
-            '"all", a WeightedLayerSum or None'
+            must_be(
+                "layer",
+                'an integer, "all", a WeightedLayerSum or None',
+                type(layer).__name__,
+            )
         )
     if isinstance(layer, str) or not 0 <= layer <= num_layers:
         raise ValueError(
-            f"layer: got {layer!r}, allowed is 0 (the input) to {num_layers}, "
-            'or "all"'
+            must_be(
+                "layer", f'0 (the input) to {num_layers}, or "all"', repr(layer)
+            )
         )
     return layer

@@ -3,6 +3,7 @@
 import torch
 
 from speechbrain_llsa.utils.checks import check_number
+from speechbrain_llsa.utils.errors import must_be
 
 
 class SpanMasker:
@@ -48,8 +49,7 @@ class SpanMasker:
         check_number("mask_length", mask_length, 1)
         if mask_length % 1:
             raise ValueError(
-                f"mask_length: got {mask_length}, allowed is an integer of at "
-                "least 1"
+                must_be("mask_length", "an integer of at least 1", mask_length)
             )
         self.mask_prob = float(mask_prob)
         self.mask_length = int(mask_length)
@@ -82,8 +82,11 @@ class SpanMasker:
         frames = longest if frames is None else frames
         if longest > frames:
             raise ValueError(
-                f"frame_counts: got {longest} frames in a batch of {frames}, "
-                "allowed are at most as many as the batch has"
+                must_be(
+                    "frame_counts",
+                    f"at most {frames}, the frames of the batch",
+                    longest,
+                )
             )
         mask = torch.zeros(len(counts), frames, dtype=torch.bool, device="cpu")
         for row, count in zip(mask, counts, strict=True):

@@ -3,6 +3,7 @@
 import torch
 
 from speechbrain_llsa.utils.checks import check_type
+from speechbrain_llsa.utils.errors import must_be
 
 
 def sample_counts(wavs, wav_lens=None):
@@ -35,7 +36,7 @@ def sample_counts(wavs, wav_lens=None):
     check_type("wavs", wavs, torch.Tensor)
     if wavs.ndim != 2:
         raise ValueError(
-            f"wavs: got shape {tuple(wavs.shape)}, allowed is (batch, samples)"
+            must_be("wavs", "of shape (batch, samples)", tuple(wavs.shape))
         )
     rows, samples = wavs.shape
     if wav_lens is None:
@@ -43,13 +44,19 @@ def sample_counts(wavs, wav_lens=None):
     check_type("wav_lens", wav_lens, torch.Tensor)
     if wav_lens.shape != (rows,):
         raise ValueError(
-            f"wav_lens: got shape {tuple(wav_lens.shape)}, allowed is "
-            f"(batch,), here ({rows},)"
+            must_be(
+                "wav_lens",
+                f"of shape (batch,), here ({rows},)",
+                tuple(wav_lens.shape),
+            )
         )
     if not ((wav_lens >= 0) & (wav_lens <= 1)).all():
         raise ValueError(
-            f"wav_lens: got {wav_lens.tolist()}, allowed is 0 to 1, parts of "
-            "the longest waveform"
+            must_be(
+                "wav_lens",
+                "parts of the longest waveform, from 0 to 1",
+                wav_lens.tolist(),
+            )
         )
     counts = torch.round(wav_lens.double() * samples)
     return counts.to(device=wavs.device, dtype=torch.int64)

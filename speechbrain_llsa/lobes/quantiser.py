@@ -7,7 +7,7 @@ from speechbrain_llsa.utils.distributed import rank_count, sum_over_ranks
 
 
 class JointVectorQuantizer(GumbelVectorQuantizer):
-    """The host's ``GumbelVectorQuantizer`` whose diversity is that of the
+    """SpeechBrain's ``GumbelVectorQuantizer`` whose diversity is that of the
     joined batch of all ranks.
 
     The perplexity of the mean probabilities is not the mean of the
@@ -16,8 +16,8 @@ class JointVectorQuantizer(GumbelVectorQuantizer):
     of one process on the joined batch. On a single rank, and in evaluation,
     nothing differs. A rank may have no frames at all.
 
-    Arguments are those of the host's class; so is the state_dict. For the
-    host's ``W2VTargetQuantiser``, whose argument ``quantiser`` takes it.
+    Arguments are those of SpeechBrain's class; so is the state_dict. For
+    SpeechBrain's ``W2VTargetQuantiser``, whose argument ``quantiser`` takes it.
 
     Example
     -------
@@ -38,14 +38,14 @@ class JointVectorQuantizer(GumbelVectorQuantizer):
         Returns
         -------
         dict
-            As from the host's class: ``x``, the quantised frames, (batch,
+            As from SpeechBrain's class: ``x``, the quantised frames, (batch,
             frames, vq_dim); ``prob_perplex``, here of the joined batch;
             ``code_perplexity``, ``temp`` and ``num_vars``.
         """
         if x.shape[1]:
             result = super().forward(x)
         else:
-            # the host's class needs a frame
+            # SpeechBrain's class needs a frame
             result = super().forward(x.new_zeros(len(x), 1, x.shape[2]))
             result["x"] = result["x"][:, :0]
         if self.training and rank_count() > 1:

@@ -1,4 +1,4 @@
-"""The host's transformer for ASR, with an encoder that can stream."""
+"""SpeechBrain's transformer for ASR, with an encoder that can stream."""
 
 from speechbrain.lobes.models.transformer.TransformerASR import (
     TransformerASR,
@@ -9,13 +9,14 @@ from torch import nn
 
 from speechbrain_llsa.nnet.encoder import StreamingTransformerEncoder
 from speechbrain_llsa.utils.checks import check_integer
+from speechbrain_llsa.utils.errors import must_be
 
 
 class StreamingTransformerASR(TransformerASR):
-    """The host's ``TransformerASR`` around a
+    """SpeechBrain's ``TransformerASR`` around a
     :class:`~speechbrain_llsa.nnet.encoder.StreamingTransformerEncoder`.
 
-    ``forward`` and ``decode`` are the host's, the decoder too.
+    ``forward`` and ``decode`` are SpeechBrain's, the decoder too.
     Nothing is added to the input of the encoder, whose positions are rotary.
 
     Arguments
@@ -40,7 +41,7 @@ class StreamingTransformerASR(TransformerASR):
         Class of the feed-forward networks' activation.
     positional_encoding : str or None
         Positions in the encoder: "rope" or ``None``. The decoder's are
-        sinusoidal, as in the host.
+        sinusoidal, as in SpeechBrain.
     normalize_before : bool
         Whether the norms stand before attention and feed-forward, or after.
     attention : str
@@ -63,11 +64,11 @@ class StreamingTransformerASR(TransformerASR):
     layerdrop_prob : float
         Probability to skip an encoder layer in training.
     encoder_module : str
-        Of the host's signature. Only "transformer" is possible.
+        Part of SpeechBrain's signature. Only "transformer" is possible.
     attention_type : None
-        Of the host's signature. ``attention`` stands in its place.
+        Part of SpeechBrain's signature. ``attention`` stands in its place.
     causal : bool
-        Of the host's signature. Only False is possible.
+        Part of SpeechBrain's signature. Only False is possible.
 
     Raises
     ------
@@ -151,12 +152,13 @@ class StreamingTransformerASR(TransformerASR):
         ):
             if argument != allowed:
                 raise ValueError(
-                    f"{name}: got {argument!r}, allowed is {allowed!r}: "
-                    f"{reason}"
+                    must_be(
+                        name, f"{allowed!r}, because {reason}", repr(argument)
+                    )
                 )
         check_integer("num_encoder_layers", num_encoder_layers, 1)
         check_integer("num_decoder_layers", num_decoder_layers, 0)
-        # A name that the host does not know makes it build no encoder, and
+        # A name that SpeechBrain does not know makes it build no encoder, and
         # its RoPEMHA means: no positions before the encoder, sinusoidal ones
         # before the decoder.
         super().__init__(
@@ -219,9 +221,9 @@ class StreamingTransformerASR(TransformerASR):
         wav_len : torch.Tensor, optional
             Lengths as a part of the longest, (batch,).
         pad_idx : int
-            Of the host's signature.
+            Part of SpeechBrain's signature.
         dynchunktrain_config : None
-            Of the host's signature. The geometry stands in its place.
+            Part of SpeechBrain's signature. The geometry stands in its place.
         geometry : speechbrain_llsa.geometry.StreamGeometry, optional
             One of those that the encoder is trained for; the default one
             otherwise.
@@ -239,9 +241,15 @@ class StreamingTransformerASR(TransformerASR):
         """
         if dynchunktrain_config is not None:
             raise ValueError(
-                f"dynchunktrain_config: got {dynchunktrain_config}, allowed "
-                "is None: look_back, look_ahead and hop say what the encoder "
-                "sees"
+                must_be(
+                    "dynchunktrain_config",
+                    (
+                        "None, because look_back, look_ahead and hop say "
+                        "what the encoder "
+                        "sees"
+                    ),
+                    dynchunktrain_config,
+                )
             )
         if src.dim() == 4:
             src = src.flatten(2)
@@ -263,11 +271,11 @@ class StreamingTransformerASR(TransformerASR):
         Arguments
         ---------
         dynchunktrain_config : DynChunkTrainConfig, optional
-            Of the host's signature, as for the encoder: its ``chunk_size`` is
-            the hop where llsa is trained for several, and has no effect
-            otherwise.
+            Part of SpeechBrain's signature, as for the encoder: its
+            ``chunk_size`` is the hop where llsa is trained for several, and has
+            no effect otherwise.
         encoder_kwargs : dict, optional
-            Of the host's signature: more arguments of the encoder's
+            Part of SpeechBrain's signature: more arguments of the encoder's
             ``make_streaming_context``.
 
         Returns

@@ -9,15 +9,16 @@ from speechbrain_llsa.utils.checks import (
     check_number,
     check_type,
 )
+from speechbrain_llsa.utils.errors import must_be
 
 
 class StreamingEncoderWrapper(EncoderWrapper):
-    """The host's ``EncoderWrapper`` around an encoder that can stream.
+    """SpeechBrain's ``EncoderWrapper`` around an encoder that can stream.
 
     Latents are projected, some of them are replaced by a learned embedding,
     and the encoder follows. No positions are added: the encoder's attention
-    has its own. The state_dict is that of the host's wrapper, so that
-    checkpoints load both ways; the host's table of positions in it
+    has its own. The state_dict is that of SpeechBrain's wrapper, so that
+    checkpoints load both ways; SpeechBrain's table of positions in it
     (``positional_encoding.pe``) is stored and not used.
 
     Arguments
@@ -73,8 +74,11 @@ class StreamingEncoderWrapper(EncoderWrapper):
         d_model = getattr(latent_encoder, "d_model", embedding_dim)
         if embedding_dim != d_model:
             raise ValueError(
-                f"embedding_dim: got {embedding_dim}, allowed is {d_model}, "
-                "the d_model of the encoder"
+                must_be(
+                    "embedding_dim",
+                    f"{d_model}, the d_model of the encoder",
+                    embedding_dim,
+                )
             )
         super().__init__(
             in_dim,
@@ -126,14 +130,17 @@ class StreamingEncoderWrapper(EncoderWrapper):
         frames = latents.shape[:2]
         if wav_lens is not None and padding_mask is not None:
             raise ValueError(
-                "padding_mask: got a mask and wav_lens, allowed is one of them"
+                must_be("padding_mask", "None where there are wav_lens", "both")
             )
         if wav_lens is not None:
             check_type("wav_lens", wav_lens, torch.Tensor)
             if wav_lens.shape != frames[:1]:
                 raise ValueError(
-                    f"wav_lens: got shape {tuple(wav_lens.shape)}, allowed is "
-                    f"(batch,), here ({frames[0]},)"
+                    must_be(
+                        "wav_lens",
+                        f"of shape (batch,), here ({frames[0]},)",
+                        tuple(wav_lens.shape),
+                    )
                 )
             frame_counts = torch.round(wav_lens * latents.shape[1])
             real = length_to_mask(frame_counts, frames[1], dtype=torch.bool)
@@ -143,8 +150,11 @@ class StreamingEncoderWrapper(EncoderWrapper):
                 check_type(name, argument, torch.Tensor)
             if argument is not None and argument.shape != frames:
                 raise ValueError(
-                    f"{name}: got shape {tuple(argument.shape)}, allowed is "
-                    f"(batch, frames), here {tuple(frames)}"
+                    must_be(
+                        name,
+                        f"of shape (batch, frames), here {tuple(frames)}",
+                        tuple(argument.shape),
+                    )
                 )
 
         results = {}
@@ -157,7 +167,7 @@ class StreamingEncoderWrapper(EncoderWrapper):
                 real_count = (~padding_mask).sum()
             results["num_masked"] = mask.sum()
             results["ratio_masked"] = results["num_masked"] / real_count
-        # an encoder of the host knows of no geometry
+        # an encoder of SpeechBrain knows of no geometry
         chosen = {} if geometry is None else {"geometry": geometry}
         results["embeddings"] = self.latent_encoder(
             features, src_key_padding_mask=padding_mask, **chosen
@@ -170,7 +180,7 @@ class StreamingEncoderWrapper(EncoderWrapper):
         Arguments
         ---------
         config : speechbrain.utils.dynamic_chunk_training.DynChunkTrainConfig
-            Of the host's contract, as for the encoder.
+            Part of SpeechBrain's interface, as for the encoder.
         geometry : speechbrain_llsa.geometry.StreamGeometry, optional
             One of those that the encoder is trained for; the default one
             otherwise.
@@ -243,6 +253,9 @@ class StreamingEncoderWrapper(EncoderWrapper):
         features = self.input_projector.in_features
         if latents.ndim != 3 or latents.shape[2] != features:
             raise ValueError(
-                f"latents: got shape {tuple(latents.shape)}, allowed is "
-                f"(batch, frames, {features})"
+                must_be(
+                    "latents",
+                    f"of shape (batch, frames, {features})",
+                    tuple(latents.shape),
+                )
             )

@@ -101,7 +101,7 @@ def convert_folder(folder, new_folder):
     new_folder = check_replaceable(new_folder, marker)
     if new_folder.exists() and new_folder.samefile(folder):
         raise FileExistsError(
-            must_be("new_folder", "another than folder", repr(str(folder)))
+            must_be("new_folder", "other than folder", repr(str(folder)))
         )
     read = _read_exported if exported else _read_model
     with _refusing(folder):
@@ -120,7 +120,7 @@ def _refusing(folder):
         raise ValueError(
             must_be(
                 "folder",
-                "a model folder of the version before",
+                "a folder of format version 0",
                 f"{str(folder)!r}: {reason(error)}",
             )
         ) from error

@@ -338,7 +338,7 @@ def _overridden(description, overrides, must_match):
     unknown = overrides.keys() - description.keys()
     if unknown and must_match:
         raise ValueError(
-            must_be("overrides", "of entries that it has", shown(min(unknown)))
+            must_be("overrides", "entries of the file", shown(min(unknown)))
         )
     known = {
         name: value for name, value in overrides.items() if name not in unknown

@@ -19,7 +19,7 @@ from ruamel.yaml.events import AliasEvent, DocumentStartEvent
 from ruamel.yaml.nodes import MappingNode, ScalarNode, SequenceNode
 from speechbrain.dataio.encoder import CTCTextEncoder
 
-from speechbrain_llsa.utils.errors import reason
+from speechbrain_llsa.utils.errors import must_be, reason
 
 LARGEST_FILE_BYTES = 1 << 16
 MOST_NODES = 1000
@@ -151,13 +151,13 @@ def check_hyperparameters(text):
     >>> check_hyperparameters("a: !new:os.system [ls]")
     Traceback (most recent call last):
     ...
-    ValueError: line 1: got the tag '!new:os.system', allowed \
-are the classes and functions that write_streaming_folder writes
+    ValueError: line 1 must have the classes and functions that \
+write_streaming_folder writes, got the tag '!new:os.system'
     """
     _check_limits(text)
     root = YAML().compose(text)
     if not isinstance(root, MappingNode):
-        raise ValueError("got no entries, allowed is a mapping of names")
+        raise ValueError("it must have a mapping of names, got no entries")
     above = set()
     for key, value in root.value:
         _check_key(key)
@@ -173,17 +173,19 @@ def _check_limits(text):
         if isinstance(event, DocumentStartEvent) and (
             event.version or event.tags
         ):
-            _refuse(event, "a directive", "none")
+            _refuse(event, "a directive", "no directives")
         if isinstance(event, AliasEvent) or getattr(event, "anchor", None):
-            _refuse(event, "an anchor or alias", "none")
+            _refuse(event, "an anchor or alias", "no anchors or aliases")
         nodes += hasattr(event, "anchor")
         kind = type(event).__name__
         depth += kind in ("MappingStartEvent", "SequenceStartEvent")
         depth -= kind in ("MappingEndEvent", "SequenceEndEvent")
         if nodes > MOST_NODES:
-            _refuse(event, "more", f"{MOST_NODES} values")
+            _refuse(event, "more", f"at most {MOST_NODES} values")
         if depth > DEEPEST_NESTING:
-            _refuse(event, "a deeper", f"a nesting of {DEEPEST_NESTING}")
+            _refuse(
+                event, "a deeper", f"a nesting of at most {DEEPEST_NESTING}"
+            )
 
 
 def _check_key(key):
@@ -199,12 +201,14 @@ def _check_node(node, above, top=False):
         if tag.removeprefix("!new:") not in CLASSES:
             _refuse_tag(node, tag)
         if not isinstance(node, MappingNode) and node.value:
-            _refuse(node, f"arguments of {tag} without names", "named ones")
+            _refuse(
+                node, f"arguments of {tag} without names", "arguments by name"
+            )
     elif tag.startswith("!name:"):
         if tag.removeprefix("!name:") not in NAMES:
             _refuse_tag(node, tag)
         if not isinstance(node, ScalarNode) or node.value:
-            _refuse(node, f"arguments of {tag}", "none")
+            _refuse(node, f"arguments of {tag}", "no arguments")
         return
     elif tag == "!ref":
         found = isinstance(node, ScalarNode) and _REFERENCE.fullmatch(
@@ -248,8 +252,11 @@ def _check_integers(name, node):
         nodes = node.value
     if not 1 <= len(nodes) <= MOST_LISTED:
         raise ValueError(
-            f"{name}: got a list of {len(nodes)}, allowed is an "
-            f"integer, or a list of up to {MOST_LISTED}"
+            must_be(
+                name,
+                f"an integer, or a list of up to {MOST_LISTED}",
+                f"a list of {len(nodes)}",
+            )
         )
     for each in nodes:
         _check_integer(name, each, LARGEST_INTEGERS[name])
@@ -259,7 +266,7 @@ def _check_integer(name, node, largest):
     value = node.value if isinstance(node, ScalarNode) else "something else"
     if not _INTEGER.fullmatch(value) or int(value) > largest:
         raise ValueError(
-            f"{name}: got {value[:80]!r}, allowed is an integer up to {largest}"
+            must_be(name, f"an integer up to {largest}", repr(value[:80]))
         )
 
 
@@ -273,8 +280,7 @@ def _refuse_tag(node, tag):
 
 def _refuse(place, got, allowed):
     line = place.start_mark.line + 1
-    verb = "are" if allowed.startswith(("the", "letters", "named")) else "is"
-    raise ValueError(f"line {line}: got {got}, allowed {verb} {allowed}")
+    raise ValueError(f"line {line} must have {allowed}, got {got}")
 
 
 def read_entries(text):

@@ -105,7 +105,7 @@ def write_streaming_folder(
         raise ValueError(
             must_be(
                 "tokenizer",
-                f"of {model.labels} labels, as the head has outputs",
+                f"of {model.labels} labels, as many as the head has outputs",
                 f"one of {labels}",
             )
         )

@@ -31,6 +31,7 @@ from speechbrain_llsa.utils.checks import (
     check_number,
     check_type,
 )
+from speechbrain_llsa.utils.errors import must_be
 
 NEVER = torch.iinfo(torch.int64).max
 """The end of a row that goes on, in frames."""
@@ -234,18 +235,28 @@ class StreamingTransformerEncoder(nn.Module):
         check_integer("d_model", d_model, 1)
         if d_model % nhead:
             raise ValueError(
-                f"d_model: got {d_model}, allowed is a multiple of nhead, "
-                f"which is {nhead}"
+                must_be(
+                    "d_model", f"a multiple of nhead, which is {nhead}", d_model
+                )
             )
         if positional_encoding not in ("rope", None):
             raise ValueError(
-                f"positional_encoding: got {positional_encoding!r}, allowed "
-                "is 'rope' or None"
+                must_be(
+                    "positional_encoding",
+                    "'rope' or None",
+                    repr(positional_encoding),
+                )
             )
         if positional_encoding == "rope" and d_model // nhead % 2:
             raise ValueError(
-                f"d_model: got {d_model} with nhead {nhead}, allowed with "
-                "rotary positions is an even number of features for each head"
+                must_be(
+                    "d_model",
+                    (
+                        "an even number of features for each head with "
+                        "rotary positions"
+                    ),
+                    f"{d_model} with nhead {nhead}",
+                )
             )
         check_number("dropout", dropout, 0, 1)
         if attention_dropout is not None:
@@ -253,13 +264,17 @@ class StreamingTransformerEncoder(nn.Module):
         check_number("layerdrop_prob", layerdrop_prob, 0)
         if not callable(activation):
             raise TypeError(
-                f"activation: got {activation!r}, allowed is the class of an "
-                "activation"
+                must_be(
+                    "activation", "the class of an activation", repr(activation)
+                )
             )
         if not 0.0 <= layerdrop_prob < 1.0:
             raise ValueError(
-                f"layerdrop_prob: got {layerdrop_prob}, allowed is 0 up to, "
-                "but not, 1"
+                must_be(
+                    "layerdrop_prob",
+                    "at least 0 and less than 1",
+                    layerdrop_prob,
+                )
             )
         self.d_model = d_model
         self.positional_encoding = positional_encoding
@@ -303,14 +318,14 @@ class StreamingTransformerEncoder(nn.Module):
         src : torch.Tensor
             Frames, (batch, frames, d_model).
         src_mask : None
-            Of the host's contract. The attention says who sees whom.
+            Part of SpeechBrain's interface. The attention says who sees whom.
         src_key_padding_mask : torch.Tensor, optional
             True at padding, which follows the frames of a row, (batch,
             frames). Each row gives what it gives alone.
         pos_embs : None
-            Of the host's contract. Positions are rotary.
+            Part of SpeechBrain's interface. Positions are rotary.
         dynchunktrain_config : None
-            Of the host's contract. The geometry stands in its place.
+            Part of SpeechBrain's interface. The geometry stands in its place.
         geometry : StreamGeometry, optional
             One of those that the encoder is trained for; the default one
             otherwise.
@@ -338,9 +353,15 @@ class StreamingTransformerEncoder(nn.Module):
         ):
             if argument is not None:
                 raise ValueError(
-                    f"{name}: got {type(argument).__name__}, allowed is None: "
-                    f"who sees whom is up to attention={self.attention!r} and "
-                    "its look_back, look_ahead and hop"
+                    must_be(
+                        name,
+                        (
+                            f"None, because attention={self.attention!r} and "
+                            "its look_back, "
+                            "look_ahead and hop say who sees whom"
+                        ),
+                        type(argument).__name__,
+                    )
                 )
         self._check_frames(src)
         end = None
@@ -363,10 +384,10 @@ class StreamingTransformerEncoder(nn.Module):
         Arguments
         ---------
         config : speechbrain.utils.dynamic_chunk_training.DynChunkTrainConfig
-            Of the host's contract: how much the caller will push. Where llsa
-            is trained for several hops, its ``chunk_size`` is the hop, unless
-            a geometry is given; otherwise it has no effect, since pushes of
-            any length give the same. ``left_context_size`` has none.
+            Part of SpeechBrain's interface: how much the caller will push.
+            Where llsa is trained for several hops, its ``chunk_size`` is the
+            hop, unless a geometry is given; otherwise it has no effect, since
+            pushes of any length give the same. ``left_context_size`` has none.
         geometry : StreamGeometry, optional
             That of the stream: one of those that the encoder is trained for;
             the default one otherwise.
@@ -385,8 +406,11 @@ class StreamingTransformerEncoder(nn.Module):
         """
         if self.attention == "aa":
             raise ValueError(
-                "attention: got 'aa', which sees the whole utterance; allowed "
-                "for streaming is one of maa, sa, llsa"
+                must_be(
+                    "attention",
+                    "one of maa, sa, llsa for streaming",
+                    "'aa', which sees the whole utterance",
+                )
             )
         if config is not None:
             check_type("config", config, DynChunkTrainConfig)
@@ -408,7 +432,7 @@ class StreamingTransformerEncoder(nn.Module):
             What lies behind them. It is brought up to date, unless an error
             is raised.
         pos_embs : None
-            Of the host's contract. Positions are rotary.
+            Part of SpeechBrain's interface. Positions are rotary.
         end : torch.Tensor, optional
             For rows that have ended: frames of the row since the utterance
             began, int64 (batch,), at most those pushed so far, with these.
@@ -432,8 +456,11 @@ class StreamingTransformerEncoder(nn.Module):
         """
         if pos_embs is not None:
             raise ValueError(
-                f"pos_embs: got {type(pos_embs).__name__}, allowed is None: "
-                "positions are rotary"
+                must_be(
+                    "pos_embs",
+                    "None, because positions are rotary",
+                    type(pos_embs).__name__,
+                )
             )
         return self._stream(src, context, end, final=False)
 
@@ -522,13 +549,14 @@ class StreamingTransformerEncoder(nn.Module):
     def _check_frames(self, src):
         if not isinstance(src, torch.Tensor) or not src.is_floating_point():
             kind = getattr(src, "dtype", type(src).__name__)
-            raise TypeError(
-                f"src: got {kind}, allowed is a floating point tensor"
-            )
+            raise TypeError(must_be("src", "a floating point tensor", kind))
         if src.ndim != 3 or src.shape[2] != self.d_model:
             raise ValueError(
-                f"src: got shape {tuple(src.shape)}, allowed is (batch, "
-                f"frames, {self.d_model})"
+                must_be(
+                    "src",
+                    f"of shape (batch, frames, {self.d_model})",
+                    tuple(src.shape),
+                )
             )
 
     @torch.no_grad()
@@ -540,19 +568,30 @@ class StreamingTransformerEncoder(nn.Module):
             or context.signature != self._signature(context.geometry)
         ):
             raise ValueError(
-                f"context: got one of an encoder with {context.signature}, "
-                "allowed is one of this encoder, with "
-                f"{self._signature(self.geometries)}"
+                must_be(
+                    "context",
+                    (
+                        f"that of an encoder with "
+                        f"{self._signature(self.geometries)}, as this one"
+                    ),
+                    f"that of one with {context.signature}",
+                )
             )
         if context.finished:
             raise ValueError(
-                "context: got one that has been flushed, allowed is one whose "
-                "utterance goes on"
+                must_be(
+                    "context",
+                    "that of an utterance that goes on",
+                    "one that has been flushed",
+                )
             )
         if context.batch_size not in (None, src.shape[0]):
             raise ValueError(
-                f"src: got {src.shape[0]} rows, allowed is "
-                f"{context.batch_size}, as in the context"
+                must_be(
+                    "src",
+                    f"of {context.batch_size} rows, as in the context",
+                    src.shape[0],
+                )
             )
         state = context.fork()
         state.batch_size = src.shape[0]
@@ -684,8 +723,11 @@ def _run_layer_checkpointed(layer, src, schedule, state):
 def _check_context(context):
     if not isinstance(context, EncoderState):
         raise TypeError(
-            f"context: got {type(context).__name__}, allowed is what "
-            "make_streaming_context gives"
+            must_be(
+                "context",
+                "what make_streaming_context gives",
+                type(context).__name__,
+            )
         )
 
 
@@ -693,14 +735,20 @@ def _lengths(src, padding_mask):
     check_type("src_key_padding_mask", padding_mask, torch.Tensor)
     if padding_mask.shape != src.shape[:2]:
         raise ValueError(
-            f"src_key_padding_mask: got shape {tuple(padding_mask.shape)}, "
-            f"allowed is (batch, frames), here {tuple(src.shape[:2])}"
+            must_be(
+                "src_key_padding_mask",
+                f"of shape (batch, frames), here {tuple(src.shape[:2])}",
+                tuple(padding_mask.shape),
+            )
         )
     padding_mask = padding_mask.bool()
     if (padding_mask[:, :-1] & ~padding_mask[:, 1:]).any():
         raise ValueError(
-            "src_key_padding_mask: got frames after padding, allowed is "
-            "padding at the end of a row only"
+            must_be(
+                "src_key_padding_mask",
+                "padding at the end of a row only",
+                "frames after padding",
+            )
         )
     return (~padding_mask).sum(dim=1)
 
@@ -709,11 +757,14 @@ def _ended(end, state, src):
     """Merges newly known ends into the state's."""
     if not isinstance(end, torch.Tensor) or end.is_floating_point():
         kind = getattr(end, "dtype", type(end).__name__)
-        raise TypeError(f"end: got {kind}, allowed is a tensor of integers")
+        raise TypeError(must_be("end", "a tensor of integers", kind))
     if end.shape != (src.shape[0],):
         raise ValueError(
-            f"end: got shape {tuple(end.shape)}, allowed is (batch,), here "
-            f"({src.shape[0]},)"
+            must_be(
+                "end",
+                f"of shape (batch,), here ({src.shape[0]},)",
+                tuple(end.shape),
+            )
         )
     end = end.to(device=src.device, dtype=torch.int64)
     known = torch.full_like(end, NEVER) if state.end is None else state.end
@@ -721,8 +772,13 @@ def _ended(end, state, src):
     wrong = (end < state.received) | (end > state.received + src.shape[1])
     if (fresh & wrong).any():
         raise ValueError(
-            f"end: got {end[fresh & wrong].tolist()} frames, allowed is an "
-            f"end within this push: {state.received} to "
-            f"{state.received + src.shape[1]} frames"
+            must_be(
+                "end",
+                (
+                    f"within this push, from {state.received} to "
+                    f"{state.received + src.shape[1]} frames"
+                ),
+                end[fresh & wrong].tolist(),
+            )
         )
     return torch.where(fresh, end, known)

@@ -1,6 +1,6 @@
 """The convolution front end of wav2vec 2.0, able to stream.
 
-The host's ``W2VLatentExtractor`` turns 16 kHz samples into one latent frame
+SpeechBrain's ``W2VLatentExtractor`` turns 16 kHz samples into one latent frame
 every 20 ms with a stack of strided convolutions. Here each convolution also
 remembers the end of its input that later frames still need, so that pushes of
 any length give exactly the frames of the whole waveform and nothing is
@@ -18,6 +18,7 @@ from speechbrain_llsa.utils.checks import (
     check_number,
     check_type,
 )
+from speechbrain_llsa.utils.errors import must_be
 
 
 @dataclass
@@ -64,9 +65,9 @@ class FrontEndState:
 
 
 class StreamingLatentExtractor(W2VLatentExtractor):
-    """The host's ``W2VLatentExtractor`` with an exact streaming mode.
+    """SpeechBrain's ``W2VLatentExtractor`` with an exact streaming mode.
 
-    Same arguments, weights and offline frames as the host's class without
+    Same arguments, weights and offline frames as SpeechBrain's class without
     signal normalisation. Frame k depends on the samples
     [k * stride_samples, k * stride_samples + receptive_field_samples) only.
 
@@ -81,7 +82,7 @@ class StreamingLatentExtractor(W2VLatentExtractor):
     dropout : float
         Dropout after each convolution.
     conv_init : str
-        Initialisation of the convolutions, as in the host.
+        Initialisation of the convolutions, as in SpeechBrain.
 
     Raises
     ------
@@ -137,7 +138,7 @@ class StreamingLatentExtractor(W2VLatentExtractor):
             Waveforms, (batch, samples), of any floating point type; the
             frames are of the weights' type.
         normalize_signal : bool
-            Only False is possible. The host's layer norm over the whole
+            Only False is possible. SpeechBrain's layer norm over the whole
             waveform cannot be streamed and depends on the padding.
 
         Returns
@@ -155,9 +156,15 @@ class StreamingLatentExtractor(W2VLatentExtractor):
         """
         if normalize_signal:
             raise ValueError(
-                "normalize_signal: got True, allowed is False: a layer norm "
-                "over the whole waveform cannot be streamed, and depends on "
-                "the padding"
+                must_be(
+                    "normalize_signal",
+                    (
+                        "False, because a layer norm over the whole waveform "
+                        "cannot be "
+                        "streamed, and depends on the padding"
+                    ),
+                    "True",
+                )
             )
         _check_samples(x)
         latents, _ = self._extract(x, None)
@@ -309,19 +316,29 @@ class StreamingLatentExtractor(W2VLatentExtractor):
         channels = [tensor.shape[2] for tensor in context.carried]
         if channels != self.in_channels:
             raise ValueError(
-                f"context: got one of a front end with channels {channels}, "
-                f"allowed is one of this front end, with {self.in_channels}"
+                must_be(
+                    "context",
+                    (
+                        "that of a front end with channels "
+                        f"{self.in_channels}, as this "
+                        "one"
+                    ),
+                    f"that of one with {channels}",
+                )
             )
         rows = context.carried[0].shape[0]
         if rows != samples.shape[0]:
             raise ValueError(
-                f"samples: got {samples.shape[0]} rows, allowed is {rows}, as "
-                "in the context"
+                must_be(
+                    "samples",
+                    f"of {rows} rows, as in the context",
+                    samples.shape[0],
+                )
             )
 
 
 def _convolve(block, x):
-    """Runs one block of the host: convolution, norm, activation, dropout.
+    """Runs one block of SpeechBrain: convolution, norm, activation, dropout.
 
     The frames stay in the order (batch, frames, channels), which spares the
     copies to and from (batch, channels, frames).
@@ -393,23 +410,26 @@ def _check_convolutions(out_channels, kernel_sizes, strides):
         ("strides", strides),
     ):
         if not isinstance(values, (list, tuple)):
-            raise TypeError(
-                f"{name}: got {values!r}, allowed is a list of integers"
-            )
+            raise TypeError(must_be(name, "a list of integers", repr(values)))
         for value in values:
             check_integer(name, value, 1)
     lengths = len(out_channels), len(kernel_sizes), len(strides)
     if len(set(lengths)) != 1 or not lengths[0]:
         raise ValueError(
-            f"out_channels, kernel_sizes, strides: got {lengths[0]}, "
-            f"{lengths[1]} and {lengths[2]} entries, allowed is one in each "
-            "for each convolution"
+            must_be(
+                "out_channels, kernel_sizes, strides",
+                "lists with one entry for each convolution",
+                f"{lengths[0]}, {lengths[1]} and {lengths[2]} entries",
+            )
         )
     for kernel_size, stride in zip(kernel_sizes, strides, strict=True):
         if not 1 <= stride <= kernel_size:
             raise ValueError(
-                f"strides: got {stride} for a kernel of {kernel_size}, "
-                "allowed is 1 up to the kernel size"
+                must_be(
+                    "strides",
+                    "from 1 to the kernel size",
+                    f"{stride} for a kernel of {kernel_size}",
+                )
             )
 
 
@@ -417,11 +437,10 @@ def _check_samples(samples):
     """Refuses anything but a batch of floating point waveforms."""
     if not isinstance(samples, torch.Tensor) or not samples.is_floating_point():
         kind = getattr(samples, "dtype", type(samples).__name__)
-        raise TypeError(
-            f"samples: got {kind}, allowed is a floating point tensor"
-        )
+        raise TypeError(must_be("samples", "a floating point tensor", kind))
     if samples.dim() != 2:
         raise ValueError(
-            f"samples: got shape {tuple(samples.shape)}, allowed is (batch, "
-            "samples)"
+            must_be(
+                "samples", "of shape (batch, samples)", tuple(samples.shape)
+            )
         )

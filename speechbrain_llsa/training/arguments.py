@@ -1,7 +1,7 @@
 """The command line of the recipes: a YAML file, run options, overrides.
 
 The YAML file is right unless the command line says otherwise. A run option of
-the host (``--max_grad_norm``, ``--precision``, ...) counts only if it was
+SpeechBrain (``--max_grad_norm``, ``--precision``, ...) counts only if it was
 typed, and then it also reaches the YAML file, so that what refers to it there
 follows. Every other ``--name value`` overrides the YAML entry of that name,
 which must exist and keep its type, except that hop and look_ahead may be one
@@ -19,6 +19,7 @@ from hyperpyyaml import load_hyperpyyaml
 from speechbrain.utils.logger import get_logger
 from speechbrain.utils.run_opts import HELP_TEXTS, RunOptions
 
+from speechbrain_llsa.utils.errors import must_be
 from speechbrain_llsa.utils.text_files import open_text, read_text
 
 logger = get_logger(__name__)
@@ -47,7 +48,7 @@ def parse_arguments(arguments):
     hparams_file : str
         Path of the YAML file.
     run_options : speechbrain.utils.run_opts.RunOptions
-        The host's run options; ``overridden_args`` names the typed ones.
+        SpeechBrain's run options; ``overridden_args`` names the typed ones.
     overrides : dict
         Values for the YAML file by entry name: what was typed for it, and
         the typed run options that the YAML file has an entry for.
@@ -74,8 +75,10 @@ def parse_arguments(arguments):
     >>> run_options.optimizer_step_limit
     7
     """
-    host_arguments, override_texts = _split(arguments)
-    hparams_file, run_options = _parse_host_arguments(host_arguments)
+    speechbrain_arguments, override_texts = _split(arguments)
+    hparams_file, run_options = _parse_speechbrain_arguments(
+        speechbrain_arguments
+    )
     entries = _read_entries(hparams_file)
     run_options = _check_run_options(run_options)
     overrides = {
@@ -118,8 +121,8 @@ def load_hparams(hparams_file, overrides):
 def check_max_grad_norm(max_grad_norm):
     """Says what a maximum gradient norm means.
 
-    In the host 0 freezes the weights and a negative value climbs the loss.
-    Here both mean what the host's help says of negative values: no clipping.
+    In SpeechBrain 0 freezes the weights and a negative value climbs the loss.
+    Here both mean what SpeechBrain's help says of negative values: no clipping.
 
     Arguments
     ---------
@@ -149,10 +152,10 @@ def check_max_grad_norm(max_grad_norm):
         max_grad_norm, (int, float)
     ):
         raise TypeError(
-            f"max_grad_norm: got {max_grad_norm!r}, allowed is a number"
+            must_be("max_grad_norm", "a number", repr(max_grad_norm))
         )
     if math.isnan(max_grad_norm):
-        raise ValueError("max_grad_norm: got NaN, allowed is a number")
+        raise ValueError(must_be("max_grad_norm", "a number", "NaN"))
     return float(max_grad_norm) if max_grad_norm > 0 else None
 
 
@@ -187,21 +190,22 @@ def check_optimizer_step_limit(limit):
         number = 0
     if number < 1 or isinstance(limit, bool):
         raise ValueError(
-            f"optimizer_step_limit: got {limit!r}, allowed is an integer of "
-            "at least 1"
+            must_be(
+                "optimizer_step_limit", "an integer of at least 1", repr(limit)
+            )
         )
     return number
 
 
 def _split(arguments):
-    host_arguments, override_texts = [], {}
+    speechbrain_arguments, override_texts = [], {}
     position = 0
     while position < len(arguments):
         argument = arguments[position]
         position += 1
         name, equals, text = argument.removeprefix("--").partition("=")
         if not argument.startswith("--") or name == "help":
-            host_arguments.append(argument)
+            speechbrain_arguments.append(argument)
             continue
         values = [text] if equals else []
         many = name in _LIST_OPTIONS
@@ -212,16 +216,16 @@ def _split(arguments):
             values.append(value)
             position += 1
         if name in _RUN_OPTIONS:
-            host_arguments += [f"--{name}", *values]
+            speechbrain_arguments += [f"--{name}", *values]
         elif not values:
-            raise ValueError(f"--{name}: got no value, one is needed")
+            raise ValueError(f"--{name} must have a value, got none")
         else:
             override_texts[name] = values[0]
-    return host_arguments, override_texts
+    return speechbrain_arguments, override_texts
 
 
-def _parse_host_arguments(arguments):
-    """The host's own parser, which would end the program with its usage."""
+def _parse_speechbrain_arguments(arguments):
+    """SpeechBrain's own parser, which would end the program with its usage."""
     with contextlib.redirect_stderr(io.StringIO()) as said:
         try:
             return RunOptions.from_command_line_args(arguments)[:2]
@@ -237,18 +241,27 @@ def _read_entries(hparams_file):
         entries = ruamel.yaml.YAML().load(read_text(hparams_file)) or {}
     except FileNotFoundError:
         raise FileNotFoundError(
-            f"param_file: got {hparams_file!r}, which does not exist; allowed "
-            "is the path of a YAML file"
+            must_be(
+                "param_file",
+                "the path of a YAML file",
+                f"{hparams_file!r}, which does not exist",
+            )
         ) from None
     except (OSError, ValueError, ruamel.yaml.YAMLError) as error:
         raise ValueError(
-            f"param_file: got {hparams_file!r}, allowed is the path of a YAML "
-            f"file: {error}"
+            must_be(
+                "param_file",
+                "the path of a YAML file",
+                f"{hparams_file!r}: {error}",
+            )
         ) from error
     if not isinstance(entries, dict):
         raise ValueError(
-            f"param_file: got {hparams_file!r}, allowed is a YAML file of "
-            "entries with names"
+            must_be(
+                "param_file",
+                "a YAML file of entries with names",
+                repr(hparams_file),
+            )
         )
     return entries
 
@@ -270,18 +283,21 @@ def _read_value(name, text):
         return ruamel.yaml.YAML(typ=kind).load(text)
     except ruamel.yaml.YAMLError:
         raise ValueError(
-            f"--{name}: got {text!r}, allowed is a YAML value"
+            must_be(f"--{name}", "a YAML value", repr(text))
         ) from None
 
 
 def _check_overrides(overrides, entries):
     for name, value in overrides.items():
         if name not in entries:
-            near = difflib.get_close_matches(name, [*entries, *_RUN_OPTIONS])
+            near = difflib.get_close_matches(name, {*entries, *_RUN_OPTIONS})
             hint = f"; near to it: {', '.join(near)}" if near else ""
             raise ValueError(
-                f"--{name}: got a name that the YAML file has no entry for, "
-                f"allowed is one of its entries or a run option{hint}"
+                must_be(
+                    f"--{name}",
+                    "an entry of the YAML file or a run option",
+                    f"an unknown name{hint}",
+                )
             )
         listed = isinstance(value, list) and name in _LISTED_INTEGERS
         for each in value if listed else [value]:
@@ -297,13 +313,16 @@ def _check_type(name, value, entry):
         if same and isinstance(value, bool) == (kind is bool):
             return
         raise TypeError(
-            f"--{name}: got {value!r}, allowed is {kind.__name__} like the "
-            f"YAML file's {entry}"
+            must_be(
+                f"--{name}",
+                f"{kind.__name__}, as {entry} in the YAML file is",
+                repr(value),
+            )
         )
 
 
 def _one_checkpoint_interval(overrides, entries, typed):
-    """The host allows one of the two intervals: the typed one counts."""
+    """SpeechBrain allows one of the two intervals: the typed one counts."""
     minutes, steps = "ckpt_interval_minutes", "ckpt_interval_steps"
     for one, other in ((minutes, steps), (steps, minutes)):
         if one in typed and other not in typed and other in entries:

@@ -11,6 +11,7 @@ from speechbrain.dataio.batch import PaddedBatch
 from speechbrain.utils.logger import get_logger
 
 from speechbrain_llsa.geometry import SAMPLE_RATE
+from speechbrain_llsa.utils.errors import must_be
 
 logger = get_logger(__name__)
 
@@ -41,15 +42,19 @@ class BadUtterances:
     >>> BadUtterances("error").report({"1-2-0001 (a.flac)": "is empty"})
     Traceback (most recent call last):
     ...
-    bad_utterances.BadUtteranceError: on_bad_utterance: got utterance 1-2-0001 \
-(a.flac), which is empty; with 'skip' it would be left out
+    speechbrain_llsa.training.bad_utterances.BadUtteranceError: utterances \
+must be good ones unless on_bad_utterance is 'skip', got 1-2-0001 (a.flac), \
+which is empty
     """
 
     def __init__(self, on_bad_utterance="skip"):
         if on_bad_utterance not in ("skip", "error"):
             raise ValueError(
-                f"on_bad_utterance: got {on_bad_utterance!r}, allowed is "
-                "'skip' or 'error'"
+                must_be(
+                    "on_bad_utterance",
+                    "'skip' or 'error'",
+                    repr(on_bad_utterance),
+                )
             )
         self.on_bad_utterance = on_bad_utterance
         self.named = set()
@@ -75,8 +80,8 @@ class BadUtterances:
         for name, fault in faults.items():
             if self.on_bad_utterance == "error":
                 raise BadUtteranceError(
-                    f"on_bad_utterance: got utterance {name}, which {fault}; "
-                    "with 'skip' it would be left out"
+                    "utterances must be good ones unless on_bad_utterance is "
+                    f"'skip', got {name}, which {fault}"
                 )
             if name not in self.named:
                 self.named.add(name)
@@ -125,14 +130,14 @@ class BadUtterances:
             logger.warning(f"Left out {left_out} of {total} utterances")
         if not dataset.data_ids:
             raise ValueError(
-                f"dataset: got {total} utterances, none of them good, as the "
-                "log says one by one; at least one is needed"
+                f"dataset must have a good utterance, got {total}, of which "
+                "the log says one by one what is wrong"
             )
         return dataset
 
 
 class UtteranceBatch(PaddedBatch):
-    """The host's batch of the good utterances among some.
+    """SpeechBrain's batch of the good utterances among some.
 
     Arguments
     ---------

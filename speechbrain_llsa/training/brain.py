@@ -1,6 +1,6 @@
-"""The host's Brain as both recipes need it: seeded, resumable, honest.
+"""SpeechBrain's Brain as both recipes need it: seeded, resumable, honest.
 
-``StreamingBrain`` changes what the host's training loop gets wrong or leaves
+``StreamingBrain`` changes what SpeechBrain's training loop gets wrong or leaves
 open, and nothing about how a recipe is written:
 
 - every step draws from random generators that are seeded by seed, rank, epoch
@@ -58,6 +58,7 @@ from speechbrain_llsa.training.ranks import join_faults, on_main
 from speechbrain_llsa.training.resuming import why_anew
 from speechbrain_llsa.utils.atomic_files import naming
 from speechbrain_llsa.utils.distributed import rank_count, sum_over_ranks
+from speechbrain_llsa.utils.errors import must_be
 
 logger = get_logger(__name__)
 
@@ -159,13 +160,13 @@ class StreamingBrain(sb.Brain):
     It reads these hyper-parameters: ``seed``; ``log_interval``, optimiser steps
     between two lines of the step log; ``output_folder``, where ``curves.jsonl``
     and ``curves.png`` go; ``train_steps_logger`` and ``train_stage_logger``,
-    host's loggers (optional); ``lr_scheduler`` (optional), called with the
-    optimiser and the number of the step to come, from 1 on, before that step;
+    SpeechBrain's loggers (optional); ``lr_scheduler`` (optional), called with
+    the optimiser and the number of the step to come, from 1 on, before it;
     ``max_grad_norm`` (0 or less: no clipping); ``optimizer_step_limit``;
     ``encoder`` (optional), which says for :meth:`geometry` what there is to
     choose from; ``on_bad_utterance`` (optional), "skip" or "error";
-    ``augmentation`` (optional), for :meth:`augment`; and the host's other run
-    options.
+    ``augmentation`` (optional), for :meth:`augment`; and SpeechBrain's other
+    run options.
 
     Arguments are those of ``speechbrain.Brain``. Pass ``run_opts`` as
     ``training_arguments.parse_arguments`` gives them.
@@ -200,7 +201,7 @@ class StreamingBrain(sb.Brain):
         self.time_drawn = time.monotonic()
 
     def fit(self, epoch_counter, *args, **kwargs):
-        """Trains as the host does, and stops at once if nothing is left.
+        """Trains as SpeechBrain does, and stops at once if nothing is left.
 
         Arguments
         ---------
@@ -228,7 +229,7 @@ class StreamingBrain(sb.Brain):
         logger.info(f"All {self.optimizer_step} optimiser steps are done")
 
     def make_dataloader(self, dataset, stage, *args, **kwargs):
-        """Makes a loader as the host does, and tells its sampler the epoch.
+        """Makes a loader as SpeechBrain does, and tells its sampler the epoch.
 
         Arguments
         ---------
@@ -547,9 +548,19 @@ class StreamingBrain(sb.Brain):
         )
         if self.skips["nonfinite_steps"] > self.nonfinite_patience:
             raise ValueError(
-                f"gradients: got {self.skips['nonfinite_steps']} steps not "
-                f"finite in epoch {self.epoch}, allowed are "
-                f"{self.nonfinite_patience} (nonfinite_patience)"
+                must_be(
+                    "gradients",
+                    (
+                        f"finite in all but {self.nonfinite_patience} steps "
+                        "of an epoch "
+                        "(nonfinite_patience)"
+                    ),
+                    (
+                        f"{self.skips['nonfinite_steps']} steps where they "
+                        "were not in "
+                        f"epoch {self.epoch}"
+                    ),
+                )
             )
 
     def measure(self, stage, weight=1.0, **values):
@@ -611,7 +622,7 @@ class StreamingBrain(sb.Brain):
         )
 
     def _write_stats(self, logger_name, *args, **kwargs):
-        """Calls a logger of the host, if the recipe has it."""
+        """Calls a logger of SpeechBrain, if the recipe has it."""
         stats_logger = getattr(self.hparams, logger_name, None)
         if stats_logger is not None:
             with naming(getattr(stats_logger, "save_file", logger_name)):

@@ -1,6 +1,6 @@
 """Checkpoints that are complete or passed over.
 
-The host writes a checkpoint file by file into its folder. Here a last file,
+SpeechBrain writes a checkpoint file by file into its folder. Here a last file,
 written when all others are on the disk, lists them with their sizes: a
 checkpoint without it, or with files of other sizes, was cut short.
 """
@@ -122,11 +122,11 @@ def is_complete(checkpoint):
 
 
 def set_incomplete_aside(checkpointer):
-    """Renames checkpoints that are not complete, so that the host does not
+    """Renames checkpoints that are not complete, so that SpeechBrain does not
     find them, and warns of each.
 
-    The host reads the meta data of all checkpoints that it finds, which may be
-    cut short as well.
+    SpeechBrain reads the meta data of all checkpoints that it finds, which may
+    be cut short as well.
 
     Arguments
     ---------
@@ -162,7 +162,7 @@ def delete_surplus(
 ):
     """Deletes checkpoints that are neither new nor best.
 
-    As the host's ``delete_checkpoints``, but a checkpoint whose deletion is
+    As SpeechBrain's ``delete_checkpoints``, but a checkpoint whose deletion is
     interrupted is no longer complete.
 
     Arguments

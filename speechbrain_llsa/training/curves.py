@@ -16,6 +16,7 @@ from speechbrain_llsa.utils.atomic_files import (
     write_atomically,
     written_atomically,
 )
+from speechbrain_llsa.utils.errors import must_be
 from speechbrain_llsa.utils.parser import OneLineParser
 from speechbrain_llsa.utils.printing import all_characters
 
@@ -243,15 +244,15 @@ def main(arguments):
     parser.add_argument("target", metavar="CURVES.png")
     source, target = vars(parser.parse_args(arguments)).values()
     if not Path(source).is_file():
-        parser.error(f"CURVES.jsonl: got {source!r}, allowed is a file")
+        parser.error(must_be("CURVES.jsonl", "a file", repr(source)))
     if not target.lower().endswith(".png"):
-        parser.error(f"CURVES.png: got {target!r}, allowed is a PNG file")
+        parser.error(must_be("CURVES.png", "a PNG file", repr(target)))
     try:
         names = draw_curves(CurveLog(source).read(), target)
     except (OSError, ValueError) as error:
         parser.error(error)
     if not names:
-        parser.error(f"CURVES.jsonl: got {source!r}, which holds no values")
+        parser.error(f"CURVES.jsonl must hold values, got {source!r}")
     print(target, *names)
 
 

@@ -21,6 +21,7 @@ from speechbrain_llsa.dataio.audio_files import audio_info, read_blocks
 from speechbrain_llsa.geometry import SAMPLE_RATE
 from speechbrain_llsa.training.bad_utterances import UtteranceBatch
 from speechbrain_llsa.training.claims import digest
+from speechbrain_llsa.utils.errors import must_be
 
 logger = get_logger(__name__)
 
@@ -57,14 +58,20 @@ def load_manifests(paths, sample_rate=SAMPLE_RATE):
         repeated = utterances.keys() & manifest.keys()
         if repeated:
             raise ValueError(
-                f"paths: got utterance {min(repeated)!r} in {path} and in "
-                "another manifest, allowed is each utterance once"
+                must_be(
+                    "paths",
+                    "manifests that hold each utterance once",
+                    f"{min(repeated)!r} again in {path}",
+                )
             )
         utterances.update(manifest)
     if not utterances:
         raise ValueError(
-            f"paths: got {list(map(str, paths))} without any utterance, "
-            "allowed are manifests with at least one"
+            must_be(
+                "paths",
+                "manifests with at least one utterance",
+                f"{list(map(str, paths))} without any",
+            )
         )
     dataset = DynamicItemDataset(utterances)
 
@@ -198,8 +205,11 @@ def keep_durations(dataset, shortest_seconds=0.0, longest_seconds=None):
         )
     if not len(kept):
         raise ValueError(
-            f"dataset: got only utterances {limits}, allowed is at least one "
-            "that is not"
+            must_be(
+                "dataset",
+                "one with at least one utterance of another length",
+                f"only utterances {limits}",
+            )
         )
     return kept
 
@@ -234,7 +244,7 @@ def shortest_duration(extractor, frames, sample_rate=SAMPLE_RATE):
 
 
 class ShortFirstBatchSampler(DynamicBatchSampler):
-    """The host's batches of like length, the short ones first in the first
+    """SpeechBrain's batches of like length, the short ones first in the first
     epochs: a model finds alignments of short utterances, then of longer ones.
 
     SortaGrad, of Amodei et al., "Deep Speech 2", arXiv 1512.02595, section
@@ -264,7 +274,7 @@ class RankBatchSampler(DistributedSamplerWrapper):
     """The batches of one rank: with n ranks every n-th, in the order of the
     sampler.
 
-    The host's own order is random, so that no epoch would go from short to
+    SpeechBrain's own order is random, so that no epoch would go from short to
     long utterances; and a rank of a single batch gets its rows one by one.
     Each rank gets as many batches as any other: if they do not come out even,
     the first ones are dealt again.
@@ -306,7 +316,7 @@ def even_boundaries(durations, num_buckets):
 
     A batch out of one of n buckets is padded by less than the part
     ``1 - (shortest / longest) ** (1 / n)`` of it, and by about half of that
-    as a rule, however the durations are distributed. The host's own
+    as a rule, however the durations are distributed. SpeechBrain's own
     boundaries follow a distribution that it assumes, up to the seconds of a
     batch: where utterances are much shorter than a batch, nearly all of them
     fall into few buckets.
@@ -335,9 +345,7 @@ def even_boundaries(durations, num_buckets):
     [2.0, 4.0, 8.0]
     """
     if num_buckets < 1:
-        raise ValueError(
-            f"num_buckets: got {num_buckets}, allowed is at least 1"
-        )
+        raise ValueError(must_be("num_buckets", "at least 1", num_buckets))
     shortest, longest = min(durations), max(durations)
     boundaries = {
         shortest * (longest / shortest) ** (bucket / num_buckets)

@@ -15,7 +15,7 @@ def on_main(function, *arguments, **options):
     """Calls a function on the main process alone; all ranks get its result or
     its error. Every rank must call it.
 
-    As the host's ``run_on_main``, where ranks wait for ever if the function
+    As SpeechBrain's ``run_on_main``, where ranks wait for ever if the function
     raises.
 
     Arguments

@@ -78,7 +78,7 @@ def begin_recipe(arguments, split_entries, prepare, claim=claim_training):
     hparams : dict
         What the YAML file describes.
     run_options : speechbrain.utils.run_opts.RunOptions
-        The host's run options.
+        SpeechBrain's run options.
     """
     hparams_file, run_options, overrides = parse_arguments(arguments)
     ddp_init_group(run_options)

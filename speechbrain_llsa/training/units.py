@@ -87,12 +87,18 @@ def make_tokenizer(folder, units, output_units, characters, transcripts):
         count = tokenizer.get_piece_size()
     else:
         raise ValueError(
-            f"units: got {units!r}, allowed is 'character' or 'sentencepiece'"
+            must_be("units", "'character' or 'sentencepiece'", repr(units))
         )
     if count != output_units:
         raise ValueError(
-            f"output_units: got {output_units}, allowed is {count}, the units "
-            f"of the tokenizer in {folder} with the blank"
+            must_be(
+                "output_units",
+                (
+                    f"{count}, the units of the tokenizer in {folder} "
+                    "with the blank"
+                ),
+                output_units,
+            )
         )
     if units == "character" and not (folder / FILES[units]).is_file():
         with written_atomically(folder / FILES[units]) as scratch:
@@ -261,8 +267,8 @@ def _sentencepieces(path, output_units, transcripts):
             )
         except RuntimeError as error:
             raise ValueError(
-                f"output_units: got {output_units} pieces to learn from the "
-                f"transcripts, and SentencePiece says: {error}"
+                "output_units must be as many pieces as SentencePiece can "
+                f"learn from the transcripts, got {output_units}: {error}"
             ) from error
         write_atomically(path, model.getvalue())
         logger.info(f"Trained a SentencePiece model of {output_units} pieces")

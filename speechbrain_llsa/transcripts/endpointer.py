@@ -6,6 +6,7 @@ Needs NumPy alone.
 from dataclasses import asdict, dataclass, fields
 
 from speechbrain_llsa.geometry import FRAME_SECONDS
+from speechbrain_llsa.utils.errors import must_be
 
 LONGEST_SECONDS = 1e6
 
@@ -49,20 +50,27 @@ class EndpointRule:
     def __post_init__(self):
         if not isinstance(self.speech, bool):
             raise TypeError(
-                f"speech: got {self.speech!r}, allowed is True or False"
+                must_be("speech", "True or False", repr(self.speech))
             )
         for name in ("silence_seconds", "length_seconds"):
             value = getattr(self, name)
             if type(value) not in (int, float):
-                raise TypeError(f"{name}: got {value!r}, allowed is a number")
+                raise TypeError(must_be(name, "a number", repr(value)))
             if not 0 <= value <= LONGEST_SECONDS:
                 raise ValueError(
-                    f"{name}: got {value}, allowed is 0 to {LONGEST_SECONDS:g}"
+                    must_be(name, f"0 to {LONGEST_SECONDS:g}", value)
                 )
         if not max(self.silence_frames, self.length_frames):
             raise ValueError(
-                "silence_seconds: got 0 with length_seconds of 0, allowed is "
-                "a rule that does not always hold"
+                must_be(
+                    "silence_seconds",
+                    (
+                        "above 0 where length_seconds is 0, or the rule "
+                        "would always "
+                        "hold"
+                    ),
+                    0,
+                )
             )
 
     @property
@@ -297,15 +305,21 @@ def _rule(name, rule):
         return rule
     if not isinstance(rule, dict):
         raise TypeError(
-            f"{name}: got {type(rule).__name__}, allowed is EndpointRule, a "
-            "dict of its fields, or None"
+            must_be(
+                name,
+                "an EndpointRule, a dict of its fields, or None",
+                type(rule).__name__,
+            )
         )
     allowed = [item.name for item in fields(EndpointRule)]
     for field in rule:
         if field not in allowed:
             raise ValueError(
-                f"{name}: got the field {field!r}, allowed are "
-                f"{', '.join(allowed)}"
+                must_be(
+                    name,
+                    f"made of {', '.join(allowed)}",
+                    f"the field {field!r}",
+                )
             )
     try:
         return EndpointRule(**rule)

@@ -20,6 +20,7 @@ from speechbrain_llsa.transcripts.words import (
     WordState,
 )
 from speechbrain_llsa.utils.checks import check_type
+from speechbrain_llsa.utils.errors import must_be
 
 
 @dataclass
@@ -113,8 +114,9 @@ class Transcriber:
         ):
             if not hasattr(part, needed):
                 raise TypeError(
-                    f"{name}: got {type(part).__name__}, allowed is what has "
-                    f"{needed}"
+                    must_be(
+                        name, f"an object with {needed}", type(part).__name__
+                    )
                 )
         if endpointer is not None:
             check_type("endpointer", endpointer, Endpointer)
@@ -268,9 +270,15 @@ class Transcriber:
         """
         if not hasattr(self.search, "context_form"):
             raise ValueError(
-                f"snapshot: got a session with {type(self.search).__name__}, "
-                "allowed is a search whose state can be written, as that of "
-                "GreedySearch"
+                must_be(
+                    "search",
+                    (
+                        "one whose state can be written, such as "
+                        "GreedySearch, for a "
+                        "snapshot"
+                    ),
+                    type(self.search).__name__,
+                )
             )
 
     def to_dict(self):

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from speechbrain_llsa.geometry import FRAME_SECONDS
 from speechbrain_llsa.transcripts.transcript import Word
+from speechbrain_llsa.utils.errors import must_be
 
 LARGEST_OFFSET_SECONDS = 10.0
 
@@ -49,15 +50,16 @@ class WordOffsets:
         for name in ("start_seconds", "end_seconds"):
             value = getattr(self, name)
             if type(value) not in (int, float):
-                raise TypeError(f"{name}: got {value!r}, allowed is a number")
+                raise TypeError(must_be(name, "a number", repr(value)))
             if not -limit <= value <= limit:
-                raise ValueError(
-                    f"{name}: got {value}, allowed is {-limit} to {limit}"
-                )
+                raise ValueError(must_be(name, f"{-limit} to {limit}", value))
         if self.start_seconds > self.end_seconds:
             raise ValueError(
-                f"start_seconds: got {self.start_seconds}, allowed is up to "
-                f"{self.end_seconds}, the end_seconds"
+                must_be(
+                    "start_seconds",
+                    f"at most end_seconds, {self.end_seconds}",
+                    self.start_seconds,
+                )
             )
 
 

@@ -6,7 +6,7 @@ import shutil
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from speechbrain_llsa.utils.errors import reason
+from speechbrain_llsa.utils.errors import must_be, reason
 
 _SCRATCH = ".part"
 
@@ -154,8 +154,11 @@ def check_replaceable(folder, marker):
     folder = Path(folder)
     if folder.exists() and not _may_be_replaced(folder, marker):
         raise FileExistsError(
-            f"folder: got {str(folder)!r}, which holds something else; allowed "
-            "is a new or empty folder, or one that was written before"
+            must_be(
+                "folder",
+                ("a new or empty folder, or one that was written before"),
+                f"{str(folder)!r}, which holds something else",
+            )
         )
     return folder
 

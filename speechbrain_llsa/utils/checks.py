@@ -6,6 +6,8 @@ Standard library only.
 import math
 from numbers import Integral, Real
 
+from speechbrain_llsa.utils.errors import must_be
+
 
 def check_integer(name, value, minimum):
     """Raises an error unless a value is an integer that is large enough.
@@ -32,12 +34,15 @@ def check_integer(name, value, minimum):
     """
     if not isinstance(value, Integral) or isinstance(value, bool):
         raise TypeError(
-            f"{name}: got {value!r} ({type(value).__name__}), allowed is an "
-            f"integer of at least {minimum}"
+            must_be(
+                name,
+                f"an integer of at least {minimum}",
+                f"{value!r} ({type(value).__name__})",
+            )
         )
     if value < minimum:
         raise ValueError(
-            f"{name}: got {value}, allowed is an integer of at least {minimum}"
+            must_be(name, f"an integer of at least {minimum}", value)
         )
 
 
@@ -71,11 +76,10 @@ def check_number(name, value, minimum, maximum=math.inf):
         allowed = f"a number from {minimum} to {maximum}"
     if not isinstance(value, Real) or isinstance(value, bool):
         raise TypeError(
-            f"{name}: got {value!r} ({type(value).__name__}), allowed is "
-            f"{allowed}"
+            must_be(name, allowed, f"{value!r} ({type(value).__name__})")
         )
     if not minimum <= value <= maximum:
-        raise ValueError(f"{name}: got {value}, allowed is {allowed}")
+        raise ValueError(must_be(name, allowed, value))
 
 
 def check_type(name, value, kind):
@@ -102,6 +106,4 @@ def check_type(name, value, kind):
     if not isinstance(value, kind):
         kinds = kind if isinstance(kind, tuple) else (kind,)
         names = " or ".join(each.__name__ for each in kinds)
-        raise TypeError(
-            f"{name}: got {type(value).__name__}, allowed is {names}"
-        )
+        raise TypeError(must_be(name, names, type(value).__name__))

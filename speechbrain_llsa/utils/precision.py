@@ -1,6 +1,6 @@
 """The precision of what is computed for a stream.
 
-The host allows PyTorch to round float32 to TF32 on CUDA, as soon as it is
+SpeechBrain allows PyTorch to round float32 to TF32 on CUDA, as soon as it is
 imported (``speechbrain.utils.quirks.allow_tf32``). That is right for training;
 but which products are rounded depends on their sizes, and a stream's are not
 those of the whole utterance. Nor is a stream computed in the type of an

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import soundfile
 import torchaudio
-from speechbrain.inference.ASR import StreamingASR as HostStreamingASR
+from speechbrain.inference.ASR import StreamingASR as SpeechBrainStreamingASR
 from speechbrain.utils.dynamic_chunk_training import DynChunkTrainConfig
 from tiny_model import make_model, make_signal, make_tokenizer
 
@@ -82,13 +82,17 @@ def test_the_quoted_error(tmp_path):
     write_streaming_folder(tmp_path / "model", make_model(), make_tokenizer())
     path = str(tmp_path / "a.wav")
     soundfile.write(path, make_signal(30000).numpy(), 16000)
-    host = HostStreamingASR.from_hparams(source=str(tmp_path / "model"))
+    speechbrain_asr = SpeechBrainStreamingASR.from_hparams(
+        source=str(tmp_path / "model")
+    )
     config = DynChunkTrainConfig(16)
     with pytest.raises(AttributeError) as raised:
-        host.transcribe_file(path, config)
+        speechbrain_asr.transcribe_file(path, config)
     assert f"\nAttributeError: {raised.value}\n" in TRAPS
     assert f"## AttributeError: {raised.value}\n" in TRAPS
-    text = host.transcribe_file(path, config, use_torchaudio_streaming=False)
+    text = speechbrain_asr.transcribe_file(
+        path, config, use_torchaudio_streaming=False
+    )
     ours = StreamingASR.from_hparams(tmp_path / "model")
     assert len(text) > 20
     assert ours.transcribe_file(path) == text

@@ -130,7 +130,7 @@ def offline(model, signal, geometry):
 
 
 def text_of(log_probs):
-    """The text, by the host's greedy decoder."""
+    """The text, by SpeechBrain's greedy decoder."""
     (labels,) = ctc_greedy_decode(log_probs[None], torch.ones(1), blank_id=0)
     return "".join(DECODER.pieces[label] for label in labels)
 

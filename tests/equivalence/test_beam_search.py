@@ -1,4 +1,4 @@
-"""Beam search while streaming gives what the host's gives for the whole: the
+"""Beam search while streaming gives what SpeechBrain's gives for the whole: the
 same text, and the same score to the last bit."""
 
 from concurrent.futures import ThreadPoolExecutor
@@ -21,12 +21,12 @@ from speechbrain_llsa.decoders.greedy import PieceDecoder
 from speechbrain_llsa.decoders.hotwords import WordScorer
 from speechbrain_llsa.decoders.language_model import LanguageModel
 
-HOST_LABELS = {
+SPEECHBRAIN_LABELS = {
     "characters": ["<blank>", " ", "A", "B", "C"],
     "sentencepiece": ["<blank>", "▁A", "B", "▁", "▁CA", "C", "▁BC"],
     "no space": ["<blank>", "A", "B", "C"],
 }
-"""As one gives them to the host's searchers."""
+"""As one gives them to SpeechBrain's searchers."""
 
 DECODERS = {
     "characters": PieceDecoder(["", " ", "A", "B", "C"]),
@@ -51,7 +51,7 @@ def arpa(tmp_path_factory):
 
 @pytest.fixture(scope="module", params=SCORERS)
 def scoring(request):
-    """Arguments of the search, and how to make the host's."""
+    """Arguments of the search, and how to make SpeechBrain's."""
     arguments = {}
     if "model" in request.param:
         arpa = request.getfixturevalue("arpa")
@@ -60,9 +60,9 @@ def scoring(request):
     if "hotwords" in request.param:
         arguments |= {"hotwords": HOTWORDS, "hotword_weight": 4.0}
 
-    def make_host(**options):
+    def make_reference(**options):
         if "hotwords" in request.param:
-            # the host has no hotwords: the whole at once through its loop
+            # SpeechBrain has no hotwords: the whole at once through its loop
             model = arguments.get("language_model")
             scorer = WordScorer(model, HOTWORDS, 4.0)
             return HotwordBeamSearcher(scorer, **options)
@@ -70,7 +70,7 @@ def scoring(request):
             options["kenlm_model_path"] = str(arpa)
         return CTCBeamSearcher(**options)
 
-    return arguments, make_host
+    return arguments, make_reference
 
 
 def random_log_probs(seed, frames, labels, sharpness):
@@ -105,14 +105,16 @@ def text_of(units, tokens):
 def test_streamed_equals_host(
     scoring, units, seed, frames, sharpness, beam_size, lengths
 ):
-    """Any split: tokens those of the whole, text and score the host's. What
+    """Any split: tokens those of the whole, text and score SpeechBrain's. What
     is committed is part of what look_ahead shows before, which leaves the
     state alone."""
-    arguments, make_host = scoring
-    labels = HOST_LABELS[units]
+    arguments, make_reference = scoring
+    labels = SPEECHBRAIN_LABELS[units]
     log_probs = random_log_probs(seed, frames, len(labels), sharpness)
-    host = make_host(blank_index=0, vocab_list=labels, beam_size=beam_size)
-    (hypothesis,) = host.decode_beams(log_probs[None])[0]
+    reference = make_reference(
+        blank_index=0, vocab_list=labels, beam_size=beam_size
+    )
+    (hypothesis,) = reference.decode_beams(log_probs[None])[0]
     search = BeamSearch(DECODERS[units], beam_size=beam_size, **arguments)
 
     state, tokens = search.make_streaming_context(), []
@@ -140,18 +142,18 @@ def check_tokens(tokens, frames):
         ends.append(token.end)
 
 
-@pytest.mark.parametrize("units", list(HOST_LABELS))
+@pytest.mark.parametrize("units", list(SPEECHBRAIN_LABELS))
 def test_long_stream_is_bounded_and_exact(scoring, units):
     """Nothing in the state grows with the stream, and yet text and score are
-    those of the host, which keeps everything."""
-    arguments, make_host = scoring
+    those of SpeechBrain, which keeps everything."""
+    arguments, make_reference = scoring
     if units == "no space" and arguments:
         pytest.skip("words need a space")
-    labels = HOST_LABELS[units]
+    labels = SPEECHBRAIN_LABELS[units]
     frames, beam_size = 24 * SETTLE_FRAMES, 3
     log_probs = random_log_probs(1, frames, len(labels), 3.0)
     search = BeamSearch(DECODERS[units], beam_size=beam_size, **arguments)
-    # without words the host lets beams differ for longer
+    # without words SpeechBrain lets beams differ for longer
     most = (10 if units == "no space" else 4) * SETTLE_FRAMES
     state, tokens = search.make_streaming_context(), []
     for push in log_probs.split(13):
@@ -163,8 +165,10 @@ def test_long_stream_is_bounded_and_exact(scoring, units):
         cached = len(state.word_scores) + len(state.partial_scores)
         assert cached < 2 * SETTLE_FRAMES * beam_size * len(labels)
     tokens += search.advance(log_probs[:0], state, final=True)
-    host = make_host(blank_index=0, vocab_list=labels, beam_size=beam_size)
-    (hypothesis,) = host.decode_beams(log_probs[None])[0]
+    reference = make_reference(
+        blank_index=0, vocab_list=labels, beam_size=beam_size
+    )
+    (hypothesis,) = reference.decode_beams(log_probs[None])[0]
     assert len(tokens) > 500
     assert text_of(units, tokens) == hypothesis.text
     assert state.score == hypothesis.lm_score
@@ -199,7 +203,7 @@ def test_doubt_does_not_last(length):
 
 
 def test_doubt_lasts_by_default():
-    """The host would keep both for ever: up to 30 s so does this."""
+    """SpeechBrain would keep both for ever: up to 30 s so does this."""
     search = BeamSearch(DECODERS["characters"])
     state = search.make_streaming_context()
     assert search.advance(doubtful_start(1000), state) == []

@@ -10,7 +10,7 @@ from speechbrain_llsa.visibility import dependency_matrix
 
 
 def measure(attention, num_layers, frames, **geometry):
-    """The host's dependency matrix of an encoder, [input, output]."""
+    """SpeechBrain's dependency matrix of an encoder, [input, output]."""
     encoder = StreamingTransformerEncoder(
         num_layers=num_layers,
         nhead=2,
@@ -26,7 +26,7 @@ def measure(attention, num_layers, frames, **geometry):
     first_out = None
 
     def magnified_change(src):
-        # the host compares with a tolerance that would hide what is faint
+        # SpeechBrain compares with a tolerance that would hide what is faint
         nonlocal first_out
         out, _ = encoder(src.double())
         first_out = out if first_out is None else first_out

@@ -194,9 +194,9 @@ def test_many_latencies(attention, hop, tmp_path):
             assert session.geometry.look_ahead == look_aheads[index]
             frames = torch.cat([session.push(signal), session.finish()])
             assert largest_error(frames, expected[index]) < 1e-4
-        with pytest.raises(ValueError, match="look_ahead: got 3"):
+        with pytest.raises(ValueError, match=r"look_ahead must .*got 3"):
             both.session(look_ahead=3)
-        with pytest.raises(ValueError, match="look_ahead: got 3"):
+        with pytest.raises(ValueError, match=r"look_ahead must .*got 3"):
             both(signal[None], look_ahead=3)
 
 
@@ -257,7 +257,9 @@ def test_sessions_are_values():
     first = stream(session, [signal[9000:]])
     assert torch.equal(first, stream(forked, [signal[9000:]]))
     assert session.finished and session.frames == 48
-    with pytest.raises(ValueError, match="session: got a call after finish"):
+    with pytest.raises(
+        ValueError, match=r"session must .*got a call after finish"
+    ):
         session.push(signal)
     session.reset()
     assert not session.finished and session.frames == 0
@@ -273,19 +275,23 @@ def test_times():
     assert encoder.frame_times(3).tolist() == [0.0, 0.02, 0.04]
     day = encoder.frame_times(1, first=24 * 3600 * 50)
     assert day.tolist() == [24 * 3600]
-    with pytest.raises(ValueError, match="frames: got -1"):
+    with pytest.raises(ValueError, match=r"frames must .*got -1"):
         encoder.frame_times(-1)
 
 
 @pytest.mark.parametrize(
     ("layer", "error", "message"),
     [
-        (4, ValueError, r"layer: got 4, allowed is 0 \(the input\) to 3"),
-        (-1, ValueError, "layer: got -1"),
-        ("last", ValueError, "layer: got 'last'"),
-        (True, TypeError, "layer: got bool"),
-        (1.0, TypeError, "layer: got float"),
-        (WeightedLayerSum(3), ValueError, "layer: got a sum over 3 layers"),
+        (4, ValueError, r"layer must be 0 \(the input\) to 3.*got 4"),
+        (-1, ValueError, r"layer must .*got -1"),
+        ("last", ValueError, r"layer must .*got 'last'"),
+        (True, TypeError, r"layer must .*got bool"),
+        (1.0, TypeError, r"layer must .*got float"),
+        (
+            WeightedLayerSum(3),
+            ValueError,
+            r"layer must be a sum over 4",
+        ),
     ],
 )
 def test_bad_layers(layer, error, message):
@@ -296,14 +302,14 @@ def test_bad_layers(layer, error, message):
 
 def test_bad_input():
     """Errors name the argument."""
-    with pytest.raises(ValueError, match="attention: got 'aa'"):
+    with pytest.raises(ValueError, match=r"attention must .*got 'aa'"):
         make_encoder("aa").session()
     encoder = make_encoder()
-    with pytest.raises(TypeError, match="wavs: got list"):
+    with pytest.raises(TypeError, match=r"wavs must .*got list"):
         encoder([0.0])
-    with pytest.raises(ValueError, match="wavs: got shape"):
+    with pytest.raises(ValueError, match=r"wavs must be of shape"):
         encoder(torch.zeros(5))
-    with pytest.raises(ValueError, match="frames: got shape"):
+    with pytest.raises(ValueError, match=r"frames must be of shape"):
         WeightedLayerSum(3)(torch.zeros(4, 2, 16))
-    with pytest.raises(ValueError, match="num_layers: got 0"):
+    with pytest.raises(ValueError, match=r"num_layers must .*got 0"):
         WeightedLayerSum(0)

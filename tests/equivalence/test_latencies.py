@@ -8,7 +8,7 @@ import soundfile
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from speechbrain.inference.ASR import StreamingASR as HostStreamingASR
+from speechbrain.inference.ASR import StreamingASR as SpeechBrainStreamingASR
 from speechbrain.utils.dynamic_chunk_training import DynChunkTrainConfig
 from tiny_model import make_model, make_signal, make_tokenizer, split
 
@@ -238,32 +238,34 @@ def test_the_default_is_the_first_of_each_list(asr, path):
 
 @pytest.mark.parametrize("hop", HOPS)
 def test_a_chunk_of_the_host_is_a_hop(asr, folder, path, hop):
-    """``DynChunkTrainConfig(chunk_size)`` chooses the hop, in the host's
+    """``DynChunkTrainConfig(chunk_size)`` chooses the hop, in SpeechBrain's
     class and in ours; its left context has no effect."""
     text = expected_text(StreamGeometry(12, LOOK_AHEADS[0], hop))
-    host = HostStreamingASR.from_hparams(source=str(folder))
+    speechbrain_asr = SpeechBrainStreamingASR.from_hparams(source=str(folder))
     for config in (DynChunkTrainConfig(hop), DynChunkTrainConfig(hop, 2)):
         assert asr.transcribe_file(path, config) == text
-        assert text == host.transcribe_file(
+        assert text == speechbrain_asr.transcribe_file(
             str(path), config, use_torchaudio_streaming=False
         )
 
 
 def test_another_chunk_of_the_host_is_refused(asr, folder, path):
-    """Named, in the host's class and in ours."""
-    host = HostStreamingASR.from_hparams(source=str(folder))
-    words = "chunk_size: got 16, allowed is one of 2, 1, 5, the hops that the "
+    """Named, in SpeechBrain's class and in ours."""
+    speechbrain_asr = SpeechBrainStreamingASR.from_hparams(source=str(folder))
+    words = r"chunk_size must be one of 2, 1, 5, the hops that the .*got 16"
     config = DynChunkTrainConfig(16)
     with pytest.raises(ValueError, match=words):
-        host.transcribe_file(str(path), config, use_torchaudio_streaming=False)
+        speechbrain_asr.transcribe_file(
+            str(path), config, use_torchaudio_streaming=False
+        )
     with pytest.raises(ValueError, match=words):
         asr.transcribe_file(path, config)
-    with pytest.raises(TypeError, match="config: got int, allowed is"):
+    with pytest.raises(TypeError, match=r"config must .*got int"):
         asr.model.encoder_wrapper.make_streaming_context(16)
 
 
 def test_one_hop_takes_any_chunk():
-    """Several look-aheads are no choice for the host, nor are hops of sa."""
+    """Several look-aheads are no choice for SpeechBrain, nor are hops of sa."""
     model = make_model(hop=2, look_ahead=(4, 0))
     wrapper = model.encoder_wrapper
     config = DynChunkTrainConfig(16)
@@ -293,14 +295,18 @@ CALLS = {
 @pytest.mark.parametrize(
     ("choice", "error", "words"),
     [
-        ({"hop": 3}, ValueError, "hop: got 3, allowed is one of 2, 1, 5, "),
-        ({"hop": 0}, ValueError, "hop: got 0, allowed is one of 2, 1, 5, "),
-        ({"hop": True}, TypeError, "hop: got True .bool., allowed is one of"),
-        ({"hop": "2"}, TypeError, "hop: got '2' .str., allowed is one of"),
-        ({"hop": [2]}, TypeError, "hop: got .2. .list., allowed is one of"),
-        ({"look_ahead": 8}, ValueError, "look_ahead: got 8, allowed is one "),
-        ({"look_ahead": -1}, ValueError, "look_ahead: got -1, allowed is one"),
-        ({"look_ahead": 4.0}, TypeError, "look_ahead: got 4.0 .float., all"),
+        ({"hop": 3}, ValueError, r"hop must be one of 2, 1, 5, .*got 3"),
+        ({"hop": 0}, ValueError, r"hop must be one of 2, 1, 5, .*got 0"),
+        ({"hop": True}, TypeError, r"hop must be one of.*got True .bool."),
+        ({"hop": "2"}, TypeError, r"hop must be one of.*got '2' .str."),
+        ({"hop": [2]}, TypeError, r"hop must be one of.*got .2. .list."),
+        ({"look_ahead": 8}, ValueError, r"look_ahead must be one .*got 8"),
+        ({"look_ahead": -1}, ValueError, r"look_ahead must be one.*got -1"),
+        (
+            {"look_ahead": 4.0},
+            TypeError,
+            r"look_ahead must .*got 4.0 .float.",
+        ),
     ],
 )
 @pytest.mark.parametrize("call", CALLS)
@@ -314,17 +320,21 @@ def test_what_it_is_not_trained_for_is_refused(
 
 def test_one_value_is_named():
     """A model with a single hop says which."""
-    with pytest.raises(ValueError, match="hop: got 4, allowed is 2, which "):
+    with pytest.raises(ValueError, match=r"hop must be 2, which .*got 4"):
         Session(make_model(), DECODER, hop=4)
 
 
 @pytest.mark.parametrize(
     ("geometry", "error", "words"),
     [
-        (StreamGeometry(12, 4, 3), ValueError, "hop: got 3"),
-        (StreamGeometry(12, 3, 2), ValueError, "look_ahead: got 3"),
-        (StreamGeometry(11, 4, 2), ValueError, "look_back: got 11, allowed"),
-        (8, TypeError, "geometry: got int"),
+        (StreamGeometry(12, 4, 3), ValueError, r"hop must .*got 3"),
+        (StreamGeometry(12, 3, 2), ValueError, r"look_ahead must .*got 3"),
+        (
+            StreamGeometry(11, 4, 2),
+            ValueError,
+            r"look_back must .*got 11",
+        ),
+        (8, TypeError, r"geometry must .*got int"),
     ],
 )
 def test_calls_of_the_modules_are_checked(geometry, error, words):
@@ -346,7 +356,7 @@ def test_a_context_of_another_choice_is_refused():
     """One of a model that is trained for more."""
     context = MODELS["llsa"].make_streaming_context(StreamGeometry(12, 7, 5))
     other = make_model()
-    with pytest.raises(ValueError, match="context: got one of an encoder"):
+    with pytest.raises(ValueError, match=r"context must .*got that of one"):
         other.forward_streaming(torch.zeros(1, 900), context)
     assert context.front_end.samples == 0
 

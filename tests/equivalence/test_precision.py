@@ -8,7 +8,7 @@ far off in numbers, and seldom in labels.
 import pytest
 import soundfile
 import torch
-from speechbrain.inference.ASR import StreamingASR as HostStreamingASR
+from speechbrain.inference.ASR import StreamingASR as SpeechBrainStreamingASR
 from speechbrain.utils.dynamic_chunk_training import DynChunkTrainConfig
 from tiny_model import make_model, make_signal, make_tokenizer
 
@@ -152,23 +152,23 @@ def test_rotation_is_in_float32(first):
 
 @pytest.mark.parametrize("precision", ["float16", "bfloat16"])
 def test_the_host_in_other_precisions(tmp_path, precision):
-    """A written model, converted after loading: batches, files, and the
-    host's own class."""
+    """A written model, converted after loading: batches, files, and
+    SpeechBrain's own class."""
     folder = write_streaming_folder(
         tmp_path / "streaming", make_model(), make_tokenizer()
     )
     path, signal = tmp_path / "a.wav", make_signal(30000)
     soundfile.write(path, signal.numpy(), 16000, subtype="FLOAT")
     asr = StreamingASR.from_hparams(folder)
-    host = HostStreamingASR.from_hparams(source=str(folder))
-    for each in (asr.model, host.hparams.model):
+    speechbrain_asr = SpeechBrainStreamingASR.from_hparams(source=str(folder))
+    for each in (asr.model, speechbrain_asr.hparams.model):
         each.to(getattr(torch, precision))
     labels = torch.unique_consecutive(offline(asr.model, signal).argmax(dim=1))
     text = asr.text_decoder.decode(labels[labels != 0].tolist())
     assert asr.transcribe_batch(signal[None]) == [text]
     assert len(text) > 10
     config = DynChunkTrainConfig(16)
-    for each in (asr, host):
+    for each in (asr, speechbrain_asr):
         said = each.transcribe_file(
             str(path), config, use_torchaudio_streaming=False
         )

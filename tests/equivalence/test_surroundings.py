@@ -8,7 +8,7 @@ import threading
 import pytest
 import soundfile
 import torch
-from speechbrain.inference.ASR import StreamingASR as HostStreamingASR
+from speechbrain.inference.ASR import StreamingASR as SpeechBrainStreamingASR
 from speechbrain.utils.dynamic_chunk_training import DynChunkTrainConfig
 from tiny_model import make_model, make_signal, make_tokenizer
 
@@ -98,7 +98,9 @@ def loaded(folder):
     """By class, what each way of transcribing is a method of."""
     return {
         StreamingASR: StreamingASR.from_hparams(folder),
-        HostStreamingASR: HostStreamingASR.from_hparams(source=str(folder)),
+        SpeechBrainStreamingASR: SpeechBrainStreamingASR.from_hparams(
+            source=str(folder)
+        ),
         StreamingEncoder: StreamingEncoder.from_hparams(folder, layer="all"),
     }
 
@@ -142,11 +144,11 @@ def run_file(asr, folder):
     return [asr.transcript_offline(path), asr.transcribe_file(path)]
 
 
-def run_host(host, folder):
-    context = host.make_streaming_context(DynChunkTrainConfig(50))
+def run_speechbrain(speechbrain_asr, folder):
+    context = speechbrain_asr.make_streaming_context(DynChunkTrainConfig(50))
     lengths = [torch.ones(1, device="cpu")] * (len(PARTS) - 1) + [LENGTHS]
     return [
-        host.transcribe_chunk(context, part[None], length)
+        speechbrain_asr.transcribe_chunk(context, part[None], length)
         for part, length in zip(PARTS, lengths, strict=True)
     ]
 
@@ -167,7 +169,7 @@ WAYS = {
     "a batcher": (StreamingASR, run_batcher),
     "at once": (StreamingASR, run_batch),
     "a file": (StreamingASR, run_file),
-    "the host": (HostStreamingASR, run_host),
+    "SpeechBrain": (SpeechBrainStreamingASR, run_speechbrain),
     "features": (StreamingEncoder, run_features),
     "a stream of features": (StreamingEncoder, run_encoder_session),
 }
@@ -219,7 +221,7 @@ def test_autocast_goes_on_behind_a_push():
     assert session.snapshot() == whole.snapshot()
 
 
-LOADED_WAYS = ("a session", "a batcher", "the host", "a stream of features")
+LOADED_WAYS = ("a session", "a batcher", "SpeechBrain", "a stream of features")
 
 
 @pytest.mark.parametrize("way", LOADED_WAYS)
@@ -232,13 +234,13 @@ def test_models_loaded_there(way, around, loaded, folder):
     kind, run = WAYS[way]
     expected = run(loaded[kind], folder)
     more = {"layer": "all"} if kind is StreamingEncoder else {}
-    if kind is HostStreamingASR and around == "no device by default":
+    if kind is SpeechBrainStreamingASR and around == "no device by default":
         pytest.skip("SpeechBrain's own loader builds on the default device")
     with SURROUNDINGS[around]():
         model = kind.from_hparams(source=str(folder), **more)
         assert run(model, folder) == expected
     assert run(model, folder) == expected
-    if kind is not HostStreamingASR:
+    if kind is not SpeechBrainStreamingASR:
         assert not any(each.is_inference() for each in model.parameters())
 
 

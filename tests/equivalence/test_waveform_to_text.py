@@ -1,6 +1,6 @@
 """From the waveform to the text: streaming gives the offline text.
 
-By sessions, by our ``StreamingASR`` and by the host's own, unmodified one.
+By sessions, by our ``StreamingASR`` and by SpeechBrain's own, unmodified one.
 """
 
 import numpy as np
@@ -10,7 +10,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from speechbrain.decoders.ctc import ctc_greedy_decode
-from speechbrain.inference.ASR import StreamingASR as HostStreamingASR
+from speechbrain.inference.ASR import StreamingASR as SpeechBrainStreamingASR
 from speechbrain.utils.dynamic_chunk_training import DynChunkTrainConfig
 from speechbrain.utils.streaming import split_fixed_chunks, split_wav_lens
 from tiny_model import make_model, make_signal, make_tokenizer, split
@@ -38,12 +38,12 @@ def asr(folder):
 
 
 @pytest.fixture(scope="module")
-def host(folder):
-    return HostStreamingASR.from_hparams(source=str(folder))
+def speechbrain_asr(folder):
+    return SpeechBrainStreamingASR.from_hparams(source=str(folder))
 
 
 def offline_text(asr, signal):
-    """By the host's greedy decoder, not ours."""
+    """By SpeechBrain's greedy decoder, not ours."""
     with torch.no_grad():
         log_probs, lengths = asr.model(signal[None])
     (labels,) = ctc_greedy_decode(log_probs, torch.ones(1), blank_id=0)
@@ -58,8 +58,8 @@ def session_text(session, pushes, sample_rate=None):
     return session.text
 
 
-def host_text(host, path, chunk_size=16):
-    return host.transcribe_file(
+def speechbrain_text(speechbrain_asr, path, chunk_size=16):
+    return speechbrain_asr.transcribe_file(
         str(path),
         DynChunkTrainConfig(chunk_size),
         use_torchaudio_streaming=False,
@@ -110,7 +110,7 @@ def test_any_geometry(hop, look_ahead):
 
 
 @pytest.mark.parametrize("samples", [0, 1, 640, 641, 1000])
-def test_short_audio(asr, host, tmp_path, samples):
+def test_short_audio(asr, speechbrain_asr, tmp_path, samples):
     """Audio with no frame has no text, with one frame at most a letter."""
     signal = make_signal(samples)
     text = session_text(asr.session(), [signal])
@@ -118,7 +118,7 @@ def test_short_audio(asr, host, tmp_path, samples):
     assert text == asr.transcribe_batch(signal[None])[0]
     path = save(tmp_path / "short.wav", signal)
     assert asr.transcribe_file(path) == text
-    assert host_text(host, path) == text
+    assert speechbrain_text(speechbrain_asr, path) == text
     assert len(text) <= 2
     if samples < 641:
         assert text == ""
@@ -143,15 +143,15 @@ def test_offline_batch_equals_rows_alone(asr):
 
 
 @pytest.mark.parametrize("sample_rate", [8000, 22050, 44100])
-def test_rates_and_channels(asr, host, tmp_path, sample_rate):
-    """Other rates and stereo: session, file and host agree with offline."""
+def test_rates_and_channels(asr, speechbrain_asr, tmp_path, sample_rate):
+    """Other rates and stereo: all give the text of offline."""
     signal = torch.stack([make_signal(30000), make_signal(30000, 1)], dim=1)
     text = session_text(asr.session(), signal.split(777), sample_rate)
     assert len(text) > 10
     path = save(tmp_path / "stereo.wav", signal, sample_rate)
     assert asr.transcribe_file_offline(path) == text
     assert asr.transcribe_file(path, DynChunkTrainConfig(3)) == text
-    assert host_text(host, path) == text
+    assert speechbrain_text(speechbrain_asr, path) == text
 
 
 @pytest.mark.parametrize("dtype", [np.int16, np.int32, np.float32, np.float64])
@@ -197,66 +197,75 @@ def test_sessions_do_not_know_of_each_other(asr):
 
 @pytest.mark.parametrize("chunk_size", [1, 4, 16, 100])
 @pytest.mark.parametrize("samples", [40000, 16 * 320 * 5])
-def test_host_transcribes_a_file(asr, host, tmp_path, chunk_size, samples):
-    """The host's own class gives the offline text, whatever its chunks."""
+def test_speechbrain_transcribes_a_file(
+    asr, speechbrain_asr, tmp_path, chunk_size, samples
+):
+    """SpeechBrain's own class gives the offline text, whatever its chunks."""
     signal = make_signal(samples)
     path = save(tmp_path / "a.wav", signal)
-    assert host_text(host, path, chunk_size) == offline_text(asr, signal)
+    assert speechbrain_text(speechbrain_asr, path, chunk_size) == offline_text(
+        asr, signal
+    )
     assert asr.transcribe_file(path, DynChunkTrainConfig(chunk_size)) == (
         offline_text(asr, signal)
     )
 
 
-def test_host_chunk_by_chunk(asr, host):
-    """``transcribe_chunk`` takes chunks of any length up to the host's."""
+def test_speechbrain_chunk_by_chunk(asr, speechbrain_asr):
+    """``transcribe_chunk`` takes chunks of any length up to SpeechBrain's."""
     signal = make_signal(30000)
     config = DynChunkTrainConfig(16)
-    context = host.make_streaming_context(config)
-    chunk_samples = host.get_chunk_size_frames(config)
+    context = speechbrain_asr.make_streaming_context(config)
+    chunk_samples = speechbrain_asr.get_chunk_size_frames(config)
     assert chunk_samples == 16 * 320
     pushes = split(signal, [1000, 0, 5120, 1, 319, 4000, 0, 5000, 5000, 5000])
     silence = torch.zeros(1, chunk_samples)
-    count = host.hparams.fea_streaming_extractor
+    count = speechbrain_asr.hparams.fea_streaming_extractor
     count = count.get_recommended_final_chunk_count(chunk_samples)
     nothing = silence[:, :0]
     chunks = [push[None] for push in pushes] + [silence, nothing] * count
     ones = torch.ones(1)
-    texts = [host.transcribe_chunk(context, chunk, ones) for chunk in chunks]
+    texts = [
+        speechbrain_asr.transcribe_chunk(context, chunk, ones)
+        for chunk in chunks
+    ]
     assert "".join(text for (text,) in texts) == offline_text(asr, signal)
 
 
 @pytest.mark.parametrize("final_length", [0.0, 1.0])
-def test_host_batches_of_streams(asr, host, final_length):
+def test_speechbrain_batches_of_streams(asr, speechbrain_asr, final_length):
     """Streams that end at different times give what each gives alone."""
     lengths = [33000, 5120, 12345, 300, 0, 33000 - 5]
     signals = [make_signal(n, seed=n) for n in lengths]
     wavs = torch.nn.utils.rnn.pad_sequence(signals, batch_first=True)
     wav_lens = torch.tensor(lengths) / wavs.shape[1]
     config = DynChunkTrainConfig(16)
-    chunk_samples = host.get_chunk_size_frames(config)
+    chunk_samples = speechbrain_asr.get_chunk_size_frames(config)
     chunks = split_fixed_chunks(wavs, chunk_samples)
     chunk_lens = split_wav_lens([c.shape[-1] for c in chunks], wav_lens)
     chunks = [*chunks, *[torch.zeros(6, chunk_samples)] * 7]
     chunk_lens = [*chunk_lens, *[torch.full((6,), final_length)] * 7]
-    context = host.make_streaming_context(config)
+    context = speechbrain_asr.make_streaming_context(config)
     texts = [""] * 6
     for chunk, chunk_len in zip(chunks, chunk_lens, strict=True):
-        new = host.transcribe_chunk(context, chunk, chunk_len)
+        new = speechbrain_asr.transcribe_chunk(context, chunk, chunk_len)
         texts = [text + more for text, more in zip(texts, new, strict=True)]
     assert texts == [offline_text(asr, signal) for signal in signals]
 
 
-def test_host_zeros_inside_a_file(asr, host, tmp_path):
+def test_speechbrain_zeros_inside_a_file(asr, speechbrain_asr, tmp_path):
     """A second of digital silence inside a file is audio like any other."""
     signal = make_signal(60000)
     signal[10000:30000] = 0.0
     path = save(tmp_path / "gap.wav", signal)
-    assert host_text(host, path) == offline_text(asr, signal)
+    assert speechbrain_text(speechbrain_asr, path) == offline_text(asr, signal)
 
 
 @pytest.mark.parametrize("silence", [1000, 8000, 20000])
 @pytest.mark.parametrize("where", ["start", "end"])
-def test_host_zeros_at_the_edges(asr, host, tmp_path, silence, where):
+def test_speechbrain_zeros_at_the_edges(
+    asr, speechbrain_asr, tmp_path, silence, where
+):
     """Digital silence at the start or the end is audio as well."""
     signal = make_signal(50001)
     if where == "start":
@@ -264,43 +273,49 @@ def test_host_zeros_at_the_edges(asr, host, tmp_path, silence, where):
     else:
         signal[-silence:] = 0.0
     path = save(tmp_path / "edge.wav", signal)
-    assert host_text(host, path) == offline_text(asr, signal)
+    assert speechbrain_text(speechbrain_asr, path) == offline_text(asr, signal)
 
 
 @pytest.mark.parametrize("samples", [16000, 100000])
-def test_host_nothing_but_zeros(asr, host, tmp_path, samples):
+def test_speechbrain_nothing_but_zeros(asr, speechbrain_asr, tmp_path, samples):
     """A file of zeros gives as many frames as offline, each once."""
     counts = []
-    decode = host.hparams.decoding_function
+    decode = speechbrain_asr.hparams.decoding_function
 
     def count(push, context):
         counts.append(push.frames.shape[1])
         return decode(push, context)
 
-    host.hparams.decoding_function = count
+    speechbrain_asr.hparams.decoding_function = count
     try:
-        host_text(host, save(tmp_path / "zeros.wav", torch.zeros(samples)))
+        speechbrain_text(
+            speechbrain_asr, save(tmp_path / "zeros.wav", torch.zeros(samples))
+        )
     finally:
-        host.hparams.decoding_function = decode
+        speechbrain_asr.hparams.decoding_function = decode
     assert sum(counts) == asr.model.extractor.get_output_lengths(samples)
 
 
-def test_host_long_silence_gives_each_frame_once(asr, host, tmp_path):
+def test_speechbrain_long_silence_gives_each_frame_once(
+    asr, speechbrain_asr, tmp_path
+):
     """After a silence that was taken for the end, the stream goes on: no
     frame is lost or given twice, and what follows is as offline."""
     signal = make_signal(160000)
     signal[20000:80000] = 0.0
-    counts, decode = [], host.hparams.decoding_function
+    counts, decode = [], speechbrain_asr.hparams.decoding_function
 
     def count(push, context):
         counts.append((push.first, push.frames.shape[1]))
         return decode(push, context)
 
-    host.hparams.decoding_function = count
+    speechbrain_asr.hparams.decoding_function = count
     try:
-        text = host_text(host, save(tmp_path / "pause.wav", signal))
+        text = speechbrain_text(
+            speechbrain_asr, save(tmp_path / "pause.wav", signal)
+        )
     finally:
-        host.hparams.decoding_function = decode
+        speechbrain_asr.hparams.decoding_function = decode
     position = 0
     for first, frames in counts:
         assert first == position
@@ -309,20 +324,24 @@ def test_host_long_silence_gives_each_frame_once(asr, host, tmp_path):
     assert text[-60:] == offline_text(asr, signal)[-60:]
 
 
-def test_host_refuses_audio_after_the_end_of_a_row(host):
+def test_speechbrain_refuses_audio_after_the_end_of_a_row(speechbrain_asr):
     """Samples for a row that has ended are an error, zeros are not."""
     config = DynChunkTrainConfig(16)
-    context = host.make_streaming_context(config)
+    context = speechbrain_asr.make_streaming_context(config)
     chunk = make_signal(2 * 5120).view(2, 5120)
-    host.transcribe_chunk(context, chunk, torch.tensor([1.0, 0.5]))
-    with pytest.raises(ValueError, match=r"rows that have ended, among \[1\]"):
-        host.transcribe_chunk(context, chunk, torch.ones(2))
-    host.transcribe_chunk(context, chunk, torch.tensor([1.0, 0.0]))
-    with pytest.raises(ValueError, match="chunk: got 1 rows, allowed is 2"):
-        host.transcribe_chunk(context, chunk[:1])
+    speechbrain_asr.transcribe_chunk(context, chunk, torch.tensor([1.0, 0.5]))
+    with pytest.raises(
+        ValueError, match=r"rows that have ended, got samples in rows \[1\]"
+    ):
+        speechbrain_asr.transcribe_chunk(context, chunk, torch.ones(2))
+    speechbrain_asr.transcribe_chunk(context, chunk, torch.tensor([1.0, 0.0]))
+    with pytest.raises(ValueError, match=r"chunk must be of 2 rows.*got 1"):
+        speechbrain_asr.transcribe_chunk(context, chunk[:1])
     chunk[0, 7] = float("nan")
     with pytest.raises(ValueError, match="NaN or infinite"):
-        host.transcribe_chunk(context, chunk, torch.tensor([1.0, 0.0]))
+        speechbrain_asr.transcribe_chunk(
+            context, chunk, torch.tensor([1.0, 0.0])
+        )
 
 
 def test_acausal_attention_is_offline_only(tmp_path):

@@ -40,7 +40,7 @@ from speechbrain_llsa.snapshot import BLANK
 from speechbrain_llsa.transcripts.endpointer import Endpointer
 from speechbrain_llsa.transcripts.words import WordOffsets
 
-RECIPES = Path(__file__).parents[2] / "recipes" / "LibriSpeech"
+RECIPES = Path(__file__).parents[2] / "recipes" / "Synthetic"
 
 NAMED_ERRORS = (OSError, TypeError, ValueError)
 """What a loader may answer; everything else is a failure."""

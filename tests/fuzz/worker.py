@@ -119,7 +119,7 @@ def _limit_memory(more):
 
 
 def _quiet_lazy_modules():
-    """hypothesis asks all modules for their file, and the host's lazy ones
+    """hypothesis asks all modules for their file, and SpeechBrain's lazy ones
     import what may not be installed."""
     ask = LazyModule.__getattr__
 

@@ -3,6 +3,7 @@ traceback, for the package's commands and the recipes' scripts."""
 
 import importlib
 import logging
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -80,23 +81,32 @@ COMMANDS = [
     (["transcribe", "good.wav"], "required: --model"),
     (TRANSCRIBE, "required: FILE"),
     ([*TRANSCRIBE, "good.wav", "--fast"], "unrecognized arguments: --fast"),
-    (["transcribe", "--model", "no", "good.wav"], "--model: got 'no'"),
-    (["transcribe", "--model", "good.wav", "good.wav"], "--model: got"),
+    (
+        ["transcribe", "--model", "no", "good.wav"],
+        r"--model must .*got 'no'",
+    ),
+    (["transcribe", "--model", "good.wav", "good.wav"], "--model must .*got"),
     (["transcribe", "--model", "corpus", "good.wav"], "holds no model.json"),
     (["transcribe", "--model", "broken", "good.wav"], "head.safetensors"),
     (
         ["transcribe", "--model", "tagged", "good.wav"],
         "unknown entry 'drop",
     ),
-    (["transcribe", "--model", "aa", "good.wav"], "attention: got 'aa'"),
-    ([*TRANSCRIBE, "--hop", "3", "good.wav"], "hop: got 3, allowed is 2"),
+    (
+        ["transcribe", "--model", "aa", "good.wav"],
+        r"attention must .*got 'aa'",
+    ),
+    ([*TRANSCRIBE, "--hop", "3", "good.wav"], r"hop must be 2.*got 3"),
     ([*TRANSCRIBE, "--look_ahead=x", "good.wav"], "--look_ahead: invalid int"),
-    ([*TRANSCRIBE, "--look_ahead=9", "good.wav"], "look_ahead: got 9, allowe"),
-    ([*TRANSCRIBE, "missing.wav"], "path: got 'missing.wav'"),
-    ([*TRANSCRIBE, "corpus"], "path: got 'corpus'"),
-    ([*TRANSCRIBE, "text.wav"], "path: got 'text.wav'"),
-    ([*TRANSCRIBE, "nine.wav"], "channels: got 9"),
-    ([*TRANSCRIBE, "--json", "nan.wav"], "samples: got NaN"),
+    (
+        [*TRANSCRIBE, "--look_ahead=9", "good.wav"],
+        r"look_ahead must .*got 9",
+    ),
+    ([*TRANSCRIBE, "missing.wav"], r"path must .*got 'missing.wav'"),
+    ([*TRANSCRIBE, "corpus"], r"path must .*got 'corpus'"),
+    ([*TRANSCRIBE, "text.wav"], r"path must .*got 'text.wav'"),
+    ([*TRANSCRIBE, "nine.wav"], r"channels must .*got 9"),
+    ([*TRANSCRIBE, "--json", "nan.wav"], r"samples must .*got NaN"),
     (["picture"], "required: OUT.png"),
     (
         ["picture", "a.jpg"],
@@ -107,46 +117,52 @@ COMMANDS = [
         "OUT.png must be a file in a folder that exists, got 'no/a.png'",
     ),
     (["picture", "a.png", "--layers", "x"], "--layers: invalid int"),
-    (["picture", "a.png", "--layers", "0"], "num_layers: got 0"),
-    (["picture", "a.png", "--look_back", "-1"], "look_back: got -1"),
-    (["picture", "a.png", "--hop", "0"], "hop: got 0"),
-    (["picture", "a.png", "--frames", "0"], "frames: got 0"),
+    (["picture", "a.png", "--layers", "0"], r"num_layers must .*got 0"),
+    (["picture", "a.png", "--look_back", "-1"], r"look_back must .*got -1"),
+    (["picture", "a.png", "--hop", "0"], r"hop must .*got 0"),
+    (["picture", "a.png", "--frames", "0"], r"frames must .*got 0"),
     (
         ["picture", "a.png", "--frames", "999999999"],
         "frames must be few enough for at most 10000 frames",
     ),
     (["evaluate"], "required: --model, --data"),
-    (["evaluate", "--model", "no", *GOOD[3:]], "--model: got 'no'"),
-    (["evaluate", "--model", "model", "no", *GOOD[3:]], "--model: got 'no'"),
+    (["evaluate", "--model", "no", *GOOD[3:]], r"--model must .*got 'no'"),
+    (
+        ["evaluate", "--model", "model", "no", *GOOD[3:]],
+        r"--model must .*got 'no'",
+    ),
     (
         ["evaluate", "--model", "model", "broken", *GOOD[3:]],
         "head.safetensors",
     ),
-    ([*MEASURE, "corpus"], "--split: got none"),
+    ([*MEASURE, "corpus"], r"--split must .*got none"),
     ([*MEASURE, "no", "--split", "good"], "data_folder must be an existing"),
     ([*MEASURE, "corpus", "--split", "tset"], "tset not found, there are good"),
     ([*MEASURE, "corpus", "--split", "train"], "split train must hold audio"),
     ([*MEASURE, "corpus", "--split", "silent"], "7-1-0000.wav has no trans"),
     ([*MEASURE, "corpus", "--split", "lost"], "7-1-0001, which has no audio"),
     ([*MEASURE, "corpus", "--split", "torn"], "7-1-0000.wav cannot be read"),
-    ([*MEASURE, "corpus", "--split", "untimed"], "7-1.ctm, line 1: got"),
+    ([*MEASURE, "corpus", "--split", "untimed"], "7-1.ctm, line 1 must .*got"),
     ([*MEASURE, "corpus", "--split", "other"], "got the words 'B'"),
-    ([*MEASURE, "lost.csv", "--split", "good"], "--split: got 'good'"),
-    ([*MEASURE, "no.csv"], "manifest: got 'no.csv'"),
+    (
+        [*MEASURE, "lost.csv", "--split", "good"],
+        r"--split must .*got 'good'",
+    ),
+    ([*MEASURE, "no.csv"], r"manifest must .*got 'no.csv'"),
     ([*MEASURE, "plain.csv"], "'wrd'"),
-    ([*MEASURE, "lost.csv"], "the wav 'no.wav'"),
-    ([*MEASURE, "mute.csv"], "without a transcript"),
-    ([*MEASURE, "bad.json"], "manifest: got 'bad.json'"),
-    ([*GOOD, "--limit", "0"], "--limit: got 0"),
-    ([*GOOD, "--threads", "0"], "--threads: got 0"),
-    ([*GOOD, "--runs", "0"], "--runs: got 0"),
-    ([*GOOD, "--resamples", "0"], "--resamples: got 0"),
-    ([*GOOD, "--push_seconds", "0"], "push_seconds: got 0"),
-    ([*GOOD, "--device", "quantum"], "--device: got 'quantum'"),
-    ([*GOOD, "--hop", "2", "3"], "hop: got 3"),
+    ([*MEASURE, "lost.csv"], "wav of .* existing file, got 'no.wav'"),
+    ([*MEASURE, "mute.csv"], "without any"),
+    ([*MEASURE, "bad.json"], r"manifest must .*got 'bad.json'"),
+    ([*GOOD, "--limit", "0"], r"--limit must .*got 0"),
+    ([*GOOD, "--threads", "0"], r"--threads must .*got 0"),
+    ([*GOOD, "--runs", "0"], r"--runs must .*got 0"),
+    ([*GOOD, "--resamples", "0"], r"--resamples must .*got 0"),
+    ([*GOOD, "--push_seconds", "0"], r"push_seconds must .*got 0"),
+    ([*GOOD, "--device", "quantum"], r"--device must .*got 'quantum'"),
+    ([*GOOD, "--hop", "2", "3"], r"hop must .*got 3"),
     ([*GOOD, "--look_ahead", "x"], "--look_ahead: invalid int"),
-    ([*GOOD, "--json", "no/a.json"], "--json: got 'no/a.json'"),
-    ([*GOOD, "--output", "good.wav"], "--output: got 'good.wav'"),
+    ([*GOOD, "--json", "no/a.json"], r"--json must .*got 'no/a.json'"),
+    ([*GOOD, "--output", "good.wav"], r"--output must .*got 'good.wav'"),
     ([*GOOD, "--precision", "fp8"], "--precision: invalid choice"),
 ]
 
@@ -166,7 +182,7 @@ def test_bad_commands(place, monkeypatch, capsys, arguments, words):
     captured = capsys.readouterr()
     assert (code, captured.out.strip()) == (2, "")
     assert captured.err.count("\n") == 1 and captured.err.endswith("\n")
-    assert words in captured.err
+    assert re.search(words, captured.err)
     assert "Traceback" not in captured.err
     assert not list(place.glob("a.png"))
 
@@ -184,14 +200,18 @@ CURVES = "speechbrain_llsa.training.curves"
 
 SCRIPTS = [
     ("pretrain", [], "param_file"),
-    ("pretrain", ["no.yaml"], "param_file: got 'no.yaml'"),
-    ("pretrain", ["corpus"], "param_file: got 'corpus'"),
-    ("pretrain", ["bad.yaml"], "param_file: got 'bad.yaml'"),
-    ("pretrain", ["list.yaml"], "param_file: got 'list.yaml'"),
+    ("pretrain", ["no.yaml"], r"param_file must .*got 'no.yaml'"),
+    ("pretrain", ["corpus"], r"param_file must .*got 'corpus'"),
+    ("pretrain", ["bad.yaml"], r"param_file must .*got 'bad.yaml'"),
+    ("pretrain", ["list.yaml"], r"param_file must .*got 'list.yaml'"),
     ("pretrain", [SMALL["pretrain"]], "data_folder"),
-    ("pretrain", [SMALL["pretrain"], "--hop"], "--hop: got no value"),
-    ("pretrain", [SMALL["pretrain"], "--hop", "x"], "--hop: got 'x'"),
-    ("pretrain", [SMALL["pretrain"], "--hip", "1"], "--hip: got a name"),
+    ("pretrain", [SMALL["pretrain"], "--hop"], r"--hop must have a value"),
+    ("pretrain", [SMALL["pretrain"], "--hop", "x"], r"--hop must .*got 'x'"),
+    (
+        "pretrain",
+        [SMALL["pretrain"], "--hip", "1"],
+        r"--hip must .*near to it",
+    ),
     (
         "pretrain",
         [SMALL["pretrain"], "--data_folder", "no"],
@@ -200,12 +220,12 @@ SCRIPTS = [
     (
         "pretrain",
         [SMALL["pretrain"], "--data_folder", "corpus", "--attention", "x"],
-        "attention: got 'x'",
+        r"attention must .*got 'x'",
     ),
     (
         "pretrain",
         [SMALL["pretrain"], "--data_folder", "corpus", "--hop", "0"],
-        "hop: got 0",
+        r"hop must .*got 0",
     ),
     (
         "pretrain",
@@ -259,18 +279,18 @@ SCRIPTS = [
     (
         "speechbrain_llsa.training.curves",
         ["no", "a.png"],
-        "CURVES.jsonl: got 'no'",
+        r"CURVES.jsonl must .*got 'no'",
     ),
     (
         "speechbrain_llsa.training.curves",
         ["lines.jsonl", "a.png"],
-        "which holds no values",
+        "CURVES.jsonl must hold values",
     ),
     (CURVES, ["nan.wav", "a.png"], "can't decode"),
     (
         "speechbrain_llsa.training.curves",
         ["lines.jsonl", "a.txt"],
-        "CURVES.png: got 'a.txt'",
+        r"CURVES.png must .*got 'a.txt'",
     ),
 ]
 
@@ -305,7 +325,7 @@ def test_bad_scripts(place, monkeypatch, capsys, script, arguments, words):
         run()
     *_, last = capsys.readouterr().err.splitlines()
     assert stop.value.code == 2
-    assert words in last and ": error: " in last
+    assert re.search(words, last) and ": error: " in last
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Beam search in a model: its folder, sessions, batches, ONNX, the command."""
 
+import re
 import shutil
 from dataclasses import replace
 
@@ -7,7 +8,7 @@ import pytest
 import soundfile
 import torch
 from model_data import change_description
-from speechbrain.inference.ASR import StreamingASR as HostStreamingASR
+from speechbrain.inference.ASR import StreamingASR as SpeechBrainStreamingASR
 from tiny_model import make_model, make_signal, make_tokenizer, split
 from word_ngrams import make_arpa
 
@@ -155,8 +156,10 @@ def test_the_host_loads_it(beam_folder, greedy_folder):
     """Its own class ignores the entry, and stays greedy."""
     texts = []
     for folder in (beam_folder, greedy_folder):
-        host = HostStreamingASR.from_hparams(source=str(folder))
-        greedy = host.hparams.make_decoder_streaming_context()
+        speechbrain_asr = SpeechBrainStreamingASR.from_hparams(
+            source=str(folder)
+        )
+        greedy = speechbrain_asr.hparams.make_decoder_streaming_context()
         texts.append(type(greedy).__name__)
     assert texts == ["CTCGreedyState"] * 2
 
@@ -173,7 +176,7 @@ def test_fork_and_reset(greedy):
         each.finish()
         assert each.text == expected
     session.reset()
-    with pytest.raises(ValueError, match="snapshot: got a session with BeamSe"):
+    with pytest.raises(ValueError, match=r"search must .*got BeamSe"):
         session.snapshot()
 
 
@@ -195,19 +198,19 @@ def test_hotwords_of_one_session(greedy):
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"search": "best"}, ValueError, "search: got 'best', allowed is gre"),
-        ({"search": 3}, TypeError, "search: got int, allowed is what has"),
+        ({"search": "best"}, ValueError, r"search must be gre.*got 'best'"),
+        ({"search": 3}, TypeError, r"search must be an object.*got int"),
         (
             {"search": "greedy", "hotwords": ["A"]},
             ValueError,
-            "hotwords: got some for GreedySearch, allowed is a beam search",
+            r"search must be a beam search.*got GreedySearch",
         ),
-        ({"hotwords": "AB"}, TypeError, "hotwords: got 'AB'"),
-        ({"hotwords": ["XY"]}, ValueError, "hotwords: got 'XY'"),
+        ({"hotwords": "AB"}, TypeError, r"hotwords must .*got 'AB'"),
+        ({"hotwords": ["XY"]}, ValueError, r"hotwords must .*got 'XY'"),
         (
             {"hotwords": ["A"], "hotword_weight": -1},
             ValueError,
-            "hotword_weight: got -1",
+            r"hotword_weight must .*got -1",
         ),
     ],
 )
@@ -215,7 +218,7 @@ def test_bad_sessions(greedy, options, error, message):
     """Each gets an error that names the argument."""
     with pytest.raises(error) as caught:
         greedy.session(**options)
-    assert str(caught.value).startswith(message)
+    assert re.match(message, str(caught.value))
 
 
 def test_unknown_arguments(greedy):
@@ -276,8 +279,12 @@ def test_written_with_a_search(arpa, tmp_path):
     ("options", "error", "message"),
     [
         ({"language_model": "no.arpa"}, FileNotFoundError, "no.arpa"),
-        ({"hotwords": ["A (B)"]}, ValueError, "hotwords: got 'A (B)'"),
-        ({"beam_size": 0}, ValueError, "beam_size: got 0"),
+        (
+            {"hotwords": ["A (B)"]},
+            ValueError,
+            r"hotwords must .*got '\(B\)' in 'A \(B\)'",
+        ),
+        ({"beam_size": 0}, ValueError, r"beam_size must .*got 0"),
     ],
 )
 def test_a_bad_search_is_not_written(tmp_path, options, error, message):
@@ -289,7 +296,7 @@ def test_a_bad_search_is_not_written(tmp_path, options, error, message):
             make_tokenizer(),
             search=BeamSearchOptions(**options),
         )
-    assert message in str(caught.value)
+    assert re.search(message, str(caught.value))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -300,9 +307,9 @@ def test_a_bad_search_is_not_written(tmp_path, options, error, message):
         ({"language_model": ".."}, "language_model must be the name of a fil"),
         ({"language_model": "no.arpa"}, "holds no no.arpa"),
         ({"language_model": 3}, "language_model must be text"),
-        ({"beam_prune_logp": 1}, "beam_prune_logp: got 1"),
+        ({"beam_prune_logp": 1}, r"beam_prune_logp must .*got 1"),
         ({"hotwords": "A"}, "hotwords must be a list"),
-        ({"hotwords": ["A (B)"]}, "hotwords: got 'A (B)'"),
+        ({"hotwords": ["A (B)"]}, r"hotwords must .*got '\(B\)' in 'A \(B\)'"),
         ({"hotword_weight": [1]}, "hotword_weight must be a number"),
         ({"most_provisional_frames": 9999999}, "most_provisional_frames must"),
         ({"no_argument": 1}, "search has the unknown entry 'no_argument'"),
@@ -314,7 +321,7 @@ def test_untrusted_entries(greedy_folder, tmp_path, entry, message):
     place = with_entry(greedy_folder, tmp_path / "a", **entry)
     with pytest.raises((ValueError, FileNotFoundError)) as caught:
         StreamingASR.from_hparams(place)
-    assert message in str(caught.value)
+    assert re.search(message, str(caught.value))
 
 
 @pytest.fixture
@@ -357,14 +364,20 @@ def test_command_with_a_language_model(run, greedy, arpa):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--search", "greedy", "--beam_size", "3"], "--search: got greedy w"),
-        (["--beam_size", "0"], "beam_size: got 0"),
-        (["--hotword", "xy"], "hotwords: got 'xy'"),
-        (["--language_model", "no.arpa"], "language_model: got 'no.arpa'"),
-        (["--alpha", "nan"], "alpha: got nan"),
+        (
+            ["--search", "greedy", "--beam_size", "3"],
+            r"--search must be beam with beam_size",
+        ),
+        (["--beam_size", "0"], r"beam_size must .*got 0"),
+        (["--hotword", "xy"], r"hotwords must .*got 'xy'"),
+        (
+            ["--language_model", "no.arpa"],
+            r"language_model must .*got 'no.arpa'",
+        ),
+        (["--alpha", "nan"], r"alpha must .*got nan"),
     ],
 )
 def test_bad_commands(run, arguments, message):
     """One line."""
     error = run(*arguments)
-    assert f"error: {message}" in error and error.count("\n") == 1
+    assert re.search(f"error: {message}", error) and error.count("\n") == 1

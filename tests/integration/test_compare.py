@@ -224,10 +224,10 @@ def test_other_settings_are_refused(done, digits_corpus):
 
 
 BAD = {
-    "no rows": ({"rows": []}, "no entry 'rows'"),
+    "no rows": ({"rows": []}, "the entry 'rows'"),
     "an unknown entry": ({"sedes": [1]}, "'sedes'"),
-    "an entry of another type": ({"seeds": 1}, "for seeds"),
-    "no seeds": ({"seeds": []}, "row 'sa': got seeds"),
+    "an entry of another type": ({"seeds": 1}, "seeds of plan"),
+    "no seeds": ({"seeds": []}, r"seeds of row 'sa' must"),
     "a row without a name": ({"rows": [{"overrides": {}}]}, "with a name"),
     "a typing error": (
         {"rows": [{"name": "a", "overrides": {"look_ahaed": 4}}]},
@@ -243,7 +243,7 @@ BAD = {
     ),
     "the seed among overrides": (
         {"rows": [{"name": "a", "overrides": {"seed": 3}}]},
-        "row 'a': got seed",
+        r"overrides of row 'a' must leave seed",
     ),
     "one name twice": (
         {"rows": [{"name": "a, b"}, {"name": "A b"}]},
@@ -251,7 +251,7 @@ BAD = {
     ),
     "weights of nobody": (
         {"rows": [{"name": "a", "weights_of": "b"}]},
-        "row 'a': got weights_of 'b'",
+        r"weights_of of row 'a' must .*got 'b'",
     ),
     "another model with the weights": (
         {
@@ -260,7 +260,7 @@ BAD = {
                 {"name": "a", "weights_of": "b", "overrides": {"nhead": 2}},
             ]
         },
-        "row 'a': got nhead",
+        r"row 'a' must .*got nhead",
     ),
     "a geometry that the weights are not trained for": (
         {
@@ -269,11 +269,17 @@ BAD = {
                 {"name": "a", "weights_of": "b", "overrides": {"hop": 1}},
             ]
         },
-        r"row 'a': got hop 1, allowed is one of \[8, 2\]",
+        r"hop of row 'a' must be one of \[8, 2\].*got 1",
     ),
     "a comparison with nobody": ({"comparisons": [["sa", "b"]]}, "'b'"),
-    "nothing to stream": ({"streamed_count": 0}, "plan: streamed_count: got 0"),
-    "a push of nothing": ({"push_seconds": 0}, "plan: push_seconds: got 0"),
+    "nothing to stream": (
+        {"streamed_count": 0},
+        r"plan: streamed_count must .*got 0",
+    ),
+    "a push of nothing": (
+        {"push_seconds": 0},
+        r"plan: push_seconds must .*got 0",
+    ),
     "no such recipe": ({"pretrain": "none.yaml"}, "none.yaml"),
 }
 
@@ -307,7 +313,7 @@ def test_a_plan_says_where_it_differs_from_its_base(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"none\.yaml"):
         read_plan(plan)
     plan.write_text("base: plan.yaml\n")
-    with pytest.raises(ValueError, match="base: got an entry 'base'"):
+    with pytest.raises(ValueError, match=r"entries of base must .*got 'base'"):
         read_plan(plan)
 
 
@@ -331,7 +337,7 @@ def test_bad_command_line(tmp_path, capsys):
             compare.main(arguments)
         assert stop.value.code == 2
         said = capsys.readouterr().err.strip()
-        assert message in said and "\n" not in said
+        assert re.search(message, said) and "\n" not in said
 
 
 def test_a_failed_stage_says_why(tmp_path):

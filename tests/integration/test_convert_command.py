@@ -4,6 +4,7 @@ untrusted ones are checked as they always were."""
 import json
 import pickle
 import pydoc
+import re
 import zipfile
 
 import pytest
@@ -69,7 +70,7 @@ def test_places_are_checked(kind, tmp_path, capsys):
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "thesis.tex").touch()
     for command, words in (
-        ([old, old], "another than folder"),
+        ([old, old], "other than folder"),
         ([new, tmp_path / "a"], "is of this version"),
         ([old, tmp_path / "other"], "holds something else"),
         ([tmp_path / "other", tmp_path / "a"], "with a hyperparams.yaml or"),
@@ -77,7 +78,7 @@ def test_places_are_checked(kind, tmp_path, capsys):
     ):
         assert main(["convert", *map(str, command)]) == 2
         error = capsys.readouterr().err
-        assert words in error and error.count("\n") == 1
+        assert re.search(words, error) and error.count("\n") == 1
     assert not (tmp_path / "a").exists()
 
 
@@ -119,14 +120,14 @@ def test_a_language_model_is_copied(folder, tmp_path):
     ("old", "new", "words"),
     [
         ("d_ffn: 8", "d_ffn: 900000000", "encoder.d_ffn must be"),
-        ("d_ffn: 8", "d_ffn: 80", "must be of shape [80, 4]"),
+        ("d_ffn: 8", "d_ffn: 80", r"must be of shape \[80, 4\]"),
         ("num_layers: 1", "num_layers: 2", "it lacks tensor"),
-        ("out_features: 6", "out_features: 7", "'weight' must be of shape [7"),
+        ("out_features: 6", "out_features: 7", r"weight' must be of shape \[7"),
         ("    nhead: 2\n", "", "encoder lacks the entry 'nhead'"),
         ("    nhead: 2\n", "    nhead: 2\n    dropout: 0.1\n", "'dropout'"),
-        ("hop: [2, 1]", "hop: []", "hop: got a list of 0"),
-        ("hop: [2, 1]", "hop: [2, 9999]", "hop: got '9999'"),
-        ("hop: [2, 1]", "hop: [[2], 1]", "hop: got 'something else'"),
+        ("hop: [2, 1]", "hop: []", r"hop must .*got a list of 0"),
+        ("hop: [2, 1]", "hop: [2, 9999]", r"hop must .*got '9999'"),
+        ("hop: [2, 1]", "hop: [[2], 1]", r"hop must .*got 'something else'"),
         ("latent_encoder: !ref <encoder>", "latent_encoder: !ref <extractor>",
          "encoder must be '<encoder>'"),
         ("head: head.ckpt", "head: hyperparams.yaml", "is damaged, or is no"),
@@ -142,7 +143,7 @@ def test_changed_files_are_refused(folder, convert, old, new, words):
     text = path.read_text()
     assert text.count(old) == 1
     path.write_text(text.replace(old, new))
-    assert words in convert()
+    assert re.search(words, convert())
 
 
 @pytest.mark.parametrize(
@@ -204,7 +205,7 @@ HARMFUL = {
     # a tag once HyperPyYAML has been used in the process, before that a text
     "code in brackets": (
         "a: (!!python/object/apply:os.system [ls])",
-        "line 1: got the t",
+        r"line 1 must .*got the t",
     ),
     "code in brackets and quotes": (
         'a: "(!!python/object/apply:os.system [ls])"',
@@ -239,18 +240,18 @@ HARMFUL = {
     "path": ("a: ../../secret", "the text '../../secret'"),
     "date": ("a: 2001-01-01", "timestamp"),
     "binary": ("a: !!binary aGk=", "binary"),
-    "list": ("[1, 2]", "allowed is a mapping"),
-    "nothing": ("", "allowed is a mapping"),
+    "list": ("[1, 2]", "must have a mapping"),
+    "nothing": ("", "must have a mapping"),
     "layers": (
         "a: !new:speechbrain_llsa.nnet.encoder.StreamingTransformerEncoder\n"
         "  num_layers: 999999999",
-        "num_layers: got '999999999'",
+        r"num_layers must .*got '999999999'",
     ),
     "layers by reference": (
         "n: 99999999\n"
         "a: !new:speechbrain_llsa.nnet.encoder.StreamingTransformerEncoder\n"
         "  num_layers: !ref <n>",
-        "num_layers: got '<n>'",
+        r"num_layers must .*got '<n>'",
     ),
     "arguments without names": (
         "a: !new:torch.nn.Linear [1, 2]",
@@ -264,7 +265,7 @@ def test_harmful_hyperparameters_are_refused(text, message):
     """Whatever HyperPyYAML gives a meaning, but plain descriptions."""
     with pytest.raises((ValueError, YAMLError)) as caught:
         check_hyperparameters(text)
-    assert message in str(caught.value)
+    assert re.search(message, str(caught.value))
 
 
 def test_two_documents_are_no_yaml():
@@ -358,7 +359,7 @@ def test_harmful_checkpoints_are_refused(folder, convert, damage, message):
     """What ``torch.load`` would believe, and should not."""
     damage(folder / "head.ckpt")
     given = convert()
-    assert message in given and "head.ckpt" in given
+    assert re.search(message, given) and "head.ckpt" in given
 
 
 def test_one_changed_bit_is_found(folder, convert):
@@ -376,7 +377,7 @@ EXTRAS = "================\n'starting_index' => 0\n"
 
 LABELS = {
     "no extras": ("'A' => 0\n'B' => 1\n", "KeyError: 'starting_index'"),
-    "gap": ("'A' => 0\n'B' => 5\n" + EXTRAS, "gaps between their numbers"),
+    "gap": ("'A' => 0\n'B' => 5\n" + EXTRAS, "gaps between them"),
     "no number": ("'A' => x\n", "label_encoder.txt"),
     "no literal": ("__import__('os') => 0\n", "label_encoder.txt"),
     "unhashable": ("[1] => 0\n", "label_encoder.txt"),
@@ -391,4 +392,4 @@ LABELS = {
 def test_bad_labels_are_refused(folder, convert, text, message):
     """Files of labels that SpeechBrain's reader stumbles over, or accepts."""
     (folder / "label_encoder.txt").write_text(text)
-    assert message in convert()
+    assert re.search(message, convert())

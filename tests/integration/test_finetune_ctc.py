@@ -11,7 +11,7 @@ import pytest
 import torch
 from model_data import model_folder
 from safetensors.torch import load_file
-from speechbrain.inference.ASR import StreamingASR as HostStreamingASR
+from speechbrain.inference.ASR import StreamingASR as SpeechBrainStreamingASR
 from speechbrain.utils.dynamic_chunk_training import DynChunkTrainConfig
 from toy_recipe import MODEL
 
@@ -144,8 +144,8 @@ def test_the_host_streams_the_folder(trained, digits_corpus):
     folder = str(output / "streaming")
     path = str(next((digits_corpus / "test").rglob("*.flac")))
     ours = StreamingASR.from_hparams(folder)
-    host = HostStreamingASR.from_hparams(source=folder)
-    text = host.transcribe_file(
+    speechbrain_asr = SpeechBrainStreamingASR.from_hparams(source=folder)
+    text = speechbrain_asr.transcribe_file(
         path, DynChunkTrainConfig(16), use_torchaudio_streaming=False
     )
     assert text == ours.transcribe_file(path)
@@ -309,8 +309,8 @@ def test_what_chooses_the_epoch(
 @pytest.mark.parametrize(
     ("overrides", "error", "words"),
     [
-        ({"units": "phoneme"}, ValueError, "units: got 'phoneme'"),
-        ({"output_units": 28}, ValueError, "output_units: got 28"),
+        ({"units": "phoneme"}, ValueError, r"units must .*got 'phoneme'"),
+        ({"output_units": 28}, ValueError, r"output_units must .*got 28"),
         (
             {"characters": "' ABCDEFGHIJKLM'", "output_units": 15},
             ValueError,
@@ -319,38 +319,46 @@ def test_what_chooses_the_epoch(
         (
             {"pretrained_folder": "nowhere"},
             FileNotFoundError,
-            "pretrained_folder must be an existing .* got 'nowhere'",
+            r"pretrained_folder must be an existing .* got 'nowhere'",
         ),
         ({"test_splits": "[tset]"}, FileNotFoundError, "tset"),
         (
             {"endpoint_rules": "{after_speech: {silence: 1}}"},
             ValueError,
-            "after_speech: got the field 'silence'",
+            r"after_speech must .*got the field 'silence'",
         ),
-        ({"search": "best"}, ValueError, "search: got 'best'"),
+        ({"search": "best"}, ValueError, r"search must .*got 'best'"),
         (
             {"beam_search": "{width: 3}"},
             TypeError,
-            "arguments of the search must be among .* got 'width'",
+            r"arguments of the search must be among .* got 'width'",
         ),
         (
             {"search": "beam", "beam_search": "{beam_size: 0}"},
             ValueError,
-            "beam_size: got 0",
+            r"beam_size must .*got 0",
         ),
-        ({"attention": "full"}, ValueError, "attention: got 'full'"),
+        ({"attention": "full"}, ValueError, r"attention must .*got 'full'"),
         (
             {"epoch_chosen_by": "loss"},
             ValueError,
-            "epoch_chosen_by: got 'loss'",
+            r"epoch_chosen_by must .*got 'loss'",
         ),
         (
             {"transcript_case": "title"},
             ValueError,
             "transcript_case must be as_is, upper, lower, got 'title'",
         ),
-        ({"streamed_count": -1}, ValueError, "streamed_count: got -1"),
-        ({"streamed_count": "all"}, TypeError, "streamed_count: got 'all'"),
+        (
+            {"streamed_count": -1},
+            ValueError,
+            r"streamed_count must .*got -1",
+        ),
+        (
+            {"streamed_count": "all"},
+            TypeError,
+            r"streamed_count must .*got 'all'",
+        ),
     ],
 )
 def test_bad_input_is_named(overrides, error, words, digits_corpus, tmp_path):
@@ -376,7 +384,7 @@ def test_characters_and_pieces_have_their_blank_at_0(tmp_path):
     assert 0 not in encode(first, "ONE TWO").tolist()
     again = make_tokenizer(tmp_path / "b", "sentencepiece", 9, "", words)
     assert encode(again, "ONE TWO").equal(encode(first, "ONE TWO"))
-    with pytest.raises(ValueError, match="output_units: got 99 pieces"):
+    with pytest.raises(ValueError, match=r"output_units must .*got 99"):
         make_tokenizer(tmp_path / "c", "sentencepiece", 99, "", words)
 
 
@@ -439,7 +447,7 @@ def test_characters_are_composed_and_differ(tmp_path):
 
 def test_a_number_of_units_that_does_not_fit_leaves_nothing(tmp_path):
     """So that the command with the right one is no other tokenizer."""
-    with pytest.raises(ValueError, match="output_units: got 9, allowed is 4"):
+    with pytest.raises(ValueError, match=r"output_units must be 4.*got 9"):
         make_tokenizer(tmp_path, "character", 9, " AB", [])
     make_tokenizer(tmp_path, "character", 4, " AC", [])
 

@@ -1,4 +1,4 @@
-"""TF32, which the host allows, has no part in what is transcribed."""
+"""TF32, which SpeechBrain allows, has no part in what is transcribed."""
 
 import tempfile
 import threading
@@ -6,7 +6,7 @@ import threading
 import pytest
 import soundfile
 import torch
-from speechbrain.inference.ASR import StreamingASR as HostStreamingASR
+from speechbrain.inference.ASR import StreamingASR as SpeechBrainStreamingASR
 from speechbrain.utils.dynamic_chunk_training import DynChunkTrainConfig
 from tiny_model import make_model, make_signal, make_tokenizer
 
@@ -26,7 +26,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture
 def untouched():
-    """PyTorch's switches, as before the host was imported."""
+    """PyTorch's switches, as before SpeechBrain was imported."""
     before = torch.backends.cuda.matmul.allow_tf32
     reset()
     yield
@@ -41,13 +41,13 @@ def reset():
 
 
 def allow_tf32():
-    """As the host does."""
+    """As SpeechBrain does."""
     torch.backends.cuda.matmul.allow_tf32 = True
 
 
 @pytest.fixture
 def matmul(untouched):
-    """PyTorch's switch, on as the host leaves it."""
+    """PyTorch's switch, on as SpeechBrain leaves it."""
     allow_tf32()
     return torch.backends.cuda.matmul
 
@@ -71,9 +71,11 @@ def run_batcher(asr):
         pass
 
 
-def run_host(host):
-    context = host.make_streaming_context(DynChunkTrainConfig(50))
-    host.transcribe_chunk(context, SIGNAL[None], torch.tensor([0.999999]))
+def run_speechbrain(speechbrain_asr):
+    context = speechbrain_asr.make_streaming_context(DynChunkTrainConfig(50))
+    speechbrain_asr.transcribe_chunk(
+        context, SIGNAL[None], torch.tensor([0.999999])
+    )
 
 
 WAYS = {
@@ -81,7 +83,7 @@ WAYS = {
     "a file at once": (StreamingASR, run_file),
     "a session": (StreamingASR, lambda asr: stream(asr.session())),
     "a batcher": (StreamingASR, run_batcher),
-    "the host": (HostStreamingASR, run_host),
+    "SpeechBrain": (SpeechBrainStreamingASR, run_speechbrain),
     "features": (StreamingEncoder, lambda encoder: encoder(SIGNAL[None])),
     "a stream of features": (
         StreamingEncoder,
@@ -94,7 +96,7 @@ WAYS = {
 def test_no_layer_is_rounded(way, folder, matmul):
     """And the switch is left as it was."""
     kind, run = WAYS[way]
-    # the host runs each part once to find its sizes
+    # SpeechBrain runs each part once to find its sizes
     loaded = kind.from_hparams(source=str(folder))
     seen = []
     hook = torch.nn.modules.module.register_module_forward_pre_hook(
@@ -111,7 +113,7 @@ def test_no_layer_is_rounded(way, folder, matmul):
 
 
 def test_training_is_rounded(matmul):
-    """As the host has it."""
+    """As SpeechBrain has it."""
     seen = []
     model = make_model()
     model.head.register_forward_pre_hook(
@@ -143,7 +145,7 @@ def test_threads_share_the_switch(matmul):
 
 SWITCHES = {
     "nothing": lambda: None,
-    "the host's": allow_tf32,
+    "SpeechBrain's": allow_tf32,
     "high": lambda: torch.set_float32_matmul_precision("high"),
     "medium": lambda: torch.set_float32_matmul_precision("medium"),
     "the new switch, alike": lambda: (allow_tf32(), set_new("tf32")),

@@ -292,18 +292,26 @@ def test_a_place_for_word_files_that_is_none(folder, feed, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("data", "arguments", "message"),
     [
-        (b"RIFF\0\0\0\0WAVEfmt ", [], "input: got a WAV header"),
-        (b"\0\0\xc0\x7f" * 9, ["--encoding", "f32"], "samples: got NaN"),
+        (b"RIFF\0\0\0\0WAVEfmt ", [], r"input must .*got a damaged WAV header"),
+        (
+            b"\0\0\xc0\x7f" * 9,
+            ["--encoding", "f32"],
+            r"samples must .*got NaN",
+        ),
         (b"#!AMR\n" + bytes(99), [], "input must be"),
-        (b"", ["--channels", "0"], "channels: got 0"),
-        (b"", ["--sample_rate", "0"], "sample_rate: got 0"),
-        (b"", ["--device", "2"], "--device: got '2', allowed with - is none"),
-        (b"", ["--hop", "3"], "hop: got 3"),
-        (b"", ["--output", "x"], "--output: got 'x' without --format"),
+        (b"", ["--channels", "0"], r"channels must .*got 0"),
+        (b"", ["--sample_rate", "0"], r"sample_rate must .*got 0"),
+        (b"", ["--device", "2"], r"--device must be absent.*got '2'"),
+        (b"", ["--hop", "3"], r"hop must .*got 3"),
+        (
+            b"",
+            ["--output", "x"],
+            r"--format must .*got only --output 'x'",
+        ),
         (
             b"",
             ["--no-endpoint", "--maximum_length", "3"],
-            "--maximum_length: got 3 with --no-endpoint",
+            r"--maximum_length must .*got 3",
         ),
     ],
 )
@@ -312,7 +320,7 @@ def test_bad_input(folder, feed, capsys, data, arguments, message):
     feed(data)
     assert main(["listen", "--model", str(folder), "-", *arguments]) == 2
     captured = capsys.readouterr()
-    assert message in captured.err and captured.err.count("\n") == 1
+    assert re.search(message, captured.err) and captured.err.count("\n") == 1
 
 
 class Screen:
@@ -655,9 +663,12 @@ def test_what_waits_too_long_is_an_overrun(monkeypatch, samples):
 @pytest.mark.parametrize(
     ("ends", "message"),
     [
-        ("unplugged", "allowed is an input device that records: it has"),
-        ("no device", "the default input, allowed .* Error querying device"),
-        ("busy", "device: got the default input, .* Device unavailable"),
+        ("unplugged", "must be an input device that records, .*: it has"),
+        ("no device", "got the default input: .*Error querying device"),
+        (
+            "busy",
+            r"device must .*got the default input: Device unavailable",
+        ),
     ],
 )
 def test_no_device(folder, samples, capsys, monkeypatch, ends, message):
@@ -674,7 +685,7 @@ def test_no_device(folder, samples, capsys, monkeypatch, ends, message):
 @pytest.mark.parametrize(
     ("error", "message"),
     [
-        (ImportError("sounddevice"), 'pip install "speechbrain-llsa[micro'),
+        (ImportError("sounddevice"), r'pip install "speechbrain-llsa\[micro'),
         (OSError("PortAudio library not found"), "PortAudio library not foun"),
     ],
 )
@@ -690,7 +701,7 @@ def test_no_sounddevice(folder, capsys, monkeypatch, error, message):
     monkeypatch.setattr(sys, "meta_path", [Finder(), *sys.meta_path])
     assert main(["listen", "--model", str(folder)]) == 2
     err = capsys.readouterr().err
-    assert message in err and err.count("\n") == 1
+    assert re.search(message, err) and err.count("\n") == 1
 
 
 class Bar:

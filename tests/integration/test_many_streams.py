@@ -37,5 +37,5 @@ def test_refuses_another_text(monkeypatch):
         "run_batcher",
         lambda model, decoder, streams: ["?"] * len(streams),
     )
-    with pytest.raises(ValueError, match="another text of stream 0"):
+    with pytest.raises(ValueError, match="text of stream 0 must"):
         many_streams.main(["--tiny"])

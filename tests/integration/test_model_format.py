@@ -204,7 +204,5 @@ def test_kinds_are_told_apart(tmp_path):
         ("fine-tuning", "onnx"),
     ):
         kind_of = read_description(folders[kind] / "model.json", KINDS)["kind"]
-        with pytest.raises(
-            ValueError, match=f"kind must be .* got '{kind_of}'"
-        ):
+        with pytest.raises(ValueError, match=f"kind must .* got '{kind_of}'"):
             LOADERS[loader](folders[kind])

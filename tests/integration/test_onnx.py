@@ -190,10 +190,10 @@ def test_one_geometry_of_many(tmp_path, decoder, capsys):
     session.push(signal.numpy())
     data = session.snapshot()
     assert asr.session(data).geometry == geometry
-    with pytest.raises(ValueError, match="hop: got 2, allowed is 5, which"):
+    with pytest.raises(ValueError, match=r"hop must be 5, which.*got 2"):
         asr.session(hop=2)
     assert main([*line[:-1], "--look_ahead=1"]) == 2
-    assert "look_ahead: got 1, allowed is one of 4, 0, 7" in (
+    assert r"look_ahead must be one of 4, 0, 7.*got 1" in (
         capsys.readouterr().err
     )
 
@@ -281,10 +281,10 @@ def test_snapshots_of_other_models_are_refused(exported, asr, decoder):
     int8 = OnnxStreamingASR.from_folder(folder, "int8", threads=1)
     data = session.snapshot()
     for start, snapshot in ((int8, data), (asr, other.snapshot())):
-        with pytest.raises(ValueError, match="snapshot: got one of model"):
+        with pytest.raises(ValueError, match=r"snapshot must .*got one of"):
             start.session(snapshot)
     for damaged in (data[:-1], data + b"0", data[:-1] + b"x"):
-        with pytest.raises(ValueError, match="snapshot: got bytes that are"):
+        with pytest.raises(ValueError, match=r"snapshot must .*got damaged"):
             asr.session(damaged)
 
 
@@ -336,7 +336,7 @@ def test_int8_is_close(exported):
 
 
 def test_it_needs_no_pytorch(exported, tmp_path):
-    """The runtime and the example import neither PyTorch nor the host, and
+    """The runtime and the example import neither PyTorch nor SpeechBrain, and
     give the text."""
     model, folder = exported
     signal = make_signal(32000)
@@ -453,9 +453,7 @@ def test_damaged_folders_are_refused(exported, tmp_path, damage):
     """By name, and before anything large is made."""
     folder = shutil.copytree(exported[1], tmp_path / "copy")
     DAMAGES[damage](folder)
-    with pytest.raises(
-        (ValueError, FileNotFoundError), match=r"folder(: got| must be)"
-    ):
+    with pytest.raises((ValueError, FileNotFoundError), match=r"folder must"):
         OnnxStreamingASR.from_folder(folder, "fp32")
 
 
@@ -638,19 +636,19 @@ def test_one_cpu(exported, tmp_path):
 def test_bad_arguments_are_refused(exported, tmp_path):
     """Unknown precisions, threads out of range, a missing folder."""
     folder = exported[1]
-    with pytest.raises(ValueError, match="precision: got 'fp64'"):
+    with pytest.raises(ValueError, match=r"precision must .*got 'fp64'"):
         OnnxStreamingASR.from_folder(folder, "fp64")
-    with pytest.raises(ValueError, match="threads: got 0"):
+    with pytest.raises(ValueError, match=r"threads must .*got 0"):
         OnnxStreamingASR.from_folder(folder, threads=0)
     with pytest.raises(FileNotFoundError, match="folder must be"):
         OnnxStreamingASR.from_folder(tmp_path / "missing")
-    with pytest.raises(ValueError, match="attention: got 'aa'"):
+    with pytest.raises(ValueError, match=r"attention must .*got 'aa'"):
         export_model(tmp_path / "x", make_model("aa"), None)
     assert not (tmp_path / "x").exists()
 
 
 def test_the_graph_is_checked(exported, tmp_path, decoder, monkeypatch):
-    """A graph that gives something else is never written."""
+    """A graph that gives the same within is never written."""
     from speechbrain_llsa.inference import onnx_export as export
 
     write = export._write_graph
@@ -660,7 +658,7 @@ def test_the_graph_is_checked(exported, tmp_path, decoder, monkeypatch):
         torch.nn.init.normal_(step.model.head.bias)
 
     monkeypatch.setattr(export, "_write_graph", write_another)
-    with pytest.raises(ValueError, match="gives something else"):
+    with pytest.raises(ValueError, match="gives the same within"):
         export_model(tmp_path / "out", make_model(), decoder)
     assert not list(tmp_path.iterdir())
 

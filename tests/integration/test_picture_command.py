@@ -1,5 +1,7 @@
 """The picture command draws a PNG, and answers bad input in one line."""
 
+import re
+
 import pytest
 
 from speechbrain_llsa.__main__ import main
@@ -34,8 +36,8 @@ def test_layout(look_back, look_ahead, hop, tmp_path):
             ["seen.jpg"],
             "OUT.png must be a name that ends in .png, got 'seen.jpg'",
         ),
-        (["seen.png", "--hop", "0"], "hop: got 0"),
-        (["seen.png", "--layers", "0"], "num_layers: got 0"),
+        (["seen.png", "--hop", "0"], r"hop must .*got 0"),
+        (["seen.png", "--layers", "0"], r"num_layers must .*got 0"),
         (["nowhere/seen.png"], "nowhere"),
         (["seen.png", "--layers", "1001"], "num_layers must be at most 1000"),
         (["seen.png", "--frames", "20000"], "frames must be few enough"),
@@ -47,6 +49,6 @@ def test_bad_input(arguments, words, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(["picture", *arguments]) == 2
     error = capsys.readouterr().err
-    assert words in error
+    assert re.search(words, error)
     assert error.count("\n") == 1
     assert not list(tmp_path.iterdir())

@@ -51,8 +51,8 @@ def read(path):
 
 
 def test_manifest(prepare, corpus, tmp_path):
-    """A manifest has the host's columns, seconds, absolute paths, speakers
-    and words, and the host's dataset loads it."""
+    """A manifest has SpeechBrain's columns, seconds, absolute paths, speakers
+    and words, and SpeechBrain's dataset loads it."""
     save = tmp_path / "save"
     paths = prepare(corpus, save, ["train-clean-100", "dev-clean"])
     assert list(paths) == ["train-clean-100", "dev-clean"]

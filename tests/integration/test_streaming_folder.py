@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from sentencepiece import SentencePieceProcessor, SentencePieceTrainer
-from speechbrain.inference.ASR import StreamingASR as HostStreamingASR
+from speechbrain.inference.ASR import StreamingASR as SpeechBrainStreamingASR
 from speechbrain.nnet.linear import Linear
 from speechbrain.utils.dynamic_chunk_training import DynChunkTrainConfig
 from tiny_model import LABELS, make_model, make_signal, make_tokenizer
@@ -109,9 +109,13 @@ def test_it_moves(written, folder, monkeypatch, tmp_path):
 
 def test_nothing_is_linked_into_it(folder, tmp_path):
     """Loading leaves the folder as it is, whatever the savedir."""
-    HostStreamingASR.from_hparams(source=str(folder))
-    HostStreamingASR.from_hparams(source=str(folder), savedir=str(folder))
-    HostStreamingASR.from_hparams(source=str(folder), savedir=tmp_path / "s")
+    SpeechBrainStreamingASR.from_hparams(source=str(folder))
+    SpeechBrainStreamingASR.from_hparams(
+        source=str(folder), savedir=str(folder)
+    )
+    SpeechBrainStreamingASR.from_hparams(
+        source=str(folder), savedir=tmp_path / "s"
+    )
     StreamingASR.from_hparams(folder, savedir=tmp_path / "t")
     assert sorted(os.listdir(folder)) == FILES
     assert not any(path.is_symlink() for path in folder.iterdir())
@@ -119,15 +123,19 @@ def test_nothing_is_linked_into_it(folder, tmp_path):
 
 
 def test_a_used_savedir_gives_no_old_weights(folder, tmp_path):
-    """The host's class with the savedir of another model: the weights are
+    """SpeechBrain's class with the savedir of another model: the weights are
     those of the source, not those of before."""
     savedir = tmp_path / "savedir"
-    HostStreamingASR.from_hparams(source=str(folder), savedir=savedir)
+    SpeechBrainStreamingASR.from_hparams(source=str(folder), savedir=savedir)
     model = make_model()
     torch.nn.init.normal_(model.head.weight)
     other = write_streaming_folder(tmp_path / "b", model, make_tokenizer())
-    host = HostStreamingASR.from_hparams(source=str(other), savedir=savedir)
-    assert torch.equal(host.hparams.model.head.weight, model.head.weight)
+    speechbrain_asr = SpeechBrainStreamingASR.from_hparams(
+        source=str(other), savedir=savedir
+    )
+    assert torch.equal(
+        speechbrain_asr.hparams.model.head.weight, model.head.weight
+    )
 
 
 def test_writing_again_replaces(tmp_path):
@@ -172,7 +180,7 @@ def test_training_goes_on_after_writing(tmp_path):
 
 
 def test_head_of_the_host_and_other_activation(tmp_path):
-    """The host's Linear, ReLU, norms behind, no positions: all written."""
+    """SpeechBrain's Linear, ReLU, norms behind, no positions: all written."""
     model = make_model(positional_encoding=None)
     for layer in model.encoder_wrapper.latent_encoder.layers:
         layer.pos_ffn.ffn[1] = torch.nn.ReLU()
@@ -185,8 +193,8 @@ def test_head_of_the_host_and_other_activation(tmp_path):
 
 
 def test_sentencepiece(tmp_path):
-    """Pieces of words: session, host and offline agree, with single spaces
-    between words and none before the first."""
+    """Pieces of words: session, SpeechBrain and offline agree, with single
+    spaces between words and none before the first."""
     content = io.BytesIO()
     SentencePieceTrainer.train(
         sentence_iterator=iter(["one two three", "four five six"] * 20),
@@ -211,9 +219,9 @@ def test_sentencepiece(tmp_path):
         session.push(samples)
     session.finish()
     assert session.text == text
-    host = HostStreamingASR.from_hparams(source=str(folder))
-    context = host.make_streaming_context(DynChunkTrainConfig(50))
-    (said,) = host.transcribe_chunk(
+    speechbrain_asr = SpeechBrainStreamingASR.from_hparams(source=str(folder))
+    context = speechbrain_asr.make_streaming_context(DynChunkTrainConfig(50))
+    (said,) = speechbrain_asr.transcribe_chunk(
         context, make_signal(16000)[None], torch.tensor([0.999999])
     )
     assert said == text
@@ -224,7 +232,7 @@ def test_wrong_parts_are_refused(tmp_path):
     model, folder = make_model(labels=5), tmp_path / "a"
     with pytest.raises(ValueError, match="tokenizer must be of 5 labels"):
         write_streaming_folder(folder, model, make_tokenizer())
-    with pytest.raises(TypeError, match="tokenizer: got str"):
+    with pytest.raises(TypeError, match=r"tokenizer must .*got str"):
         write_streaming_folder(folder, model, "characters")
     model = make_model()
     model.head = torch.nn.Sequential(model.head)
@@ -240,7 +248,7 @@ def test_wrong_parts_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize("name", FILES)
-@pytest.mark.parametrize("kind", [StreamingASR, HostStreamingASR])
+@pytest.mark.parametrize("kind", [StreamingASR, SpeechBrainStreamingASR])
 def test_missing_files_are_named(folder, name, kind):
     """A file that is missing is named in one sentence."""
     (folder / name).unlink()
@@ -270,7 +278,7 @@ def test_truncated_files_are_named(folder, name, part):
 def test_weights_of_another_model_are_refused(folder):
     """Weights that do not fit are an error, not a warning."""
     save_file({"weight": torch.zeros(2, 2)}, folder / "head.safetensors")
-    for kind in (StreamingASR, HostStreamingASR):
+    for kind in (StreamingASR, SpeechBrainStreamingASR):
         with pytest.raises(ValueError, match=r"head\.safetensors is damaged"):
             kind.from_hparams(source=str(folder))
 
@@ -288,9 +296,9 @@ def test_bad_files_are_refused(written, tmp_path):
     text = tmp_path / "a.txt"
     text.write_text("not audio")
     for method in (asr.transcribe_file, asr.transcribe_file_offline):
-        with pytest.raises(FileNotFoundError, match="path: got"):
+        with pytest.raises(FileNotFoundError, match=r"path must .*got"):
             method(tmp_path / "nothing.wav")
-        with pytest.raises(ValueError, match="allowed is audio"):
+        with pytest.raises(ValueError, match="must be audio"):
             method(text)
     with pytest.raises(ValueError, match="use_torchaudio_streaming"):
         asr.transcribe_file(text, None, True)
@@ -305,8 +313,10 @@ def test_text_files_of_other_editors(folder, written):
     path.write_bytes(MARK + path.read_bytes().replace(b"\n", b"\r\n"))
     asr = StreamingASR.from_hparams(folder)
     assert transcribe(asr) == transcribe(StreamingASR.from_hparams(written))
-    host = HostStreamingASR.from_hparams(source=str(folder))
-    assert host.hparams.model.fingerprint() == asr.model.fingerprint()
+    speechbrain_asr = SpeechBrainStreamingASR.from_hparams(source=str(folder))
+    assert (
+        speechbrain_asr.hparams.model.fingerprint() == asr.model.fingerprint()
+    )
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "latin-1"])

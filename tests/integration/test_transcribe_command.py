@@ -107,18 +107,18 @@ def test_json(run, texts):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--model", "nowhere", "a.wav"], "--model: got 'nowhere'"),
+        (["--model", "nowhere", "a.wav"], r"--model must .*got 'nowhere'"),
         (["--model", ".", "a.wav"], "holds no model.json"),
-        (["--model", "model", "d.wav"], "path: got 'd.wav'"),
-        (["--model", "model", "c.txt"], "path: got 'c.txt'"),
-        (["--model", "model", "."], "path: got '.'"),
+        (["--model", "model", "d.wav"], r"path must .*got 'd.wav'"),
+        (["--model", "model", "c.txt"], r"path must .*got 'c.txt'"),
+        (["--model", "model", "."], r"path must .*got '.'"),
     ],
 )
 def test_bad_input_is_one_line(run, arguments, message):
     """Bad input: one line on standard error, exit code 2, no text."""
     code, out, err = run(*arguments)
     assert (code, out) == (2, "")
-    assert message in err
+    assert re.search(message, err)
     assert err.count("\n") == 1
 
 
@@ -329,13 +329,16 @@ def test_files_in_a_folder(place, run):
     ("arguments", "message"),
     [
         (["--format", "doc"], "invalid choice: 'doc'"),
-        (["--output", "x"], "--output: got 'x' without --format"),
-        (["--maximum_length", "-1"], "--maximum_length: length_seconds: got"),
+        (["--output", "x"], r"--format must .*got only --output 'x'"),
+        (
+            ["--maximum_length", "-1"],
+            "--maximum_length: length_seconds must .*got",
+        ),
         (["--silence_after_speech", "nan"], "--silence_after_speech: silence"),
         (["--maximum_length", "long"], "invalid float value: 'long'"),
         (
             ["--no-endpoint", "--maximum_length", "3"],
-            "--maximum_length: got 3 with --no-endpoint",
+            r"--maximum_length must .*got 3",
         ),
     ],
 )
@@ -346,7 +349,7 @@ def test_bad_options_are_one_line(run, capsys, arguments, message):
     except SystemExit as stopped:
         code, (out, err) = stopped.code, capsys.readouterr()
     assert (code, out) == (2, "")
-    assert message in err
+    assert re.search(message, err)
     assert err.count("\n") == 1
 
 
@@ -355,7 +358,8 @@ def test_two_files_of_one_name(run):
     options = ["--format", "srt", "--output", "o"]
     code, out, err = run("--model", "model", *options, "a.wav", "sub/a.wav")
     assert (code, out) == (2, "")
-    assert "--format: got two files for 'o/a.srt'" in err
+    assert "names of audio files must be different" in err
+    assert "got two that give 'o/a.srt'" in err
 
 
 def test_an_output_that_cannot_be_written(place, run):
@@ -402,10 +406,10 @@ def bad(place):
     soundfile.write(place / "nan.wav", signal, 16000, subtype="FLOAT")
     return {
         "cut.flac": "libsndfile",
-        "nothing.wav": "allowed is audio",
-        "folder.wav": "allowed is an existing audio file",
+        "nothing.wav": "must be audio",
+        "folder.wav": "must be an existing audio file",
         "nan.wav": "got NaN",
-        "missing.wav": "allowed is an existing audio file",
+        "missing.wav": "must be an existing audio file",
         f"{'x' * 300}.wav": "File name too long",
     }
 
@@ -431,7 +435,7 @@ def test_bad_files_do_not_stop_others(run, texts, bad, place_of_bad):
     for name, text in said:
         assert text == texts[name] if name in good else len(text) > 10
     for line, (name, words) in zip(err.splitlines(), bad.items(), strict=True):
-        assert f"error: {name}: " in line and words in line
+        assert f"error: {name}: " in line and re.search(words, line)
 
 
 def test_json_of_bad_files(run, texts, bad):

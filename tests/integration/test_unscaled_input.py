@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from speechbrain.inference.ASR import StreamingASR as HostStreamingASR
+from speechbrain.inference.ASR import StreamingASR as SpeechBrainStreamingASR
 from speechbrain.utils.dynamic_chunk_training import DynChunkTrainConfig
 from tiny_model import make_model, make_signal, make_tokenizer
 
@@ -40,7 +40,7 @@ def push(session, samples=UNSCALED):
         session.push(part)
 
 
-def run_host(asr, place):
+def run_speechbrain(asr, place):
     context = asr.make_streaming_context(DynChunkTrainConfig(50))
     for chunk in torch.from_numpy(UNSCALED)[None].split(4000, dim=1):
         asr.transcribe_chunk(context, chunk)
@@ -70,8 +70,8 @@ WAYS = {
         StreamingASR,
         lambda asr, place: asr.transcript_offline(place / "a.wav"),
     ),
-    "chunks": (StreamingASR, run_host),
-    "the host": (HostStreamingASR, run_host),
+    "chunks": (StreamingASR, run_speechbrain),
+    "SpeechBrain": (SpeechBrainStreamingASR, run_speechbrain),
     "features": (
         StreamingEncoder,
         lambda encoder, place: encoder(torch.from_numpy(UNSCALED)[None]),

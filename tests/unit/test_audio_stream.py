@@ -1,6 +1,7 @@
 """Audio of any format, as bytes in any pieces."""
 
 import io
+import re
 import sys
 import warnings
 
@@ -127,7 +128,7 @@ def test_the_temporary_file_has_a_limit(monkeypatch):
 def test_formats_that_nothing_decodes(monkeypatch, content, name):
     """Are named, at once."""
     monkeypatch.setitem(sys.modules, "av", None)
-    with pytest.raises(ValueError, match=f"input must be .*, got {name}"):
+    with pytest.raises(ValueError, match=f"input must .*, got {name}"):
         decode(content + bytes(99))
 
 
@@ -140,7 +141,7 @@ def test_damaged_input_is_named(av, format):
         assert list(stream_of(content, told=told)) == []
         assert "truncated" in told[-1]
     except ValueError as error:
-        assert str(error).startswith(("input must be", "path: got 'input'"))
+        assert re.match("input must|path must .*got 'input'", str(error))
 
 
 @pytest.mark.parametrize(

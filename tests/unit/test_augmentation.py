@@ -131,13 +131,21 @@ def test_off_by_default():
 @pytest.mark.parametrize(
     "kind, options, words",
     [
-        (RandomGain, {"low_db": 3, "high_db": -3}, "high_db: got -3, .* 3 to"),
-        (RandomGain, {"low_db": -999}, "low_db: got -999"),
-        (RandomGain, {"high_db": "10"}, "high_db: got '10'"),
-        (SilencePadding, {"probability": 2}, "probability: got 2"),
-        (SilencePadding, {"longest_seconds": -1}, "longest_seconds: got -1"),
-        (SilencePadding, {"high_db": 3.0}, "high_db: got 3.0"),
-        (SilencePadding, {"low_db": -20}, "high_db: got -30.0"),
+        (
+            RandomGain,
+            {"low_db": 3, "high_db": -3},
+            r"high_db must .*got -3",
+        ),
+        (RandomGain, {"low_db": -999}, r"low_db must .*got -999"),
+        (RandomGain, {"high_db": "10"}, r"high_db must .*got '10'"),
+        (SilencePadding, {"probability": 2}, r"probability must .*got 2"),
+        (
+            SilencePadding,
+            {"longest_seconds": -1},
+            r"longest_seconds must .*got -1",
+        ),
+        (SilencePadding, {"high_db": 3.0}, r"high_db must .*got 3.0"),
+        (SilencePadding, {"low_db": -20}, r"high_db must .*got -30.0"),
     ],
 )
 def test_bad_arguments_are_named(kind, options, words):

@@ -1,6 +1,7 @@
 """Beam search and language models: bad input, one error each."""
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -19,54 +20,77 @@ DECODER = PieceDecoder(["", " ", "A", "B", "C"])
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"beam_size": 0}, ValueError, "beam_size: got 0"),
-        ({"beam_size": 2.0}, TypeError, "beam_size: got 2.0"),
-        ({"beam_prune_logp": 0}, ValueError, "beam_prune_logp: got 0"),
-        ({"beam_prune_logp": "a"}, TypeError, "beam_prune_logp: got 'a'"),
-        ({"token_prune_min_logp": 1.0}, ValueError, "token_prune_min_logp: g"),
+        ({"beam_size": 0}, ValueError, r"beam_size must .*got 0"),
+        ({"beam_size": 2.0}, TypeError, r"beam_size must .*got 2.0"),
+        (
+            {"beam_prune_logp": 0},
+            ValueError,
+            r"beam_prune_logp must .*got 0",
+        ),
+        (
+            {"beam_prune_logp": "a"},
+            TypeError,
+            r"beam_prune_logp must .*got 'a'",
+        ),
+        (
+            {"token_prune_min_logp": 1.0},
+            ValueError,
+            "token_prune_min_logp must",
+        ),
         ({"most_provisional_frames": 0}, ValueError, "most_provisional_frames"),
-        ({"alpha": math.nan}, ValueError, "alpha: got nan"),
-        ({"beta": None}, TypeError, "beta: got None"),
-        ({"unk_score_offset": math.inf}, ValueError, "unk_score_offset: got i"),
-        ({"blank_index": 5}, ValueError, "blank_index: got 5, allowed is a la"),
-        ({"blank_index": -1}, ValueError, "blank_index: got -1"),
-        ({"language_model": 3}, TypeError, "language_model: got int"),
-        ({"language_model": "no.arpa"}, FileNotFoundError, "language_model: g"),
-        ({"hotwords": "AB"}, TypeError, "hotwords: got 'AB'"),
+        ({"alpha": math.nan}, ValueError, r"alpha must .*got nan"),
+        ({"beta": None}, TypeError, r"beta must .*got None"),
+        (
+            {"unk_score_offset": math.inf},
+            ValueError,
+            r"unk_score_offset must .*got i",
+        ),
+        ({"blank_index": 5}, ValueError, r"blank_index must be a la.*got 5"),
+        ({"blank_index": -1}, ValueError, r"blank_index must .*got -1"),
+        ({"language_model": 3}, TypeError, r"language_model must .*got int"),
+        (
+            {"language_model": "no.arpa"},
+            FileNotFoundError,
+            "language_model must",
+        ),
+        ({"hotwords": "AB"}, TypeError, r"hotwords must .*got 'AB'"),
     ],
 )
 def test_bad_options(options, error, message):
     """Each names the argument, and what came."""
     with pytest.raises(error) as caught:
         BeamSearch(DECODER, **options)
-    assert str(caught.value).startswith(message)
+    assert re.match(message, str(caught.value))
 
 
 @pytest.mark.parametrize(
     ("pieces", "message"),
     [
-        (["", "A", "A"], "text_decoder: got 'A' for two labels"),
-        (["", " A", "A B"], "text_decoder: got 'A B' for label 2"),
-        (["", "A "], "text_decoder: got 'A ' for label 1"),
+        (["", "A", "A"], r"text_decoder must .*got 'A' for two labels"),
+        (["", " A", "A B"], r"text_decoder must .*got 'A B' for label 2"),
+        (["", "A "], r"text_decoder must .*got 'A ' for label 1"),
     ],
 )
 def test_labels_that_cannot_be_searched(pieces, message):
-    """The host tells beams apart by text, and words by their beginning."""
+    """SpeechBrain tells beams apart by text, and words by their beginning."""
     with pytest.raises(ValueError) as caught:
         BeamSearch(PieceDecoder(pieces))
-    assert str(caught.value).startswith(message)
+    assert re.match(message, str(caught.value))
 
 
 @pytest.mark.parametrize(
     ("log_probs", "message"),
     [
-        (np.zeros((2, 4)), r"log_probs: got shape \(2, 4\)"),
-        (np.zeros(5), r"log_probs: got shape \(5,\)"),
-        (np.zeros((1, 2, 5)), r"log_probs: got shape \(1, 2, 5\)"),
-        (np.full((2, 5), np.nan), "log_probs: got a frame with NaN"),
-        (np.array([[0, np.nan, 0, 0, 0]]), "log_probs: got a frame with NaN"),
-        (np.full((1, 5), -np.inf), "log_probs: got a frame with NaN"),
-        (np.full((1, 5), np.inf), "log_probs: got a frame with NaN"),
+        (np.zeros((2, 4)), r"log_probs must .*got \(2, 4\)"),
+        (np.zeros(5), r"log_probs must .*got \(5,\)"),
+        (np.zeros((1, 2, 5)), r"log_probs must .*got \(1, 2, 5\)"),
+        (np.full((2, 5), np.nan), r"log_probs must .*got a frame with NaN"),
+        (
+            np.array([[0, np.nan, 0, 0, 0]]),
+            r"log_probs must .*got a frame with NaN",
+        ),
+        (np.full((1, 5), -np.inf), r"log_probs must .*got a frame with NaN"),
+        (np.full((1, 5), np.inf), r"log_probs must .*got a frame with NaN"),
     ],
 )
 def test_bad_frames_change_nothing(log_probs, message):
@@ -88,7 +112,9 @@ def test_ended():
     search.advance(np.zeros((7, 5)) - 1.6, state, final=True)
     assert search.look_ahead(np.zeros((0, 5)), state) == []
     for call in (search.advance, search.look_ahead):
-        with pytest.raises(ValueError, match="state: got one whose stream has"):
+        with pytest.raises(
+            ValueError, match=r"state must .*got one whose stream has"
+        ):
             call(np.zeros((1, 5)), state)
 
 
@@ -129,8 +155,8 @@ def test_damaged_models(arpa, tmp_path, damage):
     path.write_text(damaged, encoding="utf-8", errors="surrogateescape")
     with pytest.raises(ValueError) as caught:
         LanguageModel(path)
-    message = "language_model: got a damaged damaged.arpa, allowed is a file"
-    assert str(caught.value).startswith(message)
+    message = r"language_model must be a file.*got a damaged damaged.arpa"
+    assert re.match(message, str(caught.value))
 
 
 def test_truncated_models(arpa, tmp_path):
@@ -156,9 +182,13 @@ def test_binaries_need_trust(arpa, tmp_path):
 def test_models_of_another_spelling(arpa, tmp_path):
     """Small letters for a model of capitals, or no words at all."""
     small = make_arpa(tmp_path / "small.arpa", words=("a", "bc"))
-    with pytest.raises(ValueError, match="language_model: got one none of who"):
+    with pytest.raises(
+        ValueError, match=r"language_model must .*got one with no word"
+    ):
         BeamSearch(DECODER, language_model=small)
-    with pytest.raises(ValueError, match="language_model: got some for a mod"):
+    with pytest.raises(
+        ValueError, match=r"language_model must be None for a mod"
+    ):
         BeamSearch(PieceDecoder(["", "A"]), language_model=arpa)
 
 

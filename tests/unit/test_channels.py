@@ -86,8 +86,8 @@ def test_no_such_channel():
     for samples in (X, X[:, None]):
         with pytest.raises(ValueError, match=r"channel must be below 1, .* 1$"):
             mono_samples(samples, ChannelMixer(1))
-    with pytest.raises(ValueError, match="channel: got -1"):
+    with pytest.raises(ValueError, match=r"channel must .*got -1"):
         ChannelMixer(-1)
     for bad in (True, 1.0, "1"):
-        with pytest.raises(TypeError, match="channel: got"):
+        with pytest.raises(TypeError, match=r"channel must .*got"):
             ChannelMixer(bad)

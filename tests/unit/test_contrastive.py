@@ -53,7 +53,7 @@ def test_negatives_are_seeded():
 
 def test_number_of_negatives_is_checked():
     """No negatives at all is an error."""
-    with pytest.raises(ValueError, match="num_negatives: got 0"):
+    with pytest.raises(ValueError, match=r"num_negatives must .*got 0"):
         sample_negatives(torch.tensor([3]), 0)
 
 
@@ -67,7 +67,7 @@ def test_stack_rows_and_its_gradient():
     assert not stacked[1].any() and not stacked[2, 2:].any()
     stacked.sum().backward()
     assert torch.equal(frames.grad, torch.ones(5, 3))
-    with pytest.raises(ValueError, match="counts: got"):
+    with pytest.raises(ValueError, match=r"counts must .*got"):
         stack_rows(frames, torch.tensor([3, 1]))
 
 
@@ -185,5 +185,5 @@ def test_gradients_are_finite_and_reach_both_sides():
 @pytest.mark.parametrize("logit_temp", [0, -0.1, float("nan")])
 def test_logit_temp_is_checked(logit_temp):
     """A temperature that is not above 0 is refused."""
-    with pytest.raises(ValueError, match="logit_temp: got"):
+    with pytest.raises(ValueError, match=r"logit_temp must .*got"):
         MaskedContrastiveLoss(logit_temp)

@@ -1,4 +1,4 @@
-"""The front end: the host's weights and frames, its state, bad input."""
+"""The front end: SpeechBrain's weights and frames, its state, bad input."""
 
 import pytest
 import torch
@@ -19,12 +19,12 @@ def make_extractor(**arguments):
 
 
 def test_frames_are_those_of_the_host():
-    """The host's weights load, and give the host's frames."""
-    host = W2VLatentExtractor(out_channels=[6] * 7).eval()
+    """SpeechBrain's weights load, and give SpeechBrain's frames."""
+    reference = W2VLatentExtractor(out_channels=[6] * 7).eval()
     ours = make_extractor()
-    ours.load_state_dict(host.state_dict(), strict=True)
+    ours.load_state_dict(reference.state_dict(), strict=True)
     wavs = torch.randn(2, 5000)
-    expected = host(wavs, normalize_signal=False)
+    expected = reference(wavs, normalize_signal=False)
     assert (ours(wavs) - expected).abs().max() < 1e-5
     assert torch.equal(ours(wavs, normalize_signal=False), ours(wavs))
 
@@ -100,7 +100,7 @@ def test_streamed_frames_on_cuda():
 
 
 def test_default_sizes():
-    """The default stack is the host's: 641 samples in, one frame per 320."""
+    """The default stack is SpeechBrain's: 641 samples in, one frame per 320."""
     extractor = StreamingLatentExtractor()
     assert extractor.out_dim == W2VLatentExtractor().out_dim
     assert extractor.receptive_field_samples == 641
@@ -127,16 +127,16 @@ def test_short_audio_gives_no_frames(samples):
 
 
 def test_output_lengths():
-    """The lengths are those of the frames; 0 where the host goes below."""
+    """The lengths are those of the frames; 0 where SpeechBrain goes below."""
     extractor = make_extractor()
     lengths = torch.tensor([0, 1, 640, 641, 960, 961, 16000])
     assert extractor.get_output_lengths(lengths).tolist() == [
         extractor(torch.zeros(1, length)).shape[1] for length in lengths
     ]
     long = torch.arange(641, 3000)
-    host = W2VLatentExtractor(out_channels=[6] * 7)
+    reference = W2VLatentExtractor(out_channels=[6] * 7)
     assert torch.equal(
-        extractor.get_output_lengths(long), host.get_output_lengths(long)
+        extractor.get_output_lengths(long), reference.get_output_lengths(long)
     )
     assert extractor.get_output_lengths(16000).item() == 48
 
@@ -209,16 +209,16 @@ def test_reset_forgets():
 
 def test_normalize_signal_is_refused():
     """What cannot be streamed is refused, with the reason."""
-    with pytest.raises(ValueError, match="normalize_signal: got True"):
+    with pytest.raises(ValueError, match=r"normalize_signal must .*got True"):
         make_extractor()(torch.randn(1, 1000), normalize_signal=True)
 
 
 @pytest.mark.parametrize(
     ("samples", "error", "message"),
     [
-        (torch.randn(1000), ValueError, r"shape \(1000,\)"),
-        (torch.randn(1, 1000, 1), ValueError, r"shape \(1, 1000, 1\)"),
-        (torch.randn(3, 1000), ValueError, "got 3 rows, allowed is 2"),
+        (torch.randn(1000), ValueError, r"got \(1000,\)"),
+        (torch.randn(1, 1000, 1), ValueError, r"got \(1, 1000, 1\)"),
+        (torch.randn(3, 1000), ValueError, "must be of 2 rows, .*got 3"),
         (torch.zeros(2, 9, dtype=torch.int16), TypeError, "torch.int16"),
         ([[0.0, 0.0]], TypeError, "got list"),
     ],
@@ -240,7 +240,7 @@ def test_state_of_another_front_end_is_refused():
     context = make_extractor().make_streaming_context()
     make_extractor().forward_streaming(torch.randn(1, 700), context)
     other = make_extractor(out_channels=[5] * 7)
-    with pytest.raises(ValueError, match="context: got one of a front end"):
+    with pytest.raises(ValueError, match=r"context must .*got that of one"):
         other.forward_streaming(torch.randn(1, 700), context)
 
 
@@ -249,7 +249,7 @@ def test_state_of_another_front_end_is_refused():
     [
         ({"out_channels": [6] * 6}, "got 6, 7 and 7 entries"),
         ({"strides": [12, 2, 2, 2, 2, 2, 2]}, "got 12 for a kernel of 11"),
-        ({"strides": [0, 2, 2, 2, 2, 2, 2]}, "strides: got 0"),
+        ({"strides": [0, 2, 2, 2, 2, 2, 2]}, r"strides must .*got 0"),
     ],
 )
 def test_bad_convolutions_are_refused(arguments, message):

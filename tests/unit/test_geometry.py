@@ -9,12 +9,12 @@ from speechbrain_llsa.latency import LatencyReport
 @pytest.mark.parametrize(
     ("arguments", "error", "words"),
     [
-        ((-1, 0, 1), ValueError, "look_back: got -1"),
-        ((0, -2, 1), ValueError, "look_ahead: got -2"),
-        ((0, 0, 0), ValueError, "hop: got 0"),
-        ((1.5, 0, 1), TypeError, "look_back: got 1.5"),
-        ((1, 0, True), TypeError, "hop: got True"),
-        ((1, "8", 1), TypeError, "look_ahead: got '8'"),
+        ((-1, 0, 1), ValueError, r"look_back must .*got -1"),
+        ((0, -2, 1), ValueError, r"look_ahead must .*got -2"),
+        ((0, 0, 0), ValueError, r"hop must .*got 0"),
+        ((1.5, 0, 1), TypeError, r"look_back must .*got 1.5"),
+        ((1, 0, True), TypeError, r"hop must .*got True"),
+        ((1, "8", 1), TypeError, r"look_ahead must .*got '8'"),
     ],
 )
 def test_bad_geometry_is_named(arguments, error, words):
@@ -45,22 +45,26 @@ def test_hop_adds_its_wait():
 
 def test_unknown_attention_is_named():
     """An unknown attention is refused, with the four names."""
-    with pytest.raises(ValueError, match=r"'full', allowed is one of aa, maa"):
+    with pytest.raises(ValueError, match=r"one of aa, maa.* got 'full'"):
         LatencyReport("full", StreamGeometry(1, 1), 1)
 
 
 @pytest.mark.parametrize(
     ("arguments", "error", "words"),
     [
-        ((-1, 0, 1), ValueError, "look_back: got -1"),
-        (([64], 0, 1), TypeError, r"look_back: got \[64\]"),
-        ((0, [8, -2], 1), ValueError, "look_ahead: got -2"),
-        ((0, [], 1), ValueError, r"look_ahead: got \[\], allowed is an int"),
-        ((0, 0, [1, 0]), ValueError, "hop: got 0"),
-        ((0, 0, [4, 1, 4]), ValueError, r"hop: got \[4, 1, 4\], allowed"),
-        ((0, 0, [4, True]), TypeError, "hop: got True"),
-        ((0, 0, [4, [1]]), TypeError, r"hop: got \[1\]"),
-        ((0, "8", 1), TypeError, "look_ahead: got '8'"),
+        ((-1, 0, 1), ValueError, r"look_back must .*got -1"),
+        (([64], 0, 1), TypeError, r"look_back must .*got \[64\]"),
+        ((0, [8, -2], 1), ValueError, r"look_ahead must .*got -2"),
+        ((0, [], 1), ValueError, r"look_ahead must be an int.*got \[\]"),
+        ((0, 0, [1, 0]), ValueError, r"hop must .*got 0"),
+        (
+            (0, 0, [4, 1, 4]),
+            ValueError,
+            r"hop must .*got \[4, 1, 4\]",
+        ),
+        ((0, 0, [4, True]), TypeError, r"hop must .*got True"),
+        ((0, 0, [4, [1]]), TypeError, r"hop must .*got \[1\]"),
+        ((0, "8", 1), TypeError, r"look_ahead must .*got '8'"),
     ],
 )
 def test_bad_lists_are_named(arguments, error, words):

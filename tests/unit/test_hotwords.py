@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import re
 
 import numpy as np
 import pytest
@@ -131,27 +132,29 @@ def test_bonus_grows_with_a_word():
 @pytest.mark.parametrize(
     ("hotwords", "weight", "error", "message"),
     [
-        ("DAB", 1.0, TypeError, "hotwords: got 'DAB', allowed is a list"),
-        (3, 1.0, TypeError, "hotwords: got 3, allowed is a list"),
-        (["A", 3], 1.0, TypeError, "hotwords: got 3, allowed are words"),
-        (["A", " "], 1.0, ValueError, "hotwords: got ' ', allowed are words"),
-        (["A"], "1", TypeError, "hotword_weight: got '1', allowed is a number"),
-        (["A"], True, TypeError, "hotword_weight: got True"),
-        (["A"], -1.0, ValueError, "hotword_weight: got -1.0, allowed is 0"),
-        (["A"], math.nan, ValueError, "hotword_weight: got nan"),
-        (["A"], math.inf, ValueError, "hotword_weight: got inf"),
+        ("DAB", 1.0, TypeError, r"hotwords must be a list.*got 'DAB'"),
+        (3, 1.0, TypeError, r"hotwords must be a list.*got 3"),
+        (["A", 3], 1.0, TypeError, r"hotwords must be words.*got 3"),
+        (["A", " "], 1.0, ValueError, r"hotwords must be words.*got ' '"),
+        (["A"], "1", TypeError, r"hotword_weight must be a number.*got '1'"),
+        (["A"], True, TypeError, r"hotword_weight must .*got True"),
+        (["A"], -1.0, ValueError, r"hotword_weight must be 0.*got -1.0"),
+        (["A"], math.nan, ValueError, r"hotword_weight must .*got nan"),
+        (["A"], math.inf, ValueError, r"hotword_weight must .*got inf"),
     ],
 )
 def test_bad_hotwords(hotwords, weight, error, message):
     """Each gets an error that names it."""
     with pytest.raises(error) as caught:
         check_hotwords(hotwords, weight)
-    assert str(caught.value).startswith(message)
+    assert re.match(message, str(caught.value))
 
 
 def test_hotwords_that_cannot_be_spelled():
     """Of other letters, or for labels that tell no words apart."""
-    with pytest.raises(ValueError, match=r"hotwords: got 'A dab'.*'dab' is n"):
+    with pytest.raises(
+        ValueError, match=r"hotwords must .*got 'dab' in 'A dab'"
+    ):
         BeamSearch(DECODER, hotwords=["A dab"])
-    with pytest.raises(ValueError, match="hotwords: got some for a model"):
+    with pytest.raises(ValueError, match=r"hotwords must be None for a model"):
         BeamSearch(PieceDecoder(["", "A"]), hotwords=["A"])

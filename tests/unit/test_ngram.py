@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import re
 
 import pytest
 
@@ -110,9 +111,12 @@ def test_transcripts_of_another_form(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--data", "nowhere"], "splits: got 'train'"),
-        (["--text", "digits", "--order", "1"], "order: got 1"),
-        (["--text", "digits", "--lines", "0"], "transcripts: got no words"),
+        (["--data", "nowhere"], r"splits must .*got 'train'"),
+        (["--text", "digits", "--order", "1"], r"order must .*got 1"),
+        (
+            ["--text", "digits", "--lines", "0"],
+            r"transcripts must .*got none",
+        ),
         ([], "one of the arguments --data --text is required"),
     ],
 )
@@ -122,4 +126,4 @@ def test_bad_commands(tmp_path, capsys, arguments, message):
 
     with pytest.raises(SystemExit):
         main([str(tmp_path / "a.arpa"), *arguments])
-    assert message in capsys.readouterr().err
+    assert re.search(message, capsys.readouterr().err)

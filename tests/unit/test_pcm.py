@@ -130,8 +130,14 @@ def test_what_only_looks_like_a_header(data):
         (lambda data: data.replace(b"fmt ", b"xxxx"), "says no format"),
         (lambda data: data[:20] + b"\7" + data[21:], "got format 7 of 16 bits"),
         (lambda data: data[:12] + b"LIST\0\0\0\1" + data[12:], "too long"),
-        (lambda data: data[:22] + b"\x63" + data[23:], "channels: got 99"),
-        (lambda data: data[:24] + bytes(4) + data[28:], "sample_rate: got 0"),
+        (
+            lambda data: data[:22] + b"\x63" + data[23:],
+            r"channels must .*got 99",
+        ),
+        (
+            lambda data: data[:24] + bytes(4) + data[28:],
+            r"sample_rate must .*got 0",
+        ),
     ],
 )
 def test_damaged_headers(change, message):
@@ -144,10 +150,10 @@ def test_damaged_headers(change, message):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((0,), "sample_rate: got 0"),
-        ((8000, 0), "channels: got 0"),
-        ((8000, 9), "channels: got 9"),
-        ((8000, 1, "mp3"), "encoding: got 'mp3', allowed is one of s16"),
+        ((0,), r"sample_rate must .*got 0"),
+        ((8000, 0), r"channels must .*got 0"),
+        ((8000, 9), r"channels must .*got 9"),
+        ((8000, 1, "mp3"), r"encoding must be one of s16.*got 'mp3'"),
     ],
 )
 def test_bad_arguments(arguments, message):

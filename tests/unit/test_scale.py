@@ -227,7 +227,7 @@ def test_whole_utterances_are_refused(attention):
     wavs = torch.from_numpy(np.stack([SPEECH, SPEECH * 32768]))
     with pytest.raises(ValueError, match="samples must be scaled to -1 to 1"):
         encoder(wavs)
-    with pytest.raises(TypeError, match=r"wavs must be .*, got torch.int16"):
+    with pytest.raises(TypeError, match=r"wavs must .*, got torch.int16"):
         encoder(torch.from_numpy(INT16)[None])
     assert len(encoder(wavs[:1])[0]) == 1
 

@@ -31,35 +31,50 @@ BAD_PUSHES = {
         ValueError,
         "NaN or infinite",
     ),
-    "no dimension": (torch.tensor(0.5), None, ValueError, r"shape \(\)"),
+    "no dimension": (torch.tensor(0.5), None, ValueError, r"got \(\)"),
     "three dimensions": (
         torch.zeros(1, 2, 3),
         None,
         ValueError,
-        r"samples: got shape \(1, 2, 3\)",
+        r"samples must .*got \(1, 2, 3\)",
     ),
     "channels first": (
         torch.zeros(2, 500),
         None,
         ValueError,
-        r"got shape \(2, 500\), allowed is .* 1 to 8 channels",
+        r"1 to 8 channels, got \(2, 500\)",
     ),
-    "no channel": (torch.zeros(5, 0), None, ValueError, r"shape \(5, 0\)"),
+    "no channel": (torch.zeros(5, 0), None, ValueError, r"got \(5, 0\)"),
     "uint8": (np.zeros(4, np.uint8), None, TypeError, "an array of uint8"),
     "float16": (torch.zeros(4).half(), None, TypeError, "torch.float16"),
     "complex": (np.zeros(4, complex), None, TypeError, "array of complex128"),
     "strings": (np.array(["a"]), None, TypeError, "an array of <U1"),
-    "list": ([0.0, 0.1], None, TypeError, "samples: got list"),
-    "bytes": (b"\0\0", None, TypeError, "samples: got bytes"),
-    "rate 0": (torch.zeros(4), 0, ValueError, "sample_rate: got 0"),
-    "rate below 0": (torch.zeros(4), -1, ValueError, "sample_rate: got -1"),
-    "rate in parts": (torch.zeros(4), 0.5, TypeError, "sample_rate: got 0.5"),
-    "rate as text": (torch.zeros(4), "8k", TypeError, "sample_rate: got '8k'"),
+    "list": ([0.0, 0.1], None, TypeError, r"samples must .*got list"),
+    "bytes": (b"\0\0", None, TypeError, r"samples must .*got bytes"),
+    "rate 0": (torch.zeros(4), 0, ValueError, r"sample_rate must .*got 0"),
+    "rate below 0": (
+        torch.zeros(4),
+        -1,
+        ValueError,
+        r"sample_rate must .*got -1",
+    ),
+    "rate in parts": (
+        torch.zeros(4),
+        0.5,
+        TypeError,
+        r"sample_rate must .*got 0.5",
+    ),
+    "rate as text": (
+        torch.zeros(4),
+        "8k",
+        TypeError,
+        r"sample_rate must .*got '8k'",
+    ),
     "another rate": (
         torch.zeros(4),
         8000,
         ValueError,
-        "sample_rate: got 8000, allowed is 44100",
+        r"sample_rate must be 44100.*got 8000",
     ),
 }
 
@@ -91,7 +106,7 @@ def test_bad_first_push_sets_no_rate(session):
         session.push(NOT_FINITE, 8000)
     session.push(torch.zeros(10), 44100)
     session.push(torch.zeros(10))
-    with pytest.raises(ValueError, match="allowed is 44100"):
+    with pytest.raises(ValueError, match="must be 44100"):
         session.push(torch.zeros(10), 16000)
 
 
@@ -123,9 +138,13 @@ def test_nothing_follows_finish(session):
     session.finish()
     text = session.text
     assert session.finished
-    with pytest.raises(ValueError, match="session: got a call after finish"):
+    with pytest.raises(
+        ValueError, match=r"session must .*got a call after finish"
+    ):
         session.push(make_signal(100))
-    with pytest.raises(ValueError, match="session: got a call after finish"):
+    with pytest.raises(
+        ValueError, match=r"session must .*got a call after finish"
+    ):
         session.finish()
     assert session.text == text
 
@@ -157,13 +176,13 @@ def test_the_caller_may_reuse_the_buffer(session):
 def test_state_of_another_model_is_refused(model):
     """Contexts of another geometry or batch size do not fit."""
     other = make_model(look_ahead=7)
-    with pytest.raises(ValueError, match="context: got one of an encoder"):
+    with pytest.raises(ValueError, match=r"context must .*got that of one"):
         model.forward_streaming(
             torch.zeros(1, 700), other.make_streaming_context()
         )
     context = model.make_streaming_context()
     model.forward_streaming(torch.zeros(2, 700), context)
-    with pytest.raises(ValueError, match="got 1 rows, allowed is 2"):
+    with pytest.raises(ValueError, match=r"must be of 2 rows, .*got 1"):
         model.forward_streaming(torch.zeros(1, 700), context)
     assert context.front_end.samples == 700
 
@@ -171,9 +190,9 @@ def test_state_of_another_model_is_refused(model):
 @pytest.mark.parametrize(
     ("wav_lens", "message"),
     [
-        (torch.ones(3), r"wav_lens: got shape \(3,\)"),
-        (torch.tensor([1.0, 1.5]), "wav_lens: got"),
-        (torch.tensor([1.0, float("nan")]), "wav_lens: got"),
+        (torch.ones(3), r"wav_lens must .*got \(3,\)"),
+        (torch.tensor([1.0, 1.5]), "wav_lens must .*got"),
+        (torch.tensor([1.0, float("nan")]), "wav_lens must .*got"),
     ],
 )
 def test_bad_lengths_are_refused(model, wav_lens, message):

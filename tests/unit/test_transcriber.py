@@ -256,7 +256,7 @@ def test_a_failed_push_changes_nothing():
     log_probs = log_probs_of([A, 0, B], count=4)
     transcriber.advance(log_probs, log_probs[:0], state)
     before = state.fork()
-    with pytest.raises(ValueError, match="labels: got 5"):
+    with pytest.raises(ValueError, match=r"labels must .*got 5"):
         transcriber.advance(log_probs_of([5, 0], count=6), log_probs[:0], state)
     assert state == before
     assert isinstance(state, TranscriberState)
@@ -426,33 +426,33 @@ def test_rules_as_plain_values():
 @pytest.mark.parametrize(
     ("rules", "error", "message"),
     [
-        ({"after_speech": 1.0}, TypeError, "after_speech: got float"),
+        ({"after_speech": 1.0}, TypeError, r"after_speech must .*got float"),
         ({"after_speech": {"pause": 1}}, ValueError, "the field 'pause'"),
         ({"after_speech": {}}, ValueError, "after_speech: silence_seconds"),
         (
             {"maximum_length": {"length_seconds": -1}},
             ValueError,
-            "maximum_length: length_seconds: got -1",
+            r"maximum_length: length_seconds must .*got -1",
         ),
         (
             {"maximum_length": {"length_seconds": float("nan")}},
             ValueError,
-            "length_seconds: got nan",
+            r"length_seconds must .*got nan",
         ),
         (
             {"without_speech": {"silence_seconds": "5"}},
             TypeError,
-            "silence_seconds: got '5'",
+            r"silence_seconds must .*got '5'",
         ),
         (
             {"without_speech": {"silence_seconds": True}},
             TypeError,
-            "silence_seconds: got True",
+            r"silence_seconds must .*got True",
         ),
         (
             {"without_speech": {"speech": 1, "silence_seconds": 1}},
             TypeError,
-            "speech: got 1",
+            r"speech must .*got 1",
         ),
         ({"without_speech": {"silence_seconds": 0.004}}, ValueError, "got 0"),
     ],
@@ -466,10 +466,10 @@ def test_bad_rules_are_refused(rules, error, message):
 @pytest.mark.parametrize(
     ("offsets", "error", "message"),
     [
-        (("0", 0.0), TypeError, "start_seconds: got '0'"),
-        ((0.0, float("nan")), ValueError, "end_seconds: got nan"),
-        ((0.0, 11), ValueError, "end_seconds: got 11"),
-        ((0.2, 0.1), ValueError, r"start_seconds: got 0.2, allowed is up to"),
+        (("0", 0.0), TypeError, r"start_seconds must .*got '0'"),
+        ((0.0, float("nan")), ValueError, r"end_seconds must .*got nan"),
+        ((0.0, 11), ValueError, r"end_seconds must .*got 11"),
+        ((0.2, 0.1), ValueError, r"start_seconds must .*got 0.2"),
     ],
 )
 def test_bad_offsets_are_refused(offsets, error, message):
@@ -481,13 +481,13 @@ def test_bad_offsets_are_refused(offsets, error, message):
 def test_wrong_parts_are_refused():
     """By name."""
     for options, message in (
-        ({"endpointer": {}}, "endpointer: got dict"),
-        ({"word_offsets": 0.1}, "word_offsets: got float"),
-        ({"search": "beam"}, "search: got str"),
+        ({"endpointer": {}}, r"endpointer must .*got dict"),
+        ({"word_offsets": 0.1}, r"word_offsets must .*got float"),
+        ({"search": "beam"}, r"search must .*got str"),
     ):
         with pytest.raises(TypeError, match=message):
             Transcriber(CHARACTERS, **options)
-    with pytest.raises(TypeError, match="text_decoder: got list"):
+    with pytest.raises(TypeError, match=r"text_decoder must .*got list"):
         Transcriber([])
 
 

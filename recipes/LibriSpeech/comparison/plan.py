@@ -33,6 +33,7 @@ from speechbrain_llsa.evaluation.measure import PUSH_SECONDS
 from speechbrain_llsa.geometry import check_attention
 from speechbrain_llsa.training.arguments import parse_arguments
 from speechbrain_llsa.utils.checks import check_integer, check_number
+from speechbrain_llsa.utils.errors import must_be
 from speechbrain_llsa.utils.text_files import read_text
 
 RECIPES = ("pretrain", "finetune")
@@ -170,7 +171,7 @@ def read_plan(path):
     entries = read_entries(path)
     for name in (*RECIPES, "test_split", "rows"):
         if not entries.get(name):
-            raise ValueError(f"plan: got no entry {name!r}, one is needed")
+            raise ValueError(f"plan must have the entry {name!r}, got none")
     hparams = {name: path.parent / entries[name] for name in RECIPES}
     threads = entries.get("threads", 1)
     check_integer("plan: threads", threads, 1)
@@ -241,17 +242,21 @@ def _load(path):
         entries = ruamel.yaml.YAML(typ="safe").load(read_text(path))
     except FileNotFoundError:
         raise FileNotFoundError(
-            f"plan: got {str(path)!r}, which does not exist; allowed is the "
-            "path of a YAML file"
+            must_be(
+                "plan",
+                "the path of a YAML file",
+                f"{str(path)!r}, which does not exist",
+            )
         ) from None
     except (OSError, ValueError, ruamel.yaml.YAMLError) as error:
         raise ValueError(
-            f"plan: got {str(path)!r}, allowed is a YAML file: {error}"
+            must_be("plan", "a YAML file", f"{str(path)!r}: {error}")
         ) from error
     if not isinstance(entries, dict):
         raise ValueError(
-            f"plan: got {str(path)!r}, allowed is a YAML file of entries with "
-            "names"
+            must_be(
+                "plan", "a YAML file of entries with names", repr(str(path))
+            )
         )
     return entries
 
@@ -260,23 +265,23 @@ def _check_entries(where, entries, allowed):
     for name, value in entries.items():
         if name not in allowed:
             raise ValueError(
-                f"{where}: got an entry {name!r}, allowed is one of "
-                f"{', '.join(allowed)}"
+                must_be(
+                    f"entries of {where}",
+                    f"among {', '.join(allowed)}",
+                    repr(name),
+                )
             )
         kind = allowed[name]
         kinds = (int, float) if kind is float else kind
         if not isinstance(value, kinds) or isinstance(value, bool):
             raise TypeError(
-                f"{where}: got {value!r} for {name}, allowed is a "
-                f"{kind.__name__}"
+                must_be(f"{name} of {where}", f"a {kind.__name__}", repr(value))
             )
 
 
 def _row(entries, plan_entries, hparams):
     if not isinstance(entries, dict) or not entries.get("name"):
-        raise ValueError(
-            f"rows: got {entries!r}, allowed are entries with a name"
-        )
+        raise ValueError(must_be("rows", "entries with a name", repr(entries)))
     where = f"row {entries['name']!r}"
     _check_entries(where, entries, _ROW_ENTRIES)
     common = {
@@ -293,17 +298,22 @@ def _row(entries, plan_entries, hparams):
         }
         if wrong:
             raise ValueError(
-                f"{where}: got {', '.join(sorted(wrong))} in a row with the "
-                f"weights of another, allowed are overrides of "
-                f"{', '.join(_SWAPS)}"
+                must_be(
+                    f"overrides of {where}",
+                    (
+                        f"among {', '.join(_SWAPS)}, because it has the "
+                        "weights of "
+                        "another row"
+                    ),
+                    ", ".join(sorted(wrong)),
+                )
             )
         _check_attention(where, swaps)
         return Row(seeds=(), overrides={"swaps": swaps}, **common)
     seeds = entries.get("seeds", plan_entries.get("seeds"))
     if not seeds or len(set(seeds)) < len(seeds):
         raise ValueError(
-            f"{where}: got seeds {seeds}, allowed is one seed or several "
-            "different ones"
+            must_be(f"seeds of {where}", "one or several different ones", seeds)
         )
     for seed in seeds:
         check_integer(f"{where}: seeds", seed, 0)
@@ -325,8 +335,8 @@ def _check_overrides(where, recipe, overrides, hparams):
     for name in _SET_BY_ROW:
         if name in overrides:
             raise ValueError(
-                f"{where}: got {name} among the overrides, which the "
-                "comparison itself sets"
+                f"overrides of {where} must leave {name} to the comparison, "
+                f"got {overrides[name]!r}"
             )
     _check_attention(where, overrides)
     try:
@@ -350,24 +360,30 @@ def _check_together(plan):
     for row in plan.rows:
         if row.folder_name in folders or not row.folder_name:
             raise ValueError(
-                f"rows: got {row.name!r} and "
-                f"{folders.get(row.folder_name, '')!r}, allowed are names that "
-                "differ in letters and digits"
+                must_be(
+                    "names of rows",
+                    "different in letters and digits",
+                    f"{row.name!r} and {folders.get(row.folder_name, '')!r}",
+                )
             )
         folders[row.folder_name] = row.name
         if row.weights_of is None:
             continue
         if row.weights_of not in names or plan.trained(row).weights_of:
             raise ValueError(
-                f"row {row.name!r}: got weights_of {row.weights_of!r}, allowed "
-                "is the name of a row with a training of its own"
+                must_be(
+                    f"weights_of of row {row.name!r}",
+                    "the name of a row that is trained itself",
+                    repr(row.weights_of),
+                )
             )
         _check_swaps(row, plan.trained(row), entries)
     for pair in plan.comparisons:
         if len(pair) != 2 or not set(pair) <= set(names):
             raise ValueError(
-                f"comparisons: got {list(pair)}, allowed are pairs of "
-                f"{', '.join(names)}"
+                must_be(
+                    "comparisons", f"pairs of {', '.join(names)}", list(pair)
+                )
             )
 
 
@@ -379,8 +395,11 @@ def _check_swaps(row, trained, entries):
         got = row.overrides["swaps"].get(name, allowed[0])
         if got not in allowed:
             raise ValueError(
-                f"row {row.name!r}: got {name} {got}, allowed is one of "
-                f"{allowed}, which {trained.name!r} is trained for"
+                must_be(
+                    f"{name} of row {row.name!r}",
+                    f"one of {allowed}, which {trained.name!r} is trained for",
+                    got,
+                )
             )
 
 

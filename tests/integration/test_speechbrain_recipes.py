@@ -1,7 +1,7 @@
-"""The host's own recipe scripts run on our classes by YAML alone.
+"""SpeechBrain's own recipe scripts run on our classes by YAML alone.
 
-The scripts are not part of the host's package. With SPEECHBRAIN_RECIPES set to
-the ``recipes`` folder of a checkout of SpeechBrain, of the version that is
+The scripts are not part of SpeechBrain's package. With SPEECHBRAIN_RECIPES set
+to the ``recipes`` folder of a checkout of SpeechBrain, of the version that is
 installed, three of them are run as they are; without, the same calls are made
 here.
 """
@@ -29,7 +29,7 @@ from speechbrain.utils.parameter_transfer import Pretrainer
 from speechbrain_llsa.geometry import ATTENTIONS, StreamGeometry
 from speechbrain_llsa.nnet.encoder import StreamingTransformerEncoder
 
-HPARAMS = Path(__file__).parents[2] / "hparams" / "host"
+HPARAMS = Path(__file__).parents[2] / "hparams" / "speechbrain"
 RECIPES = os.environ.get("SPEECHBRAIN_RECIPES")
 
 WAV2VEC2 = {
@@ -208,7 +208,7 @@ def test_training_step(name, attention, tmp_path):
 
 
 def test_pretrained_weights_reach_the_fine_tuning(tmp_path):
-    """A checkpoint of the pre-training loads, by the host's Pretrainer, into
+    """A checkpoint of the pre-training loads, by SpeechBrain's Pretrainer, into
     another attention and geometry; a second run in the same folder with
     another checkpoint loads that one."""
     for seed in (1, 2):
@@ -256,7 +256,7 @@ def test_fine_tuning_checkpoint_is_whole(tmp_path):
 
 @pytest.mark.parametrize("attention", ATTENTIONS)
 def test_the_hosts_wrapper_takes_our_encoder(attention):
-    """The host's EncoderWrapper with lengths and with a padding mask: each
+    """SpeechBrain's EncoderWrapper with lengths and with a padding mask: each
     row gives what it gives alone, gradients are finite."""
     wrapper = EncoderWrapper(12, 16, make_encoder(attention)).eval()
     latents = torch.randn(3, 40, 12)
@@ -351,7 +351,7 @@ def corpus(tmp_path_factory):
 
 
 def run(script, name, corpus, output, *flags, **changes):
-    """Runs a script of the host's with a YAML of ours; gives its log."""
+    """Runs a script of SpeechBrain's with a YAML of ours; gives its log."""
     recipes = Path(RECIPES).resolve() / "LibriSpeech"
     script = recipes / script
     overrides = {
@@ -388,7 +388,7 @@ def run(script, name, corpus, output, *flags, **changes):
 
 
 def logged(path, name):
-    """The numbers that a log of the host's gives a name."""
+    """The numbers that a log of SpeechBrain's gives a name."""
     text = path.read_text(encoding="utf-8")
     return [float(x) for x in re.findall(rf"{name}: ([-+.\dena]+)", text)]
 

@@ -17,6 +17,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.10 \
 	--upgrade --generate-hashes --no-annotate \
+	--find-links build/runtime --no-emit-package speechbrain-llsa-runtime \
 	--custom-compile-command "make lock" setup.cfg
 # a lock for what is installed after requirements/development.txt
 BESIDE_DEVELOPMENT = --constraint requirements/development.txt \
@@ -38,17 +39,19 @@ help:
 
 install: $(VENV)/installed
 
-$(VENV)/installed: setup.cfg pyproject.toml $(wildcard requirements/*.txt)
+$(VENV)/installed: setup.cfg runtime/setup.cfg pyproject.toml $(wildcard requirements/*.txt)
 	$(CHECK_PYTHON)
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) --require-hashes --requirement requirements/development.txt
-	$(PIP) --no-deps --no-build-isolation --editable .
+	$(PIP) --no-deps --no-build-isolation --editable runtime --editable .
 	$(PIP) --no-build-isolation --require-hashes \
 		--requirement requirements/kenlm.txt 2>/dev/null || \
 		echo "KenLM could not be built (a C++ compiler?): its tests are skipped"
 	touch $@
 
 lock: install
+	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation \
+		--wheel-dir build/runtime ./runtime
 	$(LOCK) --extra develop --output-file requirements/development.txt
 	$(LOCK) --extra kenlm --output-file requirements/kenlm.txt \
 		$(BESIDE_DEVELOPMENT)
@@ -59,14 +62,14 @@ newest:
 	$(CHECK_PYTHON)
 	$(PYTHON) -m venv --clear .newest
 	.newest/bin/python -m pip install --quiet --upgrade pip
-	.newest/bin/python -m pip install --quiet --editable ".[test]"
+	.newest/bin/python -m pip install --quiet --editable runtime --editable ".[test]"
 	.newest/bin/python -m pip list
 	.newest/bin/python -m pytest -n auto -m "not slow and not long"
 
 oldest: install
 	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .oldest
 	$(BIN)/uv pip install --quiet --python .oldest/bin/python \
-		--resolution lowest-direct --editable ".[test]"
+		--resolution lowest-direct --editable runtime --editable ".[test]"
 	$(BIN)/uv pip list --python .oldest/bin/python
 	.oldest/bin/python -m pytest -n auto -m "not slow and not long"
 

@@ -12,6 +12,9 @@ import torch
 
 matplotlib.use("Agg")
 
+from local_attention import LocalAttention
+from matplotlib import pyplot
+
 from common import (
     Bar,
     Report,
@@ -27,11 +30,8 @@ from common import (
     take_turns,
     with_gradients,
 )
-from local_attention import LocalAttention
-from matplotlib import pyplot
 from memory import peak_memory
-
-from speechbrain_llsa.geometry import StreamGeometry
+from speechbrain_llsa_runtime.geometry import StreamGeometry
 
 HEADS, HEAD_DIM = 8, 64
 GEOMETRY = StreamGeometry(look_back=64, look_ahead=8)

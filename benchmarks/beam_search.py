@@ -36,26 +36,26 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "recipes" / "LibriSpeech")]
 
 import torch  # noqa: E402
+
 from librispeech_prepare import prepare_librispeech  # noqa: E402
 from ngram import (  # noqa: E402
     estimate_ngrams,
     read_transcripts,
     write_arpa,
 )
-from synthesis.text import make_texts, transcript_of  # noqa: E402
-
 from speechbrain_llsa import StreamingASR  # noqa: E402
 from speechbrain_llsa.decoders.beam_search import BeamSearch  # noqa: E402
-from speechbrain_llsa.decoders.greedy import (  # noqa: E402
+from speechbrain_llsa.decoders.language_model import LanguageModel  # noqa: E402
+from speechbrain_llsa.training.data import load_manifests  # noqa: E402
+from speechbrain_llsa.training.error_rates import ErrorRates  # noqa: E402
+from speechbrain_llsa_runtime.decoders.greedy import (  # noqa: E402
     GreedySearch,
     PieceDecoder,
     TextState,
 )
-from speechbrain_llsa.decoders.language_model import LanguageModel  # noqa: E402
-from speechbrain_llsa.geometry import FRAME_SECONDS, SAMPLE_RATE  # noqa: E402
-from speechbrain_llsa.training.data import load_manifests  # noqa: E402
-from speechbrain_llsa.training.error_rates import ErrorRates  # noqa: E402
-from speechbrain_llsa.transcripts.transcript import Transcript  # noqa: E402
+from speechbrain_llsa_runtime.geometry import FRAME_SECONDS, SAMPLE_RATE  # noqa: E402
+from speechbrain_llsa_runtime.transcripts.transcript import Transcript  # noqa: E402
+from synthesis.text import make_texts, transcript_of  # noqa: E402
 
 LOOK_AHEAD = 8
 """Frames ahead that made up log-probabilities have, as the models do."""

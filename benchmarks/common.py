@@ -19,9 +19,9 @@ from torch.utils.benchmark import Timer  # noqa: E402
 from speechbrain_llsa.evaluation.machine import processor  # noqa: E402
 from speechbrain_llsa.ops import reference  # noqa: E402
 from speechbrain_llsa.ops.attend import attend_frames, attend_hops  # noqa: E402
-from speechbrain_llsa.utils.errors import must_be  # noqa: E402
-from speechbrain_llsa.utils.processes import available_cpus  # noqa: E402
 from speechbrain_llsa.visibility import frame_tags, hop_tags  # noqa: E402
+from speechbrain_llsa_runtime.utils.errors import must_be  # noqa: E402
+from speechbrain_llsa_runtime.utils.processes import available_cpus  # noqa: E402
 
 TOLERANCE = 1e-4
 """Largest difference in float32, relative to the largest value where that is

@@ -19,12 +19,12 @@ import torch
 from hyperpyyaml import load_hyperpyyaml
 from torch.utils.benchmark import Timer
 
-from speechbrain_llsa.geometry import FRAME_SECONDS, StreamGeometry
 from speechbrain_llsa.nnet.encoder import StreamingTransformerEncoder
 from speechbrain_llsa.ops import reference
 from speechbrain_llsa.ops.attend import attend_frames, attend_hops
-from speechbrain_llsa.utils.errors import must_be
 from speechbrain_llsa.visibility import frame_tags, hop_tags
+from speechbrain_llsa_runtime.geometry import FRAME_SECONDS, StreamGeometry
+from speechbrain_llsa_runtime.utils.errors import must_be
 
 HPARAMS = Path(__file__).parents[1] / "hparams" / "pretrain_base.yaml"
 

@@ -6,6 +6,7 @@
 import statistics
 
 import torch
+
 from common import (
     Bar,
     Report,

@@ -4,6 +4,8 @@
 """
 
 import torch
+from torch.nn import functional
+
 from common import (
     Bar,
     Report,
@@ -12,8 +14,6 @@ from common import (
     parse,
     take_turns,
 )
-from torch.nn import functional
-
 from speechbrain_llsa.nnet.attention import HopSchedule
 from speechbrain_llsa.nnet.encoder import StreamingTransformerEncoder
 from speechbrain_llsa.state import LayerState

@@ -34,12 +34,12 @@ from collections import deque
 from pathlib import Path
 
 import torch
-from small_model import make_noise, make_small_model
 
-from speechbrain_llsa.geometry import SAMPLE_RATE
+from small_model import make_noise, make_small_model
 from speechbrain_llsa.inference.batcher import SessionBatcher
-from speechbrain_llsa.inference.session import Session
-from speechbrain_llsa.utils.errors import must_be
+from speechbrain_llsa_runtime.geometry import SAMPLE_RATE
+from speechbrain_llsa_runtime.inference.session import Session
+from speechbrain_llsa_runtime.utils.errors import must_be
 
 PERCENTS = (50, 95, 99)
 """Percentiles of the latency that are shown."""

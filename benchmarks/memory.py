@@ -13,8 +13,7 @@ import sys
 from pathlib import Path
 
 from common import attend, random_inputs, with_gradients
-
-from speechbrain_llsa.geometry import StreamGeometry
+from speechbrain_llsa_runtime.geometry import StreamGeometry
 
 
 def main(arguments=None):

@@ -4,11 +4,11 @@ import tempfile
 from pathlib import Path
 
 import torch
-from common import ROOT, check_equal
 from hyperpyyaml import load_hyperpyyaml
 from speechbrain.dataio.encoder import CTCTextEncoder
 
-from speechbrain_llsa.geometry import SAMPLE_RATE
+from common import ROOT, check_equal
+from speechbrain_llsa_runtime.geometry import SAMPLE_RATE
 
 SMALL = {
     "num_layers": 2,

@@ -13,6 +13,9 @@ import torch
 
 matplotlib.use("Agg")
 
+from matplotlib import pyplot
+from torch.utils.benchmark import Timer
+
 from common import (
     Bar,
     Report,
@@ -22,14 +25,11 @@ from common import (
     mebibytes,
     parse,
 )
-from matplotlib import pyplot
 from models import SMALL, check_streaming, make_model, noise
-from torch.utils.benchmark import Timer
-
 from speechbrain_llsa.decoders.tokenizers import TextDecoder
-from speechbrain_llsa.geometry import SAMPLE_RATE
-from speechbrain_llsa.inference.session import Session
-from speechbrain_llsa.utils.errors import must_be
+from speechbrain_llsa_runtime.geometry import SAMPLE_RATE
+from speechbrain_llsa_runtime.inference.session import Session
+from speechbrain_llsa_runtime.utils.errors import must_be
 
 PUSH_SAMPLES = 2560
 PUSHES_A_TIME = 3

@@ -18,13 +18,12 @@ from common import (
     take_turns,
 )
 from models import SMALL, check_streaming, make_model, noise
-
 from speechbrain_llsa.decoders.tokenizers import TextDecoder
-from speechbrain_llsa.geometry import SAMPLE_RATE
-from speechbrain_llsa.inference.onnx import OnnxStreamingASR
 from speechbrain_llsa.inference.onnx_export import export_model
-from speechbrain_llsa.inference.session import Session
-from speechbrain_llsa.utils.errors import must_be
+from speechbrain_llsa_runtime.geometry import SAMPLE_RATE
+from speechbrain_llsa_runtime.inference.onnx import OnnxStreamingASR
+from speechbrain_llsa_runtime.inference.session import Session
+from speechbrain_llsa_runtime.utils.errors import must_be
 
 HOPS = (1, 4, 8, 16)
 FRAME_SAMPLES = 320

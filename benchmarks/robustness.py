@@ -27,10 +27,9 @@ sys.path[:0] = [str(ROOT), str(ROOT / "recipes" / "LibriSpeech")]
 
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
-from common import machine, make_parser, parse  # noqa: E402
-from synthesis.acoustics import coloured_noise  # noqa: E402
 from torchaudio.functional import highpass_biquad  # noqa: E402
 
+from common import machine, make_parser, parse  # noqa: E402
 from speechbrain_llsa import StreamingASR  # noqa: E402
 from speechbrain_llsa.evaluation.corpus import read_split  # noqa: E402
 from speechbrain_llsa.evaluation.error_rates import (  # noqa: E402
@@ -38,13 +37,14 @@ from speechbrain_llsa.evaluation.error_rates import (  # noqa: E402
     bootstrap_interval,
 )
 from speechbrain_llsa.evaluation.measure import spread  # noqa: E402
-from speechbrain_llsa.geometry import FRAME_SECONDS, SAMPLE_RATE  # noqa: E402
-from speechbrain_llsa.transcripts.endpointer import (  # noqa: E402
+from speechbrain_llsa_runtime.geometry import FRAME_SECONDS, SAMPLE_RATE  # noqa: E402
+from speechbrain_llsa_runtime.transcripts.endpointer import (  # noqa: E402
     MAXIMUM_LENGTH,
     Endpointer,
 )
-from speechbrain_llsa.transcripts.transcriber import Transcriber  # noqa: E402
-from speechbrain_llsa.utils.errors import must_be  # noqa: E402
+from speechbrain_llsa_runtime.transcripts.transcriber import Transcriber  # noqa: E402
+from speechbrain_llsa_runtime.utils.errors import must_be  # noqa: E402
+from synthesis.acoustics import coloured_noise  # noqa: E402
 
 RELATIVE_BAR, POINTS_BAR = 0.1, 0.3
 """A level may cost so much of the plain error rate, or so many points."""

@@ -29,10 +29,10 @@ from functools import lru_cache
 
 import psutil
 import torch
-from small_model import make_noise, make_small_model
 
-from speechbrain_llsa.geometry import FRAME_SECONDS, SAMPLE_RATE
-from speechbrain_llsa.inference.session import Session
+from small_model import make_noise, make_small_model
+from speechbrain_llsa_runtime.geometry import FRAME_SECONDS, SAMPLE_RATE
+from speechbrain_llsa_runtime.inference.session import Session
 
 TOLERANCE = 1e-4
 """The largest error that passes."""

@@ -11,6 +11,11 @@ from pathlib import Path
 
 import onnxruntime
 import torch
+from onnxruntime.quantization import QuantType, quantize_dynamic
+from speechbrain.lobes.models.transformer.Conformer import ConformerEncoder
+from speechbrain.nnet.attention import RelPosEncXL
+from speechbrain.utils.dynamic_chunk_training import DynChunkTrainConfig
+
 from common import (
     Bar,
     Report,
@@ -22,11 +27,6 @@ from common import (
     take_turns,
 )
 from emformer import make_pair
-from onnxruntime.quantization import QuantType, quantize_dynamic
-from speechbrain.lobes.models.transformer.Conformer import ConformerEncoder
-from speechbrain.nnet.attention import RelPosEncXL
-from speechbrain.utils.dynamic_chunk_training import DynChunkTrainConfig
-
 from speechbrain_llsa.nnet.encoder_step import encoder_step, initial_layer_state
 from speechbrain_llsa.state import LayerState
 

@@ -49,12 +49,12 @@ from unittest import mock
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "recipes" / "LibriSpeech")]
 
-import finetune_ctc  # noqa: E402
-import pretrain  # noqa: E402
 import torch  # noqa: E402
-from librispeech_prepare import prepare_librispeech  # noqa: E402
 from torch.utils.data.dataloader import _BaseDataLoaderIter  # noqa: E402
 
+import finetune_ctc  # noqa: E402
+import pretrain  # noqa: E402
+from librispeech_prepare import prepare_librispeech  # noqa: E402
 from speechbrain_llsa.training.data import train_loader_options  # noqa: E402
 from speechbrain_llsa.training.recipe import begin_recipe  # noqa: E402
 

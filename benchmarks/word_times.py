@@ -20,8 +20,8 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "recipes" / "LibriSpeech")]
 
 import numpy as np  # noqa: E402
-from librispeech_prepare import prepare_librispeech  # noqa: E402
 
+from librispeech_prepare import prepare_librispeech  # noqa: E402
 from speechbrain_llsa import StreamingASR  # noqa: E402
 from speechbrain_llsa.evaluation.word_events import (  # noqa: E402
     estimate_offsets,
@@ -29,8 +29,8 @@ from speechbrain_llsa.evaluation.word_events import (  # noqa: E402
     time_errors,
 )
 from speechbrain_llsa.training.data import load_manifests  # noqa: E402
-from speechbrain_llsa.transcripts.words import WordOffsets  # noqa: E402
-from speechbrain_llsa.utils.errors import must_be  # noqa: E402
+from speechbrain_llsa_runtime.transcripts.words import WordOffsets  # noqa: E402
+from speechbrain_llsa_runtime.utils.errors import must_be  # noqa: E402
 
 BAR_SECONDS = 0.08
 """Largest median absolute error of word ends."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from sphinx.ext import apidoc
 
 import speechbrain_llsa
+import speechbrain_llsa_runtime
 
 project = "speechbrain_llsa"
 copyright = "the authors of speechbrain_llsa"
@@ -48,13 +49,13 @@ HIDDEN_CONTENTS = "\n\n```{{toctree}}\n:hidden:\n\n{}\n```\n"
 
 def write_api(app):
     """Writes a page for each module, and one of the public names."""
-    package = Path(speechbrain_llsa.__file__).parent
-    apidoc.main(
-        [
-            *("--force", "--separate", "--module-first", "--no-toc"),
-            *("--output-dir", str(API), str(package)),
-        ]
-    )
+    for package in (speechbrain_llsa, speechbrain_llsa_runtime):
+        apidoc.main(
+            [
+                *("--force", "--separate", "--module-first", "--no-toc"),
+                *("--output-dir", str(API), str(Path(package.__file__).parent)),
+            ]
+        )
     names = [
         f"- {{py:obj}}`{name} <{getattr(speechbrain_llsa, name).__module__}"
         f".{name}>`"
@@ -63,7 +64,7 @@ def write_api(app):
     ]
     text = "# Reference\n\n`speechbrain_llsa` exports these names:\n\n"
     text += "\n".join(names)
-    text += HIDDEN_CONTENTS.format("speechbrain_llsa")
+    text += HIDDEN_CONTENTS.format("speechbrain_llsa\nspeechbrain_llsa_runtime")
     (API / "index.md").write_text(text, encoding="utf-8")
 
 

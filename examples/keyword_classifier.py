@@ -13,8 +13,8 @@ import torch
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from speechbrain_llsa import StreamingEncoder, WeightedLayerSum
-from speechbrain_llsa.dataio.audio_files import audio_info, read_blocks
 from speechbrain_llsa.evaluation.corpus import read_split
+from speechbrain_llsa_runtime.dataio.audio_files import audio_info, read_blocks
 
 KEYWORDS = ["ONE", "TWO", "THREE", "FOUR", "FIVE", "SIX", "SEVEN", "EIGHT"]
 

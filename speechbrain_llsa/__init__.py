@@ -1,32 +1,33 @@
 """Streaming self-supervised speech encoders for SpeechBrain.
 
-The names below load when they are first used, so that what needs no PyTorch
-does not import it.
+The names below load when they are first used.
 """
 
 from speechbrain_llsa.torch_versions import check_torch_versions
-from speechbrain_llsa.utils.lazy import lazy_names
+from speechbrain_llsa_runtime.utils.lazy import lazy_names
 
 __version__ = "0.1.0"
+
+_RUNTIME = "speechbrain_llsa_runtime"
 
 __all__, __getattr__, __dir__ = lazy_names(
     __name__,
     {
-        "StreamGeometry": "geometry",
-        "TrainedGeometries": "geometry",
-        "LatencyReport": "latency",
-        "StreamingTransformerEncoder": "nnet.encoder",
-        "StreamingLatentExtractor": "nnet.frontend",
-        "StreamingEncoderWrapper": "lobes.wav2vec2",
-        "StreamingTransformerASR": "lobes.transformer_asr",
-        "StreamingCTC": "lobes.ctc",
-        "StreamingASR": "inference.asr",
-        "StreamingEncoder": "inference.streaming_encoder",
-        "WeightedLayerSum": "lobes.layer_features",
-        "OnnxStreamingASR": "inference.onnx",
-        "Session": "inference.session",
-        "SessionBatcher": "inference.batcher",
-        "Transcript": "transcripts.transcript",
+        "LatencyReport": f"{_RUNTIME}.latency",
+        "OnnxStreamingASR": f"{_RUNTIME}.inference.onnx",
+        "Session": f"{_RUNTIME}.inference.session",
+        "SessionBatcher": f"{__name__}.inference.batcher",
+        "StreamGeometry": f"{_RUNTIME}.geometry",
+        "StreamingASR": f"{__name__}.inference.asr",
+        "StreamingCTC": f"{__name__}.lobes.ctc",
+        "StreamingEncoder": f"{__name__}.inference.streaming_encoder",
+        "StreamingEncoderWrapper": f"{__name__}.lobes.wav2vec2",
+        "StreamingLatentExtractor": f"{__name__}.nnet.frontend",
+        "StreamingTransformerASR": f"{__name__}.lobes.transformer_asr",
+        "StreamingTransformerEncoder": f"{__name__}.nnet.encoder",
+        "TrainedGeometries": f"{_RUNTIME}.geometry",
+        "Transcript": f"{_RUNTIME}.transcripts.transcript",
+        "WeightedLayerSum": f"{__name__}.lobes.layer_features",
     },
 )
 __all__ += ["__version__"]

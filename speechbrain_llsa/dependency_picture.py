@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import torch
 
-from speechbrain_llsa.geometry import ATTENTIONS
-from speechbrain_llsa.latency import LatencyReport
-from speechbrain_llsa.utils.checks import check_integer
-from speechbrain_llsa.utils.errors import must_be
 from speechbrain_llsa.visibility import (
     dependency_matrix,
     frame_tags,
@@ -15,6 +11,10 @@ from speechbrain_llsa.visibility import (
     join_tags,
     visible,
 )
+from speechbrain_llsa_runtime.geometry import ATTENTIONS
+from speechbrain_llsa_runtime.latency import LatencyReport
+from speechbrain_llsa_runtime.utils.checks import check_integer
+from speechbrain_llsa_runtime.utils.errors import must_be
 
 TITLES = {
     "aa": "AA: acausal",
@@ -60,7 +60,7 @@ def draw_dependencies(path, geometry, num_layers, frames=48):
 
     Example
     -------
-    >>> from speechbrain_llsa.geometry import StreamGeometry
+    >>> from speechbrain_llsa_runtime.geometry import StreamGeometry
     >>> from pathlib import Path
     >>> path = Path(getfixture("tmp_path")) / "dependencies.png"
     >>> draw_dependencies(path, StreamGeometry(4, 2), num_layers=3, frames=20)
@@ -115,7 +115,7 @@ def draw_layout(path, geometry):
 
     Example
     -------
-    >>> from speechbrain_llsa.geometry import StreamGeometry
+    >>> from speechbrain_llsa_runtime.geometry import StreamGeometry
     >>> from pathlib import Path
     >>> path = Path(getfixture("tmp_path")) / "layout.png"
     >>> draw_layout(path, StreamGeometry(look_back=4, look_ahead=2, hop=3))

@@ -5,36 +5,39 @@ files and folders of trained models stay readable. Names load when they are
 first used.
 """
 
-from speechbrain_llsa.utils.lazy import lazy_names
+from speechbrain_llsa_runtime.utils.lazy import lazy_names
+
+_PACKAGE = "speechbrain_llsa"
+_RUNTIME = "speechbrain_llsa_runtime"
 
 __all__, __getattr__, __dir__ = lazy_names(
     __name__,
     {
         # models and their parts
-        "StreamingLatentExtractor": "nnet.frontend",
-        "StreamingTransformerEncoder": "nnet.encoder",
-        "StreamingEncoderWrapper": "lobes.wav2vec2",
-        "StreamingCTC": "lobes.ctc",
-        "StreamingTransformerASR": "lobes.transformer_asr",
+        "StreamingLatentExtractor": f"{_PACKAGE}.nnet.frontend",
+        "StreamingTransformerEncoder": f"{_PACKAGE}.nnet.encoder",
+        "StreamingEncoderWrapper": f"{_PACKAGE}.lobes.wav2vec2",
+        "StreamingCTC": f"{_PACKAGE}.lobes.ctc",
+        "StreamingTransformerASR": f"{_PACKAGE}.lobes.transformer_asr",
         # pre-training
-        "SpanMasker": "lobes.masking",
-        "JointVectorQuantizer": "lobes.quantiser",
-        "MaskedContrastiveLoss": "lobes.contrastive",
-        "RandomGain": "lobes.augmentation",
-        "SilencePadding": "lobes.augmentation",
+        "SpanMasker": f"{_PACKAGE}.lobes.masking",
+        "JointVectorQuantizer": f"{_PACKAGE}.lobes.quantiser",
+        "MaskedContrastiveLoss": f"{_PACKAGE}.lobes.contrastive",
+        "RandomGain": f"{_PACKAGE}.lobes.augmentation",
+        "SilencePadding": f"{_PACKAGE}.lobes.augmentation",
         # from log-probabilities to transcripts
-        "BeamSearchOptions": "decoders.options",
-        "CTCGreedyState": "decoders.greedy",
-        "TextState": "decoders.greedy",
-        "Endpointer": "transcripts.endpointer",
-        "WordOffsets": "transcripts.words",
+        "BeamSearchOptions": f"{_PACKAGE}.decoders.options",
+        "CTCGreedyState": f"{_RUNTIME}.decoders.greedy",
+        "TextState": f"{_RUNTIME}.decoders.greedy",
+        "Endpointer": f"{_RUNTIME}.transcripts.endpointer",
+        "WordOffsets": f"{_RUNTIME}.transcripts.words",
         # what SpeechBrain's StreamingASR asks for
-        "ChunkFeatureExtractor": "inference.speechbrain_interface",
-        "ChunkEncoder": "inference.speechbrain_interface",
-        "ChunkHead": "inference.speechbrain_interface",
-        "ChunkText": "inference.speechbrain_interface",
-        "decode_chunk": "inference.speechbrain_interface",
-        "FolderPretrainer": "model_folder.pretrainer",
-        "load_part": "model_folder.pretrainer",
+        "ChunkFeatureExtractor": f"{_PACKAGE}.inference.speechbrain_interface",
+        "ChunkEncoder": f"{_PACKAGE}.inference.speechbrain_interface",
+        "ChunkHead": f"{_PACKAGE}.inference.speechbrain_interface",
+        "ChunkText": f"{_PACKAGE}.inference.speechbrain_interface",
+        "decode_chunk": f"{_PACKAGE}.inference.speechbrain_interface",
+        "FolderPretrainer": f"{_PACKAGE}.model_folder.pretrainer",
+        "load_part": f"{_PACKAGE}.model_folder.pretrainer",
     },
 )

@@ -10,8 +10,8 @@ from dataclasses import dataclass, fields
 
 import torch
 
-from speechbrain_llsa.geometry import check_attention
-from speechbrain_llsa.utils.checks import check_integer
+from speechbrain_llsa_runtime.geometry import check_attention
+from speechbrain_llsa_runtime.utils.checks import check_integer
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ def hop_tags(first_hop, hops, geometry, device=None):
 
     Example
     -------
-    >>> from speechbrain_llsa.geometry import StreamGeometry
+    >>> from speechbrain_llsa_runtime.geometry import StreamGeometry
     >>> tags = hop_tags(0, 2, StreamGeometry(4, look_ahead=1, hop=2))
     >>> tags.position
     tensor([0, 1, 2, 2, 3, 4])
@@ -169,7 +169,7 @@ def visible(query, key, geometry, attention):
 
     Example
     -------
-    >>> from speechbrain_llsa.geometry import StreamGeometry
+    >>> from speechbrain_llsa_runtime.geometry import StreamGeometry
     >>> tags = frame_tags(0, 4)
     >>> geometry = StreamGeometry(look_back=1, look_ahead=0)
     >>> visible(tags.as_queries(), tags.as_keys(), geometry, "sa").int()
@@ -263,7 +263,7 @@ def dependency_matrix(geometry, attention, num_layers, frames):
 
     Example
     -------
-    >>> from speechbrain_llsa.geometry import StreamGeometry
+    >>> from speechbrain_llsa_runtime.geometry import StreamGeometry
     >>> geometry = StreamGeometry(look_back=0, look_ahead=1)
     >>> dependency_matrix(geometry, "sa", 2, 4).int()
     tensor([[1, 0, 0, 0],

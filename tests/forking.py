@@ -82,14 +82,14 @@ def while_busy(work, other):
 def of_pytorch():
     """Pairs of what a child gives and what it should, by name."""
     import torch
-    from tiny_model import make_model, make_signal, make_tokenizer
 
     from speechbrain_llsa.decoders.beam_search import BeamSearch
     from speechbrain_llsa.decoders.tokenizers import TextDecoder
     from speechbrain_llsa.inference.batcher import SessionBatcher
-    from speechbrain_llsa.inference.session import Session
     from speechbrain_llsa.inference.streaming_encoder import StreamingEncoder
     from speechbrain_llsa.utils.precision import full_float32
+    from speechbrain_llsa_runtime.inference.session import Session
+    from tiny_model import make_model, make_signal, make_tokenizer
 
     torch.set_num_threads(4)
     signal = make_signal(64000)
@@ -206,7 +206,7 @@ def _call():
 
 def of_onnx(folder):
     """The same of an exported model."""
-    from speechbrain_llsa.inference.onnx import OnnxStreamingASR
+    from speechbrain_llsa_runtime.inference.onnx import OnnxStreamingASR
 
     for threads in (None, 1, 4):
         asr = OnnxStreamingASR.from_folder(folder, "fp32", threads)

@@ -12,8 +12,9 @@ import socket
 from pathlib import Path
 
 import torch
-from recipe_process import Process
 from torch.nn import functional as F
+
+from recipe_process import Process
 
 RANKS = 2
 

@@ -1,13 +1,17 @@
-"""The files of the package, and what they import."""
+"""The files of the two packages, and what they import."""
 
 import ast
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "speechbrain_llsa"
+RUNTIME = ROOT / "runtime" / "speechbrain_llsa_runtime"
 
 FILES = sorted(
-    path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py"
+    path
+    for package in (PACKAGE, RUNTIME)
+    for path in package.rglob("*.py")
+    if path != package / "__init__.py"
 )
 
 

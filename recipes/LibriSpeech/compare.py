@@ -25,10 +25,9 @@ from comparison.report import write_report
 from comparison.results import collect
 from comparison.stages import Stage, StageError, locked
 from librispeech_prepare import prepare_librispeech
-
 from speechbrain_llsa.training.recipe import exit_on_bad_input
-from speechbrain_llsa.utils.parser import OneLineParser
-from speechbrain_llsa.utils.printing import all_characters
+from speechbrain_llsa_runtime.utils.parser import OneLineParser
+from speechbrain_llsa_runtime.utils.printing import all_characters
 
 HERE = Path(__file__).resolve().parent
 SCRIPTS = {"pretrain": "pretrain.py", "finetune": "finetune_ctc.py"}

@@ -19,12 +19,12 @@ from pathlib import Path
 
 import speechbrain as sb
 import torch
-from librispeech_prepare import prepare_librispeech
 from speechbrain.nnet.losses import ctc_loss
 from speechbrain.utils.distributed import if_main_process
 from speechbrain.utils.logger import get_logger
 from speechbrain.utils.metric_stats import ErrorRateStats
 
+from librispeech_prepare import prepare_librispeech
 from speechbrain_llsa.decoders.options import BeamSearchOptions
 from speechbrain_llsa.decoders.tokenizers import (
     CTCGreedyState,
@@ -66,15 +66,15 @@ from speechbrain_llsa.training.unknown_characters import (
     fault_of_transcript,
     report_unknown_characters,
 )
-from speechbrain_llsa.transcripts.endpointer import Endpointer
-from speechbrain_llsa.utils.atomic_files import write_atomically
-from speechbrain_llsa.utils.checks import check_integer
-from speechbrain_llsa.utils.errors import must_be
 from speechbrain_llsa.utils.normalization import (
     check_transcript_case,
     fold_transcript,
 )
-from speechbrain_llsa.utils.printing import all_characters
+from speechbrain_llsa_runtime.transcripts.endpointer import Endpointer
+from speechbrain_llsa_runtime.utils.atomic_files import write_atomically
+from speechbrain_llsa_runtime.utils.checks import check_integer
+from speechbrain_llsa_runtime.utils.errors import must_be
+from speechbrain_llsa_runtime.utils.printing import all_characters
 
 logger = get_logger(__name__)
 

@@ -27,8 +27,8 @@ from speechbrain_llsa.evaluation.librispeech import (
     list_split,
     read_rows,
 )
-from speechbrain_llsa.utils.parser import OneLineParser
-from speechbrain_llsa.utils.printing import all_characters
+from speechbrain_llsa_runtime.utils.parser import OneLineParser
+from speechbrain_llsa_runtime.utils.printing import all_characters
 
 logger = logging.getLogger(__name__)
 

@@ -17,9 +17,9 @@ from pathlib import Path
 
 import speechbrain as sb
 import torch
-from librispeech_prepare import prepare_librispeech
 from torch.nn.parallel import DistributedDataParallel
 
+from librispeech_prepare import prepare_librispeech
 from speechbrain_llsa.lobes.contrastive import sample_negatives, stack_rows
 from speechbrain_llsa.lobes.padding import padding_mask, sample_counts
 from speechbrain_llsa.model_folder.write import write_encoder_folder

@@ -15,13 +15,12 @@ import math
 from collections import Counter, defaultdict
 from pathlib import Path
 
-from synthesis.text import KINDS, make_texts, transcript_of
-
 from speechbrain_llsa.evaluation import librispeech
-from speechbrain_llsa.utils.errors import must_be
 from speechbrain_llsa.utils.normalization import CASES, fold_transcript
-from speechbrain_llsa.utils.parser import OneLineParser
-from speechbrain_llsa.utils.printing import all_characters
+from speechbrain_llsa_runtime.utils.errors import must_be
+from speechbrain_llsa_runtime.utils.parser import OneLineParser
+from speechbrain_llsa_runtime.utils.printing import all_characters
+from synthesis.text import KINDS, make_texts, transcript_of
 
 BEGIN, END, UNKNOWN = "<s>", "</s>", "<unk>"
 NEVER = -99.0

@@ -30,15 +30,15 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from importlib import metadata
 from pathlib import Path
 
+from tqdm import tqdm
+
+from speechbrain_llsa_runtime.utils.atomic_files import write_atomically
+from speechbrain_llsa_runtime.utils.parser import OneLineParser
+from speechbrain_llsa_runtime.utils.printing import all_characters
 from synthesis.chapter import Chapter, synthesize_chapter
 from synthesis.speakers import choose_speakers
 from synthesis.text import KINDS, make_texts
 from synthesis.voice import SpeechSynthesizer
-from tqdm import tqdm
-
-from speechbrain_llsa.utils.atomic_files import write_atomically
-from speechbrain_llsa.utils.parser import OneLineParser
-from speechbrain_llsa.utils.printing import all_characters
 
 logger = logging.getLogger(__name__)
 

@@ -10,16 +10,7 @@ from pathlib import Path
 
 import torch
 
-from speechbrain_llsa.commands.channel import (
-    add_channel_argument,
-    told_warnings,
-)
-from speechbrain_llsa.commands.model_options import (
-    add_geometry_arguments,
-    add_model_arguments,
-    check_folder,
-)
-from speechbrain_llsa.commands.signals import Ended
+from speechbrain_llsa.commands.models import add_model_arguments
 from speechbrain_llsa.evaluation.corpus import (
     MANIFEST_READERS,
     read_manifest,
@@ -32,17 +23,25 @@ from speechbrain_llsa.evaluation.error_rate_picture import (
 from speechbrain_llsa.evaluation.error_rates import RESAMPLES
 from speechbrain_llsa.evaluation.measure import TIMING_RUNS, evaluate
 from speechbrain_llsa.evaluation.table import format_table
-from speechbrain_llsa.geometry import FRAME_SECONDS
 from speechbrain_llsa.inference.asr import StreamingASR
-from speechbrain_llsa.inference.onnx import (
+from speechbrain_llsa_runtime.commands.channel import add_channel_argument
+from speechbrain_llsa_runtime.commands.models import (
+    add_geometry_arguments,
+    check_folder,
+)
+from speechbrain_llsa_runtime.commands.signals import Ended
+from speechbrain_llsa_runtime.commands.warning_lines import warning_lines
+from speechbrain_llsa_runtime.dataio.channels import CancelledChannelsWarning
+from speechbrain_llsa_runtime.geometry import FRAME_SECONDS
+from speechbrain_llsa_runtime.inference.onnx import (
     PRECISIONS,
     OnnxStreamingASR,
 )
-from speechbrain_llsa.model_folder.description import is_exported
-from speechbrain_llsa.utils.atomic_files import write_atomically
-from speechbrain_llsa.utils.checks import check_integer
-from speechbrain_llsa.utils.errors import must_be
-from speechbrain_llsa.utils.processes import available_cpus
+from speechbrain_llsa_runtime.model_folder.description import is_exported
+from speechbrain_llsa_runtime.utils.atomic_files import write_atomically
+from speechbrain_llsa_runtime.utils.checks import check_integer
+from speechbrain_llsa_runtime.utils.errors import must_be
+from speechbrain_llsa_runtime.utils.processes import available_cpus
 
 NAME = "evaluate"
 
@@ -58,7 +57,11 @@ def add_arguments(parser):
     parser : argparse.ArgumentParser
         Parser of the command.
     """
-    add_model_arguments(parser, several=True)
+    add_model_arguments(
+        parser,
+        "streaming/ folders of fine-tuning, or exported ones",
+        several=True,
+    )
     parser.add_argument(
         "--data",
         required=True,
@@ -250,7 +253,7 @@ def evaluate_row(row, utterances, arguments):
     Evaluation
     """
     torch.set_num_threads(min(arguments.threads, available_cpus()))
-    with told_warnings():
+    with warning_lines(CancelledChannelsWarning):
         return evaluate(
             _load(row.folder, arguments),
             utterances,

@@ -2,12 +2,9 @@
 
 from pathlib import Path
 
-from speechbrain_llsa.commands.model_options import (
-    add_geometry_arguments,
-    add_model_arguments,
-    load_model,
-)
+from speechbrain_llsa.commands.models import add_model_arguments, load_model
 from speechbrain_llsa.inference.onnx_export import export_model
+from speechbrain_llsa_runtime.commands.models import add_geometry_arguments
 
 NAME = "export"
 
@@ -20,7 +17,7 @@ def add_arguments(parser):
     parser : argparse.ArgumentParser
         Parser of the command.
     """
-    add_model_arguments(parser)
+    add_model_arguments(parser, "a streaming/ folder of fine-tuning")
     parser.add_argument(
         "--out", required=True, metavar="DIR", help="folder to write"
     )

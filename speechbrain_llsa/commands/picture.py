@@ -7,9 +7,9 @@ each commits, its provisional frames, and who sees whom.
 from pathlib import Path
 
 from speechbrain_llsa.dependency_picture import draw_dependencies, draw_layout
-from speechbrain_llsa.geometry import StreamGeometry
-from speechbrain_llsa.latency import LatencyReport
-from speechbrain_llsa.utils.errors import must_be
+from speechbrain_llsa_runtime.geometry import StreamGeometry
+from speechbrain_llsa_runtime.latency import LatencyReport
+from speechbrain_llsa_runtime.utils.errors import must_be
 
 NAME = "picture"
 

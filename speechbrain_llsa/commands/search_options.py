@@ -1,7 +1,8 @@
 """How a command finds the text."""
 
 from speechbrain_llsa.decoders.language_model import LanguageModel
-from speechbrain_llsa.utils.errors import must_be
+from speechbrain_llsa_runtime.decoders.greedy import GreedySearch
+from speechbrain_llsa_runtime.utils.errors import must_be
 
 
 def add_search_arguments(parser):
@@ -48,20 +49,20 @@ def add_search_arguments(parser):
     )
 
 
-def choose_search(asr, arguments):
+def choose_search(make_search, arguments):
     """Makes the search that the arguments describe.
 
     Arguments
     ---------
-    asr : StreamingASR
-        The model.
+    make_search : callable
+        Takes arguments of ``BeamSearch``, and makes one for the model.
     arguments : argparse.Namespace
         As :func:`add_search_arguments` declares them, and ``trust``.
 
     Returns
     -------
-    str or BeamSearch or None
-        For ``StreamingASR.session``; ``None`` as the folder says.
+    GreedySearch or BeamSearch or None
+        ``None`` as the model has it.
 
     Raises
     ------
@@ -83,8 +84,8 @@ def choose_search(asr, arguments):
     changes = {
         name: value for name, value in changes.items() if value is not None
     }
-    if not changes:
-        return arguments.search
+    if not changes and arguments.search != "beam":
+        return GreedySearch() if arguments.search else None
     if arguments.search == "greedy":
         raise ValueError(
             must_be("--search", f"beam with {', '.join(changes)}", "greedy")
@@ -93,4 +94,4 @@ def choose_search(asr, arguments):
         changes["language_model"] = LanguageModel(
             changes["language_model"], arguments.trust
         )
-    return asr.beam_search(**changes)
+    return make_search(**changes)

@@ -22,8 +22,8 @@ from speechbrain_llsa.decoders.hotwords import (
 from speechbrain_llsa.decoders.language_model import LanguageModel, check_number
 from speechbrain_llsa.decoders.trace import Trace, shared_length
 from speechbrain_llsa.decoders.vocabulary import SearchVocabulary
-from speechbrain_llsa.utils.checks import check_integer
-from speechbrain_llsa.utils.errors import must_be
+from speechbrain_llsa_runtime.utils.checks import check_integer
+from speechbrain_llsa_runtime.utils.errors import must_be
 
 SETTLE_FRAMES = 50
 """Frames after which the text that all beams share is cut from them. Counted
@@ -210,7 +210,7 @@ class BeamSearch:
     Example
     -------
     >>> import numpy as np
-    >>> from speechbrain_llsa.decoders.greedy import PieceDecoder
+    >>> from speechbrain_llsa_runtime.decoders.greedy import PieceDecoder
     >>> decoder = PieceDecoder(["", " ", "A", "B"])
     >>> search = BeamSearch(decoder)
     >>> # each frame says blank, but two frames together say A

@@ -7,8 +7,8 @@ the word is complete, and is taken back when it does not complete.
 import math
 from typing import Any, NamedTuple
 
-from speechbrain_llsa.utils.errors import must_be
 from speechbrain_llsa.utils.normalization import normalise_transcript
+from speechbrain_llsa_runtime.utils.errors import must_be
 
 HOTWORD_WEIGHT = 8.0
 """What a whole hotword adds to the log-probability of a text, where nothing

@@ -8,9 +8,9 @@ import math
 import re
 from pathlib import Path
 
-from speechbrain_llsa.utils.checks import check_type
-from speechbrain_llsa.utils.errors import must_be
-from speechbrain_llsa.utils.text_files import (
+from speechbrain_llsa_runtime.utils.checks import check_type
+from speechbrain_llsa_runtime.utils.errors import must_be
+from speechbrain_llsa_runtime.utils.text_files import (
     other_encoding,
     without_byte_order_mark,
 )

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from speechbrain_llsa.decoders.beam_search import BeamSearch
 from speechbrain_llsa.decoders.language_model import LanguageModel
-from speechbrain_llsa.utils.errors import must_be
+from speechbrain_llsa_runtime.utils.errors import must_be
 
 ARGUMENTS = tuple(inspect.signature(BeamSearch).parameters)[1:]
 """Names of the arguments that a folder may give."""
@@ -38,7 +38,7 @@ class BeamSearchOptions:
 
     Example
     -------
-    >>> from speechbrain_llsa.decoders.greedy import PieceDecoder
+    >>> from speechbrain_llsa_runtime.decoders.greedy import PieceDecoder
     >>> options = BeamSearchOptions(beam_size=4)
     >>> search = options.make_search(PieceDecoder(["", "A"]))
     >>> search.decode([[-3.0, -0.05]])

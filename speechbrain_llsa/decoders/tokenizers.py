@@ -3,14 +3,14 @@
 from sentencepiece import SentencePieceProcessor
 from speechbrain.dataio.encoder import CTCTextEncoder
 
-from speechbrain_llsa.decoders.greedy import (
+from speechbrain_llsa_runtime.decoders.greedy import (
     CTCGreedyState,
     GreedySearch,
     PieceDecoder,
     TextState,
     ctc_greedy_decode_streaming,
 )
-from speechbrain_llsa.utils.errors import must_be
+from speechbrain_llsa_runtime.utils.errors import must_be
 
 __all__ = [
     "CTCGreedyState",

@@ -8,7 +8,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from speechbrain_llsa.decoders.tokens import Token
+from speechbrain_llsa_runtime.decoders.tokens import Token
 
 BLANK, SPACE, WORD_START, INSIDE = range(4)
 """Kinds of label. They are the blank; a space and nothing else; what begins a

@@ -3,8 +3,8 @@
 import numpy as np
 
 from speechbrain_llsa.decoders.trace import BLANK, INSIDE, SPACE, WORD_START
-from speechbrain_llsa.utils.checks import check_integer
-from speechbrain_llsa.utils.errors import must_be
+from speechbrain_llsa_runtime.utils.checks import check_integer
+from speechbrain_llsa_runtime.utils.errors import must_be
 
 SPM_MARK = "\u2581"
 """What SpeechBrain takes for the beginning of a word."""

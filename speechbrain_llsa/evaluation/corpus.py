@@ -13,12 +13,12 @@ from speechbrain_llsa.evaluation.librispeech import (
     utterance_of,
 )
 from speechbrain_llsa.evaluation.utterance import SpokenWord, Utterance
-from speechbrain_llsa.utils.errors import must_be, reason
 from speechbrain_llsa.utils.normalization import (
     fold_transcript,
     normalise_transcript,
 )
-from speechbrain_llsa.utils.text_files import read_lines, read_text
+from speechbrain_llsa_runtime.utils.errors import must_be, reason
+from speechbrain_llsa_runtime.utils.text_files import read_lines, read_text
 
 WORD_TIMES_SUFFIX = ".ctm"
 

@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from speechbrain_llsa.evaluation.error_rates import ErrorRate
-from speechbrain_llsa.utils.atomic_files import written_atomically
+from speechbrain_llsa_runtime.utils.atomic_files import written_atomically
 
 COLOURS = {
     "aa": "#7a7a7a",

@@ -7,8 +7,8 @@ import numpy as np
 from speechbrain.utils.edit_distance import EDIT_SYMBOLS
 from speechbrain.utils.metric_stats import ErrorRateStats
 
-from speechbrain_llsa.utils.atomic_files import write_atomically
 from speechbrain_llsa.utils.normalization import normalise_transcript
+from speechbrain_llsa_runtime.utils.atomic_files import write_atomically
 
 CONFIDENCE = 0.95
 """Part of the resamples whose rate lies within an interval."""

@@ -11,9 +11,9 @@ from pathlib import Path
 import soundfile
 from tqdm import tqdm
 
-from speechbrain_llsa.dataio.audio_files import open_audio
 from speechbrain_llsa.utils.normalization import normalise_transcript
-from speechbrain_llsa.utils.text_files import read_lines
+from speechbrain_llsa_runtime.dataio.audio_files import open_audio
+from speechbrain_llsa_runtime.utils.text_files import read_lines
 
 logger = logging.getLogger(__name__)
 

@@ -14,13 +14,13 @@ from speechbrain_llsa.evaluation.error_rates import (
     ErrorRates,
 )
 from speechbrain_llsa.evaluation.memory import PeakMemory
-from speechbrain_llsa.geometry import FRAME_SECONDS, SAMPLE_RATE
-from speechbrain_llsa.utils.checks import check_integer, check_number
-from speechbrain_llsa.utils.errors import must_be
 from speechbrain_llsa.utils.normalization import (
     case_of_units,
     fold_transcript,
 )
+from speechbrain_llsa_runtime.geometry import FRAME_SECONDS, SAMPLE_RATE
+from speechbrain_llsa_runtime.utils.checks import check_integer, check_number
+from speechbrain_llsa_runtime.utils.errors import must_be
 
 PUSH_SECONDS = 1 / SAMPLE_RATE, 3600.0
 """Least and most audio that a session may be pushed at once."""

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from speechbrain_llsa.dataio.audio_files import read_signal
+from speechbrain_llsa_runtime.dataio.audio_files import read_signal
 
 
 @dataclass(frozen=True)

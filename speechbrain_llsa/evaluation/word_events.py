@@ -16,7 +16,7 @@ from speechbrain_llsa.evaluation.corpus import (
     WORD_TIMES_SUFFIX,
     read_word_times,
 )
-from speechbrain_llsa.transcripts.words import WordOffsets
+from speechbrain_llsa_runtime.transcripts.words import WordOffsets
 
 STEP_SECONDS = 0.01
 """Offsets of word ends are tried in steps of so much, ..."""
@@ -62,7 +62,7 @@ def match_words(words, reference):
 
     Arguments
     ---------
-    words : list of speechbrain_llsa.transcripts.transcript.Word
+    words : list of speechbrain_llsa_runtime.transcripts.transcript.Word
         What was recognised.
     reference : list of (str, float, float)
         What was spoken.
@@ -74,7 +74,7 @@ def match_words(words, reference):
 
     Example
     -------
-    >>> from speechbrain_llsa.transcripts.transcript import Word
+    >>> from speechbrain_llsa_runtime.transcripts.transcript import Word
     >>> words = [Word("ONE", 0.1, 0.2, 1.0), Word("SIX", 0.3, 0.4, 1.0)]
     >>> match_words(words, [("NO", 0, 0.1), ("ONE", 0.1, 0.2), ("TWO", 1, 2)])
     [(0, 1)]
@@ -105,7 +105,7 @@ def time_errors(utterances):
 
     Example
     -------
-    >>> from speechbrain_llsa.transcripts.transcript import Word
+    >>> from speechbrain_llsa_runtime.transcripts.transcript import Word
     >>> word = Word("ONE", 0.5, 1.0, 1.0)
     >>> time_errors([([word], [("ONE", 0.25, 1.125)])])
     array([[ 0.25 , -0.125]])

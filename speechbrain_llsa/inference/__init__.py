@@ -1,24 +1,25 @@
 """Streaming ASR: sessions, and what plugs into SpeechBrain's interface.
 
-The names below load when they are first used: ``OnnxStreamingASR`` needs no
-PyTorch.
+The names below load when they are first used.
 """
 
-from speechbrain_llsa.utils.lazy import lazy_names
+from speechbrain_llsa_runtime.utils.lazy import lazy_names
+
+_RUNTIME = "speechbrain_llsa_runtime"
 
 __all__, __getattr__, __dir__ = lazy_names(
     __name__,
     {
-        "EncoderSession": "inference.streaming_encoder",
-        "Endpointer": "transcripts.endpointer",
-        "OnnxStreamingASR": "inference.onnx",
-        "Session": "inference.session",
-        "SessionBatcher": "inference.batcher",
-        "StreamError": "inference.batcher",
-        "StreamingASR": "inference.asr",
-        "StreamingEncoder": "inference.streaming_encoder",
-        "Transcript": "transcripts.transcript",
-        "Word": "transcripts.transcript",
-        "WordOffsets": "transcripts.words",
+        "EncoderSession": f"{__name__}.streaming_encoder",
+        "Endpointer": f"{_RUNTIME}.transcripts.endpointer",
+        "OnnxStreamingASR": f"{_RUNTIME}.inference.onnx",
+        "Session": f"{_RUNTIME}.inference.session",
+        "SessionBatcher": f"{__name__}.batcher",
+        "StreamError": f"{__name__}.batcher",
+        "StreamingASR": f"{__name__}.asr",
+        "StreamingEncoder": f"{__name__}.streaming_encoder",
+        "Transcript": f"{_RUNTIME}.transcripts.transcript",
+        "Word": f"{_RUNTIME}.transcripts.transcript",
+        "WordOffsets": f"{_RUNTIME}.transcripts.words",
     },
 )

@@ -11,29 +11,29 @@ from speechbrain.utils.data_utils import split_path
 from speechbrain.utils.dynamic_chunk_training import DynChunkTrainConfig
 from speechbrain.utils.fetching import fetch
 
-from speechbrain_llsa.dataio.audio_files import (
-    audio_info,
-    read_blocks,
-    read_signal,
-)
-from speechbrain_llsa.dataio.samples import check_scale
 from speechbrain_llsa.decoders.beam_search import BeamSearch
-from speechbrain_llsa.decoders.greedy import GreedySearch
 from speechbrain_llsa.decoders.hotwords import HOTWORD_WEIGHT
 from speechbrain_llsa.decoders.options import BeamSearchOptions
 from speechbrain_llsa.decoders.tokenizers import TextDecoder
-from speechbrain_llsa.geometry import FRAME_SECONDS
 from speechbrain_llsa.inference.batcher import SessionBatcher
-from speechbrain_llsa.inference.session import Session
 from speechbrain_llsa.inference.speechbrain_interface import (
     speechbrain_hparams,
 )
 from speechbrain_llsa.model_folder.load import load_model
-from speechbrain_llsa.transcripts.endpointer import resolve_endpointer
-from speechbrain_llsa.transcripts.transcriber import Transcriber
-from speechbrain_llsa.utils.checks import check_type
-from speechbrain_llsa.utils.errors import must_be
 from speechbrain_llsa.utils.precision import full_float32
+from speechbrain_llsa_runtime.dataio.audio_files import (
+    audio_info,
+    read_blocks,
+    read_signal,
+)
+from speechbrain_llsa_runtime.dataio.samples import check_scale
+from speechbrain_llsa_runtime.decoders.greedy import GreedySearch
+from speechbrain_llsa_runtime.geometry import FRAME_SECONDS
+from speechbrain_llsa_runtime.inference.session import Session
+from speechbrain_llsa_runtime.transcripts.endpointer import resolve_endpointer
+from speechbrain_llsa_runtime.transcripts.transcriber import Transcriber
+from speechbrain_llsa_runtime.utils.checks import check_type
+from speechbrain_llsa_runtime.utils.errors import must_be
 
 CHUNK_SIZE = 16
 """Frames that are pushed at once where the caller does not say; the text does

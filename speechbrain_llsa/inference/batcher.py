@@ -3,20 +3,20 @@
 import numpy as np
 import torch
 
-from speechbrain_llsa.dataio.channels import ChannelMixer
-from speechbrain_llsa.dataio.samples import ScaleCheck, mono_samples
 from speechbrain_llsa.decoders.tokenizers import TextDecoder
-from speechbrain_llsa.geometry import SAMPLE_RATE
-from speechbrain_llsa.inference.sample_queue import SampleQueue
-from speechbrain_llsa.inference.session import settle_rate
 from speechbrain_llsa.lobes.ctc import StreamingCTC
 from speechbrain_llsa.lobes.streaming_step import NEVER, StreamingStep
-from speechbrain_llsa.transcripts.transcriber import Transcriber
-from speechbrain_llsa.transcripts.transcript import Transcript
-from speechbrain_llsa.utils.checks import check_integer, check_type
-from speechbrain_llsa.utils.errors import must_be, reason
 from speechbrain_llsa.utils.precision import full_float32
-from speechbrain_llsa.utils.processes import fork_safe_lock
+from speechbrain_llsa_runtime.dataio.channels import ChannelMixer
+from speechbrain_llsa_runtime.dataio.samples import ScaleCheck, mono_samples
+from speechbrain_llsa_runtime.geometry import SAMPLE_RATE
+from speechbrain_llsa_runtime.inference.sample_queue import SampleQueue
+from speechbrain_llsa_runtime.inference.session import settle_rate
+from speechbrain_llsa_runtime.transcripts.transcriber import Transcriber
+from speechbrain_llsa_runtime.transcripts.transcript import Transcript
+from speechbrain_llsa_runtime.utils.checks import check_integer, check_type
+from speechbrain_llsa_runtime.utils.errors import must_be, reason
+from speechbrain_llsa_runtime.utils.processes import fork_safe_lock
 
 
 class StreamError(RuntimeError):
@@ -269,17 +269,17 @@ class BatchedSession:
     """One stream of a batcher: push audio, read text, finish.
 
     Made by :meth:`SessionBatcher.session`. Unlike in
-    :class:`speechbrain_llsa.inference.session.Session`, :meth:`push` and
-    :meth:`finish` only queue: the batcher's step does the work, and
-    :meth:`read` gives what is new, which is kept until then. A call that
-    fails ends the stream, since what the stream was to take is lost: the call
+    :class:`~speechbrain_llsa_runtime.inference.session.Session`, :meth:`push`
+    and :meth:`finish` only queue: the batcher's step does the work, and
+    :meth:`read` gives what is new, which is kept until then. A call that fails
+    ends the stream, since what the stream was to take is lost: the call
     raises its own error, and each one after it ``StreamError``.
 
     Arguments
     ---------
     batcher : SessionBatcher
         Runs the steps.
-    clock : speechbrain_llsa.step_clock.StepClock
+    clock : speechbrain_llsa_runtime.step_clock.StepClock
         Where its steps lie.
     slot : int
         Row of the batcher's state.

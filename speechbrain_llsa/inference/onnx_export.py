@@ -10,16 +10,20 @@ import warnings
 
 import torch
 
-from speechbrain_llsa.inference.onnx import OnnxCTC, describe, read_exported
 from speechbrain_llsa.lobes.streaming_step import NEVER, StreamingStep
-from speechbrain_llsa.model_folder.description import MODEL_FILE
 from speechbrain_llsa.model_folder.write import write_description
-from speechbrain_llsa.utils.atomic_files import (
+from speechbrain_llsa.utils.precision import full_float32
+from speechbrain_llsa_runtime.inference.onnx import (
+    OnnxCTC,
+    describe,
+    read_exported,
+)
+from speechbrain_llsa_runtime.model_folder.description import MODEL_FILE
+from speechbrain_llsa_runtime.utils.atomic_files import (
     check_replaceable,
     written_atomically,
 )
-from speechbrain_llsa.utils.errors import must_be
-from speechbrain_llsa.utils.precision import full_float32
+from speechbrain_llsa_runtime.utils.errors import must_be
 
 OPSET = 18
 """The lowest that PyTorch's exporter writes."""

@@ -26,19 +26,19 @@ from dataclasses import dataclass, field, replace
 import torch
 from speechbrain.utils.filter_analysis import FilterProperties
 
-from speechbrain_llsa.dataio.samples import ScaleCheck
 from speechbrain_llsa.decoders.tokenizers import (
     CTCGreedyState,
     TextDecoder,
     TextState,
     ctc_greedy_decode_streaming,
 )
-from speechbrain_llsa.geometry import SAMPLE_RATE
-from speechbrain_llsa.inference.session import CallLock
 from speechbrain_llsa.nnet.frontend import FrontEndState
 from speechbrain_llsa.state import EncoderState
-from speechbrain_llsa.utils.errors import must_be
 from speechbrain_llsa.utils.precision import full_float32
+from speechbrain_llsa_runtime.dataio.samples import ScaleCheck
+from speechbrain_llsa_runtime.geometry import SAMPLE_RATE
+from speechbrain_llsa_runtime.inference.session import CallLock
+from speechbrain_llsa_runtime.utils.errors import must_be
 
 
 @dataclass

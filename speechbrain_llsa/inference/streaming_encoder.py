@@ -5,15 +5,6 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from speechbrain_llsa.dataio.audio_files import read_signal
-from speechbrain_llsa.dataio.channels import ChannelMixer
-from speechbrain_llsa.dataio.resampling import ResamplerState
-from speechbrain_llsa.dataio.samples import (
-    ScaleCheck,
-    check_scale,
-    mono_samples,
-)
-from speechbrain_llsa.inference.session import CallLock, settle_rate
 from speechbrain_llsa.lobes.layer_features import (
     FeaturesState,
     LayerFeatures,
@@ -21,8 +12,17 @@ from speechbrain_llsa.lobes.layer_features import (
 )
 from speechbrain_llsa.lobes.padding import sample_counts
 from speechbrain_llsa.model_folder.load import load_model
-from speechbrain_llsa.utils.checks import check_type
-from speechbrain_llsa.utils.errors import must_be
+from speechbrain_llsa_runtime.dataio.audio_files import read_signal
+from speechbrain_llsa_runtime.dataio.channels import ChannelMixer
+from speechbrain_llsa_runtime.dataio.resampling import ResamplerState
+from speechbrain_llsa_runtime.dataio.samples import (
+    ScaleCheck,
+    check_scale,
+    mono_samples,
+)
+from speechbrain_llsa_runtime.inference.session import CallLock, settle_rate
+from speechbrain_llsa_runtime.utils.checks import check_type
+from speechbrain_llsa_runtime.utils.errors import must_be
 
 
 class StreamingEncoder(LayerFeatures):

@@ -8,9 +8,9 @@ recipes seed for each step.
 import torch
 from speechbrain.augment.time_domain import pink_noise_like
 
-from speechbrain_llsa.geometry import SAMPLE_RATE
 from speechbrain_llsa.lobes.padding import sample_counts
-from speechbrain_llsa.utils.checks import check_number
+from speechbrain_llsa_runtime.geometry import SAMPLE_RATE
+from speechbrain_llsa_runtime.utils.checks import check_number
 
 _WHITE, _BROWNISH = 0.0, 0.75
 """Exponents of ``pink_noise_like``, where 0.5 is pink."""

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional as F
 
-from speechbrain_llsa.utils.checks import check_integer, check_number
-from speechbrain_llsa.utils.errors import must_be
+from speechbrain_llsa_runtime.utils.checks import check_integer, check_number
+from speechbrain_llsa_runtime.utils.errors import must_be
 
 _SAME_TARGET = 1.0 - 1e-5
 """Cosine similarity from which two targets count as the same."""

@@ -17,10 +17,10 @@ from speechbrain_llsa.lobes.expected_layout import (
 from speechbrain_llsa.lobes.fingerprint import ctc_fingerprint
 from speechbrain_llsa.lobes.padding import padding_mask, sample_counts
 from speechbrain_llsa.nnet.frontend import FrontEndState
-from speechbrain_llsa.snapshot import blank_array
 from speechbrain_llsa.state import EncoderState
-from speechbrain_llsa.utils.checks import check_type
 from speechbrain_llsa.utils.precision import full_float32
+from speechbrain_llsa_runtime.snapshot import blank_array
+from speechbrain_llsa_runtime.utils.checks import check_type
 
 
 @dataclass
@@ -343,7 +343,7 @@ class StreamingCTC(torch.nn.Module):
 
     def context_form(self, samples, geometry=None):
         """The form of what :meth:`export_context` gives for one stream that
-        goes on (:mod:`speechbrain_llsa.snapshot`).
+        goes on (:mod:`speechbrain_llsa_runtime.snapshot`).
 
         Arguments
         ---------

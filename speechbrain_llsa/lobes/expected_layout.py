@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from speechbrain_llsa.nnet.frontend import FrontEndState
-from speechbrain_llsa.snapshot import blank_array, convert
 from speechbrain_llsa.state import LayerState
+from speechbrain_llsa_runtime.snapshot import blank_array, convert
 
 ARRAY_TYPES = {
     torch.float64: np.float64,

@@ -7,7 +7,7 @@ from weakref import WeakKeyDictionary
 
 import torch
 
-from speechbrain_llsa.utils.processes import fork_safe_lock
+from speechbrain_llsa_runtime.utils.processes import fork_safe_lock
 
 _KNOWN = WeakKeyDictionary()
 """For each model the versions of its weights, and their digest."""

@@ -6,14 +6,14 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from speechbrain_llsa.geometry import SAMPLE_RATE
-from speechbrain_llsa.latency import LatencyReport
 from speechbrain_llsa.lobes.padding import padding_mask, sample_counts
 from speechbrain_llsa.nnet.frontend import FrontEndState
 from speechbrain_llsa.state import EncoderState
-from speechbrain_llsa.utils.checks import check_integer, check_type
-from speechbrain_llsa.utils.errors import must_be
 from speechbrain_llsa.utils.precision import full_float32
+from speechbrain_llsa_runtime.geometry import SAMPLE_RATE
+from speechbrain_llsa_runtime.latency import LatencyReport
+from speechbrain_llsa_runtime.utils.checks import check_integer, check_type
+from speechbrain_llsa_runtime.utils.errors import must_be
 
 
 class WeightedLayerSum(nn.Module):

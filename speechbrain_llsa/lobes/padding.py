@@ -2,8 +2,8 @@
 
 import torch
 
-from speechbrain_llsa.utils.checks import check_type
-from speechbrain_llsa.utils.errors import must_be
+from speechbrain_llsa_runtime.utils.checks import check_type
+from speechbrain_llsa_runtime.utils.errors import must_be
 
 
 def sample_counts(wavs, wav_lens=None):

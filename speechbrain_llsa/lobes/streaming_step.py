@@ -7,7 +7,7 @@ import torch
 
 from speechbrain_llsa.nnet.encoder_step import encoder_step, initial_layer_state
 from speechbrain_llsa.state import LayerState
-from speechbrain_llsa.step_clock import StepClock
+from speechbrain_llsa_runtime.step_clock import StepClock
 
 NEVER = torch.iinfo(torch.int64).max
 """The end of a stream that goes on, in frames."""

@@ -8,8 +8,8 @@ from speechbrain.lobes.models.transformer.TransformerASR import (
 from torch import nn
 
 from speechbrain_llsa.nnet.encoder import StreamingTransformerEncoder
-from speechbrain_llsa.utils.checks import check_integer
-from speechbrain_llsa.utils.errors import must_be
+from speechbrain_llsa_runtime.utils.checks import check_integer
+from speechbrain_llsa_runtime.utils.errors import must_be
 
 
 class StreamingTransformerASR(TransformerASR):
@@ -224,7 +224,7 @@ class StreamingTransformerASR(TransformerASR):
             Part of SpeechBrain's signature.
         dynchunktrain_config : None
             Part of SpeechBrain's signature. The geometry stands in its place.
-        geometry : speechbrain_llsa.geometry.StreamGeometry, optional
+        geometry : speechbrain_llsa_runtime.geometry.StreamGeometry, optional
             One of those that the encoder is trained for; the default one
             otherwise.
 

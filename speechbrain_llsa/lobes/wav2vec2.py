@@ -4,12 +4,12 @@ import torch
 from speechbrain.dataio.dataio import length_to_mask
 from speechbrain.lobes.models.wav2vec import EncoderWrapper
 
-from speechbrain_llsa.utils.checks import (
+from speechbrain_llsa_runtime.utils.checks import (
     check_integer,
     check_number,
     check_type,
 )
-from speechbrain_llsa.utils.errors import must_be
+from speechbrain_llsa_runtime.utils.errors import must_be
 
 
 class StreamingEncoderWrapper(EncoderWrapper):
@@ -109,7 +109,7 @@ class StreamingEncoderWrapper(EncoderWrapper):
         mask : torch.Tensor, optional
             True at the frames to replace by the mask embedding,
             (batch, frames).
-        geometry : speechbrain_llsa.geometry.StreamGeometry, optional
+        geometry : speechbrain_llsa_runtime.geometry.StreamGeometry, optional
             One of those that the encoder is trained for; the default one
             otherwise.
 
@@ -181,7 +181,7 @@ class StreamingEncoderWrapper(EncoderWrapper):
         ---------
         config : speechbrain.utils.dynamic_chunk_training.DynChunkTrainConfig
             Part of SpeechBrain's interface, as for the encoder.
-        geometry : speechbrain_llsa.geometry.StreamGeometry, optional
+        geometry : speechbrain_llsa_runtime.geometry.StreamGeometry, optional
             One of those that the encoder is trained for; the default one
             otherwise.
 

@@ -11,15 +11,6 @@ from pathlib import Path
 from ruamel.yaml import YAMLError
 
 from speechbrain_llsa.decoders.tokenizers import pieces
-from speechbrain_llsa.model_folder.description import (
-    FORMAT,
-    FORMAT_BEFORE,
-    FORMAT_VERSION,
-    HPARAMS_FILE,
-    LARGEST_MODEL_FILE,
-    MODEL_FILE,
-    check_description,
-)
 from speechbrain_llsa.model_folder.labels import (
     SENTENCEPIECE_FILE,
     describe_tokenizer,
@@ -34,11 +25,20 @@ from speechbrain_llsa.model_folder.version_0 import (
     read_torch_weights,
 )
 from speechbrain_llsa.model_folder.write import write_description, write_files
-from speechbrain_llsa.utils.atomic_files import (
+from speechbrain_llsa_runtime.model_folder.description import (
+    FORMAT,
+    FORMAT_BEFORE,
+    FORMAT_VERSION,
+    HPARAMS_FILE,
+    LARGEST_MODEL_FILE,
+    MODEL_FILE,
+    check_description,
+)
+from speechbrain_llsa_runtime.utils.atomic_files import (
     check_replaceable,
     written_atomically,
 )
-from speechbrain_llsa.utils.errors import must_be, reason
+from speechbrain_llsa_runtime.utils.errors import must_be, reason
 
 OLDEST_RUNTIME = "1.29"
 """The oldest ONNX Runtime that runs the graphs of earlier versions."""

@@ -10,8 +10,8 @@ import json
 import torch
 from speechbrain.nnet.activations import Swish
 
-from speechbrain_llsa.model_folder.description import MODEL_FILE
 from speechbrain_llsa.model_folder.parts import ACTIVATIONS
+from speechbrain_llsa_runtime.model_folder.description import MODEL_FILE
 
 _ENCODER = """\
 sample_rate: {sample_rate}

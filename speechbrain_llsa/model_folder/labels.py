@@ -6,8 +6,8 @@ from pathlib import Path
 from sentencepiece import SentencePieceProcessor
 from speechbrain.dataio.encoder import CTCTextEncoder
 
-from speechbrain_llsa.model_folder.description import read_description
-from speechbrain_llsa.utils.errors import must_be, reason
+from speechbrain_llsa_runtime.model_folder.description import read_description
+from speechbrain_llsa_runtime.utils.errors import must_be, reason
 
 LARGEST_FILE_BYTES = 16 << 20
 

@@ -13,14 +13,6 @@ import torch
 from speechbrain.utils.fetching import FetchConfig, LocalStrategy, fetch
 
 from speechbrain_llsa.decoders.options import BeamSearchOptions
-from speechbrain_llsa.model_folder.description import (
-    CTC_PARTS,
-    ENCODER_PARTS,
-    HPARAMS_FILE,
-    MODEL_FILE,
-    describe_missing,
-    read_description,
-)
 from speechbrain_llsa.model_folder.labels import TOKENIZERS, load_tokenizer
 from speechbrain_llsa.model_folder.parts import PARTS, build_parts
 from speechbrain_llsa.model_folder.pretrainer import check_present
@@ -29,10 +21,18 @@ from speechbrain_llsa.model_folder.weights import (
     check_weights,
     load_weights,
 )
-from speechbrain_llsa.transcripts.endpointer import Endpointer
-from speechbrain_llsa.transcripts.words import WordOffsets
-from speechbrain_llsa.utils.checks import check_type
-from speechbrain_llsa.utils.errors import must_be, reason
+from speechbrain_llsa_runtime.model_folder.description import (
+    CTC_PARTS,
+    ENCODER_PARTS,
+    HPARAMS_FILE,
+    MODEL_FILE,
+    describe_missing,
+    read_description,
+)
+from speechbrain_llsa_runtime.transcripts.endpointer import Endpointer
+from speechbrain_llsa_runtime.transcripts.words import WordOffsets
+from speechbrain_llsa_runtime.utils.checks import check_type
+from speechbrain_llsa_runtime.utils.errors import must_be, reason
 
 
 def load_parts(

@@ -17,7 +17,7 @@ from speechbrain_llsa.lobes.ctc import StreamingCTC
 from speechbrain_llsa.lobes.wav2vec2 import StreamingEncoderWrapper
 from speechbrain_llsa.nnet.encoder import StreamingTransformerEncoder
 from speechbrain_llsa.nnet.frontend import StreamingLatentExtractor
-from speechbrain_llsa.utils.errors import must_be
+from speechbrain_llsa_runtime.utils.errors import must_be
 
 ACTIVATIONS = {
     name: getattr(torch.nn, name)

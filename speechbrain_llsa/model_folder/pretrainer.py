@@ -5,14 +5,14 @@ from pathlib import Path
 import torch
 from speechbrain.utils.parameter_transfer import Pretrainer
 
-from speechbrain_llsa.model_folder.description import (
+from speechbrain_llsa.model_folder.labels import load_tokenizer
+from speechbrain_llsa.model_folder.weights import check_checksum, load_weights
+from speechbrain_llsa_runtime.model_folder.description import (
     MODEL_FILE,
     read_checksums,
 )
-from speechbrain_llsa.model_folder.labels import load_tokenizer
-from speechbrain_llsa.model_folder.weights import check_checksum, load_weights
-from speechbrain_llsa.utils.checks import check_type
-from speechbrain_llsa.utils.errors import must_be
+from speechbrain_llsa_runtime.utils.checks import check_type
+from speechbrain_llsa_runtime.utils.errors import must_be
 
 
 class FolderPretrainer(Pretrainer):

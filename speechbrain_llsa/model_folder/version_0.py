@@ -19,7 +19,7 @@ from ruamel.yaml.events import AliasEvent, DocumentStartEvent
 from ruamel.yaml.nodes import MappingNode, ScalarNode, SequenceNode
 from speechbrain.dataio.encoder import CTCTextEncoder
 
-from speechbrain_llsa.utils.errors import must_be, reason
+from speechbrain_llsa_runtime.utils.errors import must_be, reason
 
 LARGEST_FILE_BYTES = 1 << 16
 MOST_NODES = 1000

@@ -11,7 +11,7 @@ from pathlib import Path
 import safetensors
 import safetensors.torch
 
-from speechbrain_llsa.utils.errors import must_be, reason
+from speechbrain_llsa_runtime.utils.errors import must_be, reason
 
 LARGEST_HEADER = 16 << 20
 """Bytes of the header that are read, at most."""

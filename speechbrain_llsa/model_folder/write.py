@@ -15,16 +15,7 @@ import torch
 from speechbrain_llsa.decoders.language_model import check_exists
 from speechbrain_llsa.decoders.options import BeamSearchOptions
 from speechbrain_llsa.decoders.tokenizers import TextDecoder, pieces
-from speechbrain_llsa.geometry import SAMPLE_RATE
 from speechbrain_llsa.lobes.ctc import StreamingCTC
-from speechbrain_llsa.model_folder.description import (
-    CTC_PARTS,
-    FORMAT,
-    FORMAT_VERSION,
-    HPARAMS_FILE,
-    MODEL_FILE,
-    check_description,
-)
 from speechbrain_llsa.model_folder.hyperparameters import hyperparameters_of
 from speechbrain_llsa.model_folder.labels import describe_tokenizer
 from speechbrain_llsa.model_folder.load import load_model
@@ -33,15 +24,24 @@ from speechbrain_llsa.model_folder.weights import (
     file_checksum,
     write_weights,
 )
-from speechbrain_llsa.transcripts.endpointer import Endpointer
-from speechbrain_llsa.transcripts.words import WordOffsets
-from speechbrain_llsa.utils.atomic_files import (
+from speechbrain_llsa.utils.precision import full_float32
+from speechbrain_llsa_runtime.geometry import SAMPLE_RATE
+from speechbrain_llsa_runtime.model_folder.description import (
+    CTC_PARTS,
+    FORMAT,
+    FORMAT_VERSION,
+    HPARAMS_FILE,
+    MODEL_FILE,
+    check_description,
+)
+from speechbrain_llsa_runtime.transcripts.endpointer import Endpointer
+from speechbrain_llsa_runtime.transcripts.words import WordOffsets
+from speechbrain_llsa_runtime.utils.atomic_files import (
     check_replaceable,
     written_atomically,
 )
-from speechbrain_llsa.utils.checks import check_type
-from speechbrain_llsa.utils.errors import must_be
-from speechbrain_llsa.utils.precision import full_float32
+from speechbrain_llsa_runtime.utils.checks import check_type
+from speechbrain_llsa_runtime.utils.errors import must_be
 
 
 def write_streaming_folder(

@@ -34,7 +34,7 @@ class StreamingSelfAttention(nn.Module):
 
     Example
     -------
-    >>> from speechbrain_llsa.geometry import StreamGeometry
+    >>> from speechbrain_llsa_runtime.geometry import StreamGeometry
     >>> attention = StreamingSelfAttention(d_model=16, nhead=4)
     >>> schedule = FrameSchedule("sa", StreamGeometry(8, 2), final=True)
     >>> x = torch.rand(2, 30, 16)
@@ -113,7 +113,7 @@ class FrameSchedule:
 
     Example
     -------
-    >>> from speechbrain_llsa.geometry import StreamGeometry
+    >>> from speechbrain_llsa_runtime.geometry import StreamGeometry
     >>> schedule = FrameSchedule("sa", StreamGeometry(8, 2), final=False)
     >>> x = torch.rand(1, 4, 5, 16)  # (batch, heads, frames, head dimension)
     >>> residual = torch.rand(1, 5, 64)
@@ -242,7 +242,7 @@ class HopSchedule:
 
     Example
     -------
-    >>> from speechbrain_llsa.geometry import StreamGeometry
+    >>> from speechbrain_llsa_runtime.geometry import StreamGeometry
     >>> schedule = HopSchedule(StreamGeometry(8, 2, hop=4), 0, 3)
     >>> x = torch.rand(1, 4, 3 * (4 + 2), 16)
     >>> residual = torch.rand(1, 3 * (4 + 2), 64)

@@ -14,24 +14,24 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from speechbrain_llsa.geometry import (
-    FRAME_SECONDS,
-    TrainedGeometries,
-    check_attention,
-)
-from speechbrain_llsa.latency import LatencyReport
 from speechbrain_llsa.nnet.attention import (
     FrameSchedule,
     HopSchedule,
     StreamingSelfAttention,
 )
 from speechbrain_llsa.state import EncoderState, LayerState
-from speechbrain_llsa.utils.checks import (
+from speechbrain_llsa_runtime.geometry import (
+    FRAME_SECONDS,
+    TrainedGeometries,
+    check_attention,
+)
+from speechbrain_llsa_runtime.latency import LatencyReport
+from speechbrain_llsa_runtime.utils.checks import (
     check_integer,
     check_number,
     check_type,
 )
-from speechbrain_llsa.utils.errors import must_be
+from speechbrain_llsa_runtime.utils.errors import must_be
 
 NEVER = torch.iinfo(torch.int64).max
 """The end of a row that goes on, in frames."""
@@ -59,7 +59,7 @@ class StreamingTransformerEncoderLayer(nn.Module):
 
     Example
     -------
-    >>> from speechbrain_llsa.geometry import StreamGeometry
+    >>> from speechbrain_llsa_runtime.geometry import StreamGeometry
     >>> layer = StreamingTransformerEncoderLayer(d_model=16, nhead=4, d_ffn=32)
     >>> schedule = FrameSchedule("sa", StreamGeometry(8, 2), final=True)
     >>> out, state = layer(torch.rand(2, 30, 16), schedule, LayerState())

@@ -5,7 +5,8 @@ The encoder's own streaming takes pushes of any length, in step for all rows.
 Here a step always takes the same number of frames, and each row has its own
 clock. What a stream remembers has the same shape from its first step to its
 last: frames before the utterance have negative positions and do not exist
-(:class:`speechbrain_llsa.step_clock.StepClock`). The layers are the same.
+(:class:`~speechbrain_llsa_runtime.step_clock.StepClock`). The layers are the
+same.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ class StepSchedule:
 
     Example
     -------
-    >>> from speechbrain_llsa.geometry import StreamGeometry
+    >>> from speechbrain_llsa_runtime.geometry import StreamGeometry
     >>> geometry = StreamGeometry(look_back=8, look_ahead=2, hop=4)
     >>> position, end = torch.tensor([0, 40]), torch.tensor([9, 99])
     >>> schedule = StepSchedule("llsa", geometry, 4, position, end)

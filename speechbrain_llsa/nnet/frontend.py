@@ -13,12 +13,12 @@ import torch
 from speechbrain.lobes.models.wav2vec import W2VLatentExtractor
 from torch.nn import functional
 
-from speechbrain_llsa.utils.checks import (
+from speechbrain_llsa_runtime.utils.checks import (
     check_integer,
     check_number,
     check_type,
 )
-from speechbrain_llsa.utils.errors import must_be
+from speechbrain_llsa_runtime.utils.errors import must_be
 
 
 @dataclass
@@ -240,7 +240,7 @@ class StreamingLatentExtractor(W2VLatentExtractor):
 
         Unlike :meth:`forward_streaming` a stream does not wait for its first
         frame: it begins with frames that reach before the utterance, and have
-        no meaning (:class:`speechbrain_llsa.step_clock.StepClock`).
+        no meaning (:class:`speechbrain_llsa_runtime.step_clock.StepClock`).
 
         Arguments
         ---------

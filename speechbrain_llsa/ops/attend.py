@@ -98,7 +98,7 @@ def attend_frames(
 
     Example
     -------
-    >>> from speechbrain_llsa.geometry import StreamGeometry
+    >>> from speechbrain_llsa_runtime.geometry import StreamGeometry
     >>> x = torch.rand(2, 4, 100, 16)
     >>> geometry = StreamGeometry(look_back=10, look_ahead=2)
     >>> banded = attend_frames(x, x, x, 0, 0, geometry, "sa")
@@ -172,7 +172,7 @@ def attend_tagged(
 
     Example
     -------
-    >>> from speechbrain_llsa.geometry import StreamGeometry
+    >>> from speechbrain_llsa_runtime.geometry import StreamGeometry
     >>> x = torch.rand(2, 4, 5, 16)
     >>> tags, first = frame_tags(0, 5), torch.tensor([0, 70])
     >>> end = torch.tensor([3, 100])
@@ -424,7 +424,7 @@ def attend_hops(
 
     Example
     -------
-    >>> from speechbrain_llsa.geometry import StreamGeometry
+    >>> from speechbrain_llsa_runtime.geometry import StreamGeometry
     >>> geometry = StreamGeometry(look_back=10, look_ahead=2, hop=4)
     >>> x = torch.rand(2, 4, 5 * (4 + 2), 16)
     >>> attend_hops(x, x, x, None, None, 0, geometry).shape

@@ -40,7 +40,7 @@ def attend(
 
     Example
     -------
-    >>> from speechbrain_llsa.geometry import StreamGeometry
+    >>> from speechbrain_llsa_runtime.geometry import StreamGeometry
     >>> from speechbrain_llsa.visibility import frame_tags
     >>> tags = frame_tags(0, 3)
     >>> x = torch.eye(3)[None, None]

@@ -19,8 +19,8 @@ from hyperpyyaml import load_hyperpyyaml
 from speechbrain.utils.logger import get_logger
 from speechbrain.utils.run_opts import HELP_TEXTS, RunOptions
 
-from speechbrain_llsa.utils.errors import must_be
-from speechbrain_llsa.utils.text_files import open_text, read_text
+from speechbrain_llsa_runtime.utils.errors import must_be
+from speechbrain_llsa_runtime.utils.text_files import open_text, read_text
 
 logger = get_logger(__name__)
 

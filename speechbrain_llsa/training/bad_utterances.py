@@ -10,8 +10,8 @@ import torch
 from speechbrain.dataio.batch import PaddedBatch
 from speechbrain.utils.logger import get_logger
 
-from speechbrain_llsa.geometry import SAMPLE_RATE
-from speechbrain_llsa.utils.errors import must_be
+from speechbrain_llsa_runtime.geometry import SAMPLE_RATE
+from speechbrain_llsa_runtime.utils.errors import must_be
 
 logger = get_logger(__name__)
 

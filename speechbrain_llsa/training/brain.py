@@ -56,9 +56,9 @@ from speechbrain_llsa.training.curves import CurveLog, draw_curves
 from speechbrain_llsa.training.data import RankBatchSampler
 from speechbrain_llsa.training.ranks import join_faults, on_main
 from speechbrain_llsa.training.resuming import why_anew
-from speechbrain_llsa.utils.atomic_files import naming
 from speechbrain_llsa.utils.distributed import rank_count, sum_over_ranks
-from speechbrain_llsa.utils.errors import must_be
+from speechbrain_llsa_runtime.utils.atomic_files import naming
+from speechbrain_llsa_runtime.utils.errors import must_be
 
 logger = get_logger(__name__)
 
@@ -272,7 +272,7 @@ class StreamingBrain(sb.Brain):
 
         Returns
         -------
-        speechbrain_llsa.geometry.StreamGeometry
+        speechbrain_llsa_runtime.geometry.StreamGeometry
         """
         encoder = self.hparams.encoder
         if stage != sb.Stage.TRAIN:

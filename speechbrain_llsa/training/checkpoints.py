@@ -12,7 +12,7 @@ import torch
 from speechbrain.utils.checkpoints import METAFNAME, ckpt_recency
 from speechbrain.utils.logger import get_logger
 
-from speechbrain_llsa.utils.atomic_files import (
+from speechbrain_llsa_runtime.utils.atomic_files import (
     naming,
     sync,
     write_atomically,
@@ -40,7 +40,7 @@ def write_checkpoint(checkpointer, meta, end_of_epoch=True, **keep):
 
     Raises
     ------
-    speechbrain_llsa.utils.atomic_files.WriteError
+    speechbrain_llsa_runtime.utils.atomic_files.WriteError
         If the checkpoint cannot be written, as on a full disk. Nothing of it
         stays, and those before it do.
     """

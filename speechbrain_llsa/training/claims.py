@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 
 from speechbrain_llsa.training.checkpoints import COMPLETE
-from speechbrain_llsa.utils.atomic_files import write_atomically
-from speechbrain_llsa.utils.text_files import read_text
+from speechbrain_llsa_runtime.utils.atomic_files import write_atomically
+from speechbrain_llsa_runtime.utils.text_files import read_text
 
 TRAINING = "training.json"
 

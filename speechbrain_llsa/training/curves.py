@@ -11,14 +11,14 @@ import math
 import sys
 from pathlib import Path
 
-from speechbrain_llsa.utils.atomic_files import (
+from speechbrain_llsa_runtime.utils.atomic_files import (
     naming,
     write_atomically,
     written_atomically,
 )
-from speechbrain_llsa.utils.errors import must_be
-from speechbrain_llsa.utils.parser import OneLineParser
-from speechbrain_llsa.utils.printing import all_characters
+from speechbrain_llsa_runtime.utils.errors import must_be
+from speechbrain_llsa_runtime.utils.parser import OneLineParser
+from speechbrain_llsa_runtime.utils.printing import all_characters
 
 _TITLES = {
     "loss": "Loss",
@@ -71,7 +71,7 @@ class CurveLog:
 
         Raises
         ------
-        speechbrain_llsa.utils.atomic_files.WriteError
+        speechbrain_llsa_runtime.utils.atomic_files.WriteError
             If it cannot be written.
         """
         line = json.dumps({"split": split, "step": step, **values})

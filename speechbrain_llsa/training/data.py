@@ -17,11 +17,11 @@ from speechbrain.dataio.sampler import (
 )
 from speechbrain.utils.logger import get_logger
 
-from speechbrain_llsa.dataio.audio_files import audio_info, read_blocks
-from speechbrain_llsa.geometry import SAMPLE_RATE
 from speechbrain_llsa.training.bad_utterances import UtteranceBatch
 from speechbrain_llsa.training.claims import digest
-from speechbrain_llsa.utils.errors import must_be
+from speechbrain_llsa_runtime.dataio.audio_files import audio_info, read_blocks
+from speechbrain_llsa_runtime.geometry import SAMPLE_RATE
+from speechbrain_llsa_runtime.utils.errors import must_be
 
 logger = get_logger(__name__)
 

@@ -7,8 +7,8 @@ from tqdm import tqdm
 
 from speechbrain_llsa.evaluation.error_rates import ErrorRates
 from speechbrain_llsa.evaluation.measure import spread
-from speechbrain_llsa.geometry import SAMPLE_RATE
 from speechbrain_llsa.training.bad_utterances import BadUtterances, name_of
+from speechbrain_llsa_runtime.geometry import SAMPLE_RATE
 
 
 def stream_waveform(

@@ -17,8 +17,8 @@ from speechbrain_llsa.training.data import (
     valid_loader_options,
 )
 from speechbrain_llsa.training.ranks import on_main
-from speechbrain_llsa.utils.atomic_files import naming
-from speechbrain_llsa.utils.errors import reason
+from speechbrain_llsa_runtime.utils.atomic_files import naming
+from speechbrain_llsa_runtime.utils.errors import reason
 
 BAD_INPUT = (
     OSError,

@@ -18,11 +18,11 @@ from speechbrain_llsa.training.claims import (
     refuse,
     write_claim,
 )
-from speechbrain_llsa.utils.atomic_files import (
+from speechbrain_llsa_runtime.utils.atomic_files import (
     write_atomically,
     written_atomically,
 )
-from speechbrain_llsa.utils.errors import must_be, reason
+from speechbrain_llsa_runtime.utils.errors import must_be, reason
 
 logger = get_logger(__name__)
 

@@ -1,1 +1,1 @@
-"""Whole files, errors in one line, precision, ranks: what all use."""
+"""Float32 as it is, ranks, text: what all use."""

@@ -14,7 +14,7 @@ from collections import Counter
 
 import torch
 
-from speechbrain_llsa.utils.processes import fork_safe_lock
+from speechbrain_llsa_runtime.utils.processes import fork_safe_lock
 
 AUTOCAST_DEVICES = "cpu", "cuda", "mps", "xpu"
 """Each has an autocast of its own."""

@@ -10,10 +10,10 @@ import soundfile
 import torchaudio
 from speechbrain.inference.ASR import StreamingASR as SpeechBrainStreamingASR
 from speechbrain.utils.dynamic_chunk_training import DynChunkTrainConfig
-from tiny_model import make_model, make_signal, make_tokenizer
 
 from speechbrain_llsa import StreamingASR
 from speechbrain_llsa.model_folder.write import write_streaming_folder
+from tiny_model import make_model, make_signal, make_tokenizer
 
 ROOT = Path(__file__).parents[2]
 TRAPS = (ROOT / "docs" / "traps.md").read_text(encoding="utf-8")

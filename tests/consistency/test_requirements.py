@@ -8,8 +8,10 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
-from source_files import FILES, ROOT, imported_modules
 
+import speechbrain_llsa
+import speechbrain_llsa_runtime
+from source_files import FILES, ROOT, imported_modules
 from speechbrain_llsa.torch_versions import (
     REPAIR,
     WORKING_PAIRS,
@@ -18,9 +20,15 @@ from speechbrain_llsa.torch_versions import (
 
 PYTHONS = ("3.10", "3.11", "3.12")
 LOCKS = sorted((ROOT / "requirements").glob("*.txt"))
-SETUP = configparser.ConfigParser()
-SETUP.read(ROOT / "setup.cfg", encoding="utf-8")
-EXTRAS = SETUP["options.extras_require"]
+SETUPS = {
+    "speechbrain-llsa": configparser.ConfigParser(),
+    "speechbrain-llsa-runtime": configparser.ConfigParser(),
+}
+SETUPS["speechbrain-llsa"].read(ROOT / "setup.cfg", encoding="utf-8")
+SETUPS["speechbrain-llsa-runtime"].read(
+    ROOT / "runtime" / "setup.cfg", encoding="utf-8"
+)
+EXTRAS = SETUPS["speechbrain-llsa"]["options.extras_require"]
 
 DECLARED_TORCH = {
     (2, 9, 0): "==2.9.0",
@@ -37,18 +45,33 @@ TORCH_RELEASES = [
 ]
 
 
-def requirements(extra=None):
-    """What the package requires, or an extra with those that it names."""
-    text = SETUP["options"]["install_requires"]
+def requirements(extra=None, distribution="speechbrain-llsa"):
+    """What a distribution requires, or an extra of it, with those of this
+    repository in place of their names."""
+    setup = SETUPS[distribution]
+    text = setup["options"]["install_requires"]
     if extra is not None:
-        text = EXTRAS[extra]
+        text = setup["options.extras_require"][extra]
     for line in filter(None, text.splitlines()):
         requirement = Requirement(line)
-        if requirement.name == "speechbrain-llsa":
-            for name in requirement.extras:
-                yield from requirements(name)
-        else:
+        if requirement.name not in SETUPS:
             yield requirement
+            continue
+        if requirement.name != distribution:
+            yield from requirements(None, requirement.name)
+        for name in requirement.extras:
+            yield from requirements(name, requirement.name)
+
+
+def test_both_distributions_have_one_version():
+    """The one with PyTorch takes no other version of the runtime."""
+    version = speechbrain_llsa.__version__
+    assert speechbrain_llsa_runtime.__version__ == version
+    pins = re.findall(
+        r"speechbrain-llsa-runtime\S*==(\S+)",
+        (ROOT / "setup.cfg").read_text(encoding="utf-8"),
+    )
+    assert len(pins) == 3 and set(pins) == {version}
 
 
 def pinned(path, python):
@@ -148,5 +171,5 @@ def test_what_is_imported_is_declared():
             names = {canonicalize_name(name) for name in homes.get(top, ())}
             if top == "ruamel":
                 names = {"ruamel-yaml"}
-            names -= {"speechbrain-llsa"}
+            names -= SETUPS.keys()
             assert not names or names & declared, f"{path} imports {module}"

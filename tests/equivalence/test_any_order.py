@@ -24,11 +24,11 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 from speechbrain.decoders.ctc import ctc_greedy_decode
-from tiny_model import make_model, make_signal, make_tokenizer
 
-from speechbrain_llsa.dataio.resampling import StreamingResampler
 from speechbrain_llsa.decoders.tokenizers import TextDecoder
-from speechbrain_llsa.inference.session import Session
+from speechbrain_llsa_runtime.dataio.resampling import StreamingResampler
+from speechbrain_llsa_runtime.inference.session import Session
+from tiny_model import make_model, make_signal, make_tokenizer
 
 TOLERANCE = 1e-4
 """Largest error of a log-probability."""

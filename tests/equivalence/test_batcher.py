@@ -11,17 +11,20 @@ from copy import copy, deepcopy
 import numpy as np
 import pytest
 import torch
-from tiny_model import make_model, make_signal, make_tokenizer
-from transcripts import assert_same, final_words, push_all
 
 from speechbrain_llsa.decoders.tokenizers import TextDecoder
 from speechbrain_llsa.inference.asr import StreamingASR
 from speechbrain_llsa.inference.batcher import SessionBatcher, StreamError
-from speechbrain_llsa.inference.session import Session
 from speechbrain_llsa.model_folder.write import write_streaming_folder
-from speechbrain_llsa.transcripts.endpointer import Endpointer, EndpointRule
-from speechbrain_llsa.transcripts.transcript import Transcript
-from speechbrain_llsa.transcripts.words import WordOffsets
+from speechbrain_llsa_runtime.inference.session import Session
+from speechbrain_llsa_runtime.transcripts.endpointer import (
+    Endpointer,
+    EndpointRule,
+)
+from speechbrain_llsa_runtime.transcripts.transcript import Transcript
+from speechbrain_llsa_runtime.transcripts.words import WordOffsets
+from tiny_model import make_model, make_signal, make_tokenizer
+from transcripts import assert_same, final_words, push_all
 
 DECODER = TextDecoder(make_tokenizer())
 

@@ -9,7 +9,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from speechbrain.decoders.ctc import CTCBeamSearcher
-from word_ngrams import make_arpa
 
 from speechbrain_llsa.decoders.beam_search import (
     LONGEST_PLAIN_WORD,
@@ -17,9 +16,10 @@ from speechbrain_llsa.decoders.beam_search import (
     BeamSearch,
     HotwordBeamSearcher,
 )
-from speechbrain_llsa.decoders.greedy import PieceDecoder
 from speechbrain_llsa.decoders.hotwords import WordScorer
 from speechbrain_llsa.decoders.language_model import LanguageModel
+from speechbrain_llsa_runtime.decoders.greedy import PieceDecoder
+from word_ngrams import make_arpa
 
 SPEECHBRAIN_LABELS = {
     "characters": ["<blank>", " ", "A", "B", "C"],

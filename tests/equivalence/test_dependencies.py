@@ -4,9 +4,9 @@ import pytest
 import torch
 from speechbrain.utils.streaming import infer_dependency_matrix
 
-from speechbrain_llsa.geometry import ATTENTIONS, StreamGeometry
 from speechbrain_llsa.nnet.encoder import StreamingTransformerEncoder
 from speechbrain_llsa.visibility import dependency_matrix
+from speechbrain_llsa_runtime.geometry import ATTENTIONS, StreamGeometry
 
 
 def measure(attention, num_layers, frames, **geometry):

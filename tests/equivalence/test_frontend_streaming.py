@@ -4,9 +4,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_model import split
 
 from speechbrain_llsa.nnet.frontend import StreamingLatentExtractor
+from tiny_model import split
 
 KERNELS = {
     "default": ([11, 3, 3, 3, 3, 3, 3], [5, 2, 2, 2, 2, 2, 2]),

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from speechbrain_llsa.geometry import ATTENTIONS
 from speechbrain_llsa.nnet.encoder import StreamingTransformerEncoder
+from speechbrain_llsa_runtime.geometry import ATTENTIONS
 
 TOLERANCE = 1e-5
 

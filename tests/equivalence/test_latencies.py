@@ -10,14 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from speechbrain.inference.ASR import StreamingASR as SpeechBrainStreamingASR
 from speechbrain.utils.dynamic_chunk_training import DynChunkTrainConfig
-from tiny_model import make_model, make_signal, make_tokenizer, split
 
 from speechbrain_llsa.decoders.tokenizers import TextDecoder
-from speechbrain_llsa.geometry import StreamGeometry
 from speechbrain_llsa.inference.asr import StreamingASR
-from speechbrain_llsa.inference.session import Session
-from speechbrain_llsa.model_folder.description import read_description
 from speechbrain_llsa.model_folder.write import write_streaming_folder
+from speechbrain_llsa_runtime.geometry import StreamGeometry
+from speechbrain_llsa_runtime.inference.session import Session
+from speechbrain_llsa_runtime.model_folder.description import read_description
+from tiny_model import make_model, make_signal, make_tokenizer, split
 
 HOPS, LOOK_AHEADS = (2, 1, 5), (4, 0, 7)
 DECODER = TextDecoder(make_tokenizer())

@@ -3,6 +3,7 @@ program as the oracle."""
 
 import pytest
 import torch
+
 from emformer import make_pair
 
 FRAMES, LOOK_AHEAD, WIDTH = 96, 8, 32

@@ -10,13 +10,13 @@ import soundfile
 import torch
 from speechbrain.inference.ASR import StreamingASR as SpeechBrainStreamingASR
 from speechbrain.utils.dynamic_chunk_training import DynChunkTrainConfig
-from tiny_model import make_model, make_signal, make_tokenizer
 
 from speechbrain_llsa.decoders.tokenizers import TextDecoder
 from speechbrain_llsa.inference.asr import StreamingASR
-from speechbrain_llsa.inference.session import Session
 from speechbrain_llsa.model_folder.write import write_streaming_folder
 from speechbrain_llsa.nnet.rotary import rotary_angles, rotate
+from speechbrain_llsa_runtime.inference.session import Session
+from tiny_model import make_model, make_signal, make_tokenizer
 
 ATTENTIONS = ["llsa", "sa", "maa"]
 

@@ -10,17 +10,17 @@ import soundfile
 import torch
 from speechbrain.inference.ASR import StreamingASR as SpeechBrainStreamingASR
 from speechbrain.utils.dynamic_chunk_training import DynChunkTrainConfig
-from tiny_model import make_model, make_signal, make_tokenizer
 
 from speechbrain_llsa.decoders.tokenizers import TextDecoder
 from speechbrain_llsa.inference.asr import StreamingASR
 from speechbrain_llsa.inference.batcher import SessionBatcher
-from speechbrain_llsa.inference.session import Session
 from speechbrain_llsa.inference.streaming_encoder import StreamingEncoder
 from speechbrain_llsa.lobes.contrastive import sample_negatives
 from speechbrain_llsa.lobes.masking import SpanMasker
 from speechbrain_llsa.model_folder.write import write_streaming_folder
 from speechbrain_llsa.nnet.packed import pack_linears
+from speechbrain_llsa_runtime.inference.session import Session
+from tiny_model import make_model, make_signal, make_tokenizer
 
 ATTENTIONS = ["llsa", "sa", "maa"]
 DECODER = TextDecoder(make_tokenizer())
@@ -320,8 +320,8 @@ def test_a_model_is_exported_there(around, tmp_path):
     """And what is exported runs there."""
     pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
-    from speechbrain_llsa.inference.onnx import OnnxStreamingASR
     from speechbrain_llsa.inference.onnx_export import export_model
+    from speechbrain_llsa_runtime.inference.onnx import OnnxStreamingASR
 
     model = make_model()
     with SURROUNDINGS[around]():

@@ -11,10 +11,10 @@ import threading
 
 import pytest
 import torch
-from tiny_model import make_model, make_signal, make_tokenizer
 
 from speechbrain_llsa.decoders.tokenizers import TextDecoder
-from speechbrain_llsa.inference.session import Session
+from speechbrain_llsa_runtime.inference.session import Session
+from tiny_model import make_model, make_signal, make_tokenizer
 
 ATTENTIONS = ["llsa", "sa", "maa"]
 RATES = (16000, 44100, 8000, 22050)

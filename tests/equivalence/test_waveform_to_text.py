@@ -13,12 +13,12 @@ from speechbrain.decoders.ctc import ctc_greedy_decode
 from speechbrain.inference.ASR import StreamingASR as SpeechBrainStreamingASR
 from speechbrain.utils.dynamic_chunk_training import DynChunkTrainConfig
 from speechbrain.utils.streaming import split_fixed_chunks, split_wav_lens
-from tiny_model import make_model, make_signal, make_tokenizer, split
 
 from speechbrain_llsa.decoders.tokenizers import TextDecoder
 from speechbrain_llsa.inference.asr import StreamingASR
-from speechbrain_llsa.inference.session import Session
 from speechbrain_llsa.model_folder.write import write_streaming_folder
+from speechbrain_llsa_runtime.inference.session import Session
+from tiny_model import make_model, make_signal, make_tokenizer, split
 
 ATTENTIONS = ["llsa", "sa", "maa"]
 

@@ -7,6 +7,16 @@ import soundfile
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
+from speechbrain_llsa.decoders.tokenizers import TextDecoder
+from speechbrain_llsa.inference.asr import StreamingASR
+from speechbrain_llsa.model_folder.write import write_streaming_folder
+from speechbrain_llsa_runtime.inference.session import Session
+from speechbrain_llsa_runtime.transcripts.endpointer import (
+    Endpointer,
+    EndpointRule,
+)
+from speechbrain_llsa_runtime.transcripts.words import WordOffsets
 from tiny_model import make_model, make_signal, make_tokenizer, split
 from transcripts import (
     committed,
@@ -14,13 +24,6 @@ from transcripts import (
     push_all,
     rounded,
 )
-
-from speechbrain_llsa.decoders.tokenizers import TextDecoder
-from speechbrain_llsa.inference.asr import StreamingASR
-from speechbrain_llsa.inference.session import Session
-from speechbrain_llsa.model_folder.write import write_streaming_folder
-from speechbrain_llsa.transcripts.endpointer import Endpointer, EndpointRule
-from speechbrain_llsa.transcripts.words import WordOffsets
 
 ATTENTIONS = ["llsa", "sa", "maa"]
 DECODER = TextDecoder(make_tokenizer())

@@ -22,23 +22,23 @@ import pytest
 import soundfile
 import torch
 from google.protobuf import text_format
-from model_data import model_folder, reseal
 from sentencepiece import SentencePieceProcessor, SentencePieceTrainer
-from tiny_model import make_model, make_signal, make_tokenizer
-from word_ngrams import make_arpa
 
-from speechbrain_llsa.dataio.audio_stream import AudioStream
-from speechbrain_llsa.dataio.pcm import PCMDecoder
+from model_data import model_folder, reseal
 from speechbrain_llsa.decoders.language_model import LanguageModel
 from speechbrain_llsa.decoders.tokenizers import TextDecoder
 from speechbrain_llsa.inference.asr import StreamingASR
-from speechbrain_llsa.inference.onnx import OnnxStreamingASR
 from speechbrain_llsa.inference.onnx_export import export_model
 from speechbrain_llsa.model_folder.convert import convert_folder
 from speechbrain_llsa.model_folder.write import write_streaming_folder
-from speechbrain_llsa.snapshot import BLANK
-from speechbrain_llsa.transcripts.endpointer import Endpointer
-from speechbrain_llsa.transcripts.words import WordOffsets
+from speechbrain_llsa_runtime.dataio.audio_stream import AudioStream
+from speechbrain_llsa_runtime.dataio.pcm import PCMDecoder
+from speechbrain_llsa_runtime.inference.onnx import OnnxStreamingASR
+from speechbrain_llsa_runtime.snapshot import BLANK
+from speechbrain_llsa_runtime.transcripts.endpointer import Endpointer
+from speechbrain_llsa_runtime.transcripts.words import WordOffsets
+from tiny_model import make_model, make_signal, make_tokenizer
+from word_ngrams import make_arpa
 
 RECIPES = Path(__file__).parents[2] / "recipes" / "Synthetic"
 

@@ -17,9 +17,7 @@ import pytest
 from targets import TARGETS
 from worker import check_message
 
-import speechbrain_llsa
-
-PACKAGE = Path(speechbrain_llsa.__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 WORKER = Path(__file__).with_name("worker.py")
 
 SHORT_INPUTS = 40
@@ -39,7 +37,11 @@ def fuzz(names, seed, inputs, folder):
         ],
         capture_output=True,
         text=True,
-        env={**os.environ, "PYTHONPATH": str(PACKAGE), "OMP_NUM_THREADS": "1"},
+        env={
+            **os.environ,
+            "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'runtime'}",
+            "OMP_NUM_THREADS": "1",
+        },
         check=False,
     )
     figures = [json.loads(line) for line in done.stdout.splitlines()]

@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from model_data import change_description
-from tiny_model import make_model, make_signal, make_tokenizer
 
 import speechbrain_llsa
+from model_data import change_description
 from speechbrain_llsa.__main__ import main
 from speechbrain_llsa.model_folder.write import write_streaming_folder
+from tiny_model import make_model, make_signal, make_tokenizer
 
 ROOT = Path(__file__).parents[2]
 SMALL = {

@@ -10,7 +10,6 @@ import pytest
 import soundfile
 import torch
 from speechbrain.utils.dynamic_chunk_training import DynChunkTrainConfig
-from tiny_model import make_model, make_signal, make_tokenizer
 
 import speechbrain_llsa
 from speechbrain_llsa import (
@@ -27,8 +26,6 @@ from speechbrain_llsa import (
     TrainedGeometries,
     WeightedLayerSum,
 )
-from speechbrain_llsa.dataio.audio_files import audio_info, read_blocks
-from speechbrain_llsa.dataio.resampling import StreamingResampler
 from speechbrain_llsa.decoders.tokenizers import (
     CTCGreedyState,
     TextDecoder,
@@ -37,7 +34,6 @@ from speechbrain_llsa.decoders.tokenizers import (
 )
 from speechbrain_llsa.dependency_picture import draw_dependencies
 from speechbrain_llsa.inference.batcher import SessionBatcher
-from speechbrain_llsa.inference.onnx import OnnxStreamingASR
 from speechbrain_llsa.inference.speechbrain_interface import (
     ChunkFeatureExtractor,
 )
@@ -53,6 +49,10 @@ from speechbrain_llsa.model_folder.pretrainer import FolderPretrainer
 from speechbrain_llsa.model_folder.weights import load_weights
 from speechbrain_llsa.model_folder.write import write_streaming_folder
 from speechbrain_llsa.visibility import dependency_matrix
+from speechbrain_llsa_runtime.dataio.audio_files import audio_info, read_blocks
+from speechbrain_llsa_runtime.dataio.resampling import StreamingResampler
+from speechbrain_llsa_runtime.inference.onnx import OnnxStreamingASR
+from tiny_model import make_model, make_signal, make_tokenizer
 
 NAN = float("nan")
 

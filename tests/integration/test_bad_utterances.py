@@ -4,14 +4,14 @@ import json
 import shutil
 from pathlib import Path
 
-import finetune_ctc
 import numpy as np
-import pretrain
 import pytest
 import soundfile
 import torch
-from recipe_process import command_line, damage
 
+import finetune_ctc
+import pretrain
+from recipe_process import command_line, damage
 from speechbrain_llsa.training.bad_utterances import (
     BadUtteranceError,
     BadUtterances,

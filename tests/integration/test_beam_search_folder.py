@@ -7,18 +7,21 @@ from dataclasses import replace
 import pytest
 import soundfile
 import torch
-from model_data import change_description
 from speechbrain.inference.ASR import StreamingASR as SpeechBrainStreamingASR
-from tiny_model import make_model, make_signal, make_tokenizer, split
-from word_ngrams import make_arpa
 
+from model_data import change_description
 from speechbrain_llsa.__main__ import main
 from speechbrain_llsa.decoders.beam_search import BeamSearch
 from speechbrain_llsa.decoders.options import BeamSearchOptions
 from speechbrain_llsa.decoders.tokenizers import GreedySearch
 from speechbrain_llsa.inference.asr import StreamingASR
 from speechbrain_llsa.model_folder.write import write_streaming_folder
-from speechbrain_llsa.transcripts.endpointer import Endpointer, EndpointRule
+from speechbrain_llsa_runtime.transcripts.endpointer import (
+    Endpointer,
+    EndpointRule,
+)
+from tiny_model import make_model, make_signal, make_tokenizer, split
+from word_ngrams import make_arpa
 
 SIGNAL = make_signal(40000)
 

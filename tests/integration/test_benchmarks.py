@@ -114,10 +114,9 @@ def test_beam_search_table(load, digits_corpus, tmp_path):
     """A row for each search, with figures; no text differs offline."""
     pytest.importorskip("kenlm")
     pytest.importorskip("pygtrie")
+    from speechbrain_llsa.model_folder.write import write_streaming_folder
     from tiny_model import make_model, make_tokenizer
     from word_ngrams import make_arpa
-
-    from speechbrain_llsa.model_folder.write import write_streaming_folder
 
     folder = write_streaming_folder(
         tmp_path / "model", make_model(), make_tokenizer()
@@ -143,9 +142,8 @@ def test_beam_search_table(load, digits_corpus, tmp_path):
 def test_robustness_tables(load, digits_corpus, tmp_path):
     """A row for each level, sound and noise, with figures; what is streamed
     says the same as the whole, and each segment closes."""
-    from tiny_model import make_model, make_tokenizer
-
     from speechbrain_llsa.model_folder.write import write_streaming_folder
+    from tiny_model import make_model, make_tokenizer
 
     folder = write_streaming_folder(
         tmp_path / "model", make_model(), make_tokenizer()

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from tiny_model import make_model, make_signal, make_tokenizer
 
 from speechbrain_llsa import StreamingASR, StreamingEncoder
 from speechbrain_llsa.__main__ import main
-from speechbrain_llsa.dataio.channels import CancelledChannelsWarning
 from speechbrain_llsa.model_folder.write import write_streaming_folder
+from speechbrain_llsa_runtime.dataio.channels import CancelledChannelsWarning
+from tiny_model import make_model, make_signal, make_tokenizer
 
 SAMPLES, RATE = 60000, 22050
 

@@ -9,18 +9,18 @@ import zipfile
 
 import pytest
 import torch
-from model_data import model_folder
 from ruamel.yaml import YAMLError
 
+from model_data import model_folder
 from speechbrain_llsa.__main__ import main
 from speechbrain_llsa.model_folder.convert import convert_folder
-from speechbrain_llsa.model_folder.description import MODEL_FILE
 from speechbrain_llsa.model_folder.version_0 import (
     ACTIVATIONS,
     LARGEST_FILE_BYTES,
     check_hyperparameters,
     read_torch_weights,
 )
+from speechbrain_llsa_runtime.model_folder.description import MODEL_FILE
 
 
 @pytest.fixture

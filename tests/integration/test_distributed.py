@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from joined_training import (
     run_ranks,
     start_ranks,

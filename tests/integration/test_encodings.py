@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 import soundfile
 from speechbrain.dataio.encoder import CTCTextEncoder
-from tiny_model import make_model, make_signal
 
 import speechbrain_llsa
 from speechbrain_llsa.__main__ import main
 from speechbrain_llsa.inference.asr import StreamingASR
 from speechbrain_llsa.model_folder.write import write_streaming_folder
+from tiny_model import make_model, make_signal
 
 ROOT = Path(__file__).parents[2]
 BROKEN = os.fsdecode(b"b\xff.wav")

@@ -7,12 +7,12 @@ import re
 import numpy as np
 import pytest
 import soundfile
-from tiny_model import make_model, make_signal, make_tokenizer
 
 from speechbrain_llsa.__main__ import main
 from speechbrain_llsa.commands.evaluate import Row, make_rows
 from speechbrain_llsa.inference.asr import StreamingASR
 from speechbrain_llsa.model_folder.write import write_streaming_folder
+from tiny_model import make_model, make_signal, make_tokenizer
 
 UTTERANCES = 3
 

@@ -3,15 +3,15 @@
 import pytest
 import soundfile
 import torch
-from model_data import change_description
-from tiny_model import make_model, make_signal, make_tokenizer
 
+from model_data import change_description
 from speechbrain_llsa import StreamingEncoder, WeightedLayerSum
-from speechbrain_llsa.model_folder.description import MODEL_FILE
 from speechbrain_llsa.model_folder.write import (
     write_encoder_folder,
     write_streaming_folder,
 )
+from speechbrain_llsa_runtime.model_folder.description import MODEL_FILE
+from tiny_model import make_model, make_signal, make_tokenizer
 
 
 @pytest.fixture(scope="module")

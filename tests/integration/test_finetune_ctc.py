@@ -4,26 +4,26 @@ import json
 import shutil
 from pathlib import Path
 
-import finetune_ctc
 import numpy as np
-import pretrain
 import pytest
 import torch
-from model_data import model_folder
 from safetensors.torch import load_file
 from speechbrain.inference.ASR import StreamingASR as SpeechBrainStreamingASR
 from speechbrain.utils.dynamic_chunk_training import DynChunkTrainConfig
-from toy_recipe import MODEL
 
+import finetune_ctc
+import pretrain
+from model_data import model_folder
 from speechbrain_llsa.decoders.beam_search import BeamSearch
 from speechbrain_llsa.evaluation import word_events
 from speechbrain_llsa.inference.asr import StreamingASR
 from speechbrain_llsa.model_folder.write import write_encoder_folder
 from speechbrain_llsa.training.data import load_manifests
 from speechbrain_llsa.training.units import encode, make_tokenizer
-from speechbrain_llsa.transcripts.endpointer import Endpointer
-from speechbrain_llsa.transcripts.transcript import Transcript, Word
-from speechbrain_llsa.transcripts.words import WordOffsets
+from speechbrain_llsa_runtime.transcripts.endpointer import Endpointer
+from speechbrain_llsa_runtime.transcripts.transcript import Transcript, Word
+from speechbrain_llsa_runtime.transcripts.words import WordOffsets
+from toy_recipe import MODEL
 
 ROOT = Path(__file__).parents[2]
 

@@ -7,20 +7,20 @@ import struct
 
 import pytest
 import torch
-from model_data import change_description, reseal
 from safetensors.torch import load_file, save_file
 from speechbrain.utils.fetching import FetchConfig
-from tiny_model import make_model, make_signal, make_tokenizer
 
+from model_data import change_description, reseal
 from speechbrain_llsa.inference.asr import StreamingASR
 from speechbrain_llsa.inference.streaming_encoder import StreamingEncoder
 from speechbrain_llsa.model_folder import load as loading
-from speechbrain_llsa.model_folder.description import (
+from speechbrain_llsa.model_folder.parts import ACTIVATIONS
+from speechbrain_llsa.model_folder.write import write_streaming_folder
+from speechbrain_llsa_runtime.model_folder.description import (
     LARGEST_MODEL_FILE,
     MODEL_FILE,
 )
-from speechbrain_llsa.model_folder.parts import ACTIVATIONS
-from speechbrain_llsa.model_folder.write import write_streaming_folder
+from tiny_model import make_model, make_signal, make_tokenizer
 
 
 @pytest.fixture(scope="module")

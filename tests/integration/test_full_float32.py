@@ -8,12 +8,12 @@ import soundfile
 import torch
 from speechbrain.inference.ASR import StreamingASR as SpeechBrainStreamingASR
 from speechbrain.utils.dynamic_chunk_training import DynChunkTrainConfig
-from tiny_model import make_model, make_signal, make_tokenizer
 
 from speechbrain_llsa.inference.asr import StreamingASR
 from speechbrain_llsa.inference.streaming_encoder import StreamingEncoder
 from speechbrain_llsa.model_folder.write import write_streaming_folder
 from speechbrain_llsa.utils.precision import full_float32
+from tiny_model import make_model, make_signal, make_tokenizer
 
 SIGNAL = make_signal(16000)
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_model import make_model, make_tokenizer
 
 from speechbrain_llsa.model_folder.write import write_streaming_folder
+from tiny_model import make_model, make_tokenizer
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "keyword_classifier.py"
 

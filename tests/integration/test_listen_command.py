@@ -21,20 +21,19 @@ from unicodedata import east_asian_width
 import numpy as np
 import pytest
 import soundfile
-from headers import encoded
 from speechbrain.dataio.encoder import CTCTextEncoder
-from tiny_model import make_model, make_signal, make_tokenizer
 
-import speechbrain_llsa
+from headers import encoded
 from speechbrain_llsa import StreamingASR
 from speechbrain_llsa.__main__ import main
-from speechbrain_llsa.commands.text_output import TerminalOutput
-from speechbrain_llsa.dataio.microphone import Microphone
-from speechbrain_llsa.inference.session import Session
 from speechbrain_llsa.model_folder.write import write_streaming_folder
-from speechbrain_llsa.transcripts.transcript import Transcript
+from speechbrain_llsa_runtime.commands.text_output import TerminalOutput
+from speechbrain_llsa_runtime.dataio.microphone import Microphone
+from speechbrain_llsa_runtime.inference.session import Session
+from speechbrain_llsa_runtime.transcripts.transcript import Transcript
+from tiny_model import make_model, make_signal, make_tokenizer
 
-PACKAGE = Path(speechbrain_llsa.__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 COLUMNS = 17
 SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 
@@ -364,7 +363,10 @@ def start():
 
     def start(folder, *arguments, **streams):
         command = [sys.executable, "-m", "speechbrain_llsa", "listen"]
-        environment = {**os.environ, "PYTHONPATH": str(PACKAGE)}
+        environment = {
+            **os.environ,
+            "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'runtime'}",
+        }
         environment |= {"OMP_NUM_THREADS": "1", "PYTHONUTF8": "1"}
         environment.pop("COLUMNS", None)  # the terminal says how many
         process = subprocess.Popen(
@@ -651,7 +653,7 @@ def test_overruns_are_told_once_and_counted(
 
 def test_what_waits_too_long_is_an_overrun(monkeypatch, samples):
     """The queue between device and model is bounded."""
-    from speechbrain_llsa.dataio import microphone
+    from speechbrain_llsa_runtime.dataio import microphone
 
     monkeypatch.setattr(microphone, "LONGEST_WAIT_SECONDS", 0.5)
     module = fake_sounddevice(np.array_split(samples, 40))

@@ -1,7 +1,8 @@
 """The benchmark of many streams: a smoke run, its search, its refusal."""
 
-import many_streams
 import pytest
+
+import many_streams
 
 
 def test_tiny(tmp_path):

@@ -6,21 +6,21 @@ import json
 import numpy as np
 import pytest
 import torch
-from model_data import KINDS, expected, model_folder, signal
 from speechbrain.inference.ASR import StreamingASR as OfSpeechBrain
 from speechbrain.utils.dynamic_chunk_training import DynChunkTrainConfig
 
+from model_data import KINDS, expected, model_folder, signal
 from speechbrain_llsa import OnnxStreamingASR, StreamingASR, StreamingEncoder
 from speechbrain_llsa.__main__ import main
 from speechbrain_llsa.lobes.wav2vec2 import StreamingEncoderWrapper
 from speechbrain_llsa.model_folder.convert import convert_folder
-from speechbrain_llsa.model_folder.description import read_description
 from speechbrain_llsa.model_folder.hyperparameters import hyperparameters_of
 from speechbrain_llsa.model_folder.load import load_encoder_weights
 from speechbrain_llsa.model_folder.write import (
     write_encoder_folder,
     write_streaming_folder,
 )
+from speechbrain_llsa_runtime.model_folder.description import read_description
 
 WAVS = torch.from_numpy(signal())[None]
 

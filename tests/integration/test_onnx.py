@@ -15,26 +15,29 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from forking import run_forking
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_model import make_model, make_signal, make_tokenizer, split
-from transcripts import assert_same, push_all
 
+from forking import run_forking
 from speechbrain_llsa.__main__ import main
 from speechbrain_llsa.decoders.beam_search import BeamSearch
 from speechbrain_llsa.decoders.tokenizers import TextDecoder
-from speechbrain_llsa.inference import onnx_graph
-from speechbrain_llsa.inference.onnx import (
+from speechbrain_llsa.model_folder.write import write_streaming_folder
+from speechbrain_llsa.nnet.packed import pack_linears
+from speechbrain_llsa_runtime.inference import onnx_graph
+from speechbrain_llsa_runtime.inference.onnx import (
     MODEL_FILE,
     OnnxStreamingASR,
     read_exported,
 )
-from speechbrain_llsa.inference.session import Session
-from speechbrain_llsa.model_folder.write import write_streaming_folder
-from speechbrain_llsa.nnet.packed import pack_linears
-from speechbrain_llsa.transcripts.endpointer import Endpointer, EndpointRule
-from speechbrain_llsa.transcripts.words import WordOffsets
+from speechbrain_llsa_runtime.inference.session import Session
+from speechbrain_llsa_runtime.transcripts.endpointer import (
+    Endpointer,
+    EndpointRule,
+)
+from speechbrain_llsa_runtime.transcripts.words import WordOffsets
+from tiny_model import make_model, make_signal, make_tokenizer, split
+from transcripts import assert_same, push_all
 
 pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")

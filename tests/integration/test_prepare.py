@@ -8,8 +8,9 @@ import os
 import numpy as np
 import pytest
 import soundfile
-from headers import UNKNOWN_LENGTHS, encoded, with_number
 from speechbrain.dataio.dataset import DynamicItemDataset
+
+from headers import UNKNOWN_LENGTHS, encoded, with_number
 
 
 @pytest.fixture
@@ -361,7 +362,6 @@ def test_transcripts_of_other_editors(prepare, tmp_path, write):
     names of files instead of utterances give the same manifest; as do the
     evaluation and the n-grams."""
     from ngram import read_transcripts
-
     from speechbrain_llsa.evaluation.corpus import read_split
 
     corpus = tmp_path / "corpus"

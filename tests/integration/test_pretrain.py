@@ -7,19 +7,19 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import pretrain
 import pytest
 import soundfile
 import torch
 from speechbrain.utils.checkpoints import Checkpointer
 from speechbrain.utils.parameter_transfer import Pretrainer
-from toy_recipe import MODEL
 
+import pretrain
 from speechbrain_llsa.hparams import load_part
 from speechbrain_llsa.inference.streaming_encoder import (
     StreamingEncoder,
 )
 from speechbrain_llsa.training.arguments import load_hparams, parse_arguments
+from toy_recipe import MODEL
 
 ROOT = Path(__file__).parents[2]
 RECIPES = ROOT / "recipes" / "LibriSpeech"

@@ -9,12 +9,12 @@ from concurrent.futures import ProcessPoolExecutor
 
 import pytest
 import torch
-from forking import run_forking
-from tiny_model import make_model, make_signal, make_tokenizer
 
+from forking import run_forking
 from speechbrain_llsa.inference.asr import StreamingASR
 from speechbrain_llsa.inference.streaming_encoder import StreamingEncoder
 from speechbrain_llsa.model_folder.write import write_streaming_folder
+from tiny_model import make_model, make_signal, make_tokenizer
 
 SCENARIOS = (
     "os.fork",

@@ -4,8 +4,9 @@ epoch, or a warning and all of them."""
 import json
 from collections import Counter
 
-import pretrain
 import pytest
+
+import pretrain
 from joined_training import run_ranks, train_and_note
 from recipe_process import Process, command_line
 

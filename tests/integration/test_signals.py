@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 import soundfile
-from tiny_model import make_model, make_signal, make_tokenizer
 
 import speechbrain_llsa
 from speechbrain_llsa.__main__ import main
-from speechbrain_llsa.commands import evaluate, picture, transcribe
+from speechbrain_llsa.commands import evaluate, picture
 from speechbrain_llsa.inference import onnx_export as export
 from speechbrain_llsa.model_folder.write import write_streaming_folder
+from speechbrain_llsa_runtime.commands import transcribe
+from tiny_model import make_model, make_signal, make_tokenizer
 
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
 

@@ -1,12 +1,12 @@
 """The soak: its checks, on streams of seconds, and that they can fail."""
 
 import pytest
-import soak
 import torch
-from tiny_model import make_model, make_tokenizer
 
+import soak
 from speechbrain_llsa.decoders.tokenizers import TextDecoder
 from speechbrain_llsa.nnet import attention as attention_module
+from tiny_model import make_model, make_tokenizer
 
 
 def encoder_checkpoints(model, frames=3000, push=501):

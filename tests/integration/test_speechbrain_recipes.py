@@ -26,8 +26,8 @@ from speechbrain.lobes.models.wav2vec import (
 from speechbrain.utils.checkpoints import Checkpointer
 from speechbrain.utils.parameter_transfer import Pretrainer
 
-from speechbrain_llsa.geometry import ATTENTIONS, StreamGeometry
 from speechbrain_llsa.nnet.encoder import StreamingTransformerEncoder
+from speechbrain_llsa_runtime.geometry import ATTENTIONS, StreamGeometry
 
 HPARAMS = Path(__file__).parents[2] / "hparams" / "speechbrain"
 RECIPES = os.environ.get("SPEECHBRAIN_RECIPES")

@@ -11,12 +11,12 @@ from sentencepiece import SentencePieceProcessor, SentencePieceTrainer
 from speechbrain.inference.ASR import StreamingASR as SpeechBrainStreamingASR
 from speechbrain.nnet.linear import Linear
 from speechbrain.utils.dynamic_chunk_training import DynChunkTrainConfig
-from tiny_model import LABELS, make_model, make_signal, make_tokenizer
 
 from speechbrain_llsa.inference.asr import StreamingASR
 from speechbrain_llsa.model_folder import write as writing
 from speechbrain_llsa.model_folder.write import write_streaming_folder
 from speechbrain_llsa.nnet.packed import pack_linears
+from tiny_model import LABELS, make_model, make_signal, make_tokenizer
 
 FILES = [
     "encoder_wrapper.safetensors",

@@ -16,6 +16,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
+
 from recipe_process import (
     FULL,
     Process,
@@ -23,8 +25,6 @@ from recipe_process import (
     run_recipe,
     run_until_full,
 )
-from safetensors.torch import load_file
-
 from speechbrain_llsa.inference.asr import StreamingASR
 from speechbrain_llsa.inference.streaming_encoder import StreamingEncoder
 
@@ -461,7 +461,7 @@ def test_a_disk_that_fills_up(recipe, digits_corpus, expected, tmp_path):
 
 def test_exports_replace_a_folder_as_a_whole(tmp_path):
     """What fails in the middle leaves the old folder as it was."""
-    from speechbrain_llsa.utils.atomic_files import written_atomically
+    from speechbrain_llsa_runtime.utils.atomic_files import written_atomically
 
     folder = tmp_path / "pretrained"
     with written_atomically(folder) as scratch:

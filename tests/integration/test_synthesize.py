@@ -333,6 +333,7 @@ def test_library_in_use():
     """Where something else holds espeak-ng, its state could not be reset:
     an error says so."""
     import espeakng_loader
+
     from synthesis import voice
 
     if not hasattr(os, "RTLD_NOLOAD"):

@@ -5,12 +5,12 @@ from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 
-import finetune_ctc
-import pretrain
 import pytest
 import speechbrain as sb
 import torch
 
+import finetune_ctc
+import pretrain
 from speechbrain_llsa.inference.asr import StreamingASR
 from speechbrain_llsa.lobes.ctc import StreamingCTC
 from speechbrain_llsa.training.brain import StreamingBrain

@@ -11,15 +11,18 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from headers import encoded, with_number
-from tiny_model import make_model, make_signal, make_tokenizer
 
+from headers import encoded, with_number
 from speechbrain_llsa.__main__ import main
-from speechbrain_llsa.commands import sessions, text_output, transcribe
 from speechbrain_llsa.inference.asr import StreamingASR
 from speechbrain_llsa.inference.streaming_encoder import StreamingEncoder
 from speechbrain_llsa.model_folder.write import write_streaming_folder
-from speechbrain_llsa.transcripts.endpointer import Endpointer, EndpointRule
+from speechbrain_llsa_runtime.commands import sessions, text_output, transcribe
+from speechbrain_llsa_runtime.transcripts.endpointer import (
+    Endpointer,
+    EndpointRule,
+)
+from tiny_model import make_model, make_signal, make_tokenizer
 
 
 @pytest.fixture(scope="module")

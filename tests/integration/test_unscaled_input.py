@@ -13,12 +13,12 @@ import soundfile
 import torch
 from speechbrain.inference.ASR import StreamingASR as SpeechBrainStreamingASR
 from speechbrain.utils.dynamic_chunk_training import DynChunkTrainConfig
-from tiny_model import make_model, make_signal, make_tokenizer
 
 from speechbrain_llsa import StreamingASR, StreamingEncoder
 from speechbrain_llsa.__main__ import main
 from speechbrain_llsa.decoders.tokenizers import TextDecoder
 from speechbrain_llsa.model_folder.write import write_streaming_folder
+from tiny_model import make_model, make_signal, make_tokenizer
 
 SIGNAL = make_signal(16000).numpy()
 INT16 = (SIGNAL * 32767).round().astype(np.int16)
@@ -99,8 +99,8 @@ def test_an_exported_model_refuses(tmp_path):
     """Integers of 32 bits as well."""
     pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
-    from speechbrain_llsa.inference.onnx import OnnxStreamingASR
     from speechbrain_llsa.inference.onnx_export import export_model
+    from speechbrain_llsa_runtime.inference.onnx import OnnxStreamingASR
 
     decoder = TextDecoder(make_tokenizer())
     folder = export_model(tmp_path / "exported", make_model(), decoder)

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from speechbrain_llsa.geometry import StreamGeometry
 from speechbrain_llsa.ops import reference
 from speechbrain_llsa.ops.attend import attend_frames, attend_hops
 from speechbrain_llsa.visibility import frame_tags, hop_tags, join_tags
+from speechbrain_llsa_runtime.geometry import StreamGeometry
 
 GEOMETRIES = [
     StreamGeometry(0, 0, 1),

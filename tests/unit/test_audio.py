@@ -6,9 +6,9 @@ import warnings
 import numpy as np
 import pytest
 import soundfile
-from headers import UNKNOWN_LENGTHS, encoded, with_number
 
-from speechbrain_llsa.dataio.audio_files import (
+from headers import UNKNOWN_LENGTHS, encoded, with_number
+from speechbrain_llsa_runtime.dataio.audio_files import (
     TruncatedAudio,
     audio_info,
     read_blocks,

@@ -8,12 +8,12 @@ import warnings
 import numpy as np
 import pytest
 import soundfile
-from headers import UNKNOWN_LENGTHS, encoded, with_number
 
-from speechbrain_llsa.dataio import audio_stream
-from speechbrain_llsa.dataio.audio_stream import AudioStream
-from speechbrain_llsa.dataio.pcm import PCMDecoder
-from speechbrain_llsa.dataio.samples import SCALES
+from headers import UNKNOWN_LENGTHS, encoded, with_number
+from speechbrain_llsa_runtime.dataio import audio_stream
+from speechbrain_llsa_runtime.dataio.audio_stream import AudioStream
+from speechbrain_llsa_runtime.dataio.pcm import PCMDecoder
+from speechbrain_llsa_runtime.dataio.samples import SCALES
 
 RATE = 22050
 TONE = (np.sin(np.arange(RATE) / 9) * 0.3).astype(np.float32)

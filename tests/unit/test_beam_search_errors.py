@@ -5,14 +5,14 @@ import re
 
 import numpy as np
 import pytest
-from word_ngrams import make_arpa
 
 from speechbrain_llsa.decoders.beam_search import BeamSearch
-from speechbrain_llsa.decoders.greedy import PieceDecoder
 from speechbrain_llsa.decoders.language_model import (
     BINARY_MARK,
     LanguageModel,
 )
+from speechbrain_llsa_runtime.decoders.greedy import PieceDecoder
+from word_ngrams import make_arpa
 
 DECODER = PieceDecoder(["", " ", "A", "B", "C"])
 

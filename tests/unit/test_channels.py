@@ -5,11 +5,11 @@ import warnings
 import numpy as np
 import pytest
 
-from speechbrain_llsa.dataio.channels import (
+from speechbrain_llsa_runtime.dataio.channels import (
     CancelledChannelsWarning,
     ChannelMixer,
 )
-from speechbrain_llsa.dataio.samples import mono_samples
+from speechbrain_llsa_runtime.dataio.samples import mono_samples
 
 
 def noise(seed=0, level=0.1):

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import soundfile
-from headers import encoded
 
-from speechbrain_llsa.dataio.containers import MP3, recognise, tag_bytes
+from headers import encoded
+from speechbrain_llsa_runtime.dataio.containers import MP3, recognise, tag_bytes
 
 TONE = (np.sin(np.arange(8000) / 9) * 0.3).astype(np.float32)
 NAMES = {"WAVEX": "WAV", "RF64": "WAV", "OGG": "Ogg"}

@@ -8,8 +8,8 @@ import pytest
 import torch
 from speechbrain.lobes.models.transformer.Transformer import TransformerEncoder
 
-from speechbrain_llsa.geometry import ATTENTIONS
 from speechbrain_llsa.nnet.encoder import StreamingTransformerEncoder
+from speechbrain_llsa_runtime.geometry import ATTENTIONS
 
 STREAMING = ("maa", "sa", "llsa")
 TOLERANCE = 1e-5

@@ -11,9 +11,7 @@ import numpy as np
 import pytest
 import scipy.stats
 import torch
-from tiny_model import make_model, make_signal, make_tokenizer
 
-from speechbrain_llsa.decoders.greedy import PieceDecoder
 from speechbrain_llsa.evaluation.corpus import read_manifest
 from speechbrain_llsa.evaluation.delays import Said, word_moments
 from speechbrain_llsa.evaluation.error_rates import (
@@ -24,6 +22,8 @@ from speechbrain_llsa.evaluation.measure import evaluate, spread
 from speechbrain_llsa.evaluation.utterance import SpokenWord, Utterance
 from speechbrain_llsa.inference.asr import StreamingASR
 from speechbrain_llsa.model_folder.write import write_streaming_folder
+from speechbrain_llsa_runtime.decoders.greedy import PieceDecoder
+from tiny_model import make_model, make_signal, make_tokenizer
 
 # ---- intervals
 

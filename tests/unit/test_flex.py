@@ -12,7 +12,6 @@ import torch
 from torch._dynamo.backends.debugging import aot_eager
 from torch.nn.attention import flex_attention as torch_flex
 
-from speechbrain_llsa.geometry import StreamGeometry
 from speechbrain_llsa.nnet.encoder import StreamingTransformerEncoder
 from speechbrain_llsa.ops import attend, flex, reference
 from speechbrain_llsa.visibility import (
@@ -21,6 +20,7 @@ from speechbrain_llsa.visibility import (
     same_frame,
     visible,
 )
+from speechbrain_llsa_runtime.geometry import StreamGeometry
 
 GEOMETRIES = [
     StreamGeometry(0, 0, 1),

@@ -2,8 +2,8 @@
 
 import pytest
 
-from speechbrain_llsa.geometry import StreamGeometry, TrainedGeometries
-from speechbrain_llsa.latency import LatencyReport
+from speechbrain_llsa_runtime.geometry import StreamGeometry, TrainedGeometries
+from speechbrain_llsa_runtime.latency import LatencyReport
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from speechbrain.decoders.ctc import ctc_greedy_decode
 
-from speechbrain_llsa.decoders.greedy import GreedySearch
-from speechbrain_llsa.decoders.tokens import Token
+from speechbrain_llsa_runtime.decoders.greedy import GreedySearch
+from speechbrain_llsa_runtime.decoders.tokens import Token
 
 SEARCH = GreedySearch()
 

@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from speechbrain_llsa.geometry import StreamGeometry
 from speechbrain_llsa.nnet.attention import HopSchedule
 from speechbrain_llsa.nnet.encoder import StreamingTransformerEncoder
 from speechbrain_llsa.state import LayerState
 from speechbrain_llsa.visibility import hop_tags
+from speechbrain_llsa_runtime.geometry import StreamGeometry
 
 
 @pytest.mark.parametrize("normalize_before", [True, False])

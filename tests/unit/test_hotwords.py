@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from speechbrain_llsa.decoders.beam_search import BeamSearch
-from speechbrain_llsa.decoders.greedy import PieceDecoder
 from speechbrain_llsa.decoders.hotwords import WordScorer, check_hotwords
+from speechbrain_llsa_runtime.decoders.greedy import PieceDecoder
 
 DECODER = PieceDecoder(["", " ", "A", "B", "C", "D"])
 SPOKEN = {piece: label for label, piece in enumerate(DECODER.pieces)}

@@ -5,9 +5,9 @@ import pickle
 
 import pytest
 import torch
-from tiny_model import make_model, make_signal
 
 from speechbrain_llsa.nnet.packed import PackedLinear, pack_linears
+from tiny_model import make_model, make_signal
 
 pytestmark = pytest.mark.skipif(
     not torch.backends.mkldnn.is_available(), reason="needs oneDNN"

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from speechbrain_llsa.dataio.pcm import PCMDecoder
-from speechbrain_llsa.dataio.samples import SCALES
+from speechbrain_llsa_runtime.dataio.pcm import PCMDecoder
+from speechbrain_llsa_runtime.dataio.samples import SCALES
 
 
 def wav(samples, subtype, sample_rate=22050, format="WAV"):

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from speechbrain_llsa.utils import processes as process
+from speechbrain_llsa_runtime.utils import processes as process
 
 
 def test_cpus_are_those_of_the_affinity(monkeypatch, tmp_path):

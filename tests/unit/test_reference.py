@@ -4,9 +4,9 @@ import math
 
 import torch
 
-from speechbrain_llsa.geometry import StreamGeometry
 from speechbrain_llsa.ops.reference import attend
 from speechbrain_llsa.visibility import frame_tags, hop_tags
+from speechbrain_llsa_runtime.geometry import StreamGeometry
 
 
 def values(*numbers):

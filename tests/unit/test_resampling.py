@@ -6,9 +6,9 @@ import torch
 import torchaudio
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_model import split
 
-from speechbrain_llsa.dataio.resampling import StreamingResampler
+from speechbrain_llsa_runtime.dataio.resampling import StreamingResampler
+from tiny_model import split
 
 
 def resample(signal, source_rate, lengths, target_rate=16000):

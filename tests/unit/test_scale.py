@@ -4,16 +4,16 @@ scaled passes, however quiet or loud it is."""
 import numpy as np
 import pytest
 import torch
-from tiny_model import make_model, make_signal, make_tokenizer
 
-from speechbrain_llsa.dataio.samples import ScaleCheck
 from speechbrain_llsa.decoders.tokenizers import TextDecoder
 from speechbrain_llsa.inference.batcher import SessionBatcher
-from speechbrain_llsa.inference.session import Session
 from speechbrain_llsa.inference.speechbrain_interface import (
     ChunkFeatureExtractor,
 )
 from speechbrain_llsa.inference.streaming_encoder import StreamingEncoder
+from speechbrain_llsa_runtime.dataio.samples import ScaleCheck
+from speechbrain_llsa_runtime.inference.session import Session
+from tiny_model import make_model, make_signal, make_tokenizer
 
 DECODER = TextDecoder(make_tokenizer())
 RATE = 16000

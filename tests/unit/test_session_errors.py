@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 import torch
-from tiny_model import make_model, make_signal, make_tokenizer
 
-from speechbrain_llsa.dataio.samples import mono_samples
 from speechbrain_llsa.decoders.tokenizers import TextDecoder
-from speechbrain_llsa.inference.session import Session
+from speechbrain_llsa_runtime.dataio.samples import mono_samples
+from speechbrain_llsa_runtime.inference.session import Session
+from tiny_model import make_model, make_signal, make_tokenizer
 
 
 @pytest.fixture(scope="module")

@@ -17,15 +17,18 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load, save
-from tiny_model import make_model, make_signal, make_tokenizer
 
-from speechbrain_llsa import snapshot as snapshots
-from speechbrain_llsa.dataio.resampling import StreamingResampler
 from speechbrain_llsa.decoders.tokenizers import TextDecoder
-from speechbrain_llsa.geometry import StreamGeometry, TrainedGeometries
-from speechbrain_llsa.inference.session import Session
 from speechbrain_llsa.lobes.expected_layout import to_arrays
-from speechbrain_llsa.transcripts.endpointer import Endpointer, EndpointRule
+from speechbrain_llsa_runtime import snapshot as snapshots
+from speechbrain_llsa_runtime.dataio.resampling import StreamingResampler
+from speechbrain_llsa_runtime.geometry import StreamGeometry, TrainedGeometries
+from speechbrain_llsa_runtime.inference.session import Session
+from speechbrain_llsa_runtime.transcripts.endpointer import (
+    Endpointer,
+    EndpointRule,
+)
+from tiny_model import make_model, make_signal, make_tokenizer
 
 TESTS = Path(__file__).parents[1]
 ATTENTIONS = ["llsa", "sa", "maa"]
@@ -185,7 +188,7 @@ def test_another_process_goes_on(llsa, tmp_path):
         torch.set_num_threads(1)
         from pathlib import Path
         from tiny_model import make_model, make_signal, make_tokenizer
-        from speechbrain_llsa.inference.session import Session
+        from speechbrain_llsa_runtime.inference.session import Session
         from speechbrain_llsa.decoders.tokenizers import TextDecoder
         data = Path({path!r}).read_bytes()
         session = Session(make_model(), TextDecoder(make_tokenizer()), data)

@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from tiny_model import make_model, make_signal
 
-from speechbrain_llsa.geometry import StreamGeometry
 from speechbrain_llsa.lobes.streaming_step import NEVER, StreamingStep
-from speechbrain_llsa.step_clock import StepClock
+from speechbrain_llsa_runtime.geometry import StreamGeometry
+from speechbrain_llsa_runtime.step_clock import StepClock
+from tiny_model import make_model, make_signal
 
 CASES = [
     ("llsa", {"hop": hop, "look_ahead": look_ahead}, None)

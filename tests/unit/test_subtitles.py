@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from speechbrain_llsa.transcripts.subtitles import (
+from speechbrain_llsa_runtime.transcripts.subtitles import (
     LINE_CHARACTERS,
     LINES,
     LONGEST_CUE_SECONDS,
@@ -15,7 +15,7 @@ from speechbrain_llsa.transcripts.subtitles import (
     to_srt,
     to_vtt,
 )
-from speechbrain_llsa.transcripts.transcript import Word
+from speechbrain_llsa_runtime.transcripts.transcript import Word
 
 WORDS = [
     Word("ONE", 0.5, 0.82, 0.99),

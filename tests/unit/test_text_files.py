@@ -2,7 +2,7 @@
 
 import pytest
 
-from speechbrain_llsa.utils.text_files import (
+from speechbrain_llsa_runtime.utils.text_files import (
     read_lines,
     read_text,
     without_byte_order_mark,

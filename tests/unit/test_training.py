@@ -8,10 +8,10 @@ import pytest
 import soundfile
 import speechbrain as sb
 import torch
-from comparison.plan import read_entries, read_plan
-from headers import UNKNOWN_LENGTHS, encoded, with_number
 from speechbrain.dataio.dataset import DynamicItemDataset
 
+from comparison.plan import read_entries, read_plan
+from headers import UNKNOWN_LENGTHS, encoded, with_number
 from speechbrain_llsa.training.arguments import (
     check_max_grad_norm,
     check_optimizer_step_limit,

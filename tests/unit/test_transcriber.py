@@ -7,22 +7,25 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transcripts import committed, final_words, rounded
 
-from speechbrain_llsa.decoders.greedy import PieceDecoder
-from speechbrain_llsa.decoders.tokens import Token
-from speechbrain_llsa.transcripts.endpointer import Endpointer, EndpointRule
-from speechbrain_llsa.transcripts.transcriber import (
+from speechbrain_llsa_runtime.decoders.greedy import PieceDecoder
+from speechbrain_llsa_runtime.decoders.tokens import Token
+from speechbrain_llsa_runtime.transcripts.endpointer import (
+    Endpointer,
+    EndpointRule,
+)
+from speechbrain_llsa_runtime.transcripts.transcriber import (
     Transcriber,
     TranscriberState,
 )
-from speechbrain_llsa.transcripts.transcript import (
+from speechbrain_llsa_runtime.transcripts.transcript import (
     Segment,
     SegmentCollector,
     Transcript,
     Word,
 )
-from speechbrain_llsa.transcripts.words import WordOffsets
+from speechbrain_llsa_runtime.transcripts.words import WordOffsets
+from transcripts import committed, final_words, rounded
 
 CHARACTERS = PieceDecoder(["", "A", "B", " "])
 PIECES = PieceDecoder(

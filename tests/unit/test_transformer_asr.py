@@ -10,9 +10,9 @@ from speechbrain.lobes.models.transformer.TransformerASR import (
 )
 from speechbrain.utils.dynamic_chunk_training import DynChunkTrainConfig
 
-from speechbrain_llsa.geometry import ATTENTIONS
 from speechbrain_llsa.lobes.transformer_asr import StreamingTransformerASR
 from speechbrain_llsa.nnet.encoder import StreamingTransformerEncoder
+from speechbrain_llsa_runtime.geometry import ATTENTIONS
 
 STREAMING = ("maa", "sa", "llsa")
 TOLERANCE = 1e-5

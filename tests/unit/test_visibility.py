@@ -3,7 +3,6 @@
 import pytest
 import torch
 
-from speechbrain_llsa.geometry import StreamGeometry
 from speechbrain_llsa.visibility import (
     dependency_matrix,
     exists,
@@ -11,6 +10,7 @@ from speechbrain_llsa.visibility import (
     hop_tags,
     visible,
 )
+from speechbrain_llsa_runtime.geometry import StreamGeometry
 
 
 def matrix(text):

@@ -5,9 +5,8 @@ import shutil
 import numpy as np
 import pytest
 import soundfile
-import word_times
-from tiny_model import make_model, make_tokenizer
 
+import word_times
 from speechbrain_llsa.evaluation.corpus import read_word_times
 from speechbrain_llsa.evaluation.word_events import (
     estimate_offsets,
@@ -16,8 +15,9 @@ from speechbrain_llsa.evaluation.word_events import (
     time_errors,
 )
 from speechbrain_llsa.model_folder.write import write_streaming_folder
-from speechbrain_llsa.transcripts.transcript import Word
-from speechbrain_llsa.transcripts.words import WordOffsets
+from speechbrain_llsa_runtime.transcripts.transcript import Word
+from speechbrain_llsa_runtime.transcripts.words import WordOffsets
+from tiny_model import make_model, make_tokenizer
 
 CTM = """\
 ;; a comment

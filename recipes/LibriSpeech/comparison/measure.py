@@ -15,9 +15,9 @@ from pathlib import Path
 from speechbrain_llsa.evaluation.corpus import read_split
 from speechbrain_llsa.evaluation.machine import describe_machine
 from speechbrain_llsa.evaluation.measure import TIMING_SECONDS, evaluate
-from speechbrain_llsa.geometry import ATTENTIONS
 from speechbrain_llsa.inference.asr import StreamingASR
-from speechbrain_llsa.utils.atomic_files import write_atomically
+from speechbrain_llsa_runtime.geometry import ATTENTIONS
+from speechbrain_llsa_runtime.utils.atomic_files import write_atomically
 
 
 def main(arguments=None):

@@ -1,7 +1,7 @@
 """Pictures of a comparison: error rate against latency, and pre-training."""
 
 from speechbrain_llsa.evaluation import error_rate_picture as picture
-from speechbrain_llsa.utils.atomic_files import written_atomically
+from speechbrain_llsa_runtime.utils.atomic_files import written_atomically
 
 
 def draw_error_rates(results, path):

@@ -30,11 +30,11 @@ from pathlib import Path
 import ruamel.yaml
 
 from speechbrain_llsa.evaluation.measure import PUSH_SECONDS
-from speechbrain_llsa.geometry import check_attention
 from speechbrain_llsa.training.arguments import parse_arguments
-from speechbrain_llsa.utils.checks import check_integer, check_number
-from speechbrain_llsa.utils.errors import must_be
-from speechbrain_llsa.utils.text_files import read_text
+from speechbrain_llsa_runtime.geometry import check_attention
+from speechbrain_llsa_runtime.utils.checks import check_integer, check_number
+from speechbrain_llsa_runtime.utils.errors import must_be
+from speechbrain_llsa_runtime.utils.text_files import read_text
 
 RECIPES = ("pretrain", "finetune")
 _ENTRIES = {

@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 from comparison.pictures import draw_error_rates, draw_pretraining
 from comparison.results import MODES
-from speechbrain_llsa.utils.atomic_files import write_atomically
+from speechbrain_llsa_runtime.utils.atomic_files import write_atomically
 
 _NOTHING = "-"
 _RATES = {"words": "WER", "characters": "CER"}

@@ -18,7 +18,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from speechbrain_llsa.utils.atomic_files import write_atomically
+from speechbrain_llsa_runtime.utils.atomic_files import write_atomically
 
 _BEAT_SECONDS = 5.0
 _LAST_LINES = 4

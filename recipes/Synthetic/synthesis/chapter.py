@@ -7,7 +7,7 @@ import numpy as np
 import soundfile
 import torch
 
-from speechbrain_llsa.utils.atomic_files import (
+from speechbrain_llsa_runtime.utils.atomic_files import (
     write_atomically,
     written_atomically,
 )

@@ -1,0 +1,1 @@
+"""The commands of ``python -m speechbrain_llsa_runtime``, one module each."""

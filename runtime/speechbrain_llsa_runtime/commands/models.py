@@ -1,0 +1,114 @@
+"""The models that a command may work with."""
+
+from pathlib import Path
+
+from speechbrain_llsa_runtime.inference.onnx import OnnxStreamingASR
+from speechbrain_llsa_runtime.utils.errors import must_be
+
+
+class ExportedModels:
+    """Exported models.
+
+    The package with PyTorch has a class of its own, which adds the others and
+    beam search.
+    """
+
+    def add_arguments(self, parser):
+        """Declares ``--model``.
+
+        Arguments
+        ---------
+        parser : argparse.ArgumentParser
+            Parser of the command.
+        """
+        parser.add_argument(
+            "--model",
+            required=True,
+            metavar="FOLDER",
+            help="an exported folder",
+        )
+
+    def load(self, arguments):
+        """Loads the model that the arguments name.
+
+        Arguments
+        ---------
+        arguments : argparse.Namespace
+            As :meth:`add_arguments` declares them.
+
+        Returns
+        -------
+        OnnxStreamingASR
+
+        Raises
+        ------
+        FileNotFoundError
+            If the folder does not exist, or lacks a file.
+        ValueError
+            If the model cannot be read.
+        """
+        check_folder(arguments.model)
+        return OnnxStreamingASR.from_folder(arguments.model)
+
+    def choose_search(self, asr, arguments):
+        """Makes the search of a session.
+
+        Arguments
+        ---------
+        asr : OnnxStreamingASR
+            The model.
+        arguments : argparse.Namespace
+            As :meth:`add_arguments` declares them.
+
+        Returns
+        -------
+        None
+            As the model has it: greedy.
+        """
+        return None
+
+
+def check_folder(folder):
+    """Refuses a model whose folder does not exist.
+
+    Arguments
+    ---------
+    folder : str
+        The folder.
+
+    Raises
+    ------
+    FileNotFoundError
+        If it does not exist.
+    """
+    if not Path(folder).is_dir():
+        raise FileNotFoundError(
+            must_be("--model", "an existing model folder", repr(folder))
+        )
+
+
+def add_geometry_arguments(parser, several=False):
+    """Declares ``--hop`` and ``--look_ahead``.
+
+    Arguments
+    ---------
+    parser : argparse.ArgumentParser
+        Parser of the command.
+    several : bool
+        Whether there may be several of each, a row of a table for each pair.
+    """
+    allowed = "one of those that the model is trained for"
+    if several:
+        allowed = f"{allowed}, or several, a row for each"
+    for name, meaning in (
+        ("hop", "frames that llsa commits at once"),
+        ("look_ahead", "frames that a layer sees ahead"),
+    ):
+        parser.add_argument(
+            f"--{name}",
+            type=int,
+            nargs="+" if several else None,
+            default=[None] if several else None,
+            metavar="N",
+            help=f"{meaning}: {allowed} (default: the first)",
+        )

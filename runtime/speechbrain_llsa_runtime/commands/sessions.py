@@ -1,0 +1,158 @@
+"""The sessions of a command, as its options say."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from speechbrain_llsa_runtime.commands.channel import add_channel_argument
+from speechbrain_llsa_runtime.commands.endpoint_options import (
+    add_endpoint_arguments,
+    choose_endpointer,
+    given_rules,
+)
+from speechbrain_llsa_runtime.commands.models import (
+    ExportedModels,
+    add_geometry_arguments,
+)
+from speechbrain_llsa_runtime.transcripts.endpointer import Endpointer
+from speechbrain_llsa_runtime.transcripts.transcript import SegmentCollector
+
+
+def add_session_arguments(parser, models=None, endpoint=None):
+    """Declares the model and all that a session of it can be told.
+
+    Arguments
+    ---------
+    parser : argparse.ArgumentParser
+        Parser of the command.
+    models : ExportedModels, optional
+        The models that the command may work with.
+    endpoint : bool, optional
+        Whether segments are closed where the command line does not say. By
+        default as the model's YAML file says.
+    """
+    models = ExportedModels() if models is None else models
+    models.add_arguments(parser)
+    parser.set_defaults(models=models)
+    add_geometry_arguments(parser)
+    add_channel_argument(parser)
+    add_endpoint_arguments(parser, endpoint)
+
+
+def load_sessions(arguments):
+    """Loads the model that the arguments name.
+
+    Arguments
+    ---------
+    arguments : argparse.Namespace
+        As :func:`add_session_arguments` declares them.
+
+    Returns
+    -------
+    Sessions
+
+    Raises
+    ------
+    FileNotFoundError
+        If the model does not exist.
+    ValueError
+        If it cannot be read, options do not fit, or it is not trained for the
+        hop or the look-ahead.
+    """
+    rules = given_rules(arguments)
+    asr = arguments.models.load(arguments)
+    endpointer = choose_endpointer(arguments, rules, asr.endpointer)
+    geometry = {"hop": arguments.hop, "look_ahead": arguments.look_ahead}
+    latency = asr.latency_report(**geometry).declared_latency
+    options = {
+        **geometry,
+        "search": arguments.models.choose_search(asr, arguments),
+        "channel": arguments.channel,
+    }
+    return Sessions(asr, endpointer, options, latency.look_ahead_seconds)
+
+
+@dataclass(frozen=True)
+class Sessions:
+    """Sessions of one model with the same options."""
+
+    asr: Any
+    """The model, such as an ``OnnxStreamingASR``."""
+
+    endpointer: Endpointer | None
+    """Where segments close; ``None`` for nowhere."""
+
+    options: dict
+    """Of each session, besides."""
+
+    look_ahead_seconds: float
+    """Their declared look-ahead."""
+
+    def begin(self, output, bar, keep_words=False):
+        """Begins one.
+
+        Arguments
+        ---------
+        output : JsonOutput
+            Or another of :mod:`speechbrain_llsa_runtime.commands.text_output`.
+        bar : tqdm.tqdm
+            What stands below the text.
+        keep_words : bool
+            Whether the words of the whole stream are kept.
+
+        Returns
+        -------
+        Transcription
+        """
+        session = self.asr.session(
+            endpointer=self.endpointer or False, **self.options
+        )
+        return Transcription(session, output, bar, keep_words)
+
+
+class Transcription:
+    """One stream, whose text goes to an output as it is committed.
+
+    Arguments
+    ---------
+    session : Session
+        The stream.
+    output : JsonOutput
+        Or another of :mod:`speechbrain_llsa_runtime.commands.text_output`.
+    bar : tqdm.tqdm
+        What stands below the text.
+    keep_words : bool
+        Whether the words of the whole stream are kept.
+    """
+
+    def __init__(self, session, output, bar, keep_words):
+        self.words = []
+        self._session = session
+        self._output = output
+        self._bar = bar
+        self._keep_words = keep_words
+        self._segments = SegmentCollector()
+
+    def push(self, samples, sample_rate):
+        """Takes the next samples.
+
+        Arguments
+        ---------
+        samples : numpy.ndarray
+            As for ``Session.push``.
+        sample_rate : int
+            Samples per second.
+        """
+        self._show(self._session.push(samples, sample_rate))
+
+    def finish(self):
+        """Ends the stream."""
+        number = self._show(self._session.finish())
+        closed = self._segments.finish()
+        self._output.end(self._session.text, number, closed, self._bar)
+
+    def _show(self, transcript):
+        if self._keep_words:
+            self.words += transcript.final_words
+        closed = self._segments.take(transcript)
+        self._output.show(transcript, closed, self._bar)
+        return transcript.segment

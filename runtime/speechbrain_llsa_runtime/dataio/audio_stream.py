@@ -1,0 +1,235 @@
+"""Audio that comes as bytes, in whatever format, as from a pipe."""
+
+import tempfile
+
+import numpy as np
+
+from speechbrain_llsa_runtime.dataio.audio_files import (
+    MISSING_SECONDS,
+    audio_info,
+    read_blocks,
+)
+from speechbrain_llsa_runtime.dataio.containers import (
+    MP3,
+    SIGNATURE_BYTES,
+    WAV,
+    recognise,
+    tag_bytes,
+)
+from speechbrain_llsa_runtime.dataio.pcm import OtherEncoding
+from speechbrain_llsa_runtime.dataio.resampling import check_rate
+from speechbrain_llsa_runtime.utils.errors import reason
+
+SPOOL_GIB = 1
+"""What cannot be decoded as it comes may be so long."""
+
+SPOOL_BLOCK_SECONDS = 0.1
+"""Audio that is given at once when such an input has ended."""
+
+READ_BYTES = 1 << 9
+"""What a decoder asks for at once, at most."""
+
+PROMPT = {"probesize": "32", "analyzeduration": "1"}
+"""Has PyAV begin with the first audio that it finds."""
+
+
+class AudioStream:
+    """Turns bytes into samples. Samples without a header, and those of WAV and
+    RF64, are decoded as they come, other formats as well where PyAV is
+    installed and can. Else they are kept in a temporary file until the input
+    ends.
+
+    Arguments
+    ---------
+    read : callable
+        Gives the next bytes, as many as there are; none when the input has
+        ended.
+    decoder : PCMDecoder
+        Knows how samples without a header are encoded.
+    tell : callable
+        Takes what a person should know, as text.
+
+    Example
+    -------
+    >>> import io
+    >>> import soundfile
+    >>> from speechbrain_llsa_runtime.dataio.pcm import PCMDecoder
+    >>> file = io.BytesIO()
+    >>> soundfile.write(file, np.zeros(100), 8000, format="WAV")
+    >>> pieces = iter([file.getvalue()[:99], file.getvalue()[99:], b""])
+    >>> stream = AudioStream(lambda: next(pieces), PCMDecoder(), print)
+    >>> sum(len(samples) for samples in stream), stream.sample_rate
+    (100, 8000)
+    """
+
+    def __init__(self, read, decoder, tell):
+        self.sample_rate = decoder.sample_rate
+        """Samples per second, once there are any."""
+        self._read = read
+        self._decoder = decoder
+        self._tell = tell
+        self._held = b""
+
+    def __iter__(self):
+        """Gives the samples as they come, (samples, channels).
+
+        Yields
+        ------
+        numpy.ndarray
+            float32, float64, int16 or int32.
+
+        Raises
+        ------
+        OSError
+            If the input cannot be read.
+        ValueError
+            If it is damaged, too long for a temporary file, or of a format
+            that nothing here can decode.
+        """
+        container = self._recognise()
+        if container in (None, WAV):
+            try:
+                yield from self._uncompressed()
+                return
+            except OtherEncoding:
+                container = WAV
+        av = container.live and _import_av()
+        if av:
+            yield from self._live(av, container)
+        elif container.known_to_soundfile:
+            yield from self._spooled(container)
+        else:
+            raise ValueError(
+                "input must be audio that soundfile can decode where PyAV is "
+                f"not installed, got {container.name}: pip install "
+                '"speechbrain-llsa[codecs]"'
+            )
+
+    def read(self, size):
+        """The next bytes.
+
+        Arguments
+        ---------
+        size : int
+            How many, at most.
+
+        Returns
+        -------
+        bytes
+            Empty when the input has ended.
+        """
+        if not self._held:
+            self._held = self._read()
+        data, self._held = self._held[:size], self._held[size:]
+        return data
+
+    def _recognise(self):
+        """Finds the format; what has been read for it is held, without a
+        tag."""
+        head, ended, tagged = b"", False, False
+        while True:
+            if len(head) >= SIGNATURE_BYTES and (tag := tag_bytes(head)):
+                head, tagged = self._behind(head, tag), True
+            container, decided = recognise(head, ended)
+            if decided:
+                self._held = head
+                return MP3 if tagged and container is None else container
+            data = self._read()
+            ended = not data
+            head += data
+
+    def _behind(self, head, size):
+        """What follows so many bytes."""
+        while len(head) < size and (data := self._read()):
+            size -= len(head)
+            head = data
+        return head[size:]
+
+    def _uncompressed(self):
+        header = b""
+        while data := self.read(1 << 16):
+            if not self._decoder.begun:
+                header += data
+            try:
+                samples = self._decoder.push(data)
+            except OtherEncoding:
+                self._held = header
+                raise
+            self.sample_rate = self._decoder.sample_rate
+            if len(samples):
+                yield samples
+        samples = self._decoder.finish()
+        if len(samples):
+            yield samples
+        if self._decoder.missing:
+            self._tell(
+                f"the input is truncated: {self._decoder.missing} bytes of "
+                "samples that its header declares are missing"
+            )
+        elif self._decoder.left_over:
+            self._tell(
+                f"{self._decoder.left_over} bytes at the end are no sample"
+            )
+
+    def _live(self, av, container):
+        seconds = 0
+        try:
+            with av.open(
+                self,
+                format=container.live,
+                options=PROMPT,
+                buffer_size=READ_BYTES,
+            ) as source:
+                stream = source.streams.audio[0]
+                for frame in source.decode(stream):
+                    self.sample_rate = check_rate(
+                        "sample_rate", frame.sample_rate
+                    )
+                    seconds += frame.samples / frame.sample_rate
+                    yield _samples(frame)
+                declared = (stream.duration or 0) * stream.time_base
+        except (av.error.FFmpegError, IndexError) as error:
+            raise ValueError(
+                f"input must be whole {container.name} audio, got: "
+                f"{reason(error)}"
+            ) from error
+        if seconds < declared - MISSING_SECONDS:
+            self._tell(
+                f"the input is truncated: {float(declared):.2f} s are "
+                f"declared, {seconds:.2f} s have come"
+            )
+
+    def _spooled(self, container):
+        self._tell(
+            f"{container.name} cannot be decoded here as it comes: it waits in "
+            f"a temporary file of at most {SPOOL_GIB} GiB for its end"
+        )
+        with tempfile.TemporaryFile() as file:
+            while data := self.read(1 << 16):
+                if file.tell() + len(data) > SPOOL_GIB << 30:
+                    raise ValueError(
+                        f"input must be at most {SPOOL_GIB} GiB of "
+                        f"{container.name}, which cannot be decoded here as "
+                        "it comes, got more"
+                    )
+                file.write(data)
+            self.sample_rate = audio_info(file).sample_rate
+            yield from read_blocks(file, SPOOL_BLOCK_SECONDS)
+
+
+def _samples(frame):
+    """Those of a frame of PyAV, (samples, channels)."""
+    samples = frame.to_ndarray()
+    if samples.dtype == np.uint8:
+        samples = (samples.astype(np.int16) - 128) << 8
+    if frame.format.is_planar:
+        return samples.T
+    return samples.reshape(-1, len(frame.layout.channels))
+
+
+def _import_av():
+    try:
+        import av
+    except ImportError:
+        return None
+    return av

@@ -1,0 +1,455 @@
+"""A session: one live stream of audio, and its text.
+
+Needs NumPy alone: what a model is made of is up to the model.
+"""
+
+import copy
+import hashlib
+import json
+import threading
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from typing import Any
+
+from speechbrain_llsa_runtime.dataio.channels import ChannelMixer
+from speechbrain_llsa_runtime.dataio.resampling import (
+    ResamplerState,
+    StreamingResampler,
+    check_rate,
+)
+from speechbrain_llsa_runtime.dataio.samples import ScaleCheck, mono_samples
+from speechbrain_llsa_runtime.geometry import SAMPLE_RATE, StreamGeometry
+from speechbrain_llsa_runtime.snapshot import (
+    below,
+    read_snapshot,
+    write_snapshot,
+)
+from speechbrain_llsa_runtime.transcripts.transcriber import (
+    Transcriber,
+    TranscriberState,
+)
+from speechbrain_llsa_runtime.utils.checks import check_integer
+from speechbrain_llsa_runtime.utils.errors import must_be
+
+LONGEST_SAMPLES = 1 << 42
+"""Longest stream that a snapshot may hold: 66 days at the highest rate, so
+that products of samples and rates fit into 64 bits."""
+
+
+class CallLock:
+    """A lock that is no part of a value: what is copied or pickled with it
+    gets one of its own.
+
+    Example
+    -------
+    >>> lock = CallLock()
+    >>> with lock, copy.deepcopy(lock):
+    ...     pass
+    """
+
+    def __init__(self):
+        self._lock = threading.Lock()
+
+    def __enter__(self):
+        self._lock.acquire()
+
+    def __exit__(self, *error):
+        self._lock.release()
+
+    def __reduce__(self):
+        return CallLock, ()
+
+
+@dataclass
+class SessionState:
+    """What a session remembers. The waveform is not kept."""
+
+    geometry: StreamGeometry
+    """One of those that the model is trained for, from the first frame to the
+    last."""
+
+    model: Any = None
+    """What the model remembers of front end and encoder; it has ``fork()``.
+    ``None`` once the stream has ended: then nothing but the text is kept."""
+
+    transcriber: TranscriberState = field(default_factory=TranscriberState)
+    """What has been said: search, text, word and segment."""
+
+    sample_rate: int | None = None
+    """Samples per second that come in. ``None`` before the first push, which
+    sets it, and once the stream has ended."""
+
+    signal: ResamplerState | None = None
+    """Resampling to the rate of the model. ``None`` when ``sample_rate``
+    is."""
+
+    finished: bool = False
+    """Whether the stream has ended."""
+
+    def fork(self):
+        """An independent copy, which shares the tensors.
+
+        Returns
+        -------
+        SessionState
+        """
+        return replace(
+            self,
+            model=self.model and self.model.fork(),
+            transcriber=self.transcriber.fork(),
+            signal=self.signal and self.signal.fork(),
+        )
+
+
+class Session:
+    """Transcribes one stream: push audio, read text, finish.
+
+    A call that raises an error leaves the session as it was. Sessions of one
+    model do not know of each other, and can run in threads of their own. Calls
+    of one session by several threads are done one after the other.
+
+    A session is a value: :meth:`fork` gives a second one that goes on by
+    itself, and :meth:`snapshot` gives bytes from which a session of an equal
+    model goes on exactly, also in another process.
+
+    Arguments
+    ---------
+    model : StreamingCTC or OnnxCTC
+        The model, in evaluation mode.
+    text_decoder : PieceDecoder
+        Turns its labels into text.
+    snapshot : bytes, optional
+        What :meth:`snapshot` gave: the session goes on from there. It may
+        come from a stranger.
+    hop : int, optional
+        Frames that llsa commits at once: one of the numbers that the model is
+        trained for; the first of them, or that of the snapshot, by default.
+    look_ahead : int, optional
+        Frames that a layer sees ahead, as for ``hop``.
+    search : GreedySearch or BeamSearch, optional
+        Turns log-probabilities into labels
+        (:mod:`speechbrain_llsa_runtime.decoders.tokens`). Greedy by default.
+    endpointer : Endpointer, optional
+        Says where segments close. By default the stream is one segment.
+    word_offsets : WordOffsets, optional
+        Where words begin and end, relative to the frames of their labels. By
+        default they are those frames.
+    channel : int, optional
+        Which channel of the audio is taken, counted from 0. By default the
+        mean of all; then channels that cancel out get one warning.
+
+    Raises
+    ------
+    TypeError
+        If an argument is something else.
+    ValueError
+        If the model's attention cannot stream, if it is not trained for
+        ``hop`` or ``look_ahead``, or if the snapshot is damaged, of another
+        model, of another version or of another ``hop`` or ``look_ahead``.
+
+    Example
+    -------
+    >>> import torch
+    >>> from speechbrain.dataio.encoder import CTCTextEncoder
+    >>> from speechbrain_llsa.lobes.ctc import StreamingCTC
+    >>> from speechbrain_llsa.decoders.tokenizers import TextDecoder
+    >>> from speechbrain_llsa.lobes.wav2vec2 import StreamingEncoderWrapper
+    >>> from speechbrain_llsa.nnet.encoder import StreamingTransformerEncoder
+    >>> from speechbrain_llsa.nnet.frontend import StreamingLatentExtractor
+    >>> encoder = StreamingTransformerEncoder(
+    ...     num_layers=2, nhead=2, d_ffn=32, d_model=16, look_ahead=4
+    ... )
+    >>> model = StreamingCTC(
+    ...     StreamingLatentExtractor(out_channels=[8] * 7),
+    ...     StreamingEncoderWrapper(8, 16, encoder),
+    ...     torch.nn.Linear(16, 3),
+    ... ).eval()
+    >>> tokenizer = CTCTextEncoder()
+    >>> tokenizer.update_from_iterable("AB")
+    >>> tokenizer.insert_blank(index=0)
+    >>> session = Session(model, TextDecoder(tokenizer))
+    >>> pushed = session.push(torch.randn(44100), sample_rate=44100)
+    >>> tail = session.finish()
+    >>> session.text == pushed.committed + tail.committed
+    True
+    >>> session.reset()
+    >>> pushed = session.push(torch.randn(16000))
+    >>> moved = Session(model, TextDecoder(tokenizer), session.snapshot())
+    >>> moved.finish() == session.finish()
+    True
+    """
+
+    def __init__(
+        self,
+        model,
+        text_decoder,
+        snapshot=None,
+        hop=None,
+        look_ahead=None,
+        search=None,
+        endpointer=None,
+        word_offsets=None,
+        channel=None,
+    ):
+        if not hasattr(model, "make_streaming_context"):
+            raise TypeError(
+                must_be(
+                    "model",
+                    "a model with make_streaming_context",
+                    type(model).__name__,
+                )
+            )
+        self._lock = CallLock()
+        self._model = model
+        self._mixer = ChannelMixer(channel)
+        self._transcriber = Transcriber(
+            text_decoder, search, endpointer, word_offsets
+        )
+        self._scale = ScaleCheck()
+        self._state = self._new_state(model.geometries.choose(hop, look_ahead))
+        if snapshot is not None:
+            self._state = self._read(snapshot)
+            self._check_begun("hop", hop)
+            self._check_begun("look_ahead", look_ahead)
+
+    @property
+    def text(self):
+        """All text committed so far. With an endpointer that of the segment
+        that goes on, or was the last one."""
+        return self._state.transcriber.text
+
+    @property
+    def finished(self):
+        """Whether the stream has ended."""
+        return self._state.finished
+
+    @property
+    def geometry(self):
+        """Its ``StreamGeometry``: look-back, look-ahead and hop, in frames."""
+        return self._state.geometry
+
+    def reset(self):
+        """Forgets everything but its geometry: the session is as new."""
+        with self._lock:
+            self._scale = ScaleCheck()
+            self._state = self._new_state(self.geometry)
+
+    def fork(self):
+        """A second session that stands where this one stands. Neither knows
+        of what happens to the other.
+
+        Returns
+        -------
+        Session
+        """
+        forked = copy.copy(self)
+        forked._lock = CallLock()
+        forked._state = forked._state.fork()
+        return forked
+
+    def snapshot(self):
+        """All that the session remembers, to go on elsewhere or later. The
+        text so far is in it, and of the audio the newest milliseconds.
+
+        Returns
+        -------
+        bytes
+            A safetensors file, for a session of an equal model of the same
+            floating point type, on any device, with the same options.
+
+        Raises
+        ------
+        ValueError
+            If the text is longer than 16 MiB, or if what the search remembers
+            cannot be written.
+        """
+        self._transcriber.check_snapshots()
+        state = self._state
+        state = replace(state, model=self._model.export_context(state.model))
+        return write_snapshot(state, self._fingerprint())
+
+    def push(self, samples, sample_rate=None):
+        """Takes the next samples.
+
+        Arguments
+        ---------
+        samples : torch.Tensor or numpy.ndarray
+            The next samples, any number of them: float32, float64, int16 or
+            int32; (samples,), or (samples, channels) with at most 8 channels.
+        sample_rate : int, optional
+            Samples per second, which stays the same for the whole session. By
+            default that of the pushes before, or at first 16000.
+
+        Returns
+        -------
+        Transcript
+
+        Raises
+        ------
+        TypeError
+            If samples or rate are of another type.
+        ValueError
+            If samples are not finite, not scaled as their type says or of
+            another shape, if the rate is not positive or not that of the
+            session, or if it has been finished.
+        """
+        with self._lock:
+            state = self._open_fork()
+            mono = mono_samples(samples, self._mixer)
+            resampler = settle_rate(state, sample_rate)
+            scale = self._scale.push(samples, state.sample_rate)
+            transcript = self._advance(
+                state, resampler.push(mono, state.signal)
+            )
+            self._scale = scale
+            return transcript
+
+    def finish(self):
+        """Ends the stream.
+
+        Returns
+        -------
+        Transcript
+            The rest of the text, exactly what the whole signal gives there.
+
+        Raises
+        ------
+        ValueError
+            If the session has been finished.
+        """
+        with self._lock:
+            state = self._open_fork()
+            samples = settle_rate(state, None).finish(state.signal)
+            state.finished = True
+            return self._advance(state, samples)
+
+    def _new_state(self, geometry):
+        return SessionState(
+            geometry,
+            self._model.make_streaming_context(geometry),
+            self._transcriber.make_streaming_context(),
+        )
+
+    def _check_begun(self, name, value):
+        """Refuses a number that is not that of the stream."""
+        begun = getattr(self.geometry, name)
+        if value not in (None, begun):
+            raise ValueError(
+                must_be(
+                    name,
+                    (f"{begun}, with which the session of the snapshot began"),
+                    value,
+                )
+            )
+
+    def _fingerprint(self):
+        """Of the model, its labels and the options."""
+        about = [self._model.fingerprint(), self._transcriber.to_dict()]
+        if self._mixer.channel is not None:
+            about.append({"channel": self._mixer.channel})
+        return hashlib.sha256(json.dumps(about).encode()).hexdigest()
+
+    def _read(self, snapshot):
+        self._transcriber.check_snapshots()
+        state = read_snapshot(snapshot, self._fingerprint(), self._form)
+        state.model = self._model.import_context(state.model)
+        return state
+
+    def _form(self, values):
+        """The form of the state of a session that was given as much audio,
+        and has said as much, as a snapshot says."""
+        finished, text = values["finished"], values["transcriber.text"]
+        if not isinstance(finished, bool) or not isinstance(text, str):
+            raise TypeError("finished or text is of another type")
+        geometry = self._model.geometries.choose(
+            values["geometry.hop"], values["geometry.look_ahead"]
+        )
+        if finished:
+            return _finished(geometry, text)
+        if values["sample_rate"] is None:
+            return self._new_state(geometry)
+        sample_rate = check_rate("sample_rate", values["sample_rate"])
+        received = values["signal.received"]
+        check_integer("signal.received", received, 0)
+        if received > LONGEST_SAMPLES:
+            raise ValueError(f"signal.received is above {LONGEST_SAMPLES}")
+        signal = _resampler(sample_rate).context_form(received)
+        model = self._model.context_form(signal.given, geometry)
+        transcriber = self._transcriber.context_form(
+            below("transcriber", values), self._model.committed_frames(model)
+        )
+        return SessionState(geometry, model, transcriber, sample_rate, signal)
+
+    def _open_fork(self):
+        if self._state.finished:
+            raise ValueError(
+                must_be(
+                    "session",
+                    "one that goes on; begin a new one",
+                    "a call after finish",
+                )
+            )
+        return self._state.fork()
+
+    def _advance(self, state, samples):
+        log_probs, ahead = self._model.stream(
+            samples, state.model, state.finished
+        )
+        transcript = self._transcriber.advance(
+            log_probs, ahead, state.transcriber, state.finished
+        )
+        if state.finished:
+            state = _finished(state.geometry, state.transcriber.text)
+        self._state = state
+        return transcript
+
+
+def _finished(geometry, text):
+    return SessionState(
+        geometry, transcriber=TranscriberState(text=text), finished=True
+    )
+
+
+@lru_cache(maxsize=8)
+def _resampler(sample_rate):
+    """Sessions of one rate share the filter."""
+    return StreamingResampler(sample_rate, SAMPLE_RATE)
+
+
+def settle_rate(state, sample_rate):
+    """Sets the rate of a stream at its first push, and then refuses any other.
+
+    Arguments
+    ---------
+    state : SessionState
+        Or what has ``sample_rate`` and ``signal`` as well, both ``None`` at
+        first.
+    sample_rate : int or None
+        Samples per second, or ``None`` where the caller did not say.
+
+    Returns
+    -------
+    StreamingResampler
+        From this rate to that of the model.
+
+    Raises
+    ------
+    TypeError
+        If the rate is not a whole number.
+    ValueError
+        If it is out of range, or not that of the stream.
+    """
+    if sample_rate is not None:
+        sample_rate = check_rate("sample_rate", sample_rate)
+    if state.sample_rate is None:
+        state.sample_rate = sample_rate or SAMPLE_RATE
+        state.signal = _resampler(state.sample_rate).make_streaming_context()
+    if sample_rate not in (None, state.sample_rate):
+        raise ValueError(
+            must_be(
+                "sample_rate",
+                f"{state.sample_rate}, with which the session began",
+                sample_rate,
+            )
+        )
+    return _resampler(state.sample_rate)

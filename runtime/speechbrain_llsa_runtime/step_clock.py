@@ -1,0 +1,142 @@
+"""Where the steps of a stream lie, in samples and in frames.
+
+Standard library only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from speechbrain_llsa_runtime.geometry import StreamGeometry, check_attention
+from speechbrain_llsa_runtime.utils.checks import check_integer
+from speechbrain_llsa_runtime.utils.errors import must_be
+
+
+@dataclass(frozen=True)
+class StepClock:
+    """Where the steps of a stream of fixed shapes lie in samples and frames.
+
+    Each step takes ``step_frames`` frames' worth of samples and gives as many
+    frames, so that nothing about its shapes depends on where the stream is. A
+    stream begins with silence and with frames before the utterance, at
+    negative positions, which do not exist; it ends with steps of silence that
+    bring out what still waits, up to the end of the utterance.
+
+    Arguments
+    ---------
+    attention : str
+        One of maa, sa and llsa.
+    geometry : StreamGeometry
+        Look-back, look-ahead and hop, in frames.
+    num_layers : int
+        Layers of the encoder.
+    step_frames : int
+        Frames of a step; for llsa its hop.
+    receptive_field_samples : int
+        Samples that the front end needs for its first frame.
+    stride_samples : int
+        Samples from one frame to the next.
+
+    Raises
+    ------
+    ValueError
+        If the attention cannot stream, or the step of llsa is not its hop.
+
+    Example
+    -------
+    >>> clock = StepClock("llsa", StreamGeometry(64, 8, 4), 12, 4, 641, 320)
+    >>> clock.first_frame, clock.leading_samples, clock.step_samples
+    (-4, 959, 1280)
+    >>> clock.frames_of(641), clock.steps_to_end(641)
+    (1, 4)
+    """
+
+    attention: str
+    geometry: StreamGeometry
+    num_layers: int
+    step_frames: int
+    receptive_field_samples: int
+    stride_samples: int
+
+    def __post_init__(self):
+        if check_attention(self.attention) == "aa":
+            raise ValueError(
+                must_be(
+                    "attention",
+                    "one of maa, sa, llsa for streaming",
+                    "'aa', which sees the whole utterance",
+                )
+            )
+        check_integer("step_frames", self.step_frames, 1)
+        if self.attention == "llsa" and self.step_frames != self.geometry.hop:
+            raise ValueError(
+                must_be(
+                    "step_frames",
+                    f"the hop, {self.geometry.hop}, for llsa",
+                    self.step_frames,
+                )
+            )
+
+    @property
+    def step_samples(self):
+        """Samples that a step takes."""
+        return self.step_frames * self.stride_samples
+
+    @property
+    def overlap_samples(self):
+        """Samples that neighbouring frames share, and that lie before the
+        first step."""
+        return self.receptive_field_samples - self.stride_samples
+
+    @property
+    def delay_frames(self):
+        """Frames that committed ones lag behind those that a step takes in."""
+        return self.geometry.stack_look_ahead(self.attention, self.num_layers)
+
+    @property
+    def first_frame(self):
+        """Position of the first frame that the first step takes in: before
+        the utterance, and so that hops begin where they do offline."""
+        first = -(-self.overlap_samples // self.stride_samples)
+        if self.attention == "llsa":
+            first += (-first - self.geometry.look_ahead) % self.geometry.hop
+        return -first
+
+    @property
+    def leading_samples(self):
+        """Samples of silence to push before the utterance."""
+        return -self.first_frame * self.stride_samples - self.overlap_samples
+
+    def frames_of(self, samples):
+        """Frames of an utterance.
+
+        Arguments
+        ---------
+        samples : int
+            Its samples.
+
+        Returns
+        -------
+        int
+        """
+        beyond = samples - self.receptive_field_samples
+        return max(0, beyond // self.stride_samples + 1)
+
+    def steps_to_end(self, samples):
+        """Steps after which all frames of an utterance are committed.
+
+        Arguments
+        ---------
+        samples : int
+            Samples of the utterance.
+
+        Returns
+        -------
+        int
+            0 if it has no frame.
+        """
+        frames = self.frames_of(samples)
+        if frames == 0:
+            return 0
+        needed = frames + self.delay_frames - self.first_frame
+        return -(-needed // self.step_frames)

@@ -1,0 +1,168 @@
+"""Words with times as files: SubRip, WebVTT and NIST's CTM."""
+
+import html
+import textwrap
+
+LINE_CHARACTERS = 42
+"""Characters of a line of subtitles, and with ``LINES`` of a cue, as
+broadcasters have them."""
+
+LINES = 2
+LONGEST_CUE_SECONDS = 6.0
+PAUSE_SECONDS = 1.0
+"""Silence between two words that ends a cue."""
+
+
+def cues(words):
+    """Groups words to what is shown at once: up to two lines of one segment,
+    without a pause in between.
+
+    Arguments
+    ---------
+    words : list of Word
+        Words in order.
+
+    Returns
+    -------
+    list of (float, float, str)
+        Start and end in seconds, and the text, its lines wrapped.
+
+    Example
+    -------
+    >>> from speechbrain_llsa_runtime.transcripts.transcript import Word
+    >>> cues([Word("ONE", 0.5, 0.8, 1.0), Word("TWO", 2.5, 2.9, 1.0)])
+    [(0.5, 0.8, 'ONE'), (2.5, 2.9, 'TWO')]
+    """
+    groups = []
+    for word in words:
+        if not groups or not _fits(groups[-1], word):
+            groups.append([])
+        groups[-1].append(word)
+    return [(g[0].start, g[-1].end, "\n".join(_lines(g))) for g in groups]
+
+
+def _lines(words):
+    # a line separator within a word would end the cue in some players
+    blanks_alone = " ".join(word.text for word in words).split()
+    return textwrap.wrap(
+        " ".join(blanks_alone),
+        LINE_CHARACTERS,
+        break_on_hyphens=False,
+    )
+
+
+def _fits(group, word):
+    return (
+        word.segment == group[0].segment
+        and word.start - group[-1].end < PAUSE_SECONDS
+        and word.end - group[0].start <= LONGEST_CUE_SECONDS
+        and len(_lines([*group, word])) <= LINES
+    )
+
+
+def to_srt(words, name=""):
+    """SubRip subtitles.
+
+    Arguments
+    ---------
+    words : list of Word
+        Words in order.
+    name : str
+        Of the recording; SubRip has no place for it.
+
+    Returns
+    -------
+    str
+
+    Example
+    -------
+    >>> from speechbrain_llsa_runtime.transcripts.transcript import Word
+    >>> print(to_srt([Word("ONE", 0.5, 0.8, 1.0)]), end="")
+    1
+    00:00:00,500 --> 00:00:00,800
+    ONE
+    """
+    return "\n".join(
+        f"{number}\n{_clock(start, ',')} --> {_clock(end, ',')}\n{text}\n"
+        for number, (start, end, text) in enumerate(cues(words), start=1)
+    )
+
+
+def to_vtt(words, name=""):
+    """WebVTT subtitles.
+
+    Arguments
+    ---------
+    words : list of Word
+        Words in order.
+    name : str
+        Of the recording; WebVTT has no place for it.
+
+    Returns
+    -------
+    str
+
+    Example
+    -------
+    >>> from speechbrain_llsa_runtime.transcripts.transcript import Word
+    >>> print(to_vtt([Word("ONE", 0.5, 0.8, 1.0)]), end="")
+    WEBVTT
+    <BLANKLINE>
+    00:00:00.500 --> 00:00:00.800
+    ONE
+    """
+    return "\n".join(
+        [
+            "WEBVTT\n",
+            *(
+                f"{_clock(start, '.')} --> {_clock(end, '.')}\n"
+                f"{html.escape(text, quote=False)}\n"
+                for start, end, text in cues(words)
+            ),
+        ]
+    )
+
+
+def to_ctm(words, name):
+    """NIST's CTM: a line for each word, with the name of the recording,
+    channel, start and duration in seconds, word and confidence.
+
+    Arguments
+    ---------
+    words : list of Word
+        Words in order.
+    name : str
+        Of the recording.
+
+    Returns
+    -------
+    str
+
+    Example
+    -------
+    >>> from speechbrain_llsa_runtime.transcripts.transcript import Word
+    >>> print(to_ctm([Word("ONE", 0.5, 0.8, 0.99)], "a"), end="")
+    a 1 0.500 0.300 ONE 0.9900
+    """
+    return "".join(
+        f"{_field(name)} 1 {word.start:.3f} {word.end - word.start:.3f} "
+        f"{_field(word.text)} {word.confidence:.4f}\n"
+        for word in words
+    )
+
+
+def _field(text):
+    """Fields of a CTM file have no blanks."""
+    return "_".join(text.split())
+
+
+def _clock(seconds, point):
+    milliseconds = round(seconds * 1000)
+    minutes, milliseconds = divmod(milliseconds, 60_000)
+    hours, minutes = divmod(minutes, 60)
+    seconds, milliseconds = divmod(milliseconds, 1000)
+    return f"{hours:02d}:{minutes:02d}:{seconds:02d}{point}{milliseconds:03d}"
+
+
+FORMATS = {"srt": to_srt, "vtt": to_vtt, "ctm": to_ctm}
+"""Writers by the extension of their files."""

@@ -1,0 +1,372 @@
+"""From the log-probabilities of one stream to what it says: text, words with
+times, segments. Needs NumPy alone.
+
+The one place where this is done: sessions and batchers give it the frames
+that they commit, and so does offline transcription.
+"""
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+from speechbrain_llsa_runtime.decoders.greedy import GreedySearch, TextState
+from speechbrain_llsa_runtime.geometry import FRAME_SECONDS
+from speechbrain_llsa_runtime.snapshot import below
+from speechbrain_llsa_runtime.transcripts.endpointer import (
+    Endpointer,
+    SegmentState,
+)
+from speechbrain_llsa_runtime.transcripts.transcript import Transcript
+from speechbrain_llsa_runtime.transcripts.words import (
+    WordAssembler,
+    WordOffsets,
+    WordState,
+)
+from speechbrain_llsa_runtime.utils.checks import check_type
+from speechbrain_llsa_runtime.utils.errors import must_be
+
+
+@dataclass
+class TranscriberState:
+    """What a transcriber remembers of one stream. It does not grow with the
+    stream, but for the text of the segment."""
+
+    search: Any = None
+    """What the search remembers; it has ``fork()``. ``None`` once the stream
+    has ended."""
+
+    pieces: TextState = field(default_factory=TextState)
+    """Joining of labels to text."""
+
+    text: str = ""
+    """Committed text of the segment that goes on; without endpoints that of
+    the whole stream."""
+
+    frames: int = 0
+    """Frames since the stream began."""
+
+    word: WordState = field(default_factory=WordState)
+    """The word that goes on."""
+
+    segment: SegmentState = field(default_factory=SegmentState)
+    """The segment that goes on."""
+
+    def fork(self):
+        """An independent copy.
+
+        Returns
+        -------
+        TranscriberState
+        """
+        return TranscriberState(
+            self.search and self.search.fork(),
+            self.pieces.fork(),
+            self.text,
+            self.frames,
+            self.word.fork(),
+            self.segment.fork(),
+        )
+
+
+class Transcriber:
+    """Turns log-probabilities into transcripts, push by push.
+
+    Whatever the pushes, the words, their times, their confidences and the
+    segments are the same.
+
+    Arguments
+    ---------
+    text_decoder : PieceDecoder
+        Turns labels into text.
+    search : GreedySearch or BeamSearch, optional
+        Turns log-probabilities into labels
+        (:mod:`speechbrain_llsa_runtime.decoders.tokens`). Greedy by default.
+    endpointer : Endpointer, optional
+        Says where segments close. By default the stream is one segment.
+    word_offsets : WordOffsets, optional
+        Where words begin and end, relative to their frames. By default they
+        are the frames of their labels.
+
+    Raises
+    ------
+    TypeError
+        If an argument is something else.
+
+    Example
+    -------
+    >>> import numpy as np
+    >>> from speechbrain_llsa_runtime.decoders.greedy import PieceDecoder
+    >>> decoder = PieceDecoder(["", " ONE", " TWO"], ["", "ONE", "TWO"])
+    >>> transcriber = Transcriber(decoder)
+    >>> state = transcriber.make_streaming_context()
+    >>> log_probs = np.log(np.eye(3)[[0, 1, 1, 0, 0, 2, 0]] * 0.7 + 0.1)
+    >>> transcript = transcriber.advance(log_probs, log_probs[:0], state)
+    >>> transcript.committed
+    'ONE TWO'
+    >>> [(word.text, word.start, word.final) for word in transcript.words]
+    [('ONE', 0.02, True), ('TWO', 0.1, False)]
+    """
+
+    def __init__(
+        self, text_decoder, search=None, endpointer=None, word_offsets=None
+    ):
+        search = GreedySearch() if search is None else search
+        for name, part, needed in (
+            ("text_decoder", text_decoder, "decode_streaming"),
+            ("search", search, "look_ahead"),
+        ):
+            if not hasattr(part, needed):
+                raise TypeError(
+                    must_be(
+                        name, f"an object with {needed}", type(part).__name__
+                    )
+                )
+        if endpointer is not None:
+            check_type("endpointer", endpointer, Endpointer)
+        if word_offsets is None:
+            word_offsets = WordOffsets()
+        check_type("word_offsets", word_offsets, WordOffsets)
+        self.text_decoder = text_decoder
+        self.search = search
+        self.endpointer = endpointer
+        self._words = WordAssembler(word_offsets)
+        begins = [piece.startswith(" ") for piece in text_decoder.pieces]
+        self._begins_word = begins if any(begins) else None
+
+    def with_search(self, search):
+        """The same with another search.
+
+        Arguments
+        ---------
+        search : GreedySearch or BeamSearch
+            Turns log-probabilities into labels.
+
+        Returns
+        -------
+        Transcriber
+
+        Raises
+        ------
+        TypeError
+            If it is something else.
+        """
+        return Transcriber(
+            self.text_decoder, search, self.endpointer, self._words.offsets
+        )
+
+    def make_streaming_context(self):
+        """A fresh state for :meth:`advance`.
+
+        Returns
+        -------
+        TranscriberState
+        """
+        return TranscriberState(self.search.make_streaming_context())
+
+    def advance(self, log_probs, ahead, state, final=False):
+        """Takes the next frames.
+
+        Arguments
+        ---------
+        log_probs : torch.Tensor or numpy.ndarray
+            Log-probabilities of the next committed frames, (frames, labels).
+        ahead : torch.Tensor or numpy.ndarray
+            Those of the provisional frames behind them, (frames, labels).
+        state : TranscriberState
+            What lies before them. It is brought up to date, unless an error is
+            raised.
+        final : bool
+            Whether the stream ends with them.
+
+        Returns
+        -------
+        Transcript
+        """
+        forked = state.fork()
+        texts, words, first = [], [], 0
+        while True:
+            segment = forked.segment.number
+            end = self._find_endpoint(log_probs[first:], forked)
+            last = len(log_probs) if end is None else first + end
+            tokens = self.search.advance(
+                log_probs[first:last],
+                forked.search,
+                final and end is None,
+            )
+            forked.frames += last - first
+            first = last
+            if end is not None:
+                tokens += self.search.close(forked.search)
+            text, ended = self._add(tokens, forked, segment)
+            texts.append(text)
+            words += ended
+            if end is None:
+                break
+            limit = self._words.earliest_start(forked.frames)
+            words += self._words.end(forked.text, limit, forked.word, segment)
+            forked.text = ""
+        if final:
+            limit = round((forked.frames + 1) * FRAME_SECONDS, 3)
+            words += self._words.end(forked.text, limit, forked.word, segment)
+            provisional, others = "", []
+        else:
+            provisional, others = self._look_ahead(ahead, forked)
+        vars(state).update(vars(forked))
+        return Transcript(
+            "".join(texts), provisional, (*words, *others), segment
+        )
+
+    def context_form(self, values, frames):
+        """The form of the state of a stream that goes on
+        (:mod:`speechbrain_llsa_runtime.snapshot`).
+
+        Arguments
+        ---------
+        values : dict
+            What a snapshot says of the state, by path.
+        frames : int
+            Frames that have been committed.
+
+        Returns
+        -------
+        TranscriberState
+
+        Raises
+        ------
+        ValueError
+            If the search cannot be written, or a state cannot be like that.
+        """
+        self.check_snapshots()
+        search = self.search.context_form(
+            below("search", values), frames, len(self.text_decoder.pieces)
+        )
+        text = values["text"]
+        word = WordState(**below("word", values))
+        segment = SegmentState(**below("segment", values))
+        # Without text in this segment, there may have been some before.
+        started = bool(text) or (
+            segment.number > 0 and values["pieces.started"]
+        )
+        if not isinstance(text, str) or not isinstance(started, bool):
+            raise TypeError("text or pieces.started is of another type")
+        possible = repr(segment) == repr(SegmentState())
+        if self.endpointer is not None:
+            possible = _is_segment(
+                segment, frames, len(self.text_decoder.pieces)
+            )
+        if not possible or not _is_word(word, text, frames):
+            raise ValueError(
+                f"the segment, or the word that goes on, cannot be like that "
+                f"after {frames} frames"
+            )
+        return TranscriberState(
+            search, TextState(started), text, frames, word, segment
+        )
+
+    def check_snapshots(self):
+        """Refuses a search whose state cannot be written.
+
+        Raises
+        ------
+        ValueError
+            If it cannot.
+        """
+        if not hasattr(self.search, "context_form"):
+            raise ValueError(
+                must_be(
+                    "search",
+                    (
+                        "one whose state can be written, such as "
+                        "GreedySearch, for a "
+                        "snapshot"
+                    ),
+                    type(self.search).__name__,
+                )
+            )
+
+    def to_dict(self):
+        """What the transcripts depend on, besides the log-probabilities, as
+        plain values.
+
+        Returns
+        -------
+        dict
+        """
+        return {
+            "pieces": self.text_decoder.pieces,
+            "first_pieces": self.text_decoder.first_pieces,
+            "endpointer": self.endpointer and self.endpointer.to_dict(),
+            "word_offsets": vars(self._words.offsets),
+        }
+
+    def _find_endpoint(self, log_probs, state):
+        """How many of the frames belong to the segment that goes on, if it
+        ends with them."""
+        if self.endpointer is None:
+            return None
+        end = self.endpointer.find(
+            log_probs.argmax(1).tolist(),
+            state.frames,
+            state.segment,
+            self._begins_word,
+        )
+        return None if end is None else end - state.frames
+
+    def _add(self, tokens, state, segment, final=True):
+        """Takes tokens; gives their text, and the words that end there."""
+        texts, words = [], []
+        for token in tokens:
+            piece = self.text_decoder.decode_streaming(
+                [token.label], state.pieces
+            )
+            texts.append(piece)
+            words += self._words.add(
+                piece, state.text, token, state.word, segment, final
+            )
+            state.text += piece
+            if segment:
+                state.text = state.text.lstrip(" ")
+        return "".join(texts), words
+
+    def _look_ahead(self, ahead, state):
+        """What would be said if the stream went on with these frames."""
+        segment = state.segment.number
+        tokens = self.search.look_ahead(ahead, state.search)
+        state = TranscriberState(
+            pieces=state.pieces.fork(),
+            text=state.text[state.text.rfind(" ") + 1 :],
+            word=state.word.fork(),
+        )
+        text, words = self._add(tokens, state, segment, final=False)
+        words += self._words.end(
+            state.text, math.inf, state.word, segment, final=False
+        )
+        return text, words
+
+
+def _is_word(word, text, frames):
+    """Whether a word can be like that, behind its last space in the text."""
+    kinds = type(word.start), type(word.end), type(word.confidence)
+    if kinds != (int, int, float):
+        return False
+    if not text[text.rfind(" ") + 1 :]:
+        return word == WordState()
+    possible = 0 <= word.start < word.end <= frames
+    return possible and 0.0 < word.confidence <= 1.0
+
+
+def _is_segment(segment, frames, labels):
+    """Whether a segment can be like that, after so many frames."""
+    numbers = segment.number, segment.start, segment.silence, segment.label
+    if not all(type(number) is int for number in numbers):
+        return False
+    length, silence = frames - segment.start, segment.silence
+    return (
+        isinstance(segment.speech, bool)
+        and (0 < segment.number <= segment.start or numbers[:2] == (0, 0))
+        and 0 <= silence <= length
+        and segment.speech == (silence < length)
+        and -1 <= segment.label < labels
+        and (segment.label == -1) == (frames == 0)
+        and (length == 0 or (segment.label == 0) == (silence > 0))
+    )

@@ -1,0 +1,1 @@
+"""Atomic files, checks, error messages and the like: what all use."""

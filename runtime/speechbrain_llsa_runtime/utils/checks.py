@@ -1,0 +1,109 @@
+"""Checks of arguments, each with one sentence that names the argument.
+
+Standard library only.
+"""
+
+import math
+from numbers import Integral, Real
+
+from speechbrain_llsa_runtime.utils.errors import must_be
+
+
+def check_integer(name, value, minimum):
+    """Raises an error unless a value is an integer that is large enough.
+
+    Arguments
+    ---------
+    name : str
+        What the value is for.
+    value : int
+        The value.
+    minimum : int
+        The least that is allowed.
+
+    Raises
+    ------
+    TypeError
+        If it is not an integer.
+    ValueError
+        If it is too small.
+
+    Example
+    -------
+    >>> check_integer("hop", 4, 1)
+    """
+    if not isinstance(value, Integral) or isinstance(value, bool):
+        raise TypeError(
+            must_be(
+                name,
+                f"an integer of at least {minimum}",
+                f"{value!r} ({type(value).__name__})",
+            )
+        )
+    if value < minimum:
+        raise ValueError(
+            must_be(name, f"an integer of at least {minimum}", value)
+        )
+
+
+def check_number(name, value, minimum, maximum=math.inf):
+    """Raises an error unless a value is a number of a range.
+
+    Arguments
+    ---------
+    name : str
+        What the value is for.
+    value : float
+        The value.
+    minimum : float
+        The least that is allowed.
+    maximum : float
+        The most that is allowed.
+
+    Raises
+    ------
+    TypeError
+        If it is not a number.
+    ValueError
+        If it is out of range, or NaN.
+
+    Example
+    -------
+    >>> check_number("dropout", 0.1, 0, 1)
+    """
+    allowed = f"a number of at least {minimum}"
+    if maximum < math.inf:
+        allowed = f"a number from {minimum} to {maximum}"
+    if not isinstance(value, Real) or isinstance(value, bool):
+        raise TypeError(
+            must_be(name, allowed, f"{value!r} ({type(value).__name__})")
+        )
+    if not minimum <= value <= maximum:
+        raise ValueError(must_be(name, allowed, value))
+
+
+def check_type(name, value, kind):
+    """Raises an error unless a value is of a type.
+
+    Arguments
+    ---------
+    name : str
+        What the value is for.
+    value : object
+        The value.
+    kind : type or tuple of type
+        The type, or several.
+
+    Raises
+    ------
+    TypeError
+        If it is of another type.
+
+    Example
+    -------
+    >>> check_type("attention", "sa", str)
+    """
+    if not isinstance(value, kind):
+        kinds = kind if isinstance(kind, tuple) else (kind,)
+        names = " or ".join(each.__name__ for each in kinds)
+        raise TypeError(must_be(name, names, type(value).__name__))

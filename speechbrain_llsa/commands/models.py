@@ -1,0 +1,139 @@
+"""The models that a command may work with."""
+
+from functools import partial
+
+from speechbrain_llsa.commands.search_options import (
+    add_search_arguments,
+    choose_search,
+)
+from speechbrain_llsa.decoders.options import BeamSearchOptions
+from speechbrain_llsa.inference.asr import StreamingASR
+from speechbrain_llsa_runtime.commands.models import (
+    ExportedModels,
+    check_folder,
+)
+from speechbrain_llsa_runtime.inference.onnx import OnnxStreamingASR
+from speechbrain_llsa_runtime.model_folder.description import is_exported
+
+
+class Models(ExportedModels):
+    """Models of fine-tuning and exported ones, with greedy or beam search."""
+
+    def add_arguments(self, parser):
+        """Declares the model and how it finds the text.
+
+        Arguments
+        ---------
+        parser : argparse.ArgumentParser
+            Parser of the command.
+        """
+        add_model_arguments(
+            parser, "a streaming/ folder of fine-tuning, or an exported one"
+        )
+        add_search_arguments(parser)
+
+    def load(self, arguments):
+        """Loads the model that the arguments name.
+
+        Arguments
+        ---------
+        arguments : argparse.Namespace
+            As :meth:`add_arguments` declares them.
+
+        Returns
+        -------
+        StreamingASR or OnnxStreamingASR
+
+        Raises
+        ------
+        FileNotFoundError
+            If the folder does not exist.
+        ValueError
+            If the model cannot be read.
+        """
+        check_folder(arguments.model)
+        if is_exported(arguments.model):
+            return super().load(arguments)
+        return load_model(arguments)
+
+    def choose_search(self, asr, arguments):
+        """Makes the search of a session.
+
+        Arguments
+        ---------
+        asr : StreamingASR or OnnxStreamingASR
+            The model.
+        arguments : argparse.Namespace
+            As :meth:`add_arguments` declares them.
+
+        Returns
+        -------
+        GreedySearch or BeamSearch or None
+            ``None`` as the folder says.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such language model.
+        ImportError
+            If KenLM is needed and not installed.
+        ValueError
+            If an argument is out of range, or does not go with the others.
+        """
+        if isinstance(asr, OnnxStreamingASR):
+            make_search = partial(
+                BeamSearchOptions().make_search, asr.text_decoder
+            )
+        else:
+            make_search = asr.beam_search
+        return choose_search(make_search, arguments)
+
+
+def add_model_arguments(parser, kinds, several=False):
+    """Declares ``--model`` and ``--trust``.
+
+    Arguments
+    ---------
+    parser : argparse.ArgumentParser
+        Parser of the command.
+    kinds : str
+        What models there may be.
+    several : bool
+        Whether there may be several models.
+    """
+    parser.add_argument(
+        "--model",
+        required=True,
+        nargs="+" if several else None,
+        metavar="FOLDER",
+        help=kinds,
+    )
+    parser.add_argument(
+        "--trust",
+        action="store_true",
+        help="accept a language model in KenLM's binary format, which is "
+        "mapped into memory unchecked",
+    )
+
+
+def load_model(arguments):
+    """Loads a model of fine-tuning.
+
+    Arguments
+    ---------
+    arguments : argparse.Namespace
+        With ``model`` and ``trust``.
+
+    Returns
+    -------
+    StreamingASR
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder does not exist.
+    ValueError
+        If the model cannot be read.
+    """
+    check_folder(arguments.model)
+    return StreamingASR.from_hparams(arguments.model, trust=arguments.trust)

@@ -99,7 +99,7 @@ def run(target, seed_number, inputs, folder):
 
 def check_message(message):
     """One line of bounded length that begins with the name of the argument."""
-    if not re.match(r"[a-z_]+(: | must be )", message) or "\n" in message:
+    if not re.match(r"[a-z_]+(: | must )", message) or "\n" in message:
         raise AssertionError(f"no named error in one line: {message!r}")
     if len(message) > 1500:
         raise AssertionError(f"{len(message)} characters: {message[:200]!r}")

@@ -237,7 +237,7 @@ def test_an_utterance_that_one_rank_cannot_read_can_be_an_error(
         line(recipe, corpus, tmp_path / "out", **options),
         log=tmp_path / "log",
     ):
-        assert "BadUtteranceError: on_bad_utterance must .*got" in text
+        assert "BadUtteranceError: utterances must be good ones" in text
         assert str(bad) in text
 
 

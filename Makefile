@@ -24,7 +24,6 @@ BESIDE_DEVELOPMENT = --constraint requirements/development.txt \
 	$$(sed -n 's/^\([a-z0-9.-]*\)==.*/--no-emit-package \1/p' \
 	requirements/development.txt)
 DEMO := demo
-RECIPES := recipes/LibriSpeech
 
 define CHECK_PYTHON
 @test -n "$(PYTHON)" || { echo "No Python 3.10 to 3.12 found: \
@@ -108,15 +107,15 @@ picture: install
 		--layout --look_back 4 --look_ahead 2 --hop 3
 
 demo: install
-	$(BIN)/python $(RECIPES)/synthesize.py $(DEMO)/digits --workers 2 \
+	$(BIN)/python recipes/Synthetic/synthesize.py $(DEMO)/digits --workers 2 \
 		--digits 1 8 \
 		--split train:voices=320:utterances=8000 \
 		--split valid:voices=12:utterances=120 \
 		--split test:voices=12:utterances=120
-	$(BIN)/python $(RECIPES)/pretrain.py hparams/pretrain_small.yaml \
+	$(BIN)/python recipes/LibriSpeech/pretrain.py hparams/pretrain_small.yaml \
 		--data_folder $(DEMO)/digits --output_folder $(DEMO)/pretrain \
 		--optimizer_step_limit 500
-	$(BIN)/python $(RECIPES)/finetune_ctc.py hparams/finetune_small.yaml \
+	$(BIN)/python recipes/LibriSpeech/finetune_ctc.py hparams/finetune_small.yaml \
 		--data_folder $(DEMO)/digits --output_folder $(DEMO)/finetune \
 		--pretrained_folder $(DEMO)/pretrain/pretrained \
 		--units sentencepiece --output_units 28

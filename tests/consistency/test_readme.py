@@ -5,9 +5,11 @@ import configparser
 import doctest
 import importlib.util
 import itertools
+import os
 import re
 import runpy
 import shlex
+import subprocess
 import sys
 
 import numpy as np
@@ -223,7 +225,30 @@ def only_parsing(monkeypatch):
     monkeypatch.setattr(class_, "parse_args", and_stop(class_.parse_args))
 
 
-@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def make_commands():
+    """The programs of the project that ``make`` runs, with their arguments;
+    a name of a file stands for what the shell would find."""
+    printed = subprocess.run(
+        [
+            *("make", "--dry-run", "--always-make", "--no-print-directory"),
+            *("demo", "bench", "soak", "picture"),
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+        env={k: v for k, v in os.environ.items() if not k.startswith("MAKE")},
+    ).stdout.replace("\\\n", " ")
+    printed = re.sub(r"\$\(.*\)", "speech.flac", printed)
+    commands = [shlex.split(line) for line in printed.splitlines()]
+    return [
+        command
+        for command in commands
+        if command[0].endswith("/python") and "pip" not in command
+    ]
+
+
+@pytest.mark.parametrize("command", [*COMMANDS, *make_commands()], ids=" ".join)
 def test_commands_are_understood(command, only_parsing, monkeypatch):
     """By the parsers of the programs themselves."""
     program, *arguments = command

@@ -26,11 +26,12 @@ SECONDS = 30
 def run_forking(*arguments):
     """Runs this file: what came of each child, by name."""
     here = Path(__file__).parent
+    paths = here.parent, here.parent / "runtime", here
     process = subprocess.run(
         [sys.executable, __file__, *arguments],
         capture_output=True,
         text=True,
-        env={**os.environ, "PYTHONPATH": f"{here.parent}{os.pathsep}{here}"},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, paths))},
         timeout=500,
     )
     assert process.returncode == 0, process.stderr

@@ -5,11 +5,14 @@ Standard library only.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from speechbrain_llsa_runtime.geometry import StreamGeometry, check_attention
 from speechbrain_llsa_runtime.utils.checks import check_integer
 from speechbrain_llsa_runtime.utils.errors import must_be
+
+NEVER = (1 << 63) - 1
+"""The end of a stream that goes on, in frames: the largest int64."""
 
 
 @dataclass(frozen=True)
@@ -140,3 +143,82 @@ class StepClock:
             return 0
         needed = frames + self.delay_frames - self.first_frame
         return -(-needed // self.step_frames)
+
+
+@dataclass(frozen=True)
+class StepCursor:
+    """Where one stream stands among the steps of a clock.
+
+    Arguments
+    ---------
+    clock : StepClock
+        Where the steps lie.
+    steps : int
+        Steps done.
+    received : int
+        Samples of the utterance so far.
+    ended : bool
+        Whether these are all.
+
+    Example
+    -------
+    >>> clock = StepClock("llsa", StreamGeometry(64, 8, 4), 12, 4, 641, 320)
+    >>> cursor = StepCursor(clock, 3, 641, ended=True)
+    >>> cursor.position, cursor.end, cursor.done
+    (8, 1, False)
+    >>> cursor.committed, cursor.provisional, cursor.next().done
+    (slice(0, 1, None), slice(0, 0, None), True)
+    """
+
+    clock: StepClock
+    steps: int
+    received: int
+    ended: bool
+
+    @property
+    def position(self):
+        """The first frame that the next step takes in."""
+        return self.clock.first_frame + self.steps * self.clock.step_frames
+
+    @property
+    def first_committed(self):
+        """The first frame that the next step commits."""
+        return self.position - self.clock.delay_frames
+
+    @property
+    def end(self):
+        """Frames of the utterance, or ``NEVER``."""
+        if not self.ended:
+            return NEVER
+        return self.clock.frames_of(self.received)
+
+    @property
+    def committed(self):
+        """Which of the frames that the next step commits exist, as a slice."""
+        return self._existing(self.first_committed)
+
+    @property
+    def provisional(self):
+        """Which of the frames ahead of those exist, as a slice; none before
+        the first committed one."""
+        first = self.first_committed + self.clock.step_frames
+        return self._existing(first) if first > 0 else slice(0, 0)
+
+    @property
+    def done(self):
+        """Whether all frames of the utterance are committed."""
+        return self.ended and self.steps >= self.clock.steps_to_end(
+            self.received
+        )
+
+    def next(self):
+        """Where the stream stands after the next step.
+
+        Returns
+        -------
+        StepCursor
+        """
+        return replace(self, steps=self.steps + 1)
+
+    def _existing(self, first):
+        return slice(max(0, -first), max(0, min(self.end - first, NEVER)))

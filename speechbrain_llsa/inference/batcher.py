@@ -5,13 +5,14 @@ import torch
 
 from speechbrain_llsa.decoders.tokenizers import TextDecoder
 from speechbrain_llsa.lobes.ctc import StreamingCTC
-from speechbrain_llsa.lobes.streaming_step import NEVER, StreamingStep
+from speechbrain_llsa.lobes.streaming_step import StreamingStep
 from speechbrain_llsa.utils.precision import full_float32
 from speechbrain_llsa_runtime.dataio.channels import ChannelMixer
-from speechbrain_llsa_runtime.dataio.samples import ScaleCheck, mono_samples
+from speechbrain_llsa_runtime.dataio.samples import ScaleCheck
 from speechbrain_llsa_runtime.geometry import SAMPLE_RATE
+from speechbrain_llsa_runtime.inference.audio_intake import AudioState
 from speechbrain_llsa_runtime.inference.sample_queue import SampleQueue
-from speechbrain_llsa_runtime.inference.session import settle_rate
+from speechbrain_llsa_runtime.step_clock import StepCursor
 from speechbrain_llsa_runtime.transcripts.transcriber import Transcriber
 from speechbrain_llsa_runtime.transcripts.transcript import Transcript
 from speechbrain_llsa_runtime.utils.checks import check_integer, check_type
@@ -229,7 +230,7 @@ class SessionBatcher:
     def _run(self, ready):
         rows, position, end = torch.tensor(
             [
-                [session._slot, session._position(), session._end()]
+                [session._slot, session._cursor.position, session._cursor.end]
                 for session in ready
             ],
             device=self._device,
@@ -290,8 +291,7 @@ class BatchedSession:
     """
 
     def __init__(self, batcher, clock, slot, transcriber, mixer):
-        self.sample_rate = None
-        self.signal = None
+        self._audio = AudioState()
         self._scale = ScaleCheck()
         self._batcher = batcher
         self._clock = clock
@@ -349,10 +349,9 @@ class BatchedSession:
         with self._batcher._lock:
             self._check_open()
             try:
-                mono = mono_samples(samples, self._mixer)
-                resampler = settle_rate(self, sample_rate)
-                self._scale = self._scale.push(samples, self.sample_rate)
-                self._queue.push(resampler.push(mono, self.signal))
+                taken = self._audio.take(samples, sample_rate, self._mixer)
+                self._scale = self._scale.push(samples, self._audio.sample_rate)
+                self._queue.push(taken)
             except Exception as error:
                 self._fail(error)
                 raise
@@ -369,10 +368,9 @@ class BatchedSession:
         """
         with self._batcher._lock:
             self._check_open()
-            resampler = settle_rate(self, None)
-            self._queue.push(resampler.finish(self.signal))
+            self._queue.push(self._audio.take_rest())
             self._ended = True
-            if self._is_last(self._steps):
+            if self._cursor.done:
                 labels = len(self._transcriber.text_decoder.pieces)
                 nothing = np.zeros((0, labels))
                 self._take(nothing, nothing, final=True)
@@ -440,18 +438,16 @@ class BatchedSession:
     def _ready(self):
         return self._ended or self._queue.waiting >= self._clock.step_samples
 
-    def _position(self):
-        return self._clock.first_frame + self._steps * self._clock.step_frames
-
-    def _end(self):
-        if not self._ended:
-            return NEVER
-        return self._clock.frames_of(self._queue.received)
+    @property
+    def _cursor(self):
+        return StepCursor(
+            self._clock, self._steps, self._queue.received, self._ended
+        )
 
     def _advance(self, log_probs, ahead, finite):
         """Takes what a step gave: log-probabilities of the committed and the
         provisional frames, (frames, labels), and whether they are finite."""
-        first = self._position() - self._clock.delay_frames
+        cursor = self._cursor
         try:
             if not finite:
                 raise FloatingPointError(
@@ -459,15 +455,14 @@ class BatchedSession:
                         "log-probabilities",
                         "finite",
                         "NaN or infinite numbers in the step that commits "
-                        f"frame {first}",
+                        f"frame {cursor.first_committed}",
                     )
                 )
-            first_ahead = first + self._clock.step_frames
-            ahead = self._existing(ahead, first_ahead)
-            # Before the first committed frame there is no provisional text.
-            ahead = ahead if first_ahead > 0 else ahead[:0]
-            final = self._is_last(self._steps + 1)
-            self._take(self._existing(log_probs, first), ahead, final)
+            self._take(
+                log_probs[cursor.committed],
+                ahead[cursor.provisional],
+                cursor.next().done,
+            )
         except Exception as error:
             self._fail(error)
             return
@@ -487,16 +482,8 @@ class BatchedSession:
         others = transcript.words[len(transcript.final_words) :]
         self._provisional = transcript.provisional, others
 
-    def _existing(self, log_probs, first):
-        """Of frames that begin with this one, those of the utterance."""
-        return log_probs[max(0, -first) : max(0, self._end() - first)]
-
-    def _is_last(self, steps):
-        needed = self._clock.steps_to_end(self._queue.received)
-        return self._ended and steps >= needed
-
     def _leave_at_end(self):
-        if self._is_last(self._steps):
+        if self._cursor.done:
             self._finished = True
             self._leave()
 

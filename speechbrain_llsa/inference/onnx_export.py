@@ -10,7 +10,7 @@ import warnings
 
 import torch
 
-from speechbrain_llsa.lobes.streaming_step import NEVER, StreamingStep
+from speechbrain_llsa.lobes.streaming_step import StreamingStep
 from speechbrain_llsa.model_folder.write import write_description
 from speechbrain_llsa.utils.precision import full_float32
 from speechbrain_llsa_runtime.inference.onnx import (
@@ -19,6 +19,7 @@ from speechbrain_llsa_runtime.inference.onnx import (
     read_exported,
 )
 from speechbrain_llsa_runtime.model_folder.description import MODEL_FILE
+from speechbrain_llsa_runtime.step_clock import NEVER
 from speechbrain_llsa_runtime.utils.atomic_files import (
     check_replaceable,
     written_atomically,

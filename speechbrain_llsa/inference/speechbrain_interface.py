@@ -37,8 +37,8 @@ from speechbrain_llsa.state import EncoderState
 from speechbrain_llsa.utils.precision import full_float32
 from speechbrain_llsa_runtime.dataio.samples import ScaleCheck
 from speechbrain_llsa_runtime.geometry import SAMPLE_RATE
-from speechbrain_llsa_runtime.inference.session import CallLock
 from speechbrain_llsa_runtime.utils.errors import must_be
+from speechbrain_llsa_runtime.utils.processes import CallLock
 
 
 @dataclass

@@ -1,6 +1,5 @@
 """Frames of an encoder's layers for other tasks, from audio as it comes."""
 
-import copy
 from dataclasses import dataclass, replace
 
 import torch
@@ -13,16 +12,12 @@ from speechbrain_llsa.lobes.layer_features import (
 from speechbrain_llsa.lobes.padding import sample_counts
 from speechbrain_llsa.model_folder.load import load_model
 from speechbrain_llsa_runtime.dataio.audio_files import read_signal
-from speechbrain_llsa_runtime.dataio.channels import ChannelMixer
-from speechbrain_llsa_runtime.dataio.resampling import ResamplerState
-from speechbrain_llsa_runtime.dataio.samples import (
-    ScaleCheck,
-    check_scale,
-    mono_samples,
+from speechbrain_llsa_runtime.dataio.samples import ScaleCheck, check_scale
+from speechbrain_llsa_runtime.inference.audio_intake import (
+    AudioState,
+    StreamSession,
 )
-from speechbrain_llsa_runtime.inference.session import CallLock, settle_rate
 from speechbrain_llsa_runtime.utils.checks import check_type
-from speechbrain_llsa_runtime.utils.errors import must_be
 
 
 class StreamingEncoder(LayerFeatures):
@@ -182,19 +177,11 @@ class StreamingEncoder(LayerFeatures):
 
 
 @dataclass
-class EncoderSessionState:
+class EncoderSessionState(AudioState):
     """What a session remembers. The waveform is not kept."""
 
     encoder: FeaturesState | None
     """Of front end and encoder. ``None`` once the stream has ended."""
-
-    sample_rate: int | None = None
-    """Samples per second that come in. ``None`` before the first push, which
-    sets it."""
-
-    signal: ResamplerState | None = None
-    """Resampling to the rate of the encoder. ``None`` when ``sample_rate``
-    is."""
 
     frames: int = 0
     """Frames given so far."""
@@ -213,7 +200,7 @@ class EncoderSessionState:
         )
 
 
-class EncoderSession:
+class EncoderSession(StreamSession):
     """Encodes one stream: push audio, take frames, finish.
 
     A call that raises an error leaves the session as it was. Sessions of one
@@ -262,8 +249,7 @@ class EncoderSession:
 
     def __init__(self, encoder, hop=None, look_ahead=None, channel=None):
         check_type("encoder", encoder, LayerFeatures)
-        self._lock = CallLock()
-        self._mixer = ChannelMixer(channel)
+        super().__init__(channel)
         self._encoder = encoder
         self.geometry = encoder.geometries.choose(hop, look_ahead)
         self.reset()
@@ -286,19 +272,6 @@ class EncoderSession:
         with self._lock:
             self._scale = ScaleCheck()
             self._state = EncoderSessionState(context)
-
-    def fork(self):
-        """A second session that stands where this one stands. Neither knows
-        of what happens to the other.
-
-        Returns
-        -------
-        EncoderSession
-        """
-        forked = copy.copy(self)
-        forked._lock = CallLock()
-        forked._state = forked._state.fork()
-        return forked
 
     def push(self, samples, sample_rate=None):
         """Takes the next samples.
@@ -327,14 +300,7 @@ class EncoderSession:
             another shape, if the rate is not positive or not that of the
             session, or if it has been finished.
         """
-        with self._lock:
-            state = self._open_fork()
-            mono = mono_samples(samples, self._mixer)
-            resampler = settle_rate(state, sample_rate)
-            scale = self._scale.push(samples, state.sample_rate)
-            frames = self._advance(state, resampler.push(mono, state.signal))
-            self._scale = scale
-            return frames
+        return self._push(samples, sample_rate)
 
     def finish(self):
         """Ends the stream.
@@ -349,23 +315,9 @@ class EncoderSession:
         ValueError
             If the session has been finished.
         """
-        with self._lock:
-            state = self._open_fork()
-            samples = settle_rate(state, None).finish(state.signal)
-            return self._advance(state, samples, final=True)
+        return self._finish()
 
-    def _open_fork(self):
-        if self.finished:
-            raise ValueError(
-                must_be(
-                    "session",
-                    "one that goes on; begin a new one",
-                    "a call after finish",
-                )
-            )
-        return self._state.fork()
-
-    def _advance(self, state, samples, final=False):
+    def _advance(self, state, samples, final):
         frames = self._encoder.stream(
             torch.from_numpy(samples), state.encoder, final
         )

@@ -9,9 +9,6 @@ from speechbrain_llsa.nnet.encoder_step import encoder_step, initial_layer_state
 from speechbrain_llsa.state import LayerState
 from speechbrain_llsa_runtime.step_clock import StepClock
 
-NEVER = torch.iinfo(torch.int64).max
-"""The end of a stream that goes on, in frames."""
-
 
 class StreamingStep(torch.nn.Module):
     """One step of a streaming CTC model: samples to log-probabilities.

@@ -26,15 +26,13 @@ from speechbrain_llsa_runtime.geometry import (
     check_attention,
 )
 from speechbrain_llsa_runtime.latency import LatencyReport
+from speechbrain_llsa_runtime.step_clock import NEVER
 from speechbrain_llsa_runtime.utils.checks import (
     check_integer,
     check_number,
     check_type,
 )
 from speechbrain_llsa_runtime.utils.errors import must_be
-
-NEVER = torch.iinfo(torch.int64).max
-"""The end of a row that goes on, in frames."""
 
 
 class StreamingTransformerEncoderLayer(nn.Module):

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from speechbrain_llsa.lobes.streaming_step import NEVER, StreamingStep
+from speechbrain_llsa.lobes.streaming_step import StreamingStep
 from speechbrain_llsa_runtime.geometry import StreamGeometry
-from speechbrain_llsa_runtime.step_clock import StepClock
+from speechbrain_llsa_runtime.step_clock import NEVER, StepClock
 from tiny_model import make_model, make_signal
 
 CASES = [

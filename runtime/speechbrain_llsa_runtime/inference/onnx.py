@@ -33,7 +33,7 @@ from speechbrain_llsa_runtime.model_folder.description import (
     read_description,
 )
 from speechbrain_llsa_runtime.snapshot import blank_array
-from speechbrain_llsa_runtime.step_clock import StepClock
+from speechbrain_llsa_runtime.step_clock import NEVER, StepClock, StepCursor
 from speechbrain_llsa_runtime.transcripts.endpointer import (
     Endpointer,
     resolve_endpointer,
@@ -47,9 +47,6 @@ OLDEST_RUNTIME = "1.14"
 
 PRECISIONS = ("int8", "fp32")
 """The graphs that a folder may hold, best first."""
-
-NEVER = np.iinfo(np.int64).max
-"""The end of a stream that goes on, in frames."""
 
 LARGEST_STATE = 1 << 28
 """Numbers that the state of one stream may hold."""
@@ -202,9 +199,9 @@ class OnnxCTC:
         clock = self.clock
         total = clock.leading_samples + samples
         steps, pending = divmod(total, clock.step_samples)
-        last = clock.first_frame + (steps - 1) * clock.step_frames
+        cursor = StepCursor(clock, steps, samples, ended=False)
         ahead = 0, self.labels
-        if steps and last - clock.delay_frames + clock.step_frames > 0:
+        if steps and cursor.first_committed > 0:
             ahead = self._ahead_shape
         return OnnxState(
             tuple(blank_array(np.float32, *a.shape) for a in self._initial),
@@ -217,9 +214,7 @@ class OnnxCTC:
     def committed_frames(self, context):
         """How many frames :meth:`stream` has committed. As
         :meth:`speechbrain_llsa.lobes.ctc.StreamingCTC.committed_frames`."""
-        clock = self.clock
-        position = clock.first_frame + context.steps * clock.step_frames
-        return max(0, position - clock.delay_frames)
+        return max(0, self._cursor(context).first_committed)
 
     def stream(self, samples, context, final=False):
         """Transcribes the next samples of one stream. As
@@ -228,36 +223,34 @@ class OnnxCTC:
         state.samples += len(samples)
         state.pending = np.concatenate([state.pending, samples])
         steps = len(state.pending) // clock.step_samples
-        end = NEVER
         if final:
-            end = clock.frames_of(state.samples)
             steps = max(0, clock.steps_to_end(state.samples) - state.steps)
             silence = max(0, steps * clock.step_samples - len(state.pending))
             state.pending = np.pad(state.pending, (0, silence))
         committed = [np.zeros((0, self.labels), np.float32)]
         for first in range(0, steps * clock.step_samples, clock.step_samples):
             step_samples = state.pending[first : first + clock.step_samples]
-            committed.append(self._step(state, step_samples, end))
+            committed.append(self._step(state, step_samples, final))
         state.pending = state.pending[steps * clock.step_samples :].copy()
         if final or state.ahead is None:
             state.ahead = committed[0]
         vars(context).update(vars(state))
         return np.concatenate(committed), state.ahead
 
-    def _step(self, state, samples, end):
+    def _cursor(self, state, final=False):
+        return StepCursor(self.clock, state.steps, state.samples, final)
+
+    def _step(self, state, samples, final):
         """Runs one step: the log-probabilities of those committed frames that
         exist, (frames, labels)."""
-        clock = self.clock
-        position = clock.first_frame + state.steps * clock.step_frames
+        cursor = self._cursor(state, final)
         log_probs, ahead, *tensors = self._run(
-            samples, position, end, state.tensors
+            samples, cursor.position, cursor.end, state.tensors
         )
         state.tensors = tuple(tensors)
         state.steps += 1
-        first = position - clock.delay_frames
-        if first + clock.step_frames > 0:
-            state.ahead = ahead[0]
-        return log_probs[0, max(0, -first) : max(0, min(end - first, NEVER))]
+        state.ahead = ahead[0, cursor.provisional]
+        return log_probs[0, cursor.committed]
 
     def _run(self, samples, position, end, tensors):
         """What the graph gives for one row, of the shapes that it declares."""
@@ -491,7 +484,7 @@ def describe(
         "receptive_field_samples": clock.receptive_field_samples,
         "stride_samples": clock.stride_samples,
         **_derived(clock),
-        "never": int(NEVER),
+        "never": NEVER,
         "blank_index": 0,
         "state": [
             {"name": name, "shape": ["batch", *shape], "type": "float32"}

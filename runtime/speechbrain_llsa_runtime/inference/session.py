@@ -3,22 +3,19 @@
 Needs NumPy alone: what a model is made of is up to the model.
 """
 
-import copy
 import hashlib
 import json
-import threading
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from typing import Any
 
-from speechbrain_llsa_runtime.dataio.channels import ChannelMixer
-from speechbrain_llsa_runtime.dataio.resampling import (
-    ResamplerState,
-    StreamingResampler,
-    check_rate,
+from speechbrain_llsa_runtime.dataio.resampling import check_rate
+from speechbrain_llsa_runtime.dataio.samples import ScaleCheck
+from speechbrain_llsa_runtime.geometry import StreamGeometry
+from speechbrain_llsa_runtime.inference.audio_intake import (
+    AudioState,
+    StreamSession,
+    resampler_from,
 )
-from speechbrain_llsa_runtime.dataio.samples import ScaleCheck, mono_samples
-from speechbrain_llsa_runtime.geometry import SAMPLE_RATE, StreamGeometry
 from speechbrain_llsa_runtime.snapshot import (
     below,
     read_snapshot,
@@ -36,32 +33,8 @@ LONGEST_SAMPLES = 1 << 42
 that products of samples and rates fit into 64 bits."""
 
 
-class CallLock:
-    """A lock that is no part of a value: what is copied or pickled with it
-    gets one of its own.
-
-    Example
-    -------
-    >>> lock = CallLock()
-    >>> with lock, copy.deepcopy(lock):
-    ...     pass
-    """
-
-    def __init__(self):
-        self._lock = threading.Lock()
-
-    def __enter__(self):
-        self._lock.acquire()
-
-    def __exit__(self, *error):
-        self._lock.release()
-
-    def __reduce__(self):
-        return CallLock, ()
-
-
 @dataclass
-class SessionState:
+class SessionState(AudioState):
     """What a session remembers. The waveform is not kept."""
 
     geometry: StreamGeometry
@@ -74,14 +47,6 @@ class SessionState:
 
     transcriber: TranscriberState = field(default_factory=TranscriberState)
     """What has been said: search, text, word and segment."""
-
-    sample_rate: int | None = None
-    """Samples per second that come in. ``None`` before the first push, which
-    sets it, and once the stream has ended."""
-
-    signal: ResamplerState | None = None
-    """Resampling to the rate of the model. ``None`` when ``sample_rate``
-    is."""
 
     finished: bool = False
     """Whether the stream has ended."""
@@ -101,7 +66,7 @@ class SessionState:
         )
 
 
-class Session:
+class Session(StreamSession):
     """Transcribes one stream: push audio, read text, finish.
 
     A call that raises an error leaves the session as it was. Sessions of one
@@ -120,7 +85,7 @@ class Session:
         Turns its labels into text.
     snapshot : bytes, optional
         What :meth:`snapshot` gave: the session goes on from there. It may
-        come from a stranger.
+        be untrusted.
     hop : int, optional
         Frames that llsa commits at once: one of the numbers that the model is
         trained for; the first of them, or that of the snapshot, by default.
@@ -199,18 +164,16 @@ class Session:
                     type(model).__name__,
                 )
             )
-        self._lock = CallLock()
+        super().__init__(channel)
         self._model = model
-        self._mixer = ChannelMixer(channel)
         self._transcriber = Transcriber(
             text_decoder, search, endpointer, word_offsets
         )
-        self._scale = ScaleCheck()
         self._state = self._new_state(model.geometries.choose(hop, look_ahead))
         if snapshot is not None:
             self._state = self._read(snapshot)
-            self._check_begun("hop", hop)
-            self._check_begun("look_ahead", look_ahead)
+            self._check_geometry("hop", hop)
+            self._check_geometry("look_ahead", look_ahead)
 
     @property
     def text(self):
@@ -233,19 +196,6 @@ class Session:
         with self._lock:
             self._scale = ScaleCheck()
             self._state = self._new_state(self.geometry)
-
-    def fork(self):
-        """A second session that stands where this one stands. Neither knows
-        of what happens to the other.
-
-        Returns
-        -------
-        Session
-        """
-        forked = copy.copy(self)
-        forked._lock = CallLock()
-        forked._state = forked._state.fork()
-        return forked
 
     def snapshot(self):
         """All that the session remembers, to go on elsewhere or later. The
@@ -293,16 +243,7 @@ class Session:
             another shape, if the rate is not positive or not that of the
             session, or if it has been finished.
         """
-        with self._lock:
-            state = self._open_fork()
-            mono = mono_samples(samples, self._mixer)
-            resampler = settle_rate(state, sample_rate)
-            scale = self._scale.push(samples, state.sample_rate)
-            transcript = self._advance(
-                state, resampler.push(mono, state.signal)
-            )
-            self._scale = scale
-            return transcript
+        return self._push(samples, sample_rate)
 
     def finish(self):
         """Ends the stream.
@@ -317,11 +258,7 @@ class Session:
         ValueError
             If the session has been finished.
         """
-        with self._lock:
-            state = self._open_fork()
-            samples = settle_rate(state, None).finish(state.signal)
-            state.finished = True
-            return self._advance(state, samples)
+        return self._finish()
 
     def _new_state(self, geometry):
         return SessionState(
@@ -330,14 +267,14 @@ class Session:
             self._transcriber.make_streaming_context(),
         )
 
-    def _check_begun(self, name, value):
+    def _check_geometry(self, name, value):
         """Refuses a number that is not that of the stream."""
-        begun = getattr(self.geometry, name)
-        if value not in (None, begun):
+        expected = getattr(self.geometry, name)
+        if value not in (None, expected):
             raise ValueError(
                 must_be(
                     name,
-                    (f"{begun}, with which the session of the snapshot began"),
+                    f"{expected}, with which the session of the snapshot began",
                     value,
                 )
             )
@@ -373,32 +310,25 @@ class Session:
         check_integer("signal.received", received, 0)
         if received > LONGEST_SAMPLES:
             raise ValueError(f"signal.received is above {LONGEST_SAMPLES}")
-        signal = _resampler(sample_rate).context_form(received)
+        signal = resampler_from(sample_rate).context_form(received)
         model = self._model.context_form(signal.given, geometry)
         transcriber = self._transcriber.context_form(
             below("transcriber", values), self._model.committed_frames(model)
         )
-        return SessionState(geometry, model, transcriber, sample_rate, signal)
-
-    def _open_fork(self):
-        if self._state.finished:
-            raise ValueError(
-                must_be(
-                    "session",
-                    "one that goes on; begin a new one",
-                    "a call after finish",
-                )
-            )
-        return self._state.fork()
-
-    def _advance(self, state, samples):
-        log_probs, ahead = self._model.stream(
-            samples, state.model, state.finished
+        return SessionState(
+            geometry,
+            model,
+            transcriber,
+            sample_rate=sample_rate,
+            signal=signal,
         )
+
+    def _advance(self, state, samples, final):
+        log_probs, ahead = self._model.stream(samples, state.model, final)
         transcript = self._transcriber.advance(
-            log_probs, ahead, state.transcriber, state.finished
+            log_probs, ahead, state.transcriber, final
         )
-        if state.finished:
+        if final:
             state = _finished(state.geometry, state.transcriber.text)
         self._state = state
         return transcript
@@ -408,48 +338,3 @@ def _finished(geometry, text):
     return SessionState(
         geometry, transcriber=TranscriberState(text=text), finished=True
     )
-
-
-@lru_cache(maxsize=8)
-def _resampler(sample_rate):
-    """Sessions of one rate share the filter."""
-    return StreamingResampler(sample_rate, SAMPLE_RATE)
-
-
-def settle_rate(state, sample_rate):
-    """Sets the rate of a stream at its first push, and then refuses any other.
-
-    Arguments
-    ---------
-    state : SessionState
-        Or what has ``sample_rate`` and ``signal`` as well, both ``None`` at
-        first.
-    sample_rate : int or None
-        Samples per second, or ``None`` where the caller did not say.
-
-    Returns
-    -------
-    StreamingResampler
-        From this rate to that of the model.
-
-    Raises
-    ------
-    TypeError
-        If the rate is not a whole number.
-    ValueError
-        If it is out of range, or not that of the stream.
-    """
-    if sample_rate is not None:
-        sample_rate = check_rate("sample_rate", sample_rate)
-    if state.sample_rate is None:
-        state.sample_rate = sample_rate or SAMPLE_RATE
-        state.signal = _resampler(state.sample_rate).make_streaming_context()
-    if sample_rate not in (None, state.sample_rate):
-        raise ValueError(
-            must_be(
-                "sample_rate",
-                f"{state.sample_rate}, with which the session began",
-                sample_rate,
-            )
-        )
-    return _resampler(state.sample_rate)

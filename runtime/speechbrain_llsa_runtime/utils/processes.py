@@ -58,6 +58,31 @@ def fork_safe_lock():
     return lock
 
 
+class CallLock:
+    """A lock, free in a forked process, that is no part of a value: what is
+    copied or pickled with it gets one of its own.
+
+    Example
+    -------
+    >>> import copy
+    >>> lock = CallLock()
+    >>> with lock, copy.deepcopy(lock):
+    ...     pass
+    """
+
+    def __init__(self):
+        self._lock = fork_safe_lock()
+
+    def __enter__(self):
+        self._lock.acquire()
+
+    def __exit__(self, *error):
+        self._lock.release()
+
+    def __reduce__(self):
+        return CallLock, ()
+
+
 def _acquire_all():
     """The newest first: who holds one may ask for an older one, which belongs
     to a module that is imported before."""

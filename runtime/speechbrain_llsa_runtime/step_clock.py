@@ -6,6 +6,7 @@ Standard library only.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 from speechbrain_llsa_runtime.geometry import StreamGeometry, check_attention
 from speechbrain_llsa_runtime.utils.checks import check_integer
@@ -58,7 +59,7 @@ class StepClock:
     receptive_field_samples: int
     stride_samples: int
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if check_attention(self.attention) == "aa":
             raise ValueError(
                 must_be(
@@ -78,23 +79,24 @@ class StepClock:
             )
 
     @property
-    def step_samples(self):
+    def step_samples(self) -> int:
         """Samples that a step takes."""
         return self.step_frames * self.stride_samples
 
     @property
-    def overlap_samples(self):
+    def overlap_samples(self) -> int:
         """Samples that neighbouring frames share, and that lie before the
         first step."""
         return self.receptive_field_samples - self.stride_samples
 
     @property
-    def delay_frames(self):
+    def delay_frames(self) -> int:
         """Frames that committed ones lag behind those that a step takes in."""
-        return self.geometry.stack_look_ahead(self.attention, self.num_layers)
+        frames = self.geometry.stack_look_ahead(self.attention, self.num_layers)
+        return cast(int, frames)
 
     @property
-    def first_frame(self):
+    def first_frame(self) -> int:
         """Position of the first frame that the first step takes in: before
         the utterance, and so that hops begin where they do offline."""
         first = -(-self.overlap_samples // self.stride_samples)
@@ -103,11 +105,11 @@ class StepClock:
         return -first
 
     @property
-    def leading_samples(self):
+    def leading_samples(self) -> int:
         """Samples of silence to push before the utterance."""
         return -self.first_frame * self.stride_samples - self.overlap_samples
 
-    def frames_of(self, samples):
+    def frames_of(self, samples: int) -> int:
         """Frames of an utterance.
 
         Arguments
@@ -122,7 +124,7 @@ class StepClock:
         beyond = samples - self.receptive_field_samples
         return max(0, beyond // self.stride_samples + 1)
 
-    def steps_to_end(self, samples):
+    def steps_to_end(self, samples: int) -> int:
         """Steps after which all frames of an utterance are committed.
 
         Arguments

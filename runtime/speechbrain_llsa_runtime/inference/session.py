@@ -3,6 +3,8 @@
 Needs NumPy alone: what a model is made of is up to the model.
 """
 
+from __future__ import annotations
+
 import copy
 import hashlib
 import json
@@ -18,16 +20,23 @@ from speechbrain_llsa_runtime.dataio.resampling import (
     check_rate,
 )
 from speechbrain_llsa_runtime.dataio.samples import ScaleCheck, mono_samples
+from speechbrain_llsa_runtime.decoders.greedy import PieceDecoder
+from speechbrain_llsa_runtime.decoders.tokens import Search
 from speechbrain_llsa_runtime.geometry import SAMPLE_RATE, StreamGeometry
+from speechbrain_llsa_runtime.inference.streaming_model import StreamingModel
 from speechbrain_llsa_runtime.snapshot import (
     below,
     read_snapshot,
     write_snapshot,
 )
+from speechbrain_llsa_runtime.transcripts.endpointer import Endpointer
 from speechbrain_llsa_runtime.transcripts.transcriber import (
     Transcriber,
     TranscriberState,
 )
+from speechbrain_llsa_runtime.transcripts.transcript import Transcript
+from speechbrain_llsa_runtime.transcripts.words import WordOffsets
+from speechbrain_llsa_runtime.utils.arrays import Array
 from speechbrain_llsa_runtime.utils.checks import check_integer
 from speechbrain_llsa_runtime.utils.errors import must_be
 
@@ -86,7 +95,7 @@ class SessionState:
     finished: bool = False
     """Whether the stream has ended."""
 
-    def fork(self):
+    def fork(self) -> SessionState:
         """An independent copy, which shares the tensors.
 
         Returns
@@ -181,16 +190,16 @@ class Session:
 
     def __init__(
         self,
-        model,
-        text_decoder,
-        snapshot=None,
-        hop=None,
-        look_ahead=None,
-        search=None,
-        endpointer=None,
-        word_offsets=None,
-        channel=None,
-    ):
+        model: StreamingModel,
+        text_decoder: PieceDecoder,
+        snapshot: bytes | None = None,
+        hop: int | None = None,
+        look_ahead: int | None = None,
+        search: Search | None = None,
+        endpointer: Endpointer | None = None,
+        word_offsets: WordOffsets | None = None,
+        channel: int | None = None,
+    ) -> None:
         if not hasattr(model, "make_streaming_context"):
             raise TypeError(
                 must_be(
@@ -213,28 +222,28 @@ class Session:
             self._check_begun("look_ahead", look_ahead)
 
     @property
-    def text(self):
+    def text(self) -> str:
         """All text committed so far. With an endpointer that of the segment
         that goes on, or was the last one."""
         return self._state.transcriber.text
 
     @property
-    def finished(self):
+    def finished(self) -> bool:
         """Whether the stream has ended."""
         return self._state.finished
 
     @property
-    def geometry(self):
+    def geometry(self) -> StreamGeometry:
         """Its ``StreamGeometry``: look-back, look-ahead and hop, in frames."""
         return self._state.geometry
 
-    def reset(self):
+    def reset(self) -> None:
         """Forgets everything but its geometry: the session is as new."""
         with self._lock:
             self._scale = ScaleCheck()
             self._state = self._new_state(self.geometry)
 
-    def fork(self):
+    def fork(self) -> Session:
         """A second session that stands where this one stands. Neither knows
         of what happens to the other.
 
@@ -247,7 +256,7 @@ class Session:
         forked._state = forked._state.fork()
         return forked
 
-    def snapshot(self):
+    def snapshot(self) -> bytes:
         """All that the session remembers, to go on elsewhere or later. The
         text so far is in it, and of the audio the newest milliseconds.
 
@@ -268,7 +277,9 @@ class Session:
         state = replace(state, model=self._model.export_context(state.model))
         return write_snapshot(state, self._fingerprint())
 
-    def push(self, samples, sample_rate=None):
+    def push(
+        self, samples: Array, sample_rate: int | None = None
+    ) -> Transcript:
         """Takes the next samples.
 
         Arguments
@@ -304,7 +315,7 @@ class Session:
             self._scale = scale
             return transcript
 
-    def finish(self):
+    def finish(self) -> Transcript:
         """Ends the stream.
 
         Returns

@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 from numbers import Integral
+from typing import TYPE_CHECKING
 
 from speechbrain_llsa_runtime.utils.checks import (
     check_integer,
@@ -26,7 +27,7 @@ FRAME_SECONDS = 0.02
 """Seconds from one encoder frame to the next: 320 samples at 16 kHz."""
 
 
-def check_attention(attention):
+def check_attention(attention: str) -> str:
     """Raises an error unless ``attention`` names one of the four kinds.
 
     Arguments
@@ -94,12 +95,12 @@ class StreamGeometry:
     look_ahead: int
     hop: int = 1
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_integer("look_back", self.look_back, 0)
         check_integer("look_ahead", self.look_ahead, 0)
         check_integer("hop", self.hop, 1)
 
-    def stack_look_ahead(self, attention, num_layers):
+    def stack_look_ahead(self, attention: str, num_layers: int) -> int | None:
         """Frames that a stack of layers sees ahead of a frame that it commits,
         not counting the wait for the hop to fill.
 
@@ -127,7 +128,7 @@ class StreamGeometry:
             return self.look_ahead if num_layers > 0 else 0
         return num_layers * self.look_ahead
 
-    def hop_wait(self, attention):
+    def hop_wait(self, attention: str) -> int:
         """Frames that a frame waits, at most, for its hop to fill.
 
         Arguments
@@ -189,18 +190,29 @@ got 2
     look_ahead: tuple[int, ...]
     hop: tuple[int, ...] = (1,)
 
-    def __post_init__(self):
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            look_back: int,
+            look_ahead: int | list[int] | tuple[int, ...],
+            hop: int | list[int] | tuple[int, ...] = 1,
+        ) -> None: ...
+
+    def __post_init__(self) -> None:
         check_integer("look_back", self.look_back, 0)
         for name, minimum in (("look_ahead", 0), ("hop", 1)):
             values = _choices(name, getattr(self, name), minimum)
             object.__setattr__(self, name, values)
 
     @property
-    def default(self):
+    def default(self) -> StreamGeometry:
         """The geometry of a call or a stream that asks for none."""
         return self.choose()
 
-    def choose(self, hop=None, look_ahead=None):
+    def choose(
+        self, hop: int | None = None, look_ahead: int | None = None
+    ) -> StreamGeometry:
         """Takes one of them.
 
         Arguments
@@ -227,7 +239,7 @@ got 2
             self._chosen("hop", hop),
         )
 
-    def check(self, geometry=None):
+    def check(self, geometry: StreamGeometry | None = None) -> StreamGeometry:
         """Refuses a geometry that the model is not trained for.
 
         Arguments
@@ -266,7 +278,7 @@ got 2
             )
         return self.choose(geometry.hop, geometry.look_ahead)
 
-    def of_chunk(self, attention, chunk_size):
+    def of_chunk(self, attention: str, chunk_size: int) -> StreamGeometry:
         """The geometry that SpeechBrain's ``chunk_size`` stands for: where llsa
         is trained for several hops, the hop is the chunk. Elsewhere there is
         nothing to choose, and a chunk is no more than what is pushed at once.
@@ -300,7 +312,7 @@ got 2
             return self.default
         return self.choose(self._chosen("hop", chunk_size, "chunk_size"))
 
-    def all(self, attention):
+    def all(self, attention: str) -> list[StreamGeometry]:
         """Those of them that differ, for one attention.
 
         Arguments
@@ -329,7 +341,7 @@ got 2
             )
         ]
 
-    def draw(self, attention, step, *seed):
+    def draw(self, attention: str, step: int, *seed: int) -> StreamGeometry:
         """The geometry of a step of training, by chance, but so that steps in
         a row take all of them before they take one again.
 
@@ -360,14 +372,16 @@ got 2
         random.Random(repr((*seed, turn))).shuffle(choices)
         return choices[place]
 
-    def __contains__(self, geometry):
+    def __contains__(self, geometry: StreamGeometry) -> bool:
         return (
             geometry.look_back == self.look_back
             and geometry.look_ahead in self.look_ahead
             and geometry.hop in self.hop
         )
 
-    def _chosen(self, name, value, called=None):
+    def _chosen(
+        self, name: str, value: int | None, called: str | None = None
+    ) -> int:
         """One of the values of a name; ``called`` is what the caller calls
         it."""
         trained = getattr(self, name)
@@ -395,7 +409,9 @@ got 2
         return int(value)
 
 
-def _choices(name, values, minimum):
+def _choices(
+    name: str, values: int | list[int] | tuple[int, ...], minimum: int
+) -> tuple[int, ...]:
     """One integer, or several in a list, as a tuple."""
     if not isinstance(values, (list, tuple)):
         values = (values,)

@@ -49,33 +49,33 @@ class Latency:
     receptive_field_samples: int = 0
     frame_seconds: float = FRAME_SECONDS
 
-    def _seconds(self, frames):
-        if frames is None:
-            return None
+    def _seconds(self, frames: int) -> float:
         return round(frames * self.frame_seconds, 9)
 
     @property
-    def look_ahead_seconds(self):
+    def look_ahead_seconds(self) -> float | None:
         """Look-ahead in seconds; ``None`` for the utterance."""
+        if self.look_ahead is None:
+            return None
         return self._seconds(self.look_ahead)
 
     @property
-    def hop_wait_seconds(self):
+    def hop_wait_seconds(self) -> float:
         """Longest wait for the hop to fill, in seconds."""
         return self._seconds(self.hop_wait)
 
     @property
-    def receptive_field_seconds(self):
+    def receptive_field_seconds(self) -> float:
         """Length of the front end's receptive field in seconds."""
         return self.receptive_field_samples / SAMPLE_RATE
 
     @property
-    def receptive_field_frames(self):
+    def receptive_field_frames(self) -> float:
         """Length of the front end's receptive field in encoder frames."""
         return self.receptive_field_seconds / self.frame_seconds
 
     @property
-    def total_seconds(self):
+    def total_seconds(self) -> float | None:
         """From the first sample of a frame to the sample that commits it, at
         most, in seconds; ``None`` for the utterance."""
         if self.look_ahead is None:
@@ -86,11 +86,10 @@ class Latency:
         )
 
     @property
-    def total_frames(self):
+    def total_frames(self) -> float | None:
         """The same in encoder frames; ``None`` for the utterance."""
-        if self.look_ahead is None:
-            return None
-        return self.total_seconds / self.frame_seconds
+        seconds = self.total_seconds
+        return None if seconds is None else seconds / self.frame_seconds
 
 
 @dataclass(frozen=True)
@@ -131,12 +130,12 @@ class LatencyReport:
     receptive_field_samples: int = 0
     frame_seconds: float = FRAME_SECONDS
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_attention(self.attention)
         check_type("geometry", self.geometry, StreamGeometry)
         check_integer("num_layers", self.num_layers, 0)
 
-    def __getitem__(self, attention):
+    def __getitem__(self, attention: str) -> Latency:
         return Latency(
             attention=check_attention(attention),
             look_ahead=self.geometry.stack_look_ahead(
@@ -148,11 +147,11 @@ class LatencyReport:
         )
 
     @property
-    def declared_latency(self):
+    def declared_latency(self) -> Latency:
         """The row of the model's own attention."""
         return self[self.attention]
 
-    def __str__(self):
+    def __str__(self) -> str:
         geometry = self.geometry
         lines = [
             f"{self.num_layers} layers, look_back {geometry.look_back}, "

@@ -6,6 +6,7 @@ Standard library only.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import cast
 
 from speechbrain_llsa_runtime.geometry import StreamGeometry, check_attention
 from speechbrain_llsa_runtime.utils.checks import check_integer
@@ -61,7 +62,7 @@ class StepClock:
     receptive_field_samples: int
     stride_samples: int
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if check_attention(self.attention) == "aa":
             raise ValueError(
                 must_be(
@@ -81,23 +82,24 @@ class StepClock:
             )
 
     @property
-    def step_samples(self):
+    def step_samples(self) -> int:
         """Samples that a step takes."""
         return self.step_frames * self.stride_samples
 
     @property
-    def overlap_samples(self):
+    def overlap_samples(self) -> int:
         """Samples that neighbouring frames share, and that lie before the
         first step."""
         return self.receptive_field_samples - self.stride_samples
 
     @property
-    def delay_frames(self):
+    def delay_frames(self) -> int:
         """Frames that committed ones lag behind those that a step takes in."""
-        return self.geometry.stack_look_ahead(self.attention, self.num_layers)
+        frames = self.geometry.stack_look_ahead(self.attention, self.num_layers)
+        return cast(int, frames)
 
     @property
-    def first_frame(self):
+    def first_frame(self) -> int:
         """Position of the first frame that the first step takes in: before
         the utterance, and so that hops begin where they do offline."""
         first = -(-self.overlap_samples // self.stride_samples)
@@ -106,11 +108,11 @@ class StepClock:
         return -first
 
     @property
-    def leading_samples(self):
+    def leading_samples(self) -> int:
         """Samples of silence to push before the utterance."""
         return -self.first_frame * self.stride_samples - self.overlap_samples
 
-    def frames_of(self, samples):
+    def frames_of(self, samples: int) -> int:
         """Frames of an utterance.
 
         Arguments
@@ -125,7 +127,7 @@ class StepClock:
         beyond = samples - self.receptive_field_samples
         return max(0, beyond // self.stride_samples + 1)
 
-    def steps_to_end(self, samples):
+    def steps_to_end(self, samples: int) -> int:
         """Steps after which all frames of an utterance are committed.
 
         Arguments
@@ -176,42 +178,42 @@ class StepCursor:
     ended: bool
 
     @property
-    def position(self):
+    def position(self) -> int:
         """The first frame that the next step takes in."""
         return self.clock.first_frame + self.steps * self.clock.step_frames
 
     @property
-    def first_committed(self):
+    def first_committed(self) -> int:
         """The first frame that the next step commits."""
         return self.position - self.clock.delay_frames
 
     @property
-    def end(self):
+    def end(self) -> int:
         """Frames of the utterance, or ``NEVER``."""
         if not self.ended:
             return NEVER
         return self.clock.frames_of(self.received)
 
     @property
-    def committed(self):
+    def committed(self) -> slice:
         """Which of the frames that the next step commits exist, as a slice."""
         return self._existing(self.first_committed)
 
     @property
-    def provisional(self):
+    def provisional(self) -> slice:
         """Which of the frames ahead of those exist, as a slice; none before
         the first committed one."""
         first = self.first_committed + self.clock.step_frames
         return self._existing(first) if first > 0 else slice(0, 0)
 
     @property
-    def done(self):
+    def done(self) -> bool:
         """Whether all frames of the utterance are committed."""
         return self.ended and self.steps >= self.clock.steps_to_end(
             self.received
         )
 
-    def next(self):
+    def next(self) -> StepCursor:
         """Where the stream stands after the next step.
 
         Returns
@@ -220,5 +222,5 @@ class StepCursor:
         """
         return replace(self, steps=self.steps + 1)
 
-    def _existing(self, first):
+    def _existing(self, first: int) -> slice:
         return slice(max(0, -first), max(0, min(self.end - first, NEVER)))

@@ -7,21 +7,30 @@ for, what is committed, and a state that does not grow. SpeechBrain's
 the very beginning, and says of no word when it was spoken.
 """
 
+from __future__ import annotations
+
 import copy
 import hashlib
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 from speechbrain.decoders.ctc import CTCBeam, CTCBeamSearcher
 
 from speechbrain_llsa.decoders.hotwords import (
     HOTWORD_WEIGHT,
     WordScorer,
+    WordState,
     check_hotwords,
 )
 from speechbrain_llsa.decoders.language_model import LanguageModel, check_number
 from speechbrain_llsa.decoders.trace import Trace, shared_length
 from speechbrain_llsa.decoders.vocabulary import SearchVocabulary
+from speechbrain_llsa_runtime.decoders.greedy import PieceDecoder
+from speechbrain_llsa_runtime.decoders.tokens import Token
+from speechbrain_llsa_runtime.utils.arrays import Array
 from speechbrain_llsa_runtime.utils.checks import check_integer
 from speechbrain_llsa_runtime.utils.errors import must_be
 
@@ -34,6 +43,9 @@ LONGEST_WORD = 1000
 
 LONGEST_PLAIN_WORD = 64
 """Characters of a word that beams keep where nobody scores words."""
+
+WordScores = dict[tuple[str, bool], tuple[float, WordState]]
+"""By text of a beam, the score of its words and the state behind them."""
 
 
 class HotwordBeamSearcher(CTCBeamSearcher):
@@ -51,11 +63,17 @@ class HotwordBeamSearcher(CTCBeamSearcher):
         As for SpeechBrain's class.
     """
 
-    def __init__(self, lm, **kwargs):
+    def __init__(self, lm: WordScorer | None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.lm = lm
 
-    def get_lm_beams(self, beams, cached_lm_scores, *args, **kwargs):
+    def get_lm_beams(
+        self,
+        beams: list[CTCBeam],
+        cached_lm_scores: WordScores,
+        *args: Any,
+        **kwargs: Any,
+    ) -> list[CTCBeam]:
         """Scores beams. As in SpeechBrain's class."""
         scored = super().get_lm_beams(beams, cached_lm_scores, *args, **kwargs)
         if self.lm is not None:
@@ -64,7 +82,13 @@ class HotwordBeamSearcher(CTCBeamSearcher):
                 beam.lm_score += self.lm.bonus(state, beam.partial_word)
         return scored
 
-    def finalize_decoding(self, beams, cached_lm_scores, *args, **kwargs):
+    def finalize_decoding(
+        self,
+        beams: list[CTCBeam],
+        cached_lm_scores: WordScores,
+        *args: Any,
+        **kwargs: Any,
+    ) -> list[CTCBeam]:
         """Ends the words of beams. As in SpeechBrain's class."""
         final = super().finalize_decoding(
             beams, cached_lm_scores, *args, **kwargs
@@ -88,11 +112,11 @@ class TracingBeamSearcher(HotwordBeamSearcher):
         As for :class:`HotwordBeamSearcher`.
     """
 
-    def __init__(self, kinds, **kwargs):
+    def __init__(self, kinds: Sequence[int], **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.kinds = kinds
 
-    def merge_beams(self, beams):
+    def merge_beams(self, beams: list[CTCBeam]) -> list[CTCBeam]:
         """Merges beams with the same text, as SpeechBrain's class does; of
         their traces the likeliest stays.
 
@@ -105,7 +129,7 @@ class TracingBeamSearcher(HotwordBeamSearcher):
         -------
         list of CTCBeam
         """
-        likeliest = {}
+        likeliest: dict[tuple[str, str, str | None], CTCBeam] = {}
         for beam in beams:
             text = self.merge_tokens(beam.text, beam.next_word)
             key = text, beam.partial_word, beam.last_token
@@ -126,14 +150,14 @@ class BeamSearchState:
     """What a beam search remembers of one stream. Beams are replaced, never
     written to."""
 
-    beams: list
+    beams: list[CTCBeam]
     """Live beams, best first. Their text begins with the last words that they
     all share. None once the stream has ended."""
 
-    word_scores: dict = field(default_factory=dict)
+    word_scores: WordScores = field(default_factory=dict)
     """By text of a beam, the score of its words and the state behind them."""
 
-    partial_scores: dict = field(default_factory=dict)
+    partial_scores: dict[str, float] = field(default_factory=dict)
     """By word that has begun, what the language model says of it."""
 
     frames: int = 0
@@ -143,7 +167,7 @@ class BeamSearchState:
     """What the best text has scored: log-probability, language model and
     hotwords. ``None`` before the stream has ended."""
 
-    def fork(self):
+    def fork(self) -> BeamSearchState:
         """An independent copy, which shares the beams.
 
         Returns
@@ -227,19 +251,19 @@ class BeamSearch:
 
     def __init__(
         self,
-        text_decoder,
-        beam_size=16,
-        beam_prune_logp=-10.0,
-        token_prune_min_logp=-5.0,
-        language_model=None,
-        alpha=0.5,
-        beta=1.5,
-        unk_score_offset=-10.0,
-        hotwords=(),
-        hotword_weight=HOTWORD_WEIGHT,
-        most_provisional_frames=1500,
-        blank_index=0,
-    ):
+        text_decoder: PieceDecoder,
+        beam_size: int = 16,
+        beam_prune_logp: float = -10.0,
+        token_prune_min_logp: float = -5.0,
+        language_model: str | Path | LanguageModel | None = None,
+        alpha: float = 0.5,
+        beta: float = 1.5,
+        unk_score_offset: float = -10.0,
+        hotwords: Iterable[str] = (),
+        hotword_weight: float = HOTWORD_WEIGHT,
+        most_provisional_frames: int = 1500,
+        blank_index: int = 0,
+    ) -> None:
         check_integer("beam_size", beam_size, 1)
         check_integer("most_provisional_frames", most_provisional_frames, 1)
         for name, value in (
@@ -275,7 +299,7 @@ class BeamSearch:
         )
         self._set_hotwords(hotwords, hotword_weight)
 
-    def _set_hotwords(self, hotwords, weight):
+    def _set_hotwords(self, hotwords: Iterable[str], weight: float) -> None:
         hotwords = check_hotwords(hotwords, weight)
         for hotword in hotwords:
             self._vocabulary.check_hotword(hotword)
@@ -286,7 +310,9 @@ class BeamSearch:
             scorer = WordScorer(self._language_model, hotwords, float(weight))
         self._searcher = self._make_searcher(lm=scorer)
 
-    def with_hotwords(self, hotwords, hotword_weight=HOTWORD_WEIGHT):
+    def with_hotwords(
+        self, hotwords: Iterable[str], hotword_weight: float = HOTWORD_WEIGHT
+    ) -> BeamSearch:
         """The same search with other hotwords, for one session. The language
         model is shared.
 
@@ -313,7 +339,7 @@ class BeamSearch:
         changed._set_hotwords(hotwords, hotword_weight)
         return changed
 
-    def make_streaming_context(self):
+    def make_streaming_context(self) -> BeamSearchState:
         """A fresh state for one stream.
 
         Returns
@@ -337,7 +363,9 @@ class BeamSearch:
         start = 0.0, scorer.get_start_state()
         return BeamSearchState([beam], {("", False): start})
 
-    def advance(self, log_probs, state, final=False):
+    def advance(
+        self, log_probs: Array, state: BeamSearchState, final: bool = False
+    ) -> list[Token]:
         """Takes the next frames.
 
         Arguments
@@ -379,7 +407,9 @@ class BeamSearch:
         vars(state).update(vars(new))
         return list(tokens)
 
-    def look_ahead(self, log_probs, state):
+    def look_ahead(
+        self, log_probs: Array, state: BeamSearchState
+    ) -> list[Token]:
         """What follows the committed tokens if the stream goes on with some
         frames.
 
@@ -406,7 +436,7 @@ class BeamSearch:
         best = self._searched(log_probs, state).beams[0]
         return list(best.text_frames.all_tokens())
 
-    def close(self, state):
+    def close(self, state: BeamSearchState) -> list[Token]:
         """Commits the best text so far, at a pause: the other beams fall, and
         the search goes on behind it.
 
@@ -434,7 +464,7 @@ class BeamSearch:
         state.beams = [closed]
         return list(tokens)
 
-    def decode(self, log_probs):
+    def decode(self, log_probs: Array) -> list[Token]:
         """Searches a whole utterance at once.
 
         Arguments
@@ -453,12 +483,14 @@ class BeamSearch:
         """
         return self.advance(log_probs, self.make_streaming_context(), True)
 
-    def _finalized(self, state):
+    def _finalized(self, state: BeamSearchState) -> list[CTCBeam]:
         return self._searcher.finalize_decoding(
             state.beams, state.word_scores, state.partial_scores, True, True
         )
 
-    def _searched(self, log_probs, state):
+    def _searched(
+        self, log_probs: Array, state: BeamSearchState
+    ) -> BeamSearchState:
         """A state with some frames more."""
         if not state.beams:
             raise ValueError(
@@ -488,7 +520,7 @@ class BeamSearch:
                 self._settle(state)
         return state
 
-    def _settle(self, state):
+    def _settle(self, state: BeamSearchState) -> None:
         """Keeps the state small: an old doubt is settled, and what all beams
         share is cut from their text, which changes nothing that follows."""
         oldest = state.frames - self.most_provisional_frames
@@ -513,7 +545,7 @@ class BeamSearch:
         )
 
 
-def _agreeing(beams, oldest):
+def _agreeing(beams: list[CTCBeam], oldest: int) -> list[CTCBeam]:
     """The beams without those that differ from the best one in a token that
     began before a frame."""
     while True:
@@ -529,7 +561,7 @@ def _agreeing(beams, oldest):
         ]
 
 
-def _with_short_words(beams, longest):
+def _with_short_words(beams: list[CTCBeam], longest: int) -> list[CTCBeam]:
     """The beams with the beginning that their last words share replaced by a
     digest of it, where they are longer than ``longest``."""
     words = [beam.partial_word for beam in beams]

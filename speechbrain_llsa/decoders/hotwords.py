@@ -4,9 +4,13 @@ A bonus grows with each character of a hotword, so that a beam survives until
 the word is complete, and is taken back when it does not complete.
 """
 
+from __future__ import annotations
+
 import math
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
+from speechbrain_llsa.decoders.language_model import LanguageModel
 from speechbrain_llsa.utils.normalization import normalise_transcript
 from speechbrain_llsa_runtime.utils.errors import must_be
 
@@ -21,7 +25,7 @@ class WordState(NamedTuple):
     language_model: Any
     """State of the language model, ``None`` without one."""
 
-    progress: tuple = ()
+    progress: tuple[tuple[int, int], ...] = ()
     """Phrases that have begun: (phrase, words of it)."""
 
     pending: float = 0.0
@@ -56,7 +60,12 @@ class WordScorer:
     (5.0, -3.0)
     """
 
-    def __init__(self, language_model=None, hotwords=(), weight=0.0):
+    def __init__(
+        self,
+        language_model: LanguageModel | None = None,
+        hotwords: Iterable[str] = (),
+        weight: float = 0.0,
+    ) -> None:
         self.language_model = language_model
         self.weight = weight
         self._phrases = [tuple(hotword.split()) for hotword in hotwords]
@@ -64,7 +73,8 @@ class WordScorer:
         self._words = {word for phrase in self._phrases for word in phrase}
         self._known = {part for word in self._words for part in _parts(word)}
         # by first word, the phrases; by part of one, how much of a phrase
-        self._beginning, self._begun = {}, {}
+        self._beginning: dict[str, list[tuple[int, int]]] = {}
+        self._begun: dict[str, float] = {}
         for index, (first, *_) in enumerate(self._phrases):
             self._beginning.setdefault(first, []).append((index, 0))
             for part in _parts(first):
@@ -73,13 +83,13 @@ class WordScorer:
                 )
 
     @property
-    def order(self):
+    def order(self) -> int:
         """How many words decide about the next one, and this one itself."""
         longest = max(map(len, self._phrases), default=1)
         model = self.language_model
         return max(longest, 1 if model is None else model.order)
 
-    def get_start_state(self):
+    def get_start_state(self) -> WordState:
         """The state before any word.
 
         Returns
@@ -89,7 +99,9 @@ class WordScorer:
         model = self.language_model
         return WordState(None if model is None else model.start_state())
 
-    def score(self, state, word, is_last_word=False):
+    def score(
+        self, state: WordState, word: str, is_last_word: bool = False
+    ) -> tuple[float, WordState]:
         """Scores the next word.
 
         Arguments
@@ -127,7 +139,7 @@ class WordScorer:
         bonus = self.weight * complete + pending - state.pending
         return score + bonus, WordState(model_state, tuple(progress), pending)
 
-    def score_partial_token(self, partial_word):
+    def score_partial_token(self, partial_word: str) -> float:
         """Scores a word that has begun by itself: what the language model
         takes for one that it does not know.
 
@@ -144,7 +156,7 @@ class WordScorer:
             return 0.0
         return self.language_model.score_partial_word(partial_word)
 
-    def bonus(self, state, partial_word):
+    def bonus(self, state: WordState, partial_word: str) -> float:
         """What hotwords add to the score of a beam whose word has begun,
         besides what :meth:`score` gave for the words before.
 
@@ -171,18 +183,18 @@ class WordScorer:
                 )
         return self.weight * part - state.pending
 
-    def _part(self, index, done):
+    def _part(self, index: int, done: int) -> float:
         """The part of a phrase that its first words are."""
         words = self._phrases[index][:done]
         return len(" ".join(words)) / self._sizes[index]
 
 
-def _parts(word):
+def _parts(word: str) -> list[str]:
     """All beginnings of a word, itself included."""
     return [word[:end] for end in range(1, len(word) + 1)]
 
 
-def check_hotwords(hotwords, weight):
+def check_hotwords(hotwords: Iterable[str], weight: float) -> tuple[str, ...]:
     """Refuses what is not a list of hotwords with a weight.
 
     Arguments
@@ -217,7 +229,7 @@ def check_hotwords(hotwords, weight):
         raise ValueError(
             must_be("hotword_weight", "0 or a positive number", weight)
         )
-    checked = {}
+    checked: dict[str, None] = {}
     for hotword in hotwords:
         if not isinstance(hotword, str):
             raise TypeError(

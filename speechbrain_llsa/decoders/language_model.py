@@ -3,10 +3,13 @@
 KenLM and pygtrie, which SpeechBrain's scorer needs, are extras of this package.
 """
 
+from __future__ import annotations
+
 import copy
 import math
 import re
 from pathlib import Path
+from typing import Any
 
 from speechbrain_llsa_runtime.utils.checks import check_type
 from speechbrain_llsa_runtime.utils.errors import must_be
@@ -47,14 +50,16 @@ class LanguageModel:
         If the file is damaged, or a binary without trust.
     """
 
-    def __init__(self, path, trust=False):
+    def __init__(self, path: str | Path, trust: bool = False) -> None:
         check_type("language_model", path, (str, Path))
         self.path = path = Path(path)
         binary = _check_file(path, trust)
         model, KenlmScorer, self.words = _load(path, binary)
         self._scorer = self._lenient = KenlmScorer(model, self.words)
 
-    def scaled(self, alpha, beta, unk_score_offset):
+    def scaled(
+        self, alpha: float, beta: float, unk_score_offset: float
+    ) -> LanguageModel:
         """The same model with other weights; it is not loaded again.
 
         Arguments
@@ -90,15 +95,21 @@ class LanguageModel:
         return scaled
 
     @property
-    def order(self):
+    def order(self) -> int:
         """Words of its longest n-grams."""
         return self._scorer.order
 
-    def start_state(self):
+    def start_state(self) -> Any:
         """The state at the beginning of a sentence."""
         return self._scorer.get_start_state()
 
-    def score(self, state, word, is_last_word=False, known=False):
+    def score(
+        self,
+        state: Any,
+        word: str,
+        is_last_word: bool = False,
+        known: bool = False,
+    ) -> tuple[float, Any]:
         """Scores the next word.
 
         Arguments
@@ -122,7 +133,7 @@ class LanguageModel:
         scorer = self._lenient if known else self._scorer
         return scorer.score(state, word, is_last_word)
 
-    def score_partial_word(self, partial_word):
+    def score_partial_word(self, partial_word: str) -> float:
         """What a word that has begun adds: nothing, or the offset of an
         unknown one.
 
@@ -138,7 +149,7 @@ class LanguageModel:
         return self._scorer.score_partial_token(partial_word)
 
 
-def check_number(name, value):
+def check_number(name: str, value: object) -> None:
     """Refuses what is not a finite number.
 
     Arguments
@@ -161,7 +172,7 @@ def check_number(name, value):
         raise ValueError(must_be(name, "a finite number", value))
 
 
-def check_exists(path):
+def check_exists(path: Path) -> None:
     """Refuses a language model that is not there.
 
     Arguments
@@ -184,7 +195,7 @@ def check_exists(path):
         )
 
 
-def _check_file(path, trust):
+def _check_file(path: Path, trust: bool) -> bool:
     """Whether the file is a binary; refuses what KenLM is not to see."""
     check_exists(path)
     size = path.stat().st_size
@@ -214,14 +225,14 @@ def _check_file(path, trust):
     return False
 
 
-def _check_counts(path, head, size):
+def _check_counts(path: Path, head: bytes, size: int) -> None:
     """Refuses more n-grams than the file can hold, since KenLM takes memory
     for all of them at first."""
     text = head.decode("utf-8-sig", errors="replace")
     lines = [line.strip() for line in text.split("\n")]
     if "\\data\\" not in lines:
         raise _damaged(path, "it has no line \\data\\")
-    counts = []
+    counts: list[int] = []
     for line in lines[lines.index("\\data\\") + 1 :]:
         found = _COUNT.fullmatch(line)
         if found is None:
@@ -241,7 +252,7 @@ def _check_counts(path, head, size):
         raise _damaged(path, f"{size} bytes cannot hold {sum(counts)} n-grams")
 
 
-def _load(path, binary):
+def _load(path: Path, binary: bool) -> tuple[Any, Any, set[str] | None]:
     try:
         import kenlm
         from speechbrain.integrations.decoders.kenlm_scorer import KenlmScorer
@@ -264,14 +275,14 @@ def _load(path, binary):
     return model, KenlmScorer, unigrams
 
 
-def _unigrams(path):
+def _unigrams(path: Path) -> set[str]:
     """The words of a model. SpeechBrain's reader leaves out those without a
     back-off weight, which ARPA allows."""
     words, inside = set(), False
     with path.open("rb") as stream:
-        for number, line in enumerate(stream, start=1):
+        for number, encoded in enumerate(stream, start=1):
             try:
-                line = line.decode().strip()
+                line = encoded.decode().strip()
             except UnicodeDecodeError:
                 raise ValueError(f"line {number} is not UTF-8") from None
             if inside and line.startswith("\\"):
@@ -283,7 +294,7 @@ def _unigrams(path):
     return words
 
 
-def _damaged(path, why):
+def _damaged(path: Path, why: str) -> ValueError:
     return ValueError(
         must_be(
             "language_model",

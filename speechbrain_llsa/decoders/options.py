@@ -2,9 +2,11 @@
 
 import inspect
 from pathlib import Path
+from typing import Any
 
 from speechbrain_llsa.decoders.beam_search import BeamSearch
 from speechbrain_llsa.decoders.language_model import LanguageModel
+from speechbrain_llsa_runtime.decoders.greedy import PieceDecoder
 from speechbrain_llsa_runtime.utils.errors import must_be
 
 ARGUMENTS = tuple(inspect.signature(BeamSearch).parameters)[1:]
@@ -45,21 +47,21 @@ class BeamSearchOptions:
     [Token(label=1, start=0, end=1, confidence=0.951229)]
     """
 
-    def __init__(self, **arguments):
+    def __init__(self, **arguments: Any) -> None:
         _check_names(arguments)
         self.arguments = arguments
         self.trust = False
         """Whether the language model may be a binary of KenLM."""
 
     @property
-    def language_model(self):
+    def language_model(self) -> Path | None:
         """Path of the language model, or ``None``."""
         model = self.arguments.get("language_model")
         if model is None:
             return None
         return Path(getattr(model, "path", model))
 
-    def to_dict(self):
+    def to_dict(self) -> dict[str, Any]:
         """The arguments for the ``search`` section of ``model.json``.
 
         Returns
@@ -81,7 +83,9 @@ class BeamSearchOptions:
             arguments["hotwords"] = list(arguments["hotwords"])
         return arguments
 
-    def make_search(self, text_decoder, **changes):
+    def make_search(
+        self, text_decoder: PieceDecoder, **changes: Any
+    ) -> BeamSearch:
         """Makes the search.
 
         Arguments
@@ -116,7 +120,7 @@ class BeamSearchOptions:
         return BeamSearch(text_decoder, **arguments)
 
 
-def _check_names(arguments):
+def _check_names(arguments: dict[str, Any]) -> None:
     unknown = arguments.keys() - set(ARGUMENTS)
     if unknown:
         raise TypeError(

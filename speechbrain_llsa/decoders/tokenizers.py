@@ -25,7 +25,7 @@ WORD_START = "\u2581"
 """The mark of SentencePiece for a space before a piece."""
 
 
-def pieces(tokenizer):
+def pieces(tokenizer: CTCTextEncoder | SentencePieceProcessor) -> list[str]:
     """The text that each label of a tokenizer stands for.
 
     Arguments
@@ -80,7 +80,7 @@ def pieces(tokenizer):
     )
 
 
-def _sentencepiece_text(tokenizer, label):
+def _sentencepiece_text(tokenizer: SentencePieceProcessor, label: int) -> str:
     try:
         return _piece_text(tokenizer, label)
     except UnicodeDecodeError as error:
@@ -93,7 +93,7 @@ def _sentencepiece_text(tokenizer, label):
         ) from error
 
 
-def _piece_text(tokenizer, label):
+def _piece_text(tokenizer: SentencePieceProcessor, label: int) -> str:
     if tokenizer.is_byte(label):
         raise ValueError(
             must_be(
@@ -142,7 +142,9 @@ class TextDecoder(PieceDecoder):
     'BA'
     """
 
-    def __init__(self, tokenizer):
+    def __init__(
+        self, tokenizer: CTCTextEncoder | SentencePieceProcessor
+    ) -> None:
         first_pieces = None
         table = pieces(tokenizer)
         if isinstance(tokenizer, SentencePieceProcessor):

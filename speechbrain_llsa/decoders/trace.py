@@ -4,7 +4,10 @@ SpeechBrain's beams hold text. A trace holds what the text was said with, and
 rides along in the beam where SpeechBrain keeps the frames of words.
 """
 
+from __future__ import annotations
+
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -24,12 +27,12 @@ class Run(NamedTuple):
     confidence: float
     """The largest probability of the label in its frames."""
 
-    def grown(self, probability):
+    def grown(self, probability: float) -> Run:
         """The same run, one frame longer."""
         confidence = max(self.confidence, probability)
         return self._replace(end=self.end + 1, confidence=confidence)
 
-    def token(self):
+    def token(self) -> Token:
         """The token that it is, if it ends here."""
         return Token(*self)
 
@@ -50,7 +53,7 @@ class Trace:
     (Token(label=5, start=1, end=3, confidence=1.0),)
     """
 
-    tokens: tuple = ()
+    tokens: tuple[Token, ...] = ()
     """Those that have ended."""
 
     run: Run | None = None
@@ -71,11 +74,11 @@ class Trace:
     started: bool = False
     """Whether there has been any word."""
 
-    def __add__(self, frames):
+    def __add__(self, frames: object) -> Trace:
         """SpeechBrain appends the frames of a word: they are known here."""
         return self
 
-    def step(self, label, kind, score):
+    def step(self, label: int, kind: int, score: float) -> Trace:
         """The trace after one more frame.
 
         Arguments
@@ -111,22 +114,22 @@ class Trace:
             space = space.grown(probability)
         return Trace(tokens, run, space, label, self.frames + 1, score, started)
 
-    def all_tokens(self):
+    def all_tokens(self) -> tuple[Token, ...]:
         """The tokens if the stream ended here, a tuple."""
         run = () if self.run is None else (self.run.token(),)
         return self.tokens + run
 
-    def without(self, count):
+    def without(self, count: int) -> Trace:
         """The same trace without its first ``count`` tokens."""
         return replace(self, tokens=self.tokens[count:])
 
-    def closed(self):
+    def closed(self) -> Trace:
         """The same trace with nothing left: a label that goes on does not
         count any more."""
         return replace(self, tokens=(), run=None)
 
 
-def shared_length(sequences):
+def shared_length(sequences: Iterable[Iterable[object]]) -> int:
     """How many items all sequences begin with.
 
     Example

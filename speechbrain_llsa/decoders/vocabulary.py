@@ -1,8 +1,13 @@
 """The labels of a model as words and parts of words, for beam search."""
 
-import numpy as np
+from collections.abc import Sequence
 
+import numpy as np
+from numpy.typing import NDArray
+
+from speechbrain_llsa.decoders.language_model import LanguageModel
 from speechbrain_llsa.decoders.trace import BLANK, INSIDE, SPACE, WORD_START
+from speechbrain_llsa_runtime.utils.arrays import Array
 from speechbrain_llsa_runtime.utils.checks import check_integer
 from speechbrain_llsa_runtime.utils.errors import must_be
 
@@ -36,7 +41,7 @@ class SearchVocabulary:
     (['▁NEW', 'S'], True)
     """
 
-    def __init__(self, pieces, blank_index):
+    def __init__(self, pieces: Sequence[str], blank_index: int) -> None:
         check_integer("blank_index", blank_index, 0)
         if blank_index >= len(pieces):
             raise ValueError(
@@ -84,7 +89,7 @@ class SearchVocabulary:
         self._longest = max(map(len, self._pieces), default=0)
         self._has_words = {SPACE, WORD_START} & set(self.kinds)
 
-    def _can_be_said(self, label, piece):
+    def _can_be_said(self, label: int, piece: str) -> bool:
         inner = piece.removeprefix(" ")
         if piece == " " or (inner and not any(map(str.isspace, inner))):
             return True
@@ -102,7 +107,7 @@ class SearchVocabulary:
             )
         return False
 
-    def prepare(self, log_probs):
+    def prepare(self, log_probs: Array) -> NDArray[np.float64]:
         """Checked frames in double precision: so a stream may be of any
         length. Labels without text count as blank.
 
@@ -122,7 +127,7 @@ class SearchVocabulary:
             If the shape is another, or a frame is not one of
             log-probabilities.
         """
-        if hasattr(log_probs, "cpu"):
+        if hasattr(log_probs, "detach"):
             log_probs = log_probs.detach().cpu().double().numpy()
         log_probs = np.array(log_probs, np.float64)
         if log_probs.ndim != 2 or log_probs.shape[1] != len(self.tokens):
@@ -153,7 +158,7 @@ class SearchVocabulary:
             log_probs[:, self._unsaid] = -np.inf
         return log_probs
 
-    def check_hotword(self, hotword):
+    def check_hotword(self, hotword: str) -> None:
         """Refuses a hotword that the labels cannot spell.
 
         Arguments
@@ -177,7 +182,7 @@ class SearchVocabulary:
                     )
                 )
 
-    def check_language_model(self, language_model):
+    def check_language_model(self, language_model: LanguageModel) -> None:
         """Refuses a language model of another spelling.
 
         Arguments
@@ -205,7 +210,7 @@ class SearchVocabulary:
                 )
             )
 
-    def _check_words(self, name):
+    def _check_words(self, name: str) -> None:
         if not self._has_words:
             raise ValueError(
                 must_be(
@@ -213,7 +218,7 @@ class SearchVocabulary:
                 )
             )
 
-    def can_spell(self, word):
+    def can_spell(self, word: str) -> bool:
         """Whether labels can spell a word.
 
         Arguments

@@ -1,11 +1,16 @@
 """Streaming speech recognition: SpeechBrain's ``StreamingASR``, and
 sessions."""
 
+from __future__ import annotations
+
 import os
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any, Literal
 
 import torch
 import torchaudio
+from speechbrain.inference.ASR import ASRStreamingContext
 from speechbrain.inference.ASR import StreamingASR as SpeechBrainStreamingASR
 from speechbrain.utils.data_utils import split_path
 from speechbrain.utils.dynamic_chunk_training import DynChunkTrainConfig
@@ -19,6 +24,7 @@ from speechbrain_llsa.inference.batcher import SessionBatcher
 from speechbrain_llsa.inference.speechbrain_interface import (
     speechbrain_hparams,
 )
+from speechbrain_llsa.lobes.ctc import StreamingCTC
 from speechbrain_llsa.model_folder.load import load_model
 from speechbrain_llsa.utils.precision import full_float32
 from speechbrain_llsa_runtime.dataio.audio_files import (
@@ -28,10 +34,16 @@ from speechbrain_llsa_runtime.dataio.audio_files import (
 )
 from speechbrain_llsa_runtime.dataio.samples import check_scale
 from speechbrain_llsa_runtime.decoders.greedy import GreedySearch
+from speechbrain_llsa_runtime.decoders.tokens import Search
 from speechbrain_llsa_runtime.geometry import FRAME_SECONDS
 from speechbrain_llsa_runtime.inference.session import Session
-from speechbrain_llsa_runtime.transcripts.endpointer import resolve_endpointer
+from speechbrain_llsa_runtime.latency import LatencyReport
+from speechbrain_llsa_runtime.transcripts.endpointer import (
+    Endpointer,
+    resolve_endpointer,
+)
 from speechbrain_llsa_runtime.transcripts.transcriber import Transcriber
+from speechbrain_llsa_runtime.transcripts.transcript import Transcript
 from speechbrain_llsa_runtime.utils.checks import check_type
 from speechbrain_llsa_runtime.utils.errors import must_be
 
@@ -77,7 +89,7 @@ class StreamingASR(SpeechBrainStreamingASR):
         "tokenizer",
     ]
 
-    def __init__(self, *args, **kwargs):
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.text_decoder = TextDecoder(self.hparams.tokenizer)
         labels = len(self.text_decoder.pieces)
@@ -101,21 +113,21 @@ class StreamingASR(SpeechBrainStreamingASR):
         self._transcriber()
 
     @property
-    def model(self):
+    def model(self) -> StreamingCTC:
         """The ``StreamingCTC`` model."""
         return self.hparams.model
 
     @classmethod
     def from_hparams(
         cls,
-        source,
-        hparams_file="hyperparams.yaml",
+        source: str | Path,
+        hparams_file: str = "hyperparams.yaml",
         *,
-        trust=False,
-        run_opts=None,
-        freeze_params=True,
-        **kwargs,
-    ):
+        trust: bool = False,
+        run_opts: dict[str, Any] | None = None,
+        freeze_params: bool = True,
+        **kwargs: Any,
+    ) -> StreamingASR | Any:
         """Loads a model.
 
         ``docs/model-format.md`` describes what is read: ``model.json``,
@@ -167,15 +179,15 @@ class StreamingASR(SpeechBrainStreamingASR):
 
     def session(
         self,
-        snapshot=None,
-        hop=None,
-        look_ahead=None,
-        search=None,
-        hotwords=(),
-        hotword_weight=HOTWORD_WEIGHT,
-        endpointer=None,
-        channel=None,
-    ):
+        snapshot: bytes | None = None,
+        hop: int | None = None,
+        look_ahead: int | None = None,
+        search: str | Search | None = None,
+        hotwords: Iterable[str] = (),
+        hotword_weight: float = HOTWORD_WEIGHT,
+        endpointer: Endpointer | Literal[False] | None = None,
+        channel: int | None = None,
+    ) -> Session:
         """Begins a session: one live stream.
 
         Sessions of one model may have different geometries at once.
@@ -232,7 +244,7 @@ class StreamingASR(SpeechBrainStreamingASR):
             channel=channel,
         )
 
-    def beam_search(self, **changes):
+    def beam_search(self, **changes: Any) -> BeamSearch:
         """Makes a beam search for this model.
 
         Arguments
@@ -290,7 +302,9 @@ class StreamingASR(SpeechBrainStreamingASR):
             )
         return search.with_hotwords(hotwords, hotword_weight)
 
-    def latency_report(self, hop=None, look_ahead=None):
+    def latency_report(
+        self, hop: int | None = None, look_ahead: int | None = None
+    ) -> LatencyReport:
         """The declared latency of the model.
 
         Arguments
@@ -310,12 +324,12 @@ class StreamingASR(SpeechBrainStreamingASR):
 
     def batcher(
         self,
-        slots=16,
-        hop=None,
-        look_ahead=None,
-        search=None,
-        endpointer=None,
-    ):
+        slots: int = 16,
+        hop: int | None = None,
+        look_ahead: int | None = None,
+        search: str | Search | None = None,
+        endpointer: Endpointer | Literal[False] | None = None,
+    ) -> SessionBatcher:
         """Makes what runs many live streams at once, in batches.
 
         Arguments
@@ -364,7 +378,13 @@ class StreamingASR(SpeechBrainStreamingASR):
 
     @torch.no_grad()
     @full_float32()
-    def transcribe_batch(self, wavs, wav_lens=None, hop=None, look_ahead=None):
+    def transcribe_batch(
+        self,
+        wavs: torch.Tensor,
+        wav_lens: torch.Tensor | None = None,
+        hop: int | None = None,
+        look_ahead: int | None = None,
+    ) -> list[str]:
         """Transcribes whole utterances offline.
 
         Arguments
@@ -409,7 +429,12 @@ class StreamingASR(SpeechBrainStreamingASR):
         tokens = self.search.advance(log_probs.cpu(), state, final=True)
         return self.text_decoder.decode(token.label for token in tokens)
 
-    def transcribe_chunk(self, context, chunk, chunk_len=None):
+    def transcribe_chunk(
+        self,
+        context: ASRStreamingContext,
+        chunk: torch.Tensor,
+        chunk_len: torch.Tensor | None = None,
+    ) -> list[str]:
         """Transcribes the next chunk of a batch of streams. Chunks of one
         context from several threads are done one after the other.
 
@@ -432,13 +457,23 @@ class StreamingASR(SpeechBrainStreamingASR):
         with context.fea_extractor_context.lock:
             return super().transcribe_chunk(context, chunk, chunk_len)
 
-    def forward(self, wavs, wav_lens=None, hop=None, look_ahead=None):
+    def forward(
+        self,
+        wavs: torch.Tensor,
+        wav_lens: torch.Tensor | None = None,
+        hop: int | None = None,
+        look_ahead: int | None = None,
+    ) -> list[str]:
         """The same as :meth:`transcribe_batch`."""
         return self.transcribe_batch(wavs, wav_lens, hop, look_ahead)
 
     def transcribe_file_offline(
-        self, path, hop=None, look_ahead=None, channel=None
-    ):
+        self,
+        path: str | Path,
+        hop: int | None = None,
+        look_ahead: int | None = None,
+        channel: int | None = None,
+    ) -> str:
         """Transcribes a whole audio file at once, as a comparison.
 
         Arguments
@@ -464,13 +499,13 @@ class StreamingASR(SpeechBrainStreamingASR):
     @full_float32()
     def transcript_offline(
         self,
-        path,
-        hop=None,
-        look_ahead=None,
-        search=None,
-        endpointer=None,
-        channel=None,
-    ):
+        path: str | Path,
+        hop: int | None = None,
+        look_ahead: int | None = None,
+        search: str | Search | None = None,
+        endpointer: Endpointer | Literal[False] | None = None,
+        channel: int | None = None,
+    ) -> Transcript:
         """Transcribes a whole audio file at once, as a comparison, and says
         when each word is spoken.
 
@@ -509,14 +544,14 @@ class StreamingASR(SpeechBrainStreamingASR):
 
     def transcribe_file(
         self,
-        path,
-        dynchunktrain_config=None,
-        use_torchaudio_streaming=False,
-        hop=None,
-        look_ahead=None,
-        channel=None,
-        **kwargs,
-    ):
+        path: str | Path,
+        dynchunktrain_config: DynChunkTrainConfig | None = None,
+        use_torchaudio_streaming: bool = False,
+        hop: int | None = None,
+        look_ahead: int | None = None,
+        channel: int | None = None,
+        **kwargs: Any,
+    ) -> str:
         """Transcribes an audio file as a stream.
 
         Arguments
@@ -553,14 +588,14 @@ class StreamingASR(SpeechBrainStreamingASR):
 
     def transcribe_file_streaming(
         self,
-        path,
-        dynchunktrain_config=None,
-        use_torchaudio_streaming=False,
-        hop=None,
-        look_ahead=None,
-        channel=None,
-        **kwargs,
-    ):
+        path: str | Path,
+        dynchunktrain_config: DynChunkTrainConfig | None = None,
+        use_torchaudio_streaming: bool = False,
+        hop: int | None = None,
+        look_ahead: int | None = None,
+        channel: int | None = None,
+        **kwargs: Any,
+    ) -> Iterator[str]:
         """Transcribes an audio file as a stream, and gives text as it is
         committed. The file is not loaded as a whole.
 

@@ -1,5 +1,7 @@
 """Many live streams of one model, in batches of one fixed-shape step."""
 
+from __future__ import annotations
+
 import numpy as np
 import torch
 
@@ -9,12 +11,16 @@ from speechbrain_llsa.lobes.streaming_step import StreamingStep
 from speechbrain_llsa.utils.precision import full_float32
 from speechbrain_llsa_runtime.dataio.channels import ChannelMixer
 from speechbrain_llsa_runtime.dataio.samples import ScaleCheck
-from speechbrain_llsa_runtime.geometry import SAMPLE_RATE
+from speechbrain_llsa_runtime.decoders.tokens import Search
+from speechbrain_llsa_runtime.geometry import SAMPLE_RATE, StreamGeometry
 from speechbrain_llsa_runtime.inference.audio_intake import AudioState
 from speechbrain_llsa_runtime.inference.sample_queue import SampleQueue
-from speechbrain_llsa_runtime.step_clock import StepCursor
+from speechbrain_llsa_runtime.step_clock import StepClock, StepCursor
+from speechbrain_llsa_runtime.transcripts.endpointer import Endpointer
 from speechbrain_llsa_runtime.transcripts.transcriber import Transcriber
-from speechbrain_llsa_runtime.transcripts.transcript import Transcript
+from speechbrain_llsa_runtime.transcripts.transcript import Transcript, Word
+from speechbrain_llsa_runtime.transcripts.words import WordOffsets
+from speechbrain_llsa_runtime.utils.arrays import Array
 from speechbrain_llsa_runtime.utils.checks import check_integer, check_type
 from speechbrain_llsa_runtime.utils.errors import must_be, reason
 from speechbrain_llsa_runtime.utils.processes import fork_safe_lock
@@ -100,16 +106,16 @@ class SessionBatcher:
 
     def __init__(
         self,
-        model,
-        text_decoder,
-        slots=16,
-        step_frames=None,
-        hop=None,
-        look_ahead=None,
-        search=None,
-        endpointer=None,
-        word_offsets=None,
-    ):
+        model: StreamingCTC,
+        text_decoder: TextDecoder,
+        slots: int = 16,
+        step_frames: int | None = None,
+        hop: int | None = None,
+        look_ahead: int | None = None,
+        search: Search | None = None,
+        endpointer: Endpointer | None = None,
+        word_offsets: WordOffsets | None = None,
+    ) -> None:
         check_type("model", model, StreamingCTC)
         check_type("text_decoder", text_decoder, TextDecoder)
         check_integer("slots", slots, 1)
@@ -121,7 +127,7 @@ class SessionBatcher:
         )
         self._device = next(model.parameters()).device
         self._lock = fork_safe_lock()
-        self._slots = [None] * slots
+        self._slots: list[BatchedSession | None] = [None] * slots
         # Each tensor is (slots, ...), and written to in place: so a clone,
         # since those of the initial state may be one and the same, and none
         # of inference mode, which nobody may write to outside of it.
@@ -131,26 +137,28 @@ class SessionBatcher:
             self._initial = self._step.initial_state(1)
 
     @property
-    def slots(self):
+    def slots(self) -> int:
         """How many streams there may be at once."""
         return len(self._slots)
 
     @property
-    def free_slots(self):
+    def free_slots(self) -> int:
         """How many more streams may join now."""
         return self._slots.count(None)
 
     @property
-    def geometry(self):
+    def geometry(self) -> StreamGeometry:
         """The ``StreamGeometry`` of all streams, in frames."""
         return self._clock.geometry
 
     @property
-    def step_seconds(self):
+    def step_seconds(self) -> float:
         """Seconds of audio that a step takes of each stream."""
         return self._clock.step_samples / SAMPLE_RATE
 
-    def session(self, search=None, channel=None):
+    def session(
+        self, search: Search | None = None, channel: int | None = None
+    ) -> BatchedSession:
         """Begins a stream. Its slot is free again when it is finished, closed
         or ended by an error.
 
@@ -199,7 +207,7 @@ class SessionBatcher:
             self._slots[slot] = session
             return session
 
-    def step(self):
+    def step(self) -> list[BatchedSession]:
         """Runs one step of all streams that have samples for one, or that
         have ended and still have frames to bring out.
 
@@ -290,7 +298,14 @@ class BatchedSession:
         Makes one channel of several.
     """
 
-    def __init__(self, batcher, clock, slot, transcriber, mixer):
+    def __init__(
+        self,
+        batcher: SessionBatcher,
+        clock: StepClock,
+        slot: int,
+        transcriber: Transcriber,
+        mixer: ChannelMixer,
+    ) -> None:
         self._audio = AudioState()
         self._scale = ScaleCheck()
         self._batcher = batcher
@@ -303,27 +318,28 @@ class BatchedSession:
         self._transcriber = transcriber
         self._mixer = mixer
         self._state = self._transcriber.make_streaming_context()
-        self._texts, self._words = [], []
+        self._texts: list[str] = []
+        self._words: list[Word] = []
         self._provisional = "", ()
         self._error = None
 
     @property
-    def text(self):
+    def text(self) -> str:
         """All text committed so far, also after an error. With an endpointer
         that of the segment that goes on, or was the last one."""
         return self._state.text
 
     @property
-    def finished(self):
+    def finished(self) -> bool:
         """Whether the stream has ended, and all its text is committed."""
         return self._finished
 
     @property
-    def error(self):
+    def error(self) -> Exception | None:
         """The error that ended the stream, or ``None``."""
         return self._error
 
-    def push(self, samples, sample_rate=None):
+    def push(self, samples: Array, sample_rate: int | None = None) -> None:
         """Queues the next samples.
 
         Arguments
@@ -356,7 +372,7 @@ class BatchedSession:
                 self._fail(error)
                 raise
 
-    def finish(self):
+    def finish(self) -> None:
         """Ends the stream. The steps that follow bring out the rest.
 
         Raises
@@ -376,7 +392,7 @@ class BatchedSession:
                 self._take(nothing, nothing, final=True)
             self._leave_at_end()
 
-    def read(self):
+    def read(self) -> Transcript:
         """Gives what is new since it was called last.
 
         Returns
@@ -401,7 +417,7 @@ class BatchedSession:
                 self._state.segment.number,
             )
 
-    def close(self):
+    def close(self) -> None:
         """Leaves, without what is still queued. To be called at any time, any
         number of times."""
         with self._batcher._lock:

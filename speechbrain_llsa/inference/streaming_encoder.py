@@ -1,12 +1,17 @@
 """Frames of an encoder's layers for other tasks, from audio as it comes."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import torch
 
 from speechbrain_llsa.lobes.layer_features import (
     FeaturesState,
     LayerFeatures,
+    WeightedLayerSum,
     checked_layer,
 )
 from speechbrain_llsa.lobes.padding import sample_counts
@@ -17,6 +22,7 @@ from speechbrain_llsa_runtime.inference.audio_intake import (
     AudioState,
     StreamSession,
 )
+from speechbrain_llsa_runtime.utils.arrays import Array
 from speechbrain_llsa_runtime.utils.checks import check_type
 
 
@@ -47,14 +53,14 @@ class StreamingEncoder(LayerFeatures):
     @classmethod
     def from_hparams(
         cls,
-        source,
-        hparams_file="hyperparams.yaml",
+        source: str | Path,
+        hparams_file: str = "hyperparams.yaml",
         *,
-        layer=None,
-        trust=False,
-        run_opts=None,
-        **kwargs,
-    ):
+        layer: int | str | WeightedLayerSum | None = None,
+        trust: bool = False,
+        run_opts: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> StreamingEncoder | Any:
         """Loads an encoder.
 
         Arguments
@@ -108,7 +114,13 @@ class StreamingEncoder(LayerFeatures):
         encoder = cls(extractor, wrapper, layer)
         return encoder.to((run_opts or {}).get("device", "cpu"))
 
-    def forward(self, wavs, wav_lens=None, hop=None, look_ahead=None):
+    def forward(
+        self,
+        wavs: torch.Tensor,
+        wav_lens: torch.Tensor | None = None,
+        hop: int | None = None,
+        look_ahead: int | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Encodes whole utterances. Arguments and results are those of
         :class:`speechbrain_llsa.lobes.layer_features.LayerFeatures`, but that
         waveforms which are not scaled to -1 to 1 are refused."""
@@ -116,7 +128,12 @@ class StreamingEncoder(LayerFeatures):
         check_scale(wavs)
         return super().forward(wavs, wav_lens, hop, look_ahead)
 
-    def session(self, hop=None, look_ahead=None, channel=None):
+    def session(
+        self,
+        hop: int | None = None,
+        look_ahead: int | None = None,
+        channel: int | None = None,
+    ) -> EncoderSession:
         """Begins a session: one live stream.
 
         Sessions of one encoder may have different geometries at once.
@@ -144,7 +161,13 @@ class StreamingEncoder(LayerFeatures):
         """
         return EncoderSession(self, hop, look_ahead, channel)
 
-    def encode_file(self, path, hop=None, look_ahead=None, channel=None):
+    def encode_file(
+        self,
+        path: str | Path,
+        hop: int | None = None,
+        look_ahead: int | None = None,
+        channel: int | None = None,
+    ) -> torch.Tensor:
         """Encodes a whole audio file at once.
 
         Arguments
@@ -186,7 +209,7 @@ class EncoderSessionState(AudioState):
     frames: int = 0
     """Frames given so far."""
 
-    def fork(self):
+    def fork(self) -> EncoderSessionState:
         """An independent copy, which shares the tensors.
 
         Returns
@@ -247,7 +270,13 @@ class EncoderSession(StreamSession):
     (torch.Size([44, 16]), torch.Size([4, 16]), 48)
     """
 
-    def __init__(self, encoder, hop=None, look_ahead=None, channel=None):
+    def __init__(
+        self,
+        encoder: LayerFeatures,
+        hop: int | None = None,
+        look_ahead: int | None = None,
+        channel: int | None = None,
+    ) -> None:
         check_type("encoder", encoder, LayerFeatures)
         super().__init__(channel)
         self._encoder = encoder
@@ -255,16 +284,16 @@ class EncoderSession(StreamSession):
         self.reset()
 
     @property
-    def frames(self):
+    def frames(self) -> int:
         """Frames given so far."""
         return self._state.frames
 
     @property
-    def finished(self):
+    def finished(self) -> bool:
         """Whether the stream has ended."""
         return self._state.encoder is None
 
-    def reset(self):
+    def reset(self) -> None:
         """Forgets everything but its geometry: the session is as new."""
         context = self._encoder.make_streaming_context(
             self.geometry.hop, self.geometry.look_ahead
@@ -273,7 +302,9 @@ class EncoderSession(StreamSession):
             self._scale = ScaleCheck()
             self._state = EncoderSessionState(context)
 
-    def push(self, samples, sample_rate=None):
+    def push(
+        self, samples: Array, sample_rate: int | None = None
+    ) -> torch.Tensor:
         """Takes the next samples.
 
         Arguments
@@ -302,7 +333,7 @@ class EncoderSession(StreamSession):
         """
         return self._push(samples, sample_rate)
 
-    def finish(self):
+    def finish(self) -> torch.Tensor:
         """Ends the stream.
 
         Returns

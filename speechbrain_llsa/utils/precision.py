@@ -11,6 +11,7 @@ import contextlib
 import os
 import threading
 from collections import Counter
+from collections.abc import Iterator
 
 import torch
 
@@ -27,7 +28,7 @@ _before = None
 
 
 @contextlib.contextmanager
-def full_float32():
+def full_float32() -> Iterator[None]:
     """Has matrix products of float32 computed in float32, in all threads, for
     as long as any of them is inside, and takes this thread out of autocast;
     also a decorator.

@@ -74,6 +74,14 @@ def test_both_distributions_have_one_version():
     assert len(pins) == 3 and set(pins) == {version}
 
 
+def test_commits_and_make_lint_have_one_ruff():
+    """What one of them accepts, the other accepts."""
+    hooks = (ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8")
+    revisions = re.findall(r"ruff-pre-commit\n +rev: v(\S+)", hooks)
+    (ruff,) = (r for r in requirements("develop") if r.name == "ruff")
+    assert [f"=={version}" for version in revisions] == [str(ruff.specifier)]
+
+
 def pinned(path, python):
     """Versions of a lock file on Linux with a version of Python, by name."""
     environment = {

@@ -5,12 +5,18 @@ a little of what came before: the last label, and whether there is any text.
 Needs NumPy alone.
 """
 
+from __future__ import annotations
+
 import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from speechbrain_llsa_runtime.decoders.tokens import Token
+from speechbrain_llsa_runtime.utils.arrays import Array
 from speechbrain_llsa_runtime.utils.errors import must_be
 
 
@@ -18,11 +24,11 @@ from speechbrain_llsa_runtime.utils.errors import must_be
 class CTCGreedyState:
     """What greedy CTC decoding remembers of one session, or of a batch."""
 
-    last: np.ndarray | None = None
+    last: NDArray[np.int64] | None = None
     """Label of the last frame of each row, blank included, int64 (batch,);
     -1 for rows without any frame yet. ``None`` before the first push."""
 
-    def fork(self):
+    def fork(self) -> CTCGreedyState:
         """An independent copy, which shares the array.
 
         Returns
@@ -32,7 +38,12 @@ class CTCGreedyState:
         return replace(self)
 
 
-def ctc_greedy_decode_streaming(log_probs, state, lengths=None, blank_index=0):
+def ctc_greedy_decode_streaming(
+    log_probs: Array,
+    state: CTCGreedyState,
+    lengths: Array | None = None,
+    blank_index: int = 0,
+) -> list[list[int]]:
     """Decodes the next frames: best label of each frame, repeats collapsed
     (also those of the last frame of the push before), blanks dropped.
 
@@ -99,7 +110,7 @@ def ctc_greedy_decode_streaming(log_probs, state, lengths=None, blank_index=0):
     ]
 
 
-def _array(tensor):
+def _array(tensor: Any) -> NDArray[Any]:
     """An array of what may be a tensor, without importing PyTorch."""
     return tensor.cpu().numpy() if hasattr(tensor, "cpu") else tensor
 
@@ -121,7 +132,7 @@ class GreedySearchState:
     """Largest probability of the label in this run, 0 to 1; 0 where the run
     is no token: of the blank, or given already."""
 
-    def fork(self):
+    def fork(self) -> GreedySearchState:
         """An independent copy.
 
         Returns
@@ -157,10 +168,10 @@ class GreedySearch:
     [Token(label=5, start=4, end=6, confidence=1.0)]
     """
 
-    def __init__(self, blank_index=0):
+    def __init__(self, blank_index: int = 0) -> None:
         self.blank_index = blank_index
 
-    def make_streaming_context(self):
+    def make_streaming_context(self) -> GreedySearchState:
         """A fresh state for :meth:`advance`.
 
         Returns
@@ -169,7 +180,9 @@ class GreedySearch:
         """
         return GreedySearchState()
 
-    def advance(self, log_probs, state, final=False):
+    def advance(
+        self, log_probs: Array, state: GreedySearchState, final: bool = False
+    ) -> list[Token]:
         """Takes the next frames.
 
         Arguments
@@ -212,7 +225,9 @@ class GreedySearch:
         state.frames = first + len(log_probs)
         return tokens + self.close(state) if final else tokens
 
-    def look_ahead(self, log_probs, state):
+    def look_ahead(
+        self, log_probs: Array, state: GreedySearchState
+    ) -> list[Token]:
         """What follows the committed tokens, if the stream goes on like this.
 
         Arguments
@@ -228,7 +243,7 @@ class GreedySearch:
         """
         return self.advance(log_probs, state.fork(), final=True)
 
-    def close(self, state):
+    def close(self, state: GreedySearchState) -> list[Token]:
         """Commits all that is best now: the run that goes on ends here. What
         follows of it is no second token.
 
@@ -247,7 +262,9 @@ class GreedySearch:
             return []
         return [Token(state.label, state.start, state.frames, confidence)]
 
-    def context_form(self, values, frames, labels):
+    def context_form(
+        self, values: Mapping[str, Any], frames: int, labels: int
+    ) -> GreedySearchState:
         """The form of the state after so many frames
         (:mod:`speechbrain_llsa_runtime.snapshot`).
 
@@ -294,7 +311,7 @@ class TextState:
     started: bool = False
     """Whether there has been any text."""
 
-    def fork(self):
+    def fork(self) -> TextState:
         """An independent copy.
 
         Returns
@@ -331,11 +348,13 @@ class PieceDecoder:
     ' A'
     """
 
-    def __init__(self, pieces, first_pieces=None):
+    def __init__(
+        self, pieces: Sequence[str], first_pieces: Sequence[str] | None = None
+    ) -> None:
         self.pieces = pieces
         self.first_pieces = pieces if first_pieces is None else first_pieces
 
-    def decode(self, labels):
+    def decode(self, labels: Iterable[int]) -> str:
         """The text of a whole utterance.
 
         Arguments
@@ -349,7 +368,7 @@ class PieceDecoder:
         """
         return self.decode_streaming(labels, TextState())
 
-    def decode_streaming(self, labels, state):
+    def decode_streaming(self, labels: Iterable[int], state: TextState) -> str:
         """The text that the next labels add.
 
         Arguments

@@ -17,10 +17,18 @@ A search turns the log-probabilities of one stream into tokens, push by push.
   into a snapshot: its form after so many frames
   (:mod:`speechbrain_llsa_runtime.snapshot`).
 
+:class:`Search` and :class:`WritableSearch` say so to a type checker.
+
 Needs the standard library alone.
 """
 
+from __future__ import annotations
+
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, Protocol
+
+from speechbrain_llsa_runtime.utils.arrays import Array
 
 
 @dataclass(frozen=True)
@@ -44,3 +52,39 @@ class Token:
 
     confidence: float
     """How sure the model is of it, 0 to 1."""
+
+
+class SearchState(Protocol):
+    """What a search remembers of one stream."""
+
+    def fork(self) -> SearchState:
+        """An independent copy."""
+
+
+class Search(Protocol):
+    """Turns the log-probabilities of streams into tokens. Each kind of search
+    has states of its own, and takes no others."""
+
+    def make_streaming_context(self) -> SearchState:
+        """A fresh state for one stream."""
+
+    def advance(
+        self, log_probs: Array, state: Any, final: bool = False
+    ) -> list[Token]:
+        """Takes the next committed frames, and gives the tokens that are
+        committed from now on."""
+
+    def look_ahead(self, log_probs: Array, state: Any) -> list[Token]:
+        """The tokens that follow if the stream goes on with these frames."""
+
+    def close(self, state: Any) -> list[Token]:
+        """Commits all that is best now."""
+
+
+class WritableSearch(Search, Protocol):
+    """A search whose state can be written into a snapshot."""
+
+    def context_form(
+        self, values: Mapping[str, Any], frames: int, labels: int
+    ) -> SearchState:
+        """The form of the state after so many frames."""

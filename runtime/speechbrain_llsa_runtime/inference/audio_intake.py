@@ -4,9 +4,15 @@ rate of the model.
 Needs NumPy alone.
 """
 
+from __future__ import annotations
+
 import copy
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from speechbrain_llsa_runtime.dataio.channels import ChannelMixer
 from speechbrain_llsa_runtime.dataio.resampling import (
@@ -16,6 +22,7 @@ from speechbrain_llsa_runtime.dataio.resampling import (
 )
 from speechbrain_llsa_runtime.dataio.samples import ScaleCheck, mono_samples
 from speechbrain_llsa_runtime.geometry import SAMPLE_RATE
+from speechbrain_llsa_runtime.utils.arrays import Array
 from speechbrain_llsa_runtime.utils.errors import must_be
 from speechbrain_llsa_runtime.utils.processes import CallLock
 
@@ -26,7 +33,6 @@ class AudioState:
 
     Example
     -------
-    >>> import numpy as np
     >>> state = AudioState()
     >>> state.take(np.zeros((640, 2), np.float32), 32000).shape
     (314,)
@@ -42,7 +48,12 @@ class AudioState:
     """Resampling to the rate of the model. ``None`` when ``sample_rate``
     is."""
 
-    def take(self, samples, sample_rate=None, mixer=None):
+    def take(
+        self,
+        samples: Array,
+        sample_rate: int | None = None,
+        mixer: ChannelMixer | None = None,
+    ) -> NDArray[np.float32]:
         """Takes the next samples.
 
         Arguments
@@ -72,7 +83,7 @@ class AudioState:
         mono = mono_samples(samples, ChannelMixer() if mixer is None else mixer)
         return self._settle_rate(sample_rate).push(mono, self.signal)
 
-    def take_rest(self):
+    def take_rest(self) -> NDArray[np.float32]:
         """Takes the end of the stream.
 
         Returns
@@ -82,7 +93,7 @@ class AudioState:
         """
         return self._settle_rate(None).finish(self.signal)
 
-    def _settle_rate(self, sample_rate):
+    def _settle_rate(self, sample_rate: int | None) -> StreamingResampler:
         """The first push sets the rate; any other rate is refused later."""
         if sample_rate is not None:
             sample_rate = check_rate("sample_rate", sample_rate)
@@ -102,7 +113,7 @@ class AudioState:
 
 
 @lru_cache(maxsize=8)
-def resampler_from(sample_rate):
+def resampler_from(sample_rate: int) -> StreamingResampler:
     """The resampler to the rate of the model; streams of one rate share it.
 
     Arguments
@@ -115,6 +126,9 @@ def resampler_from(sample_rate):
     StreamingResampler
     """
     return StreamingResampler(sample_rate, SAMPLE_RATE)
+
+
+OneSession = TypeVar("OneSession", bound="StreamSession")
 
 
 class StreamSession:
@@ -139,13 +153,16 @@ class StreamSession:
         If it is negative.
     """
 
-    def __init__(self, channel=None):
+    finished: Any
+    _state: Any
+
+    def __init__(self, channel: int | None = None) -> None:
         self._lock = CallLock()
         self._mixer = ChannelMixer(channel)
         # not in snapshots: a session that goes on elsewhere decides anew
         self._scale = ScaleCheck()
 
-    def fork(self):
+    def fork(self: OneSession) -> OneSession:
         """A second session that stands where this one stands. Neither knows
         of what happens to the other.
 
@@ -159,7 +176,7 @@ class StreamSession:
         forked._state = forked._state.fork()
         return forked
 
-    def _push(self, samples, sample_rate):
+    def _push(self, samples: Array, sample_rate: int | None) -> Any:
         with self._lock:
             state = self._open_fork()
             taken = state.take(samples, sample_rate, self._mixer)
@@ -168,12 +185,17 @@ class StreamSession:
             self._scale = scale
             return new
 
-    def _finish(self):
+    def _finish(self) -> Any:
         with self._lock:
             state = self._open_fork()
             return self._advance(state, state.take_rest(), final=True)
 
-    def _open_fork(self):
+    def _advance(
+        self, state: Any, samples: NDArray[np.float32], final: bool
+    ) -> Any:
+        raise NotImplementedError
+
+    def _open_fork(self) -> Any:
         if self.finished:
             raise ValueError(
                 must_be(

@@ -7,13 +7,19 @@ one step of fixed shapes
 operators of the graph.
 """
 
+from __future__ import annotations
+
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, astuple, dataclass, replace
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from speechbrain_llsa_runtime.decoders.greedy import PieceDecoder
+from speechbrain_llsa_runtime.decoders.tokens import Search
 from speechbrain_llsa_runtime.geometry import (
     SAMPLE_RATE,
     StreamGeometry,
@@ -57,10 +63,10 @@ class OnnxState:
     """What a model remembers of one stream. Arrays are replaced, never
     written to, so that a fork costs nothing."""
 
-    tensors: tuple
+    tensors: tuple[NDArray[np.float32], ...]
     """The state of the graph, one array for each name."""
 
-    pending: np.ndarray
+    pending: NDArray[np.float32]
     """Samples that do not fill a step yet, (samples,). They begin with the
     silence before the utterance."""
 
@@ -70,11 +76,11 @@ class OnnxState:
     steps: int = 0
     """Steps done."""
 
-    ahead: np.ndarray | None = None
+    ahead: NDArray[np.float32] | None = None
     """Log-probabilities of the frames ahead of the newest committed ones,
     (frames, labels). ``None`` before any frame is committed."""
 
-    def fork(self):
+    def fork(self) -> OnnxState:
         """An independent copy, which shares the arrays.
 
         Returns
@@ -108,7 +114,13 @@ class OnnxCTC:
         If the graph is damaged, or is not of such a step.
     """
 
-    def __init__(self, path, clock, labels, threads=None):
+    def __init__(
+        self,
+        path: str | Path,
+        clock: StepClock,
+        labels: int,
+        threads: int | None = None,
+    ) -> None:
         self.clock = clock
         self.labels = labels
         self._graph = OnnxGraph(
@@ -155,16 +167,18 @@ class OnnxCTC:
             )
 
     @property
-    def threads(self):
+    def threads(self) -> int | None:
         """Threads that a step uses, or ``None`` where ONNX Runtime chose."""
         return self._graph.threads
 
     @property
-    def geometries(self):
+    def geometries(self) -> TrainedGeometries:
         """The one geometry that the graph is of, as ``TrainedGeometries``."""
         return TrainedGeometries(*astuple(self.clock.geometry))
 
-    def make_streaming_context(self, geometry=None):
+    def make_streaming_context(
+        self, geometry: StreamGeometry | None = None
+    ) -> OnnxState:
         """A fresh state for :meth:`stream`.
 
         Arguments
@@ -180,20 +194,22 @@ class OnnxCTC:
         silence = np.zeros(self.clock.leading_samples, np.float32)
         return OnnxState(self._initial, silence)
 
-    def fingerprint(self):
+    def fingerprint(self) -> str:
         """A digest of the graph and its clock. As
         :meth:`speechbrain_llsa.lobes.ctc.StreamingCTC.fingerprint`."""
         return self._graph.digest
 
-    def export_context(self, context):
+    def export_context(self, context: OnnxState) -> OnnxState:
         """What a state remembers, as arrays: the state itself."""
         return context
 
-    def import_context(self, context):
+    def import_context(self, context: OnnxState) -> OnnxState:
         """The inverse of :meth:`export_context`: the state itself."""
         return context
 
-    def context_form(self, samples, geometry=None):
+    def context_form(
+        self, samples: int, geometry: StreamGeometry | None = None
+    ) -> OnnxState:
         """The form of the state of a stream that goes on. As
         :meth:`speechbrain_llsa.lobes.ctc.StreamingCTC.context_form`."""
         clock = self.clock
@@ -211,12 +227,17 @@ class OnnxCTC:
             blank_array(np.float32, *ahead),
         )
 
-    def committed_frames(self, context):
+    def committed_frames(self, context: OnnxState) -> int:
         """How many frames :meth:`stream` has committed. As
         :meth:`speechbrain_llsa.lobes.ctc.StreamingCTC.committed_frames`."""
         return max(0, self._cursor(context).first_committed)
 
-    def stream(self, samples, context, final=False):
+    def stream(
+        self,
+        samples: NDArray[np.float32],
+        context: OnnxState,
+        final: bool = False,
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Transcribes the next samples of one stream. As
         :meth:`speechbrain_llsa.lobes.ctc.StreamingCTC.stream`."""
         clock, state = self.clock, context.fork()
@@ -298,14 +319,25 @@ class OnnxStreamingASR:
     'WORLD'
     """
 
-    def __init__(self, model, text_decoder, endpointer=None, word_offsets=None):
+    def __init__(
+        self,
+        model: OnnxCTC,
+        text_decoder: PieceDecoder,
+        endpointer: Endpointer | None = None,
+        word_offsets: WordOffsets | None = None,
+    ) -> None:
         self.model = model
         self.text_decoder = text_decoder
         self.endpointer = endpointer
         self.word_offsets = word_offsets
 
     @classmethod
-    def from_folder(cls, folder, precision=None, threads=None):
+    def from_folder(
+        cls,
+        folder: str | Path,
+        precision: str | None = None,
+        threads: int | None = None,
+    ) -> OnnxStreamingASR:
         """Loads what ``python -m speechbrain_llsa export`` wrote.
 
         Arguments
@@ -364,13 +396,13 @@ class OnnxStreamingASR:
 
     def session(
         self,
-        snapshot=None,
-        hop=None,
-        look_ahead=None,
-        search=None,
-        endpointer=None,
-        channel=None,
-    ):
+        snapshot: bytes | None = None,
+        hop: int | None = None,
+        look_ahead: int | None = None,
+        search: Search | None = None,
+        endpointer: Endpointer | Literal[False] | None = None,
+        channel: int | None = None,
+    ) -> Session:
         """Begins a session: one live stream.
 
         Arguments
@@ -416,7 +448,9 @@ class OnnxStreamingASR:
             channel=channel,
         )
 
-    def latency_report(self, hop=None, look_ahead=None):
+    def latency_report(
+        self, hop: int | None = None, look_ahead: int | None = None
+    ) -> LatencyReport:
         """The declared latency of the model.
 
         Arguments
@@ -440,13 +474,13 @@ class OnnxStreamingASR:
 
 
 def describe(
-    clock,
-    state_shapes,
-    text_decoder,
-    graphs,
-    endpointer=None,
-    word_offsets=None,
-):
+    clock: StepClock,
+    state_shapes: Mapping[str, Sequence[int]],
+    text_decoder: PieceDecoder,
+    graphs: Mapping[str, str],
+    endpointer: Endpointer | None = None,
+    word_offsets: WordOffsets | None = None,
+) -> dict[str, Any]:
     """What ``model.json`` says: everything that a runtime needs.
 
     Arguments
@@ -497,7 +531,7 @@ def describe(
     }
 
 
-def read_exported(folder):
+def read_exported(folder: str | Path) -> dict[str, Any]:
     """Reads and checks the ``model.json`` of an exported folder.
 
     Arguments

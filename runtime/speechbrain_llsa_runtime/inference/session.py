@@ -3,6 +3,8 @@
 Needs NumPy alone: what a model is made of is up to the model.
 """
 
+from __future__ import annotations
+
 import hashlib
 import json
 from dataclasses import dataclass, field, replace
@@ -10,21 +12,28 @@ from typing import Any
 
 from speechbrain_llsa_runtime.dataio.resampling import check_rate
 from speechbrain_llsa_runtime.dataio.samples import ScaleCheck
+from speechbrain_llsa_runtime.decoders.greedy import PieceDecoder
+from speechbrain_llsa_runtime.decoders.tokens import Search
 from speechbrain_llsa_runtime.geometry import StreamGeometry
 from speechbrain_llsa_runtime.inference.audio_intake import (
     AudioState,
     StreamSession,
     resampler_from,
 )
+from speechbrain_llsa_runtime.inference.streaming_model import StreamingModel
 from speechbrain_llsa_runtime.snapshot import (
     below,
     read_snapshot,
     write_snapshot,
 )
+from speechbrain_llsa_runtime.transcripts.endpointer import Endpointer
 from speechbrain_llsa_runtime.transcripts.transcriber import (
     Transcriber,
     TranscriberState,
 )
+from speechbrain_llsa_runtime.transcripts.transcript import Transcript
+from speechbrain_llsa_runtime.transcripts.words import WordOffsets
+from speechbrain_llsa_runtime.utils.arrays import Array
 from speechbrain_llsa_runtime.utils.checks import check_integer
 from speechbrain_llsa_runtime.utils.errors import must_be
 
@@ -51,7 +60,7 @@ class SessionState(AudioState):
     finished: bool = False
     """Whether the stream has ended."""
 
-    def fork(self):
+    def fork(self) -> SessionState:
         """An independent copy, which shares the tensors.
 
         Returns
@@ -146,16 +155,16 @@ class Session(StreamSession):
 
     def __init__(
         self,
-        model,
-        text_decoder,
-        snapshot=None,
-        hop=None,
-        look_ahead=None,
-        search=None,
-        endpointer=None,
-        word_offsets=None,
-        channel=None,
-    ):
+        model: StreamingModel,
+        text_decoder: PieceDecoder,
+        snapshot: bytes | None = None,
+        hop: int | None = None,
+        look_ahead: int | None = None,
+        search: Search | None = None,
+        endpointer: Endpointer | None = None,
+        word_offsets: WordOffsets | None = None,
+        channel: int | None = None,
+    ) -> None:
         if not hasattr(model, "make_streaming_context"):
             raise TypeError(
                 must_be(
@@ -176,28 +185,28 @@ class Session(StreamSession):
             self._check_geometry("look_ahead", look_ahead)
 
     @property
-    def text(self):
+    def text(self) -> str:
         """All text committed so far. With an endpointer that of the segment
         that goes on, or was the last one."""
         return self._state.transcriber.text
 
     @property
-    def finished(self):
+    def finished(self) -> bool:
         """Whether the stream has ended."""
         return self._state.finished
 
     @property
-    def geometry(self):
+    def geometry(self) -> StreamGeometry:
         """Its ``StreamGeometry``: look-back, look-ahead and hop, in frames."""
         return self._state.geometry
 
-    def reset(self):
+    def reset(self) -> None:
         """Forgets everything but its geometry: the session is as new."""
         with self._lock:
             self._scale = ScaleCheck()
             self._state = self._new_state(self.geometry)
 
-    def snapshot(self):
+    def snapshot(self) -> bytes:
         """All that the session remembers, to go on elsewhere or later. The
         text so far is in it, and of the audio the newest milliseconds.
 
@@ -218,7 +227,9 @@ class Session(StreamSession):
         state = replace(state, model=self._model.export_context(state.model))
         return write_snapshot(state, self._fingerprint())
 
-    def push(self, samples, sample_rate=None):
+    def push(
+        self, samples: Array, sample_rate: int | None = None
+    ) -> Transcript:
         """Takes the next samples.
 
         Arguments
@@ -245,7 +256,7 @@ class Session(StreamSession):
         """
         return self._push(samples, sample_rate)
 
-    def finish(self):
+    def finish(self) -> Transcript:
         """Ends the stream.
 
         Returns

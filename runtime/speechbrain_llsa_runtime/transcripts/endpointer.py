@@ -3,7 +3,11 @@
 Needs NumPy alone.
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal
 
 from speechbrain_llsa_runtime.geometry import FRAME_SECONDS
 from speechbrain_llsa_runtime.utils.errors import must_be
@@ -47,7 +51,7 @@ class EndpointRule:
     length_seconds: float = 0.0
     """Length of the segment, its silence included, at least."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not isinstance(self.speech, bool):
             raise TypeError(
                 must_be("speech", "True or False", repr(self.speech))
@@ -74,24 +78,26 @@ class EndpointRule:
             )
 
     @property
-    def silence_frames(self):
+    def silence_frames(self) -> int:
         """The silence in frames."""
         return _frames(self.silence_seconds)
 
     @property
-    def length_frames(self):
+    def length_frames(self) -> int:
         """The length in frames."""
         return _frames(self.length_seconds)
 
 
-def _frames(seconds):
+def _frames(seconds: float) -> int:
     return round(seconds / FRAME_SECONDS)
 
 
 LONGEST_WORD_FRAMES = _frames(LONGEST_WORD_SECONDS)
 
 
-def resolve_endpointer(endpointer, own):
+def resolve_endpointer(
+    endpointer: Endpointer | Literal[False] | None, own: Endpointer | None
+) -> Endpointer | None:
     """Says where the segments of a stream close.
 
     Arguments
@@ -152,7 +158,7 @@ class SegmentState:
     label: int = -1
     """Best label of the newest frame, -1 where that is not known."""
 
-    def fork(self):
+    def fork(self) -> SegmentState:
         """An independent copy.
 
         Returns
@@ -204,10 +210,10 @@ class Endpointer:
 
     def __init__(
         self,
-        without_speech=WITHOUT_SPEECH,
-        after_speech=AFTER_SPEECH,
-        maximum_length=MAXIMUM_LENGTH,
-    ):
+        without_speech: EndpointRule | dict[str, Any] | None = WITHOUT_SPEECH,
+        after_speech: EndpointRule | dict[str, Any] | None = AFTER_SPEECH,
+        maximum_length: EndpointRule | dict[str, Any] | None = MAXIMUM_LENGTH,
+    ) -> None:
         self.rules = {
             "without_speech": _rule("without_speech", without_speech),
             "after_speech": _rule("after_speech", after_speech),
@@ -219,7 +225,7 @@ class Endpointer:
             for rule in given
         ]
 
-    def to_dict(self):
+    def to_dict(self) -> dict[str, dict[str, Any] | None]:
         """The rules as plain values, from which the same one is made.
 
         Returns
@@ -237,7 +243,14 @@ class Endpointer:
             for name, rule in self.rules.items()
         }
 
-    def find(self, best, frame, state, begins_word=None, blank_index=0):
+    def find(
+        self,
+        best: Sequence[int],
+        frame: int,
+        state: SegmentState,
+        begins_word: Sequence[bool] | None = None,
+        blank_index: int = 0,
+    ) -> int | None:
         """Finds the first endpoint within frames.
 
         Arguments
@@ -279,7 +292,7 @@ class Endpointer:
                 return self._close(state, index + 1)
         return None
 
-    def _holds(self, length, silence, speech):
+    def _holds(self, length: int, silence: int | None, speech: bool) -> bool:
         """Whether a rule holds: at the start of a word where ``silence`` is
         ``None``, or else behind a frame without speech."""
         for needs_speech, needed_silence, needed_length in self._rules:
@@ -294,13 +307,15 @@ class Endpointer:
         return False
 
     @staticmethod
-    def _close(state, frame):
+    def _close(state: SegmentState, frame: int) -> int:
         state.number += 1
         state.start, state.silence, state.speech = frame, 0, False
         return frame
 
 
-def _rule(name, rule):
+def _rule(
+    name: str, rule: EndpointRule | dict[str, Any] | None
+) -> EndpointRule | None:
     if rule is None or isinstance(rule, EndpointRule):
         return rule
     if not isinstance(rule, dict):

@@ -2,6 +2,9 @@
 
 import html
 import textwrap
+from collections.abc import Callable, Iterable
+
+from speechbrain_llsa_runtime.transcripts.transcript import Word
 
 LINE_CHARACTERS = 42
 """Characters of a line of subtitles, and with ``LINES`` of a cue, as
@@ -13,7 +16,7 @@ PAUSE_SECONDS = 1.0
 """Silence between two words that ends a cue."""
 
 
-def cues(words):
+def cues(words: Iterable[Word]) -> list[tuple[float, float, str]]:
     """Groups words to what is shown at once: up to two lines of one segment,
     without a pause in between.
 
@@ -33,7 +36,7 @@ def cues(words):
     >>> cues([Word("ONE", 0.5, 0.8, 1.0), Word("TWO", 2.5, 2.9, 1.0)])
     [(0.5, 0.8, 'ONE'), (2.5, 2.9, 'TWO')]
     """
-    groups = []
+    groups: list[list[Word]] = []
     for word in words:
         if not groups or not _fits(groups[-1], word):
             groups.append([])
@@ -41,7 +44,7 @@ def cues(words):
     return [(g[0].start, g[-1].end, "\n".join(_lines(g))) for g in groups]
 
 
-def _lines(words):
+def _lines(words: Iterable[Word]) -> list[str]:
     # a line separator within a word would end the cue in some players
     blanks_alone = " ".join(word.text for word in words).split()
     return textwrap.wrap(
@@ -51,7 +54,7 @@ def _lines(words):
     )
 
 
-def _fits(group, word):
+def _fits(group: list[Word], word: Word) -> bool:
     return (
         word.segment == group[0].segment
         and word.start - group[-1].end < PAUSE_SECONDS
@@ -60,7 +63,7 @@ def _fits(group, word):
     )
 
 
-def to_srt(words, name=""):
+def to_srt(words: Iterable[Word], name: str = "") -> str:
     """SubRip subtitles.
 
     Arguments
@@ -88,7 +91,7 @@ def to_srt(words, name=""):
     )
 
 
-def to_vtt(words, name=""):
+def to_vtt(words: Iterable[Word], name: str = "") -> str:
     """WebVTT subtitles.
 
     Arguments
@@ -123,7 +126,7 @@ def to_vtt(words, name=""):
     )
 
 
-def to_ctm(words, name):
+def to_ctm(words: Iterable[Word], name: str) -> str:
     """NIST's CTM: a line for each word, with the name of the recording,
     channel, start and duration in seconds, word and confidence.
 
@@ -151,12 +154,12 @@ def to_ctm(words, name):
     )
 
 
-def _field(text):
+def _field(text: str) -> str:
     """Fields of a CTM file have no blanks."""
     return "_".join(text.split())
 
 
-def _clock(seconds, point):
+def _clock(seconds: float, point: str) -> str:
     milliseconds = round(seconds * 1000)
     minutes, milliseconds = divmod(milliseconds, 60_000)
     hours, minutes = divmod(minutes, 60)
@@ -164,5 +167,9 @@ def _clock(seconds, point):
     return f"{hours:02d}:{minutes:02d}:{seconds:02d}{point}{milliseconds:03d}"
 
 
-FORMATS = {"srt": to_srt, "vtt": to_vtt, "ctm": to_ctm}
+FORMATS: dict[str, Callable[[Iterable[Word], str], str]] = {
+    "srt": to_srt,
+    "vtt": to_vtt,
+    "ctm": to_ctm,
+}
 """Writers by the extension of their files."""

@@ -5,23 +5,37 @@ The one place where this is done: sessions and batchers give it the frames
 that they commit, and so does offline transcription.
 """
 
-import math
-from dataclasses import dataclass, field
-from typing import Any
+from __future__ import annotations
 
-from speechbrain_llsa_runtime.decoders.greedy import GreedySearch, TextState
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from speechbrain_llsa_runtime.decoders.greedy import (
+    GreedySearch,
+    PieceDecoder,
+    TextState,
+)
+from speechbrain_llsa_runtime.decoders.tokens import (
+    Search,
+    SearchState,
+    Token,
+    WritableSearch,
+)
 from speechbrain_llsa_runtime.geometry import FRAME_SECONDS
 from speechbrain_llsa_runtime.snapshot import below
 from speechbrain_llsa_runtime.transcripts.endpointer import (
     Endpointer,
     SegmentState,
 )
-from speechbrain_llsa_runtime.transcripts.transcript import Transcript
+from speechbrain_llsa_runtime.transcripts.transcript import Transcript, Word
 from speechbrain_llsa_runtime.transcripts.words import (
     WordAssembler,
     WordOffsets,
     WordState,
 )
+from speechbrain_llsa_runtime.utils.arrays import Array
 from speechbrain_llsa_runtime.utils.checks import check_type
 from speechbrain_llsa_runtime.utils.errors import must_be
 
@@ -31,7 +45,7 @@ class TranscriberState:
     """What a transcriber remembers of one stream. It does not grow with the
     stream, but for the text of the segment."""
 
-    search: Any = None
+    search: SearchState | None = None
     """What the search remembers; it has ``fork()``. ``None`` once the stream
     has ended."""
 
@@ -51,7 +65,7 @@ class TranscriberState:
     segment: SegmentState = field(default_factory=SegmentState)
     """The segment that goes on."""
 
-    def fork(self):
+    def fork(self) -> TranscriberState:
         """An independent copy.
 
         Returns
@@ -108,8 +122,12 @@ class Transcriber:
     """
 
     def __init__(
-        self, text_decoder, search=None, endpointer=None, word_offsets=None
-    ):
+        self,
+        text_decoder: PieceDecoder,
+        search: Search | None = None,
+        endpointer: Endpointer | None = None,
+        word_offsets: WordOffsets | None = None,
+    ) -> None:
         search = GreedySearch() if search is None else search
         for name, part, needed in (
             ("text_decoder", text_decoder, "decode_streaming"),
@@ -127,13 +145,13 @@ class Transcriber:
             word_offsets = WordOffsets()
         check_type("word_offsets", word_offsets, WordOffsets)
         self.text_decoder = text_decoder
-        self.search = search
+        self.search: Search = search
         self.endpointer = endpointer
         self._words = WordAssembler(word_offsets)
         begins = [piece.startswith(" ") for piece in text_decoder.pieces]
         self._begins_word = begins if any(begins) else None
 
-    def with_search(self, search):
+    def with_search(self, search: Search) -> Transcriber:
         """The same with another search.
 
         Arguments
@@ -154,7 +172,7 @@ class Transcriber:
             self.text_decoder, search, self.endpointer, self._words.offsets
         )
 
-    def make_streaming_context(self):
+    def make_streaming_context(self) -> TranscriberState:
         """A fresh state for :meth:`advance`.
 
         Returns
@@ -163,7 +181,13 @@ class Transcriber:
         """
         return TranscriberState(self.search.make_streaming_context())
 
-    def advance(self, log_probs, ahead, state, final=False):
+    def advance(
+        self,
+        log_probs: Array,
+        ahead: Array,
+        state: TranscriberState,
+        final: bool = False,
+    ) -> Transcript:
         """Takes the next frames.
 
         Arguments
@@ -208,7 +232,8 @@ class Transcriber:
         if final:
             limit = round((forked.frames + 1) * FRAME_SECONDS, 3)
             words += self._words.end(forked.text, limit, forked.word, segment)
-            provisional, others = "", []
+            provisional = ""
+            others: list[Word] = []
         else:
             provisional, others = self._look_ahead(ahead, forked)
         vars(state).update(vars(forked))
@@ -216,7 +241,9 @@ class Transcriber:
             "".join(texts), provisional, (*words, *others), segment
         )
 
-    def context_form(self, values, frames):
+    def context_form(
+        self, values: Mapping[str, Any], frames: int
+    ) -> TranscriberState:
         """The form of the state of a stream that goes on
         (:mod:`speechbrain_llsa_runtime.snapshot`).
 
@@ -237,7 +264,7 @@ class Transcriber:
             If the search cannot be written, or a state cannot be like that.
         """
         self.check_snapshots()
-        search = self.search.context_form(
+        search = cast(WritableSearch, self.search).context_form(
             below("search", values), frames, len(self.text_decoder.pieces)
         )
         text = values["text"]
@@ -263,7 +290,7 @@ class Transcriber:
             search, TextState(started), text, frames, word, segment
         )
 
-    def check_snapshots(self):
+    def check_snapshots(self) -> None:
         """Refuses a search whose state cannot be written.
 
         Raises
@@ -284,7 +311,7 @@ class Transcriber:
                 )
             )
 
-    def to_dict(self):
+    def to_dict(self) -> dict[str, Any]:
         """What the transcripts depend on, besides the log-probabilities, as
         plain values.
 
@@ -299,7 +326,9 @@ class Transcriber:
             "word_offsets": vars(self._words.offsets),
         }
 
-    def _find_endpoint(self, log_probs, state):
+    def _find_endpoint(
+        self, log_probs: Array, state: TranscriberState
+    ) -> int | None:
         """How many of the frames belong to the segment that goes on, if it
         ends with them."""
         if self.endpointer is None:
@@ -312,7 +341,13 @@ class Transcriber:
         )
         return None if end is None else end - state.frames
 
-    def _add(self, tokens, state, segment, final=True):
+    def _add(
+        self,
+        tokens: Iterable[Token],
+        state: TranscriberState,
+        segment: int,
+        final: bool = True,
+    ) -> tuple[str, list[Word]]:
         """Takes tokens; gives their text, and the words that end there."""
         texts, words = [], []
         for token in tokens:
@@ -328,7 +363,9 @@ class Transcriber:
                 state.text = state.text.lstrip(" ")
         return "".join(texts), words
 
-    def _look_ahead(self, ahead, state):
+    def _look_ahead(
+        self, ahead: Array, state: TranscriberState
+    ) -> tuple[str, list[Word]]:
         """What would be said if the stream went on with these frames."""
         segment = state.segment.number
         tokens = self.search.look_ahead(ahead, state.search)
@@ -344,7 +381,7 @@ class Transcriber:
         return text, words
 
 
-def _is_word(word, text, frames):
+def _is_word(word: WordState, text: str, frames: int) -> bool:
     """Whether a word can be like that, behind its last space in the text."""
     kinds = type(word.start), type(word.end), type(word.confidence)
     if kinds != (int, int, float):
@@ -355,7 +392,7 @@ def _is_word(word, text, frames):
     return possible and 0.0 < word.confidence <= 1.0
 
 
-def _is_segment(segment, frames, labels):
+def _is_segment(segment: SegmentState, frames: int, labels: int) -> bool:
     """Whether a segment can be like that, after so many frames."""
     numbers = segment.number, segment.start, segment.silence, segment.label
     if not all(type(number) is int for number in numbers):

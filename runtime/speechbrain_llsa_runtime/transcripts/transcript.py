@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict, dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Word:
     segment: int = 0
     """Serial number of the segment that it belongs to, from 0."""
 
-    def to_dict(self):
+    def to_dict(self) -> dict[str, Any]:
         """The word as a dict, for JSON.
 
         Returns
@@ -72,7 +73,7 @@ class Transcript:
     """What the frames ahead of the committed ones say now, to be shown behind
     all committed text. It replaces that of the call before."""
 
-    words: tuple = ()
+    words: tuple[Word, ...] = ()
     """:class:`Word` by word: those that this call makes final, and then those
     that are not final yet, which replace those of the call before."""
 
@@ -81,11 +82,11 @@ class Transcript:
     endpoint closes a segment, and the next one begins."""
 
     @property
-    def final_words(self):
+    def final_words(self) -> tuple[Word, ...]:
         """The words that this call makes final."""
         return tuple(word for word in self.words if word.final)
 
-    def to_dict(self):
+    def to_dict(self) -> dict[str, Any]:
         """The transcript as a dict, for JSON.
 
         Returns
@@ -100,7 +101,7 @@ class Transcript:
             "words": [word.to_dict() for word in self.words],
         }
 
-    def to_json(self):
+    def to_json(self) -> str:
         """The transcript as one line of JSON.
 
         Returns
@@ -124,21 +125,21 @@ class Segment:
     number: int
     """Its serial number, from 0."""
 
-    words: tuple
+    words: tuple[Word, ...]
     """Its words, at least one."""
 
     @property
-    def text(self):
+    def text(self) -> str:
         """The words with a space between them."""
         return " ".join(word.text for word in self.words)
 
     @property
-    def start(self):
+    def start(self) -> float:
         """Seconds from the start of the stream to its first word."""
         return self.words[0].start
 
     @property
-    def end(self):
+    def end(self) -> float:
         """Seconds from the start of the stream to the end of its last word."""
         return self.words[-1].end
 
@@ -164,10 +165,10 @@ class SegmentCollector:
     ['TWO']
     """
 
-    def __init__(self):
-        self._words = []
+    def __init__(self) -> None:
+        self._words: list[Word] = []
 
-    def take(self, transcript):
+    def take(self, transcript: Transcript) -> list[Segment]:
         """Takes what a call said.
 
         Arguments
@@ -183,7 +184,7 @@ class SegmentCollector:
         self._words += transcript.final_words
         return self._close(transcript.segment)
 
-    def finish(self):
+    def finish(self) -> list[Segment]:
         """Ends the stream.
 
         Returns
@@ -193,9 +194,11 @@ class SegmentCollector:
         """
         return self._close(None)
 
-    def _close(self, open_segment):
-        closed = {}
+    def _close(self, open_segment: int | None) -> list[Segment]:
+        closed: dict[int, list[Word]] = {}
         for word in self._words:
             closed.setdefault(word.segment, []).append(word)
-        self._words = closed.pop(open_segment, [])
+        self._words = []
+        if open_segment is not None:
+            self._words = closed.pop(open_segment, [])
         return [Segment(n, tuple(words)) for n, words in closed.items()]

@@ -10,8 +10,11 @@ one word follows the other, its end is where the next one says, and the
 constant matters before pauses alone.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 
+from speechbrain_llsa_runtime.decoders.tokens import Token
 from speechbrain_llsa_runtime.geometry import FRAME_SECONDS
 from speechbrain_llsa_runtime.transcripts.transcript import Word
 from speechbrain_llsa_runtime.utils.errors import must_be
@@ -45,7 +48,7 @@ class WordOffsets:
     end_seconds: float = 0.0
     """From the end of a word's last frame to the end of the word, at most."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         limit = LARGEST_OFFSET_SECONDS
         for name in ("start_seconds", "end_seconds"):
             value = getattr(self, name)
@@ -78,7 +81,7 @@ class WordState:
     confidence: float = 1.0
     """The least confidence of its tokens, 0 to 1; 1 where no word goes on."""
 
-    def fork(self):
+    def fork(self) -> WordState:
         """An independent copy.
 
         Returns
@@ -109,10 +112,18 @@ class WordAssembler:
     [Word(text='TA', start=1.2, end=1.3, confidence=0.8, final=False, segment=0)]
     """  # noqa: E501
 
-    def __init__(self, offsets):
+    def __init__(self, offsets: WordOffsets) -> None:
         self.offsets = offsets
 
-    def add(self, piece, text, token, state, segment, final=True):
+    def add(
+        self,
+        piece: str,
+        text: str,
+        token: Token,
+        state: WordState,
+        segment: int,
+        final: bool = True,
+    ) -> list[Word]:
         """Takes the next token.
 
         Arguments
@@ -148,7 +159,7 @@ class WordAssembler:
             text += " " + part
         return words
 
-    def earliest_start(self, frame):
+    def earliest_start(self, frame: int) -> float:
         """Where a word can begin at the earliest.
 
         Arguments
@@ -163,7 +174,7 @@ class WordAssembler:
         """
         return _seconds(frame, self.offsets.start_seconds)
 
-    def _extend(self, part, token, state):
+    def _extend(self, part: str, token: Token, state: WordState) -> None:
         if not part:
             return
         if not state.end:
@@ -171,7 +182,14 @@ class WordAssembler:
         state.end = token.end
         state.confidence = min(state.confidence, token.confidence)
 
-    def end(self, text, limit, state, segment, final=True):
+    def end(
+        self,
+        text: str,
+        limit: float,
+        state: WordState,
+        segment: int,
+        final: bool = True,
+    ) -> list[Word]:
         """Ends the word that goes on.
 
         Arguments
@@ -209,5 +227,5 @@ class WordAssembler:
         return [word]
 
 
-def _seconds(frame, offset_seconds):
+def _seconds(frame: int, offset_seconds: float) -> float:
     return round(max(0.0, frame * FRAME_SECONDS + offset_seconds), 3)

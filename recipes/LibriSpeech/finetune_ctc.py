@@ -40,7 +40,6 @@ from speechbrain_llsa.model_folder.load import (
 from speechbrain_llsa.model_folder.write import write_streaming_folder
 from speechbrain_llsa.training.bad_utterances import BadUtterances
 from speechbrain_llsa.training.brain import StreamingBrain
-from speechbrain_llsa.training.claims import claim_training, digest
 from speechbrain_llsa.training.data import (
     keep_durations,
     load_manifests,
@@ -57,6 +56,7 @@ from speechbrain_llsa.training.recipe import (
     exit_on_bad_input,
     train,
 )
+from speechbrain_llsa.training.run_record import digest, record_training
 from speechbrain_llsa.training.units import (
     check_tokenizer,
     encode,
@@ -438,21 +438,22 @@ def load_pretrained(hparams):
     logger.info(f"Loaded the pre-trained weights of {folder}")
 
 
-def claim(hparams):
-    """Refuses an output folder that was begun with other settings, or from
-    other weights. Where these lie does not count.
+def record_finetuning(hparams):
+    """Records the settings of the fine-tuning, or rejects an output folder that
+    was started with different ones or from different pre-trained weights. The
+    path of the weights may change.
 
     Arguments
     ---------
     hparams : dict
-        What the YAML file describes.
+        The hyperparameters, as loaded from the YAML file.
 
     Raises
     ------
     FileNotFoundError
-        If there are no such weights.
+        If the pre-trained weights do not exist.
     ValueError
-        If it was begun with others.
+        If settings or weights differ.
     """
     names = ("units", "output_units")
     check_tokenizer(
@@ -464,7 +465,7 @@ def claim(hparams):
     if hparams["pretrained_folder"] is not None:
         checksums = weights_checksums(hparams["pretrained_folder"])
         weights = f"weights {digest(*map(str.encode, checksums))}"
-    claim_training(hparams, pretrained_folder=weights)
+    record_training(hparams, pretrained_folder=weights)
 
 
 def check_epoch_chosen_by(epoch_chosen_by):
@@ -588,8 +589,8 @@ def find_word_offsets(asr, dataset):
         spoken = find_words(wav)
         # to look for a fault is to read the audio
         if spoken is not None and not dataset[index]["fault"]:
-            heard = asr.transcript_offline(wav, endpointer=False)
-            utterances.append((heard.words, spoken))
+            transcript = asr.transcript_offline(wav, endpointer=False)
+            utterances.append((transcript.words, spoken))
     offsets = estimate_offsets(utterances)
     if offsets is None:
         logger.info("No word offsets: too few words whose times are known")
@@ -671,7 +672,7 @@ def prepare(arguments):
         arguments,
         ["train_splits", "valid_splits", "test_splits"],
         prepare_librispeech,
-        claim,
+        record_finetuning,
     )
     transcript_case(hparams)
     check_epoch_chosen_by(hparams["epoch_chosen_by"])

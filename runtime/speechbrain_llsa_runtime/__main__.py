@@ -12,12 +12,13 @@ def main(arguments=None):
     Arguments
     ---------
     arguments : list of str, optional
-        What follows the program's name. That of the process by default.
+        Command line after the program's name; by default that of the process.
 
     Returns
     -------
     int
-        As :func:`speechbrain_llsa_runtime.commands.program.run_program`.
+        Exit status, as of
+        :func:`speechbrain_llsa_runtime.commands.program.run_program`.
     """
     return run_program(
         "speechbrain_llsa_runtime", (transcribe, listen), __doc__, arguments

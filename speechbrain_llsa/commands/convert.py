@@ -1,4 +1,4 @@
-"""Converts a model folder of the version before to the format of this one."""
+"""Converts a model folder of the previous version to the current format."""
 
 from speechbrain_llsa.model_folder.convert import convert_folder
 
@@ -36,10 +36,9 @@ def run(arguments):
     FileNotFoundError
         If the folder, or a file in it, does not exist.
     FileExistsError
-        If there is something else at the place to write to.
+        If something else already exists at the output path.
     ValueError
-        If a file is damaged, or would do something else than describe a
-        model.
+        If a file is damaged, or would do anything but describe a model.
     """
     folder = convert_folder(arguments.folder, arguments.new_folder)
     for path in sorted(folder.iterdir()):

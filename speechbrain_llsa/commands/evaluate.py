@@ -29,7 +29,7 @@ from speechbrain_llsa_runtime.commands.models import (
     add_geometry_arguments,
     check_folder,
 )
-from speechbrain_llsa_runtime.commands.signals import Ended
+from speechbrain_llsa_runtime.commands.signals import Interrupted
 from speechbrain_llsa_runtime.commands.warning_lines import warning_lines
 from speechbrain_llsa_runtime.dataio.channels import CancelledChannelsWarning
 from speechbrain_llsa_runtime.geometry import FRAME_SECONDS
@@ -46,7 +46,7 @@ from speechbrain_llsa_runtime.utils.processes import available_cpus
 NAME = "evaluate"
 
 RESULTS = "evaluation"
-"""Stem of the files in ``--output``."""
+"""Name of the files in ``--output``, without suffix."""
 
 
 def add_arguments(parser):
@@ -132,19 +132,19 @@ def add_arguments(parser):
 
 @dataclass(frozen=True)
 class Row:
-    """What a row of the table is of."""
+    """A model and a geometry: a row of the table."""
 
     folder: str
-    """Of the model."""
+    """Folder of the model."""
 
     name: str
-    """What it is called."""
+    """Name of the model."""
 
     hop: int | None
-    """Frames that llsa commits at once; ``None`` for the model's first."""
+    """Frames that llsa commits at once; ``None`` for the model's default."""
 
     look_ahead: int | None
-    """Frames that a layer sees ahead; ``None`` for the model's first."""
+    """Frames that a layer sees ahead; ``None`` for the model's default."""
 
 
 def run(arguments):
@@ -160,23 +160,23 @@ def run(arguments):
     FileNotFoundError
         If a model or the data do not exist.
     FileExistsError
-        If there is something else at the place to write to.
+        If something else already exists at the output path.
     ValueError
         If a model or the data cannot be read, or an option is out of range.
     """
-    _check(arguments)
-    utterances = _read(arguments)
+    _check_arguments(arguments)
+    utterances = _read_utterances(arguments)
     rows = make_rows(arguments.model, arguments.hop, arguments.look_ahead)
     if len(rows) > 1:
         _check_rows(rows, arguments)
     evaluations = []
     for row in rows:
         evaluations.append(
-            _in_own_process(row, utterances, arguments)
+            _evaluate_in_subprocess(row, utterances, arguments)
             if len(rows) > 1
             else evaluate_row(row, utterances, arguments)
         )
-        _write(evaluations, arguments)
+        _write_results(evaluations, arguments)
     print(_table(evaluations, arguments))
 
 
@@ -186,11 +186,11 @@ def make_rows(folders, hops, look_aheads):
     Arguments
     ---------
     folders : list of str
-        The models.
+        Folders of the models.
     hops : list of int or None
-        Frames that llsa commits at once, ``None`` for a model's first.
+        Frames that llsa commits at once; ``None`` for a model's default.
     look_aheads : list of int or None
-        Frames that a layer sees ahead, ``None`` for a model's first.
+        Frames that a layer sees ahead; ``None`` for a model's default.
 
     Returns
     -------
@@ -206,7 +206,8 @@ def make_rows(folders, hops, look_aheads):
 
 
 def short_names(folders):
-    """What tells folders apart: without the parts that all begin or end with.
+    """Shortens folders to distinct names, without their common leading and
+    trailing parts.
 
     Arguments
     ---------
@@ -244,9 +245,9 @@ def evaluate_row(row, utterances, arguments):
     row : Row
         The model and the geometry.
     utterances : list of Utterance
-        What it is evaluated on.
+        The test set.
     arguments : argparse.Namespace
-        Those of the command.
+        Arguments of the command.
 
     Returns
     -------
@@ -268,28 +269,29 @@ def evaluate_row(row, utterances, arguments):
 
 
 def _check_rows(rows, arguments):
-    """Loads every model once, so that what is wrong with the last one shows
-    before the first is evaluated."""
-    for folder, same in itertools.groupby(rows, lambda row: row.folder):
+    """Loads every model once, so that a fault in the last one shows before the
+    first is evaluated."""
+    for folder, folder_rows in itertools.groupby(rows, lambda row: row.folder):
         asr = _load(folder, arguments)
-        for row in same:
+        for row in folder_rows:
             asr.latency_report(hop=row.hop, look_ahead=row.look_ahead)
 
 
-def _in_own_process(row, utterances, arguments):
-    """So that the peak memory is that of one row."""
+def _evaluate_in_subprocess(row, utterances, arguments):
+    """Evaluates a row in a process of its own, so that its peak memory is
+    measured separately."""
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, context) as pool:
         try:
-            done = pool.submit(evaluate_row, row, utterances, arguments)
-            return done.result()
+            result = pool.submit(evaluate_row, row, utterances, arguments)
+            return result.result()
         except BrokenProcessPool as error:
             raise OSError(
                 f"--model: the evaluation of {row.folder!r} was ended from "
                 "outside, perhaps for want of memory"
             ) from error
-        except Ended:
-            # the pool would wait for the end of the row
+        except Interrupted:
+            # the pool would otherwise wait until the row is evaluated
             for process in multiprocessing.active_children():
                 process.terminate()
             raise
@@ -307,8 +309,8 @@ def _load(folder, arguments):
     )
 
 
-def _check(arguments):
-    """Refuses at once what would fail after hours."""
+def _check_arguments(arguments):
+    """Rejects bad arguments now rather than after hours of evaluation."""
     for name in ("threads", "runs", "resamples"):
         check_integer(f"--{name}", getattr(arguments, name), 1)
     if arguments.limit is not None:
@@ -346,8 +348,8 @@ def _check(arguments):
         )
 
 
-def _read(arguments):
-    """The utterances."""
+def _read_utterances(arguments):
+    """Reads the test set that the arguments name."""
     is_manifest = Path(arguments.data).suffix.lower() in MANIFEST_READERS
     if is_manifest and not Path(arguments.data).is_dir():
         if arguments.split is not None:
@@ -383,8 +385,8 @@ def _table(evaluations, arguments):
     return f"{arguments.data}{split}\n\n{format_table(evaluations)}"
 
 
-def _write(evaluations, arguments):
-    """Writes what there is so far."""
+def _write_results(evaluations, arguments):
+    """Writes the results so far."""
     results = {
         "data": arguments.data,
         "split": arguments.split,
@@ -392,7 +394,7 @@ def _write(evaluations, arguments):
     }
     text = json.dumps(results, indent=2) + "\n"
     if arguments.json:
-        # in place: it may be a pipe, or /dev/stdout
+        # not atomically: it may be a pipe, or /dev/stdout
         Path(arguments.json).write_text(text, encoding="utf-8")
     if not arguments.output:
         return

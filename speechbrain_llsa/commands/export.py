@@ -48,7 +48,7 @@ def run(arguments):
     FileNotFoundError
         If the model does not exist.
     FileExistsError
-        If there is something else at the place to write to.
+        If something else already exists at the output path.
     ValueError
         If the model cannot be read, cannot stream, or is not trained for the
         hop or the look-ahead.

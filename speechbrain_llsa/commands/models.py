@@ -17,10 +17,10 @@ from speechbrain_llsa_runtime.model_folder.description import is_exported
 
 
 class Models(ExportedModels):
-    """Models of fine-tuning and exported ones, with greedy or beam search."""
+    """Loads fine-tuned and exported models, with greedy or beam search."""
 
     def add_arguments(self, parser):
-        """Declares the model and how it finds the text.
+        """Declares the arguments of the model and of its search.
 
         Arguments
         ---------
@@ -57,7 +57,7 @@ class Models(ExportedModels):
         return load_model(arguments)
 
     def choose_search(self, asr, arguments):
-        """Makes the search of a session.
+        """Makes the search for a session.
 
         Arguments
         ---------
@@ -69,7 +69,7 @@ class Models(ExportedModels):
         Returns
         -------
         GreedySearch or BeamSearch or None
-            ``None`` as the folder says.
+            ``None`` for the search that the folder describes.
 
         Raises
         ------
@@ -78,7 +78,7 @@ class Models(ExportedModels):
         ImportError
             If KenLM is needed and not installed.
         ValueError
-            If an argument is out of range, or does not go with the others.
+            If an argument is out of range, or contradicts another.
         """
         if isinstance(asr, OnnxStreamingASR):
             make_search = partial(
@@ -97,9 +97,9 @@ def add_model_arguments(parser, kinds, several=False):
     parser : argparse.ArgumentParser
         Parser of the command.
     kinds : str
-        What models there may be.
+        The kinds of models that are allowed, for the help.
     several : bool
-        Whether there may be several models.
+        Whether several models are allowed.
     """
     parser.add_argument(
         "--model",
@@ -117,7 +117,7 @@ def add_model_arguments(parser, kinds, several=False):
 
 
 def load_model(arguments):
-    """Loads a model of fine-tuning.
+    """Loads a fine-tuned model.
 
     Arguments
     ---------

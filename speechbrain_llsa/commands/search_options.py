@@ -1,4 +1,4 @@
-"""How a command finds the text."""
+"""Options of greedy and beam search."""
 
 from speechbrain_llsa.decoders.language_model import LanguageModel
 from speechbrain_llsa_runtime.decoders.greedy import GreedySearch
@@ -6,7 +6,7 @@ from speechbrain_llsa_runtime.utils.errors import must_be
 
 
 def add_search_arguments(parser):
-    """Declares ``--search`` and what a beam search takes.
+    """Declares ``--search`` and the options of beam search.
 
     Arguments
     ---------
@@ -55,14 +55,14 @@ def choose_search(make_search, arguments):
     Arguments
     ---------
     make_search : callable
-        Takes arguments of ``BeamSearch``, and makes one for the model.
+        Makes a ``BeamSearch`` for the model from its arguments.
     arguments : argparse.Namespace
         As :func:`add_search_arguments` declares them, and ``trust``.
 
     Returns
     -------
     GreedySearch or BeamSearch or None
-        ``None`` as the model has it.
+        ``None`` for the default search of the model.
 
     Raises
     ------
@@ -71,7 +71,7 @@ def choose_search(make_search, arguments):
     ImportError
         If KenLM is needed and not installed.
     ValueError
-        If an argument is out of range, or does not go with the others.
+        If an argument is out of range, or contradicts another.
     """
     changes = {
         "beam_size": arguments.beam_size,

@@ -1,1 +1,1 @@
-"""How well and how fast a model hears: error rates, delays, cost."""
+"""Evaluation of recognition models: error rates, delays, time and memory."""

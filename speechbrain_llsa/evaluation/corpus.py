@@ -1,4 +1,4 @@
-"""Reads what models are evaluated on: folders, manifests, times of words."""
+"""Readers of test data: LibriSpeech folders, manifests, word times."""
 
 import csv
 import io
@@ -37,16 +37,15 @@ def _csv_rows(text):
 
 
 MANIFEST_READERS = {".csv": _csv_rows, ".json": json.loads}
-"""Rows by utterance of the text of a manifest, by its suffix."""
+"""Parsers of manifests by file suffix: from text to rows by utterance."""
 
 TRANSCRIPT_NAMES = ("wrd", "words")
-"""What the transcript may be called in a manifest."""
+"""Possible names of the transcript in a manifest."""
 
 
 def read_split(folder, split, on_bad_file="error", progress=False):
-    """Reads a split of a folder in LibriSpeech layout: all utterances, and
-    where their words lie, if files beside them say so
-    (:func:`read_word_times`).
+    """Reads all utterances of a split in LibriSpeech layout, with word times if
+    there are CTM files beside them (:func:`read_word_times`).
 
     Arguments
     ---------
@@ -56,9 +55,9 @@ def read_split(folder, split, on_bad_file="error", progress=False):
     split : str
         Name of the split.
     on_bad_file : str
-        What to do about audio that is empty, truncated, cannot be read or has
-        no transcript, and about a transcript without audio: "error" raises,
-        "skip" leaves them out and warns. Either names them.
+        What to do about audio that is empty, truncated, unreadable or without a
+        transcript, and about a transcript without audio: "error" raises, "skip"
+        leaves them out and warns. Both name them.
     progress : bool
         Whether to show a progress bar.
 
@@ -71,8 +70,8 @@ def read_split(folder, split, on_bad_file="error", progress=False):
     FileNotFoundError
         If the folder or the split does not exist.
     ValueError
-        If the split has no audio, for bad files, or if times of words are not
-        those of the transcripts.
+        If the split has no audio, for bad files, or if word times do not match
+        the transcripts.
 
     Example
     -------
@@ -101,9 +100,9 @@ def read_split(folder, split, on_bad_file="error", progress=False):
 
 
 def read_manifest(path):
-    """Reads a manifest of SpeechBrain: CSV or JSON, with ``wav`` and ``wrd``,
-    as ``librispeech_prepare.py`` writes it. Times of words lie beside the
-    audio.
+    """Reads a SpeechBrain manifest: CSV or JSON, with ``wav`` and ``wrd``, as
+    ``librispeech_prepare.py`` writes it. Word times are read from CTM files
+    beside the audio, if there are any.
 
     Arguments
     ---------
@@ -185,7 +184,8 @@ def _transcript(row):
 
 
 def _with_words(rows):
-    """Utterances of rows of identity, transcript and path of the audio."""
+    """Makes utterances from rows of identity, transcript and audio path, with
+    the word times found beside the audio."""
     times = {}
     utterances = []
     for identity, transcript, path in rows:
@@ -214,9 +214,9 @@ def _check_words(folder, identity, transcript, words):
 
 
 def read_word_times(path):
-    """Reads where words lie: a CTM file, with lines ``UTTERANCE CHANNEL START
-    DURATION WORD``, times in seconds; more columns, and lines that begin with
-    ``;;``, have no meaning here.
+    """Reads word times from a CTM file, with lines ``UTTERANCE CHANNEL START
+    DURATION WORD`` and times in seconds. Further columns, and lines that start
+    with ``;;``, are ignored.
 
     Arguments
     ---------

@@ -1,4 +1,4 @@
-"""When words appear: how long after they were said."""
+"""Word delays: how long after being spoken words appear."""
 
 from dataclasses import dataclass
 
@@ -6,92 +6,94 @@ import numpy as np
 
 
 @dataclass(frozen=True)
-class Said:
-    """What one push to a session said."""
+class PushOutput:
+    """The text that one push to a session produced."""
 
     seconds: float | None
-    """Audio pushed so far. ``None`` for the end of the stream."""
+    """Audio pushed so far. ``None`` at the end of the stream."""
 
     committed: str
     """Text that the push adds."""
 
     provisional: str
-    """Text that is shown behind all committed text."""
+    """Text shown after all committed text."""
 
     word_ends: tuple[float, ...] = ()
-    """Where the words end that the push made final, in seconds, as the model
-    has it; none for a session that says no times."""
+    """End times of the words that the push made final, in seconds, according to
+    the model; empty for a session without word times."""
 
 
 @dataclass(frozen=True)
 class Delay:
-    """How long after their ends words appear."""
+    """Distribution of the delays from the end of a word to its appearance."""
 
     words: int
-    """Words that were measured: right ones, whose ends are known, and which
-    appeared while the stream went on."""
+    """Number of words measured: correct ones, with known ends, that appeared
+    before the stream ended."""
 
     at_end: int
-    """Words that appeared only when the stream ended. They are left out: their
-    delay is up to the caller who ends it."""
+    """Number of words that appeared only at the end of the stream. They are
+    left out: their delay depends on when the caller ends it."""
 
     median_seconds: float | None
-    """Median over the words. ``None`` without any."""
+    """Median over the words. ``None`` without words."""
 
     p90_seconds: float | None
-    """The delay that 90 % of the words do not exceed. ``None`` without any."""
+    """90th percentile over the words. ``None`` without words."""
 
 
-def word_moments(said, words):
-    """When each word of a text appeared.
+def appearance_times(outputs, words):
+    """Finds when each word of a text appeared.
 
     Arguments
     ---------
-    said : list of Said
-        All that a session said, in order.
+    outputs : list of PushOutput
+        All outputs of a session, in order.
     words : list of str
         The words of all committed text.
 
     Returns
     -------
     list of float or None
-        Audio pushed when each word had been committed to its last letter;
-        ``None`` where that was the end of the stream.
+        Audio pushed by the time each word was committed to its last letter;
+        ``None`` if that was at the end of the stream.
     list of float or None
-        The same for when it was first shown, committed or provisional, with
-        all words before it as they were committed in the end.
+        Audio pushed by the time each word was first shown, committed or
+        provisional, after exactly the words that precede it in the final text.
 
     Example
     -------
-    >>> said = [
-    ...     Said(0.5, "", "ONE"),
-    ...     Said(1.0, "ON", "E SIX"),
-    ...     Said(1.5, "E SI", "XTY"),
-    ...     Said(None, "X", ""),
+    >>> outputs = [
+    ...     PushOutput(0.5, "", "ONE"),
+    ...     PushOutput(1.0, "ON", "E SIX"),
+    ...     PushOutput(1.5, "E SI", "XTY"),
+    ...     PushOutput(None, "X", ""),
     ... ]
-    >>> word_moments(said, ["ONE", "SIX"])
+    >>> appearance_times(outputs, ["ONE", "SIX"])
     ([1.5, None], [0.5, 1.0])
     """
     committed, shown = [], []
-    first, tail = 0, ""  # the committed text from this word on
+    first, tail = 0, ""  # committed text from this word on
     newest = None
-    for each in said:
-        if not each.committed and each.provisional == newest:
+    for output in outputs:
+        if not output.committed and output.provisional == newest:
             continue
-        newest = each.provisional
-        tail += each.committed
-        ahead = first + _equal((tail + each.provisional).split(), words[first:])
-        done = _equal(tail.split(), words[first:])
-        committed += [each.seconds] * (first + done - len(committed))
-        shown += [each.seconds] * (max(ahead, len(committed)) - len(shown))
+        newest = output.provisional
+        tail += output.committed
+        ahead = first + _common_prefix_length(
+            (tail + output.provisional).split(), words[first:]
+        )
+        done = _common_prefix_length(tail.split(), words[first:])
+        committed += [output.seconds] * (first + done - len(committed))
+        shown += [output.seconds] * (max(ahead, len(committed)) - len(shown))
         if done > 1:
             first += done - 1
             tail = tail.split(maxsplit=done - 1)[-1]
     return committed, shown
 
 
-def _equal(words, others):
-    """How many words are equal, from the first on."""
+def _common_prefix_length(words, others):
+    """Number of equal words at the start of both lists."""
     count = 0
     for word, other in zip(words, others, strict=False):
         if word != other:
@@ -101,8 +103,8 @@ def _equal(words, others):
 
 
 class WordDelays:
-    """Gathers the delays of the words that are right, against where they end:
-    by the reference, or, where that has no times at all, by the model.
+    """Collects the delays of correct words from their ends, which come from the
+    reference or, where it has no times, from the model.
 
     Arguments
     ---------
@@ -113,8 +115,8 @@ class WordDelays:
     -------
     >>> from speechbrain_llsa.evaluation.utterance import SpokenWord
     >>> delays = WordDelays("reference")
-    >>> said = [Said(0.5, "", "ONE"), Said(1.0, "ONE", ""), Said(None, "", "")]
-    >>> delays.append(said, "ONE", [SpokenWord("ONE", 0.1, 0.4)], [(0, 0)])
+    >>> outputs = [PushOutput(0.5, "", "ONE"), PushOutput(1.0, "ONE", "")]
+    >>> delays.append(outputs, "ONE", [SpokenWord("ONE", 0.1, 0.4)], [(0, 0)])
     >>> delays.emission.summary().median_seconds
     0.6
     """
@@ -124,47 +126,47 @@ class WordDelays:
         self.emission = Delays()
         self.display = Delays()
 
-    def append(self, said, text, words, right):
-        """Adds the words of one utterance, if it is known where they end.
+    def append(self, outputs, text, words, correct):
+        """Adds the words of one utterance, if their ends are known.
 
         Arguments
         ---------
-        said : list of Said
-            All that its session said, in order.
+        outputs : list of PushOutput
+            All outputs of its session, in order.
         text : str
             All committed text.
         words : list of SpokenWord or None
-            The words that were said; ``None`` where nobody knows.
-        right : list of tuple of int
-            The words that are right: index of each in the text and in
-            ``words``.
+            The spoken words with their times; ``None`` if unknown.
+        correct : list of tuple of int
+            The correct words: index of each in the text and in ``words``.
         """
         texts = text.split()
         if self.source == "reference":
             ends = words and {
-                ours: words[theirs].end_seconds for ours, theirs in right
+                index: words[reference_index].end_seconds
+                for index, reference_index in correct
             }
         else:
-            known = [end for each in said for end in each.word_ends]
-            ends = len(known) == len(texts) and {
-                ours: known[ours] for ours, _ in right
+            model_ends = [end for output in outputs for end in output.word_ends]
+            ends = len(model_ends) == len(texts) and {
+                index: model_ends[index] for index, _ in correct
             }
         if not ends:
             return
-        committed, shown = word_moments(said, texts)
-        for ours, end_seconds in ends.items():
-            self.emission.append(committed[ours], end_seconds)
-            self.display.append(shown[ours], end_seconds)
+        committed, shown = appearance_times(outputs, texts)
+        for index, end_seconds in ends.items():
+            self.emission.append(committed[index], end_seconds)
+            self.display.append(shown[index], end_seconds)
 
 
 class Delays:
-    """Gathers the delays of words.
+    """Collects the delays of words.
 
     Example
     -------
     >>> delays = Delays()
-    >>> for moment in (1.2, 1.4, None):
-    ...     delays.append(moment, 1.0)
+    >>> for seconds in (1.2, 1.4, None):
+    ...     delays.append(seconds, 1.0)
     >>> delays.summary().at_end, round(delays.summary().median_seconds, 3)
     (1, 0.3)
     """
@@ -173,28 +175,29 @@ class Delays:
         self.seconds = []
         self.at_end = 0
 
-    def append(self, moment, end_seconds):
+    def append(self, seconds, end_seconds):
         """Adds a word.
 
         Arguments
         ---------
-        moment : float or None
-            Audio pushed when it appeared, ``None`` at the end of the stream.
+        seconds : float or None
+            Audio pushed by the time it appeared; ``None`` at the end of the
+            stream.
         end_seconds : float
-            Where the word ends.
+            Time at which the word ends.
         """
-        if moment is None:
+        if seconds is None:
             self.at_end += 1
         else:
-            self.seconds.append(moment - end_seconds)
+            self.seconds.append(seconds - end_seconds)
 
     def summary(self):
-        """All words together.
+        """Summarises the delays of all words.
 
         Returns
         -------
         Delay or None
-            ``None`` without any word.
+            ``None`` if no word was added.
         """
         if not self.seconds and not self.at_end:
             return None

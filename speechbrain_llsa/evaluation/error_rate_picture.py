@@ -1,4 +1,4 @@
-"""Word error rates against latency, as a picture."""
+"""Plot of word error rates against latency."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -14,34 +14,36 @@ COLOURS = {
 }
 MARKERS = "osD^vP*X<>"
 SHIFT_POINTS = 7
-"""Between those at the same latency, so that each can be seen."""
+"""Horizontal distance between markers at the same latency, which keeps each
+visible."""
 
 
 @dataclass(frozen=True)
 class Point:
-    """What is drawn of a model."""
+    """A model in the plot."""
 
     label: str
-    """What it is called."""
+    """Name of the model."""
 
     attention: str
-    """Its colour follows from that."""
+    """aa, maa, sa or llsa; determines the colour."""
 
     latency_seconds: float | None
-    """Look-ahead, wait for the hop and receptive field, as declared; ``None``
-    for what needs the whole utterance."""
+    """Declared latency: look-ahead, wait for the hop and receptive field.
+    ``None`` for a model that needs the whole utterance."""
 
     rate: ErrorRate
-    """Word error rate and interval."""
+    """Word error rate with its confidence interval."""
 
 
 def points_of(evaluations):
-    """What is drawn of evaluations: streamed, where the model can stream.
+    """Extracts the points to draw: streamed results if the model can stream,
+    otherwise offline ones.
 
     Arguments
     ---------
     evaluations : list of Evaluation
-        What :func:`speechbrain_llsa.evaluation.measure.evaluate` gave.
+        Results of :func:`speechbrain_llsa.evaluation.measure.evaluate`.
 
     Returns
     -------
@@ -59,8 +61,8 @@ def points_of(evaluations):
 
 
 def draw_error_rates(path, points, title=None):
-    """Draws word error rates against latency. Bars are the intervals. What
-    needs the whole utterance is a line across.
+    """Draws word error rates against latency, with confidence intervals as
+    error bars. A model that needs the whole utterance is a horizontal line.
 
     Arguments
     ---------
@@ -69,7 +71,7 @@ def draw_error_rates(path, points, title=None):
     points : list of Point
         At least one.
     title : str, optional
-        What stands above.
+        Title of the plot.
     """
     # matplotlib is slow to import, and only this function needs it
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -123,8 +125,8 @@ def draw_error_rates(path, points, title=None):
 
 
 def _label(evaluation, evaluations):
-    """The name, the geometry where others have the same name, and the
-    attention where the name does not say it."""
+    """Name of the model, with the geometry if others share that name, and with
+    the attention unless the name mentions it."""
     same = [each for each in evaluations if each.name == evaluation.name]
     parts = [evaluation.name]
     parts += [

@@ -1,4 +1,4 @@
-"""Word and character error rates, with intervals, and who says which word."""
+"""Word and character error rates, with bootstrap confidence intervals."""
 
 import io
 from dataclasses import dataclass
@@ -11,18 +11,18 @@ from speechbrain_llsa.utils.normalization import normalise_transcript
 from speechbrain_llsa_runtime.utils.atomic_files import write_atomically
 
 CONFIDENCE = 0.95
-"""Part of the resamples whose rate lies within an interval."""
+"""Level of the confidence intervals."""
 
 RESAMPLES = 1000
-"""Resamples of an interval, where the caller does not say."""
+"""Default number of bootstrap resamples."""
 
 
 @dataclass(frozen=True)
 class ErrorRate:
-    """An error rate, and its 95 % interval by bootstrap over utterances."""
+    """An error rate with its 95 % bootstrap interval over utterances."""
 
     percent: float
-    """Errors by words or characters that were said, in percent."""
+    """Errors per spoken word or character, in percent."""
 
     low: float
     """Lower end of the interval, in percent."""
@@ -34,7 +34,7 @@ class ErrorRate:
     """Insertions, deletions and substitutions."""
 
     total: int
-    """Words or characters that were said."""
+    """Number of spoken words or characters."""
 
 
 class ErrorRates:
@@ -59,39 +59,43 @@ class ErrorRates:
         self.characters = ErrorRateStats()
 
     def __len__(self):
-        """Utterances that were counted."""
+        """Number of utterances."""
         return len(self.words.ids)
 
     def append(self, identity, text, transcript):
-        """Counts the errors of one utterance. However many spaces there are
-        between two words, they are one character, and those at the ends are
-        none. Letters with accents are one character, composed or not.
+        """Counts the errors of one utterance. Spaces between two words count as
+        one character however many there are, and those at the ends do not
+        count. A letter with an accent is one character, composed or not.
 
         Arguments
         ---------
         identity : str
-            Which utterance.
+            Name of the utterance.
         text : str
-            What the model says.
+            The hypothesis: what the model recognised.
         transcript : str
-            What was said.
+            The reference: what was spoken.
 
         Returns
         -------
         list of tuple of int
-            The words that are right: index of each in the text and in the
-            transcript, by SpeechBrain's alignment.
+            The correct words: index of each in the text and in the transcript,
+            by SpeechBrain's alignment.
         """
-        ours, said = (
+        hypothesis, reference = (
             normalise_transcript(each).split() for each in (text, transcript)
         )
-        self.words.append([identity], [ours], [said])
+        self.words.append([identity], [hypothesis], [reference])
         self.characters.append(
-            [identity], [list(" ".join(ours))], [list(" ".join(said))]
+            [identity],
+            [list(" ".join(hypothesis))],
+            [list(" ".join(reference))],
         )
         return [
-            (ours, said)
-            for symbol, said, ours in self.words.scores[-1]["alignment"]
+            (hypothesis, reference)
+            for symbol, reference, hypothesis in self.words.scores[-1][
+                "alignment"
+            ]
             if symbol == EDIT_SYMBOLS["eq"]
         ]
 
@@ -111,21 +115,21 @@ class ErrorRates:
         Arguments
         ---------
         path : str or pathlib.Path
-            The file; it is whole or not there.
+            The file, written atomically.
         """
         stream = io.StringIO()
         self.words.write_stats(stream)
         write_atomically(path, stream.getvalue())
 
     def words_with_interval(self, resamples=RESAMPLES, seed=0):
-        """The word error rate.
+        """Word error rate with its confidence interval.
 
         Arguments
         ---------
         resamples : int
-            Resamples of the bootstrap.
+            Number of bootstrap resamples.
         seed : int
-            Of the bootstrap.
+            Seed of the bootstrap.
 
         Returns
         -------
@@ -134,7 +138,7 @@ class ErrorRates:
         return _with_interval(self.words, resamples, seed)
 
     def characters_with_interval(self, resamples=RESAMPLES, seed=0):
-        """The character error rate. As :meth:`words_with_interval`."""
+        """Character error rate, otherwise as :meth:`words_with_interval`."""
         return _with_interval(self.characters, resamples, seed)
 
 
@@ -155,19 +159,19 @@ def _with_interval(stats, resamples, seed):
 
 
 def bootstrap_interval(errors, totals, resamples=RESAMPLES, seed=0):
-    """The 95 % interval of an error rate: the percentiles of the rates of as
-    many utterances, drawn again and again with replacement.
+    """The 95 % confidence interval of an error rate, by bootstrap: percentiles
+    of the rates of utterances resampled with replacement.
 
     Arguments
     ---------
     errors : numpy.ndarray
         Errors of each utterance, (utterances,).
     totals : numpy.ndarray
-        Words, or characters, that were said in each, (utterances,).
+        Spoken words, or characters, of each utterance, (utterances,).
     resamples : int
-        How often they are drawn.
+        Number of resamples.
     seed : int
-        Of the draws.
+        Seed of the resampling.
 
     Returns
     -------
@@ -185,8 +189,8 @@ def bootstrap_interval(errors, totals, resamples=RESAMPLES, seed=0):
     rates = np.empty(resamples)
     for index in range(resamples):
         drawn = generator.integers(len(errors), size=len(errors))
-        said = totals[drawn].sum()
-        rates[index] = errors[drawn].sum() / said if said else np.nan
+        total = totals[drawn].sum()
+        rates[index] = errors[drawn].sum() / total if total else np.nan
     tail = 50 * (1 - CONFIDENCE)
     low, high = np.nanpercentile(rates, [tail, 100 - tail]) * 100
     return float(low), float(high)

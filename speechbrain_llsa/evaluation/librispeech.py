@@ -94,9 +94,8 @@ def list_split(folder):
     -------
     dict
         ``folder``; ``audio`` and ``transcripts``, lists of paths;
-        ``misplaced``, how much audio lies elsewhere than in
-        SPEAKER/CHAPTER/, which does not count; ``fingerprint``, which says
-        whether any of them has changed.
+        ``misplaced``, the number of audio files outside of SPEAKER/CHAPTER/,
+        which are ignored; ``fingerprint``, which changes if any file does.
     """
     audio, transcripts, misplaced = [], [], 0
     newest, total_bytes = 0.0, 0
@@ -137,7 +136,7 @@ def list_split(folder):
 
 
 def utterance_of(name):
-    """The utterance that a line of a text file is about.
+    """Identity of the utterance that a line of a text file refers to.
 
     Arguments
     ---------
@@ -189,7 +188,7 @@ def read_transcripts(path):
 
 
 def _transcripts_by_utterance(paths):
-    """Words and file of each, and what is wrong with the files."""
+    """Words and file of each utterance, and what is wrong with the files."""
     transcripts, bad = {}, []
     for path in paths:
         try:
@@ -205,7 +204,7 @@ def _transcripts_by_utterance(paths):
 
 
 def _duration_or_fault(path):
-    """Duration in seconds, or what is wrong with the file in words."""
+    """Duration in seconds, or a description of what is wrong with the file."""
     try:
         if os.path.getsize(path) == 0:
             return "is empty"
@@ -234,26 +233,26 @@ def read_rows(
     transcripts_required=False,
     on_bad_file="error",
 ):
-    """Reads the transcripts of a split, and the header and the end of each
-    audio file.
+    """Reads the transcripts of a split, and the durations of its audio files
+    from their headers, checking that the last sample can be decoded.
 
     Arguments
     ---------
     split : str
         Its name.
     content : dict
-        As :func:`list_split` gives it.
+        The result of :func:`list_split`.
     threads : int
-        How many files to open at once.
+        Number of files to open at once.
     progress : bool
         Whether to show a progress bar.
     transcripts_required : bool
         Whether audio without a transcript is a bad file. Otherwise its
         transcript is empty.
     on_bad_file : str
-        What to do about audio that is empty, truncated or cannot be read, and
-        about a transcript without audio: "error" raises, "skip" leaves them
-        out and warns. Either names them.
+        What to do about audio that is empty, truncated or unreadable, and about
+        a transcript without audio: "error" raises, "skip" leaves them out and
+        warns. Both name them.
 
     Returns
     -------
@@ -317,7 +316,7 @@ def read_rows(
         for utterance, (_, path) in transcripts.items()
         if utterance not in seen
     ]
-    _deal_with(split, bad, on_bad_file)
+    _report_bad_files(split, bad, on_bad_file)
     if not rows:
         raise ValueError(
             f"split {split} must hold a good audio file, got "
@@ -333,8 +332,8 @@ def read_rows(
     return rows
 
 
-def _deal_with(split, bad, on_bad_file):
-    """Raises or warns about bad files, by name."""
+def _report_bad_files(split, bad, on_bad_file):
+    """Raises an error or a warning that names the bad files."""
     if not bad:
         return
     named = "; ".join(f"{path} {fault}" for path, fault in bad[:_NAMED_AT_MOST])

@@ -1,4 +1,4 @@
-"""What something was measured on."""
+"""Description of the hardware and software that measurements ran on."""
 
 import os
 import platform
@@ -8,17 +8,18 @@ import torch
 
 
 def describe_machine(device="cpu"):
-    """The machine that this process runs on.
+    """Describes the machine that this process runs on.
 
     Arguments
     ---------
     device : str or torch.device
-        Where PyTorch computes.
+        Device that PyTorch computes on.
 
     Returns
     -------
     str
-        Processor, cores, the GPU if the device is one, and PyTorch.
+        Processor, number of cores, the GPU if the device is one, and the
+        version of PyTorch.
 
     Example
     -------
@@ -36,7 +37,7 @@ def describe_machine(device="cpu"):
 
 
 def processor():
-    """The name of the processor.
+    """Name of the processor.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Evaluates a model on utterances, offline and streamed."""
+"""Evaluation of a model on utterances, offline and streamed."""
 
 import time
 from dataclasses import asdict, dataclass, field, replace
@@ -7,7 +7,7 @@ from functools import partial
 import torch
 from tqdm import tqdm
 
-from speechbrain_llsa.evaluation.delays import Delay, Said, WordDelays
+from speechbrain_llsa.evaluation.delays import Delay, PushOutput, WordDelays
 from speechbrain_llsa.evaluation.error_rates import (
     RESAMPLES,
     ErrorRate,
@@ -23,40 +23,39 @@ from speechbrain_llsa_runtime.utils.checks import check_integer, check_number
 from speechbrain_llsa_runtime.utils.errors import must_be
 
 PUSH_SECONDS = 1 / SAMPLE_RATE, 3600.0
-"""Least and most audio that a session may be pushed at once."""
+"""Shortest and longest audio per push."""
 
 TIMING_SECONDS = 60.0
-"""Audio that is timed, where the caller does not say."""
+"""Default amount of audio that is timed."""
 
 TIMING_RUNS = 3
-"""How often it is timed."""
+"""Default number of timed runs."""
 
 
 @dataclass(frozen=True)
 class RealTimeFactor:
-    """Time of computing by time of audio, over several runs of the same
-    audio."""
+    """Computing time divided by duration of the audio, over several runs on the
+    same audio."""
 
     best: float
-    """That of the fastest run."""
+    """Real-time factor of the fastest run."""
 
     worst: float
-    """That of the slowest run."""
+    """Real-time factor of the slowest run."""
 
     runs: int
-    """How many there were."""
+    """Number of runs."""
 
     audio_seconds: float
-    """Audio of a run."""
+    """Duration of the audio of one run."""
 
     push_seconds: float | None
-    """Audio that a session was pushed at once. ``None`` for whole
-    utterances."""
+    """Audio per push. ``None`` for whole utterances."""
 
 
 @dataclass(frozen=True)
 class Pass:
-    """How one way of transcribing did on all utterances."""
+    """Results of one mode, offline or streamed, on all utterances."""
 
     wer: ErrorRate
     """Word error rate."""
@@ -65,43 +64,43 @@ class Pass:
     """Character error rate; a space is a character."""
 
     real_time_factor: RealTimeFactor | None
-    """Of the first utterances, one after the other. Their audio has been read
-    and has the rate of the model. ``None`` without any audio."""
+    """Measured on the first utterances, one after the other; excludes reading
+    and resampling of audio. ``None`` if there is no audio."""
 
     peak_memory_bytes: int | None
-    """Largest resident set of the process while the errors were counted, with
-    Python, all libraries, the model and the audio of an utterance. On Linux;
-    elsewhere since the process began. ``None`` where the system does not
-    count it."""
+    """Peak resident set of the process while the errors were counted, including
+    Python, all libraries, the model and the audio of an utterance; on systems
+    other than Linux, since the process started. ``None`` where the system does
+    not report it."""
 
     peak_device_memory_bytes: int | None
-    """Most memory that PyTorch had allocated on the CUDA device. ``None``
-    without one."""
+    """Peak memory that PyTorch allocated on the CUDA device. ``None`` on other
+    devices."""
 
 
 @dataclass(frozen=True)
 class Texts:
-    """One utterance, and what the model says."""
+    """The transcript of an utterance, and the recognised texts."""
 
     identity: str
-    """Its name."""
+    """Name of the utterance."""
 
     transcript: str
-    """What was said."""
+    """The reference transcript."""
 
     offline: str | None
-    """Text of the whole utterance at once; ``None`` if that was not run."""
+    """Text recognised offline; ``None`` if that was not run."""
 
     streamed: str | None
-    """Text of the stream; ``None`` if that was not run."""
+    """Text recognised in a stream; ``None`` if that was not run."""
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What :func:`evaluate` found."""
+    """The result of :func:`evaluate`."""
 
     name: str
-    """What the model is called."""
+    """Name of the model."""
 
     attention: str
     """aa, maa, sa or llsa."""
@@ -119,58 +118,63 @@ class Evaluation:
     """Frames that llsa commits at once."""
 
     look_ahead_seconds: float | None
-    """Look-ahead of the whole model. ``None`` for the whole utterance."""
+    """Look-ahead of the whole model. ``None`` if it sees the whole
+    utterance."""
 
     latency_seconds: float | None
-    """From the first sample of a frame to the sample that commits it, at
-    most: look-ahead, wait for the hop and receptive field. ``None`` for the
-    whole utterance."""
+    """Worst-case time from the first sample of a frame to the sample that
+    commits it: look-ahead, wait for the hop and receptive field. ``None`` if
+    the model sees the whole utterance."""
 
     device: str
-    """Where the model ran."""
+    """Device that the model ran on."""
 
     threads: int | None
-    """Threads that it had. ``None`` where the runtime chose."""
+    """Number of threads. ``None`` if left to the runtime."""
 
     push_seconds: float
-    """Audio that a session was pushed at once, except while it was timed."""
+    """Audio per push, except in timed runs."""
 
     utterances: int
-    """How many."""
+    """Number of utterances."""
 
     audio_seconds: float
-    """Of all utterances that were heard."""
+    """Total duration of the utterances that were transcribed."""
 
     offline: Pass | None
-    """Whole utterances at once. ``None`` for a model that only streams."""
+    """Results on whole utterances. ``None`` for a model that only streams."""
 
     streamed: Pass | None
-    """Through sessions. ``None`` for an attention that cannot stream."""
+    """Results of streaming sessions. ``None`` for an attention that cannot
+    stream."""
 
     different_texts: int | None
-    """Utterances whose two texts differ. ``None`` where there is one."""
+    """Number of utterances whose offline and streamed texts differ. ``None``
+    unless both modes were run."""
 
     word_ends: str | None
-    """Where the ends of words come from: "reference"; "model" where that has
-    none, but the model has; or ``None`` where nobody knows."""
+    """Source of the end times of words: "reference"; "model" if only the model
+    has word times; ``None`` if neither does."""
 
     emission_delay: Delay | None
     """From the end of a word to the push that commits its last letter, in
-    seconds of audio. ``None`` without ends of words, or without a stream."""
+    seconds of audio. ``None`` without end times, or if nothing was
+    streamed."""
 
     display_delay: Delay | None
-    """The same to the push that first shows it, maybe provisionally."""
+    """From the end of a word to the push that first shows it, possibly as
+    provisional text; otherwise as ``emission_delay``."""
 
     texts: tuple[Texts, ...] = field(repr=False)
-    """What the model says, utterance by utterance."""
+    """The recognised texts, utterance by utterance."""
 
     def to_json(self, texts=False):
-        """All of it as plain values, for ``json.dumps``.
+        """Converts the result to plain values, for ``json.dumps``.
 
         Arguments
         ---------
         texts : bool
-            Whether the texts of all utterances are part of it.
+            Whether to include the texts of all utterances.
 
         Returns
         -------
@@ -182,8 +186,8 @@ class Evaluation:
         return plain
 
     def write_alignments(self, path):
-        """Writes the alignment of each utterance, as SpeechBrain does: of the
-        streamed texts where there are any.
+        """Writes the alignment of each utterance, as SpeechBrain does; of the
+        streamed texts if there are any, otherwise of the offline ones.
 
         Arguments
         ---------
@@ -214,17 +218,17 @@ def evaluate(
     seed=0,
     progress=False,
 ):
-    """Transcribes every utterance as a stream, and then at once: counts
+    """Transcribes every utterance, first streamed and then offline, counts
     errors, and measures delays, time and memory.
 
-    Texts and all that follows from them are the same every time; time and
-    memory are not.
+    Texts, and everything derived from them, are reproducible; time and memory
+    are not.
 
-    Transcripts are first brought to the form that the model writes, as its
-    units show it: to capitals where it knows no small letters (as one that was
-    trained with ``transcript_case: upper``), to small letters where it knows
-    no capitals, as they are where it knows both; to straight apostrophes
-    where it knows no others; and to Unicode's form NFC.
+    Transcripts are first normalised to the spelling that the model writes, as
+    its units show: to upper case if it has no lower-case letters (as one
+    trained with ``transcript_case: upper``), to lower case if it has no
+    capitals, unchanged if it has both; to straight apostrophes if it has no
+    others; and to Unicode form NFC.
 
     Arguments
     ---------
@@ -232,35 +236,36 @@ def evaluate(
         The model. One that ONNX Runtime runs is only streamed; one whose
         attention cannot stream is only run offline.
     utterances : iterable of Utterance
-        What it is evaluated on.
+        The test set.
     name : str
-        What the model is called.
+        Name of the model.
     hop : int, optional
-        Frames that llsa commits at once: one of the numbers that the model is
-        trained for; the first of them by default.
+        Frames that llsa commits at once, one of the numbers that the model is
+        trained for; by default the first of them.
     look_ahead : int, optional
         Frames that a layer sees ahead, as for ``hop``.
     push_seconds : float
-        Audio that a session is pushed at once. The text does not depend on
-        it; delays are known up to it.
+        Audio per push. The text does not depend on it; it is the resolution of
+        the delays.
     offline : bool
-        Whether whole utterances are transcribed as well, where they can.
+        Whether to transcribe whole utterances as well, if the model can.
     streamed_count : int, optional
-        How many of the utterances are streamed, evenly spread among them;
-        all by default. Error rates of the streams are over these alone.
+        Number of utterances to stream, evenly spread; by default all. Streamed
+        error rates are over these only.
     timing_push_seconds : float, optional
-        Audio that a session is pushed at once while it is timed. By default
-        the length of a hop, or of a frame where there are no hops.
+        Audio per push in timed runs. By default the duration of a hop, or of a
+        frame without hops.
     timing_runs : int
-        How often the first utterances are timed, for the real-time factor.
+        Number of timed runs for the real-time factor.
     timing_seconds : float
-        How much audio these have, at least; or all there is.
+        Minimum duration of the first utterances, which are timed; all are if
+        the test set is shorter.
     resamples : int
-        Resamples of the intervals of error rates.
+        Bootstrap resamples for the confidence intervals.
     seed : int
-        Of these.
+        Seed of the bootstrap.
     progress : bool
-        Whether there are bars on standard error.
+        Whether to show progress bars on standard error.
 
     Returns
     -------
@@ -271,7 +276,7 @@ def evaluate(
     FileNotFoundError
         If the audio of an utterance does not exist.
     TypeError
-        If a number is of another type.
+        If a number has the wrong type.
     ValueError
         If there are no utterances with words, a number is out of range, the
         model is not trained for ``hop`` or ``look_ahead``, audio cannot be
@@ -292,7 +297,7 @@ def evaluate(
     if streamed_count is not None:
         check_integer("streamed_count", streamed_count, 1)
     check_integer("resamples", resamples, 1)
-    utterances = _folded(utterances, asr.text_decoder.pieces)
+    utterances = _fold_transcripts(utterances, asr.text_decoder.pieces)
     if not any(each.transcript.split() for each in utterances):
         raise ValueError(
             must_be(
@@ -306,14 +311,14 @@ def evaluate(
     latency = report.declared_latency
     known = any(each.words for each in utterances)
     delays = WordDelays("reference" if known else "model")
-    ways = {}
+    modes = {}
     if latency.look_ahead is not None:
         if timing_push_seconds is None:
             timing_push_seconds = (latency.hop_wait + 1) * FRAME_SECONDS
-        ways["streamed"] = partial(_stream, asr, geometry)
+        modes["streamed"] = partial(_stream, asr, geometry)
     if offline and hasattr(asr, "transcribe_batch"):
-        ways["offline"] = partial(_hear_at_once, asr, geometry)
-    if not ways:
+        modes["offline"] = partial(_transcribe_offline, asr, geometry)
+    if not modes:
         raise ValueError(
             must_be(
                 "offline",
@@ -322,30 +327,30 @@ def evaluate(
             )
         )
     passes, texts, audio_samples = {}, {}, 0
-    for way, hear in ways.items():
-        streamed = way == "streamed"
+    for mode, transcribe in modes.items():
+        streamed = mode == "streamed"
         places = spread(len(utterances), streamed_count if streamed else None)
         chosen = [utterances[place] for place in places]
         bar = tqdm(
             chosen,
-            desc=f"{name}, {way}",
+            desc=f"{name}, {mode}",
             disable=None if progress else True,
             leave=False,
             dynamic_ncols=True,
         )
         with PeakMemory(getattr(asr, "device", "cpu")) as memory:
-            rates, said, samples = _count(
-                partial(hear, push_seconds=push_seconds),
+            rates, mode_texts, samples = _count_errors(
+                partial(transcribe, push_seconds=push_seconds),
                 bar,
                 delays if streamed else None,
             )
-        texts[way] = dict(zip(places, said, strict=True))
+        texts[mode] = dict(zip(places, mode_texts, strict=True))
         audio_samples = max(audio_samples, samples)
-        passes[way] = Pass(
+        passes[mode] = Pass(
             rates.words_with_interval(resamples, seed),
             rates.characters_with_interval(resamples, seed),
-            _time(
-                hear,
+            _measure_real_time_factor(
+                transcribe,
                 timing_push_seconds if streamed else None,
                 chosen,
                 timing_runs,
@@ -355,7 +360,7 @@ def evaluate(
             memory.device_bytes,
         )
     offline_texts, streamed_texts = (
-        texts.get(way, {}) for way in ("offline", "streamed")
+        texts.get(mode, {}) for mode in ("offline", "streamed")
     )
     texts = tuple(
         Texts(
@@ -394,8 +399,8 @@ def evaluate(
     )
 
 
-def _folded(utterances, pieces):
-    """Utterances with transcripts as the model writes them."""
+def _fold_transcripts(utterances, pieces):
+    """Normalises transcripts to the spelling that the model writes."""
     units = "".join(pieces)
     case = case_of_units(units)
     return [
@@ -405,19 +410,19 @@ def _folded(utterances, pieces):
 
 
 def spread(total, count):
-    """Chooses some out of many, from the first on, evenly spread.
+    """Chooses evenly spread indices, starting with the first.
 
     Arguments
     ---------
     total : int
-        How many there are.
+        Number of items to choose from.
     count : int or None
-        How many are wanted; ``None`` for all.
+        Number of items to choose; ``None`` for all.
 
     Returns
     -------
     sequence of int
-        The places of those that are chosen.
+        The chosen indices.
 
     Example
     -------
@@ -429,52 +434,62 @@ def spread(total, count):
     return [place * total // count for place in range(count)]
 
 
-def _hear_at_once(asr, geometry, signal, push_seconds):
-    """What the whole signal says, as a stream that says it at its end."""
+def _transcribe_offline(asr, geometry, signal, push_seconds):
+    """Transcribes a whole signal; one output, as of the end of a stream."""
     wavs = torch.from_numpy(signal)[None]
     (text,) = asr.transcribe_batch(wavs, **geometry)
-    return [Said(None, text, "")]
+    return [PushOutput(None, text, "")]
 
 
 def _stream(asr, geometry, signal, push_seconds):
-    """All that a session says, push by push."""
-    session, said = asr.session(**geometry), []
+    """Transcribes a signal with a session; one output per push."""
+    session, outputs = asr.session(**geometry), []
     push_samples = max(1, round(push_seconds * SAMPLE_RATE))
     for start in range(0, len(signal), push_samples):
         samples = signal[start : start + push_samples]
-        heard = session.push(samples)
+        transcript = session.push(samples)
         seconds = (start + len(samples)) / SAMPLE_RATE
-        said.append(
-            Said(seconds, heard.committed, heard.provisional, _word_ends(heard))
+        outputs.append(
+            PushOutput(
+                seconds,
+                transcript.committed,
+                transcript.provisional,
+                _word_ends(transcript),
+            )
         )
-    heard = session.finish()
-    return [*said, Said(None, heard.committed, "", _word_ends(heard))]
+    transcript = session.finish()
+    return [
+        *outputs,
+        PushOutput(None, transcript.committed, "", _word_ends(transcript)),
+    ]
 
 
 def _word_ends(transcript):
-    """Where the words end that are now final, if it says so."""
+    """End times of the final words, if the transcript has words."""
     words = getattr(transcript, "words", ())
     return tuple(word.end for word in words if word.final)
 
 
-def _count(hear, utterances, delays):
-    """Counts the errors of all utterances, and gathers delays where they are
-    wanted: the errors, the texts, and the samples heard."""
+def _count_errors(transcribe, utterances, delays):
+    """Transcribes all utterances. Returns error rates, texts and the number of
+    samples, and adds to ``delays`` unless that is ``None``."""
     rates, texts, samples = ErrorRates(), [], 0
     for utterance in utterances:
         signal = utterance.read()
         samples += len(signal)
-        said = hear(signal)
-        text = "".join(each.committed for each in said)
+        outputs = transcribe(signal)
+        text = "".join(each.committed for each in outputs)
         texts.append(text)
-        right = rates.append(utterance.identity, text, utterance.transcript)
+        correct = rates.append(utterance.identity, text, utterance.transcript)
         if delays is not None:
-            delays.append(said, text, utterance.words, right)
+            delays.append(outputs, text, utterance.words, correct)
     return rates, texts, samples
 
 
-def _time(hear, push_seconds, utterances, runs, audio_seconds):
-    """Times the first utterances, which have as much audio at least."""
+def _measure_real_time_factor(
+    transcribe, push_seconds, utterances, runs, audio_seconds
+):
+    """Times as many of the first utterances as ``audio_seconds`` takes."""
     signals, samples = [], 0
     for utterance in utterances:
         if samples and samples >= audio_seconds * SAMPLE_RATE:
@@ -487,7 +502,7 @@ def _time(hear, push_seconds, utterances, runs, audio_seconds):
     for _ in range(runs):
         begin = time.perf_counter()
         for signal in signals:
-            hear(signal, push_seconds)
+            transcribe(signal, push_seconds)
         factors.append((time.perf_counter() - begin) * SAMPLE_RATE / samples)
     return RealTimeFactor(
         min(factors), max(factors), runs, samples / SAMPLE_RATE, push_seconds

@@ -11,12 +11,12 @@ _RESET = Path("/proc/self/clear_refs")
 
 
 class PeakMemory:
-    """Measures the peak memory of what runs within it.
+    """Measures the peak memory of the code that runs within it.
 
     Arguments
     ---------
     device : str or torch.device
-        Where PyTorch computes.
+        Device that PyTorch computes on.
 
     Example
     -------
@@ -30,16 +30,16 @@ class PeakMemory:
         self.device = torch.device(device)
 
         self.process_bytes = None
-        """Largest resident set of the process: Python, libraries, models and
-        data together. On Linux that since :meth:`__enter__`, elsewhere since
-        the process began; ``None`` where the system does not count it."""
+        """Peak resident set of the process: Python, libraries, models and data
+        together. On Linux since :meth:`__enter__`, elsewhere since the process
+        started; ``None`` where the system does not report it."""
 
         self.device_bytes = None
-        """Most memory that PyTorch had allocated on a CUDA device. ``None``
-        without one."""
+        """Peak memory that PyTorch allocated on a CUDA device. ``None`` on
+        other devices."""
 
     def __enter__(self):
-        with suppress(OSError):  # other systems cannot set it back
+        with suppress(OSError):  # other systems cannot reset the peak
             _RESET.write_text("5", encoding="ascii")
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)

@@ -1,4 +1,4 @@
-"""Evaluations as a table for people."""
+"""Evaluations as a Markdown table."""
 
 from speechbrain_llsa.evaluation.error_rates import CONFIDENCE
 
@@ -6,20 +6,20 @@ NOTHING = "-"
 
 
 def format_table(evaluations, label="model"):
-    """Lays evaluations out, one a row, as a table in Markdown.
+    """Formats evaluations as a Markdown table, one per row.
 
     Arguments
     ---------
     evaluations : list of Evaluation
-        What :func:`speechbrain_llsa.evaluation.measure.evaluate` gave.
+        Results of :func:`speechbrain_llsa.evaluation.measure.evaluate`.
     label : str
-        What their names are names of.
+        Heading of the column of names.
 
     Returns
     -------
     str
-        How the figures came about, and then the table. A column where nothing
-        is known is left out.
+        How the figures were measured, followed by the table. Empty columns are
+        left out.
     """
     columns = {
         label: [each.name for each in evaluations],
@@ -69,7 +69,7 @@ def format_table(evaluations, label="model"):
 
 
 def describe(evaluations):
-    """Says how the figures came about.
+    """Describes how the figures were measured.
 
     Arguments
     ---------
@@ -82,13 +82,13 @@ def describe(evaluations):
         A list in Markdown.
     """
     first = evaluations[0]
-    heard = {
+    sizes = {
         f"{each.utterances} utterance{'s' if each.utterances > 1 else ''}, "
         f"{each.audio_seconds / 60:.1f} minutes"
         for each in evaluations
     }
     lines = [
-        f"{' or '.join(sorted(heard))}; on {first.device}, "
+        f"{' or '.join(sorted(sizes))}; on {first.device}, "
         f"{_threads(first.threads)}.",
         "Latency: look-ahead, wait for the hop and receptive field, at most.",
         f"WER, CER: in brackets the {100 * CONFIDENCE:.0f} % interval of a "

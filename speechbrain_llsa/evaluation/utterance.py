@@ -1,4 +1,4 @@
-"""What a model is evaluated on."""
+"""An utterance of a test set: audio, transcript and word times."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,21 +10,21 @@ from speechbrain_llsa_runtime.dataio.audio_files import read_signal
 
 @dataclass(frozen=True)
 class SpokenWord:
-    """A word, and where it was said."""
+    """A word, and when it was spoken."""
 
     word: str
-    """Its text."""
+    """Text of the word."""
 
     start_seconds: float
-    """Where it begins, since the utterance began."""
+    """Start, counted from the beginning of the utterance."""
 
     end_seconds: float
-    """Where it ends."""
+    """End, counted from the beginning of the utterance."""
 
 
 @dataclass(frozen=True)
 class Utterance:
-    """What was said, and how it sounds.
+    """Audio with its transcript.
 
     Example
     -------
@@ -34,28 +34,27 @@ class Utterance:
     """
 
     identity: str
-    """Its name."""
+    """Name of the utterance."""
 
     transcript: str
-    """What was said."""
+    """The spoken words."""
 
     path: str | Path | None = None
-    """An audio file of any rate, read when it is needed. ``None`` where there
-    is a signal."""
+    """An audio file of any sample rate, read when it is needed. ``None`` if
+    there is a signal instead."""
 
     signal: np.ndarray | None = None
-    """Samples at 16 kHz, (samples,), in place of a file."""
+    """Samples at 16 kHz, (samples,), instead of a file."""
 
     words: tuple[SpokenWord, ...] | None = None
-    """Where each word of the transcript was said. ``None`` where nobody
-    knows."""
+    """Times of the words of the transcript. ``None`` if unknown."""
 
     channel: int | None = None
-    """Which channel of the file is taken, counted from 0. ``None`` for the
-    mean of all."""
+    """Channel of the file to use, counted from 0. ``None`` for the mean of all
+    channels."""
 
     def read(self):
-        """The audio.
+        """Reads the audio, or returns the signal.
 
         Returns
         -------
@@ -67,7 +66,7 @@ class Utterance:
         FileNotFoundError
             If the file does not exist.
         ValueError
-            If it cannot be read.
+            If the file cannot be read.
         """
         if self.signal is not None:
             return np.asarray(self.signal, np.float32)

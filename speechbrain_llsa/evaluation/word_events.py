@@ -1,5 +1,5 @@
-"""When words are spoken: references in CTM files, errors of a model's word
-times, and the offsets that make them small.
+"""Word times: references from CTM files, errors of a model's word times, and
+the offsets that minimise them.
 
 A corpus that ``synthesize.py`` made has a file SPEAKER-CHAPTER.ctm beside each
 SPEAKER-CHAPTER.trans.txt; forced alignments of other corpora can be put there
@@ -19,32 +19,32 @@ from speechbrain_llsa.evaluation.corpus import (
 from speechbrain_llsa_runtime.transcripts.words import WordOffsets
 
 STEP_SECONDS = 0.01
-"""Offsets of word ends are tried in steps of so much, ..."""
+"""Step of the grid search for the offset of word ends."""
 
 FARTHEST_SECONDS = 1.0
-"""... up to so far from the last frame of a word."""
+"""Largest offset of that search, from the last frame of a word."""
 
 FEWEST_WORDS = 20
-"""Offsets are not estimated from fewer."""
+"""Minimum number of words that offsets are estimated from."""
 
 
 _read_once = cache(read_word_times)
 
 
 def find_words(wav):
-    """The words of an utterance of a LibriSpeech tree, where there is a CTM
+    """Finds the word times of an utterance of a LibriSpeech tree in the CTM
     file of its chapter.
 
     Arguments
     ---------
     wav : str or pathlib.Path
-        Its audio, SPEAKER-CHAPTER-NUMBER.flac.
+        Audio file of the utterance, SPEAKER-CHAPTER-NUMBER.flac.
 
     Returns
     -------
     list of (str, float, float) or None
-        Words with start and end in seconds; ``None`` without a file, or if it
-        does not know the utterance.
+        Words with start and end in seconds; ``None`` if there is no such file,
+        or no such utterance in it.
     """
     wav = Path(wav)
     path = wav.with_name(wav.stem.rpartition("-")[0] + WORD_TIMES_SUFFIX)
@@ -57,15 +57,15 @@ def find_words(wav):
 
 
 def match_words(words, reference):
-    """Pairs recognised words with those that were spoken, as a word error
-    rate pairs them. Words that are wrong are left out.
+    """Pairs recognised with spoken words by the alignment of the word error
+    rate. Wrong words are left out.
 
     Arguments
     ---------
     words : list of speechbrain_llsa_runtime.transcripts.transcript.Word
-        What was recognised.
+        The recognised words.
     reference : list of (str, float, float)
-        What was spoken.
+        The spoken words with start and end.
 
     Returns
     -------
@@ -90,18 +90,18 @@ def match_words(words, reference):
 
 
 def time_errors(utterances):
-    """How far starts and ends of recognised words are from the spoken ones.
+    """Measures how far recognised word starts and ends are from spoken ones.
 
     Arguments
     ---------
     utterances : iterable of (list of Word, list of (str, float, float))
-        What was recognised and what was spoken.
+        Recognised and spoken words of each.
 
     Returns
     -------
     numpy.ndarray
-        Recognised minus spoken, in seconds, (words, 2): start and end. Only
-        of words that are right.
+        Recognised minus spoken time in seconds, (words, 2): start and end.
+        Correct words only.
 
     Example
     -------
@@ -119,19 +119,19 @@ def time_errors(utterances):
 
 
 def estimate_offsets(utterances):
-    """Finds the word offsets of a model: that of the start is the median
-    distance of spoken starts from first frames, that of the end the one whose
-    mean absolute error is least.
+    """Estimates the word offsets of a model: for starts, the median distance of
+    spoken starts from first frames; for ends, the offset with the smallest
+    mean absolute error.
 
     Arguments
     ---------
     utterances : iterable of (list of Word, list of (str, float, float))
-        What was recognised, without word offsets, and what was spoken.
+        Words recognised without word offsets, and spoken words, of each.
 
     Returns
     -------
     WordOffsets or None
-        ``None`` if fewer than ``FEWEST_WORDS`` words are right.
+        ``None`` if fewer than ``FEWEST_WORDS`` words are correct.
     """
     pairs = []
     for words, reference in utterances:

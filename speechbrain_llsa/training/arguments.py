@@ -1,11 +1,12 @@
 """The command line of the recipes: a YAML file, run options, overrides.
 
-The YAML file is right unless the command line says otherwise. A run option of
+The YAML file applies unless the command line overrides it. A run option of
 SpeechBrain (``--max_grad_norm``, ``--precision``, ...) counts only if it was
-typed, and then it also reaches the YAML file, so that what refers to it there
-follows. Every other ``--name value`` overrides the YAML entry of that name,
-which must exist and keep its type, except that hop and look_ahead may be one
-integer or a list of them. The last of several equal names counts.
+typed; it then also overrides the YAML entry of the same name, so that
+references to that entry follow. Every other ``--name value`` overrides the YAML
+entry of that name, which must exist and keep its type, except that hop and
+look_ahead may be an integer or a list of integers. If a name is repeated, the
+last one wins.
 """
 
 import contextlib
@@ -50,8 +51,8 @@ def parse_arguments(arguments):
     run_options : speechbrain.utils.run_opts.RunOptions
         SpeechBrain's run options; ``overridden_args`` names the typed ones.
     overrides : dict
-        Values for the YAML file by entry name: what was typed for it, and
-        the typed run options that the YAML file has an entry for.
+        Values for the YAML file by entry name: the typed overrides, and the
+        typed run options that the YAML file has an entry for.
 
     Raises
     ------
@@ -61,7 +62,7 @@ def parse_arguments(arguments):
         If an override has no value or no entry in the YAML file, or a value
         is not allowed.
     TypeError
-        If an override is of another type than the YAML file's value.
+        If an override differs in type from the YAML file's value.
 
     Example
     -------
@@ -89,7 +90,7 @@ def parse_arguments(arguments):
     overrides.update(
         {name: run_options[name] for name in typed if name in entries}
     )
-    _one_checkpoint_interval(overrides, entries, typed)
+    _resolve_checkpoint_interval(overrides, entries, typed)
     return hparams_file, run_options, overrides
 
 
@@ -106,7 +107,7 @@ def load_hparams(hparams_file, overrides):
     Returns
     -------
     dict
-        The hyper-parameters and objects by name.
+        The hyperparameters and objects by name.
 
     Example
     -------
@@ -119,10 +120,11 @@ def load_hparams(hparams_file, overrides):
 
 
 def check_max_grad_norm(max_grad_norm):
-    """Says what a maximum gradient norm means.
+    """Checks a maximum gradient norm; 0 or less turns clipping off.
 
-    In SpeechBrain 0 freezes the weights and a negative value climbs the loss.
-    Here both mean what SpeechBrain's help says of negative values: no clipping.
+    In SpeechBrain, 0 freezes the weights and a negative value makes training
+    climb the loss. Here both mean what SpeechBrain's help says of negative
+    values: no clipping.
 
     Arguments
     ---------
@@ -160,17 +162,17 @@ def check_max_grad_norm(max_grad_norm):
 
 
 def check_optimizer_step_limit(limit):
-    """Turns the limit of optimiser steps into an integer.
+    """Converts the limit of optimiser steps to an integer.
 
     Arguments
     ---------
     limit : int, str or None
-        What the YAML file or the command line says.
+        The value from the YAML file or the command line.
 
     Returns
     -------
     int or None
-        Optimiser steps of the whole training; None for no limit.
+        Optimiser steps of the entire training; None for no limit.
 
     Raises
     ------
@@ -225,14 +227,14 @@ def _split(arguments):
 
 
 def _parse_speechbrain_arguments(arguments):
-    """SpeechBrain's own parser, which would end the program with its usage."""
-    with contextlib.redirect_stderr(io.StringIO()) as said:
+    """Runs SpeechBrain's own parser; its errors raise instead of exiting."""
+    with contextlib.redirect_stderr(io.StringIO()) as stderr:
         try:
             return RunOptions.from_command_line_args(arguments)[:2]
         except SystemExit as stop:
             if not stop.code:
                 raise
-            _, _, message = said.getvalue().rpartition("error: ")
+            _, _, message = stderr.getvalue().rpartition("error: ")
             raise ValueError(" ".join(message.split())) from None
 
 
@@ -309,8 +311,8 @@ def _check_type(name, value, entry):
     for kind in (bool, int, float):
         if not isinstance(entry, kind) or hasattr(entry, "tag_value"):
             continue
-        same = isinstance(value, allowed[kind])
-        if same and isinstance(value, bool) == (kind is bool):
+        type_matches = isinstance(value, allowed[kind])
+        if type_matches and isinstance(value, bool) == (kind is bool):
             return
         raise TypeError(
             must_be(
@@ -321,8 +323,8 @@ def _check_type(name, value, entry):
         )
 
 
-def _one_checkpoint_interval(overrides, entries, typed):
-    """SpeechBrain allows one of the two intervals: the typed one counts."""
+def _resolve_checkpoint_interval(overrides, entries, typed):
+    """SpeechBrain allows only one of the two intervals: the typed one wins."""
     minutes, steps = "ckpt_interval_minutes", "ckpt_interval_steps"
     for one, other in ((minutes, steps), (steps, minutes)):
         if one in typed and other not in typed and other in entries:

@@ -1,9 +1,9 @@
-"""Utterances that cannot be used: left out and counted, or an error.
+"""Bad utterances: either skipped and counted, or an error.
 
-The YAML file's entry ``on_bad_utterance`` says which. Bad are an audio file
-that cannot be read, is not as long as its manifest says, or holds samples
-that are not finite; for CTC also a missing transcript, and one that has more
-units than the audio has frames for; and a loss that is not finite.
+The YAML file's entry ``on_bad_utterance`` decides. An utterance is bad if its
+audio file cannot be read, does not have the duration of its manifest or holds
+non-finite samples; for CTC also if it has no transcript, or one with more units
+than the audio has frames for; and if its loss is not finite.
 """
 
 import torch
@@ -17,17 +17,17 @@ logger = get_logger(__name__)
 
 
 class BadUtteranceError(ValueError):
-    """An utterance that cannot be used."""
+    """Raised for an utterance that cannot be used."""
 
 
 class BadUtterances:
-    """Does with bad utterances what ``on_bad_utterance`` says.
+    """Handles bad utterances as ``on_bad_utterance`` says.
 
     Arguments
     ---------
     on_bad_utterance : str
-        "skip" leaves them out, names each once in the log and counts them;
-        "error" raises an error that names the first.
+        "skip" leaves them out, logs each by name once and counts them; "error"
+        raises an error that names the first.
 
     Raises
     ------
@@ -70,7 +70,7 @@ which is empty
         Returns
         -------
         int
-            How many are left out.
+            Number of utterances left out.
 
         Raises
         ------
@@ -89,25 +89,25 @@ which is empty
         return len(faults)
 
     def keep_good(self, dataset, fault_of):
-        """Leaves utterances out of a dataset, before any is read.
+        """Removes bad utterances from a dataset before any audio is read.
 
         Arguments
         ---------
         dataset : speechbrain.dataio.dataset.DynamicItemDataset
-            The utterances, with ``wav``; its ``data_ids`` change.
+            The utterances, with ``wav``; its ``data_ids`` are changed in place.
         fault_of : callable
-            Takes the columns of an utterance in its manifest, a dict; gives
-            what is wrong with it, or ``None``.
+            Takes the manifest columns of an utterance, a dict; returns what is
+            wrong with it, or ``None``.
 
         Returns
         -------
         speechbrain.dataio.dataset.DynamicItemDataset
-            The same.
+            The dataset that was passed.
 
         Raises
         ------
         ValueError
-            If none is good.
+            If no good utterance remains.
         """
         faults = {
             identity: fault_of(dataset.data[identity])
@@ -137,7 +137,7 @@ which is empty
 
 
 class UtteranceBatch(PaddedBatch):
-    """SpeechBrain's batch of the good utterances among some.
+    """SpeechBrain's padded batch, made of the good utterances only.
 
     Arguments
     ---------
@@ -150,8 +150,9 @@ class UtteranceBatch(PaddedBatch):
     faults : dict of str to str
         What is wrong with the utterances that were left out, by name.
     is_empty : bool
-        Whether none is good. The batch then holds an utterance of noise, as
-        distributed ranks have to run the model in step; it must not count.
+        Whether no utterance is good. The batch then holds an utterance of
+        noise, because distributed ranks must run the model in lockstep; it must
+        not count.
 
     Example
     -------
@@ -186,19 +187,19 @@ class UtteranceBatch(PaddedBatch):
 
     @property
     def good_count(self):
-        """Utterances that count."""
+        """Number of utterances that count."""
         return 0 if self.is_empty else len(self)
 
     @property
     def names(self):
-        """Of the utterances that count, with their files."""
+        """Names of the utterances that count, with their files."""
         if self.is_empty:
             return []
         return list(map(name_of, self.id, self.wav))
 
 
 def name_of(identity, path):
-    """How logs and errors name an utterance.
+    """Names an utterance for logs and errors.
 
     Arguments
     ---------

@@ -1,23 +1,23 @@
-"""SpeechBrain's Brain as both recipes need it: seeded, resumable, honest.
+"""The Brain of both recipes: seeded, exactly resumable, safe on several ranks.
 
-``StreamingBrain`` changes what SpeechBrain's training loop gets wrong or leaves
-open, and nothing about how a recipe is written:
+``StreamingBrain`` fixes what SpeechBrain's training loop gets wrong or leaves
+open, without changing how a recipe is written:
 
 - every step draws from random generators that are seeded by seed, rank, epoch
-  and step, so that a training resumed in the middle of an epoch goes on
-  exactly as one that was never stopped; on another number of ranks, or with
-  other batches, that epoch begins anew;
+  and step, so that a training resumed in the middle of an epoch continues
+  exactly as if it had never stopped; with a different number of ranks, or
+  different batches, that epoch restarts;
 - the learning rate is set before a step, for that step;
-- gradients of all parameter groups are clipped; steps with gradients that are
-  not finite are left out;
+- gradients of all parameter groups are clipped; steps with non-finite gradients
+  are skipped;
 - batches differ from epoch to epoch; a step limit is an integer;
-- each batch takes one of the geometries that the encoder is trained for, by
-  seed and step alone;
-- a checkpoint cut short by a crash is passed over;
-- bad utterances are left out and counted, or an error;
-- with several ranks, gradients are those of one process on the joined batch,
-  and an error of one is raised by all;
-- values are averaged over ranks, logged by one, and drawn.
+- each batch uses one of the geometries that the encoder is trained for, chosen
+  by seed and step alone;
+- a checkpoint cut short by a crash is skipped;
+- bad utterances are skipped and counted, or raise an error;
+- with several ranks, gradients equal those of one process on the joined batch,
+  and an error on one rank is raised on all;
+- values are averaged over ranks, logged by one rank, and plotted.
 """
 
 import json
@@ -55,7 +55,7 @@ from speechbrain_llsa.training.checkpoints import (
 from speechbrain_llsa.training.curves import CurveLog, draw_curves
 from speechbrain_llsa.training.data import RankBatchSampler
 from speechbrain_llsa.training.ranks import join_faults, on_main
-from speechbrain_llsa.training.resuming import why_anew
+from speechbrain_llsa.training.resuming import restart_reason
 from speechbrain_llsa.utils.distributed import rank_count, sum_over_ranks
 from speechbrain_llsa_runtime.utils.atomic_files import naming
 from speechbrain_llsa_runtime.utils.errors import must_be
@@ -64,8 +64,7 @@ logger = get_logger(__name__)
 
 
 class Averages:
-    """Weighted averages of named values. Those that are not finite do not
-    count.
+    """Weighted averages of named values. Non-finite values are ignored.
 
     Example
     -------
@@ -85,7 +84,7 @@ class Averages:
         Arguments
         ---------
         weight : float
-            How much it counts: 1, or a number of frames.
+            Weight of the measurement: 1, or a number of frames.
         **values : float or torch.Tensor
             The values by name.
         """
@@ -100,7 +99,7 @@ class Averages:
             self.sums[name] = (total + summand, weights + weight)
 
     def read(self):
-        """The averages so far, over all ranks: every rank must call it.
+        """Averages so far, over all ranks. Every rank must call this.
 
         Returns
         -------
@@ -112,12 +111,13 @@ class Averages:
         return dict(zip(self.sums, averages, strict=True))
 
     def rank_share(self):
-        """The sums of all ranks divided by their number, by name: what each
-        rank goes on with after resuming. Every rank must call it.
+        """Sums over all ranks, divided by the number of ranks: what each rank
+        continues from after resuming. Every rank must call this.
 
         Returns
         -------
         dict
+            Pairs of weighted sum and weight, by name.
         """
         sums = (sum_over_ranks(self._tensor()) / rank_count()).tolist()
         return dict(zip(self.sums, sums, strict=True))
@@ -128,12 +128,12 @@ class Averages:
 
 
 def seed_step(*numbers):
-    """Seeds Python's, NumPy's and PyTorch's generators by some numbers.
+    """Seeds the generators of Python, NumPy and PyTorch from some numbers.
 
     Arguments
     ---------
     *numbers : int
-        What the randomness may depend on, each at least 0.
+        The numbers that the randomness depends on, each at least 0.
 
     Example
     -------
@@ -151,20 +151,20 @@ def seed_step(*numbers):
 
 @register_checkpoint_hooks
 class StreamingBrain(sb.Brain):
-    """A Brain whose trainings can be trusted, repeated and resumed.
+    """A Brain whose trainings are reproducible and resume exactly.
 
     A recipe overrides ``compute_forward`` and ``compute_objectives`` as usual,
     calls ``self.measure(stage, ...)`` in the latter, and in ``on_stage_end``
     of the validation calls ``self.end_epoch(...)``.
 
-    It reads these hyper-parameters: ``seed``; ``log_interval``, optimiser steps
+    It reads these hyperparameters: ``seed``; ``log_interval``, optimiser steps
     between two lines of the step log; ``output_folder``, where ``curves.jsonl``
     and ``curves.png`` go; ``train_steps_logger`` and ``train_stage_logger``,
-    SpeechBrain's loggers (optional); ``lr_scheduler`` (optional), called with
-    the optimiser and the number of the step to come, from 1 on, before it;
+    SpeechBrain's loggers (optional); ``lr_scheduler`` (optional), called before
+    each step with the optimiser and the number of that step, from 1 on;
     ``max_grad_norm`` (0 or less: no clipping); ``optimizer_step_limit``;
-    ``encoder`` (optional), which says for :meth:`geometry` what there is to
-    choose from; ``on_bad_utterance`` (optional), "skip" or "error";
+    ``encoder`` (optional), whose geometries :meth:`geometry` chooses from;
+    ``on_bad_utterance`` (optional), "skip" or "error";
     ``augmentation`` (optional), for :meth:`augment`; and SpeechBrain's other
     run options.
 
@@ -189,7 +189,7 @@ class StreamingBrain(sb.Brain):
         self.bad_utterances = BadUtterances(
             getattr(self.hparams, "on_bad_utterance", "skip")
         )
-        self.skips = _no_skips()
+        self.skips = _zero_skips()
         self.batch_names = []
         self.shared_sums = {}
         self.step_averages = Averages()
@@ -201,12 +201,12 @@ class StreamingBrain(sb.Brain):
         self.time_drawn = time.monotonic()
 
     def fit(self, epoch_counter, *args, **kwargs):
-        """Trains as SpeechBrain does, and stops at once if nothing is left.
+        """Trains as SpeechBrain does; returns at once if no step is left to do.
 
         Arguments
         ---------
         epoch_counter : iterable
-            Gives the numbers of the epochs.
+            Yields the numbers of the epochs.
         *args, **kwargs
             As for ``speechbrain.Brain.fit``.
         """
@@ -220,7 +220,7 @@ class StreamingBrain(sb.Brain):
 
     def _epochs_left(self, epoch_counter):
         iterator = iter(epoch_counter)
-        # Within an epoch (step > 0) its validation is still to come.
+        # Within an epoch (step > 0), its validation is still due.
         while self.step > 0 or not self._optimizer_step_limit_exceeded:
             try:
                 yield next(iterator)
@@ -229,14 +229,15 @@ class StreamingBrain(sb.Brain):
         logger.info(f"All {self.optimizer_step} optimiser steps are done")
 
     def make_dataloader(self, dataset, stage, *args, **kwargs):
-        """Makes a loader as SpeechBrain does, and tells its sampler the epoch.
+        """Makes a loader as SpeechBrain does, and keeps the sampler and the
+        generator of training, which :meth:`on_stage_start` gives the epoch.
 
         Arguments
         ---------
         dataset : torch.utils.data.Dataset
             The utterances.
         stage : speechbrain.Stage
-            What they are for.
+            The stage that they are used in.
         *args, **kwargs
             As for ``speechbrain.Brain.make_dataloader``.
 
@@ -260,15 +261,14 @@ class StreamingBrain(sb.Brain):
         return {**loader_kwargs, "batch_sampler": self.train_sampler}
 
     def geometry(self, stage):
-        """The geometry of a batch. In training it is one of those that the
-        encoder is trained for: drawn by seed and step, the same on all ranks,
-        and so that each comes as often as the others. Otherwise it is the
-        encoder's default one.
+        """Geometry for a batch. In training, one of those that the encoder is
+        trained for: drawn by seed and step, identical on all ranks, and each
+        used equally often. Otherwise the encoder's default.
 
         Arguments
         ---------
         stage : speechbrain.Stage
-            What the batch is for.
+            The stage of the batch.
 
         Returns
         -------
@@ -277,7 +277,7 @@ class StreamingBrain(sb.Brain):
         encoder = self.hparams.encoder
         if stage != sb.Stage.TRAIN:
             return encoder.geometry
-        # batches that make one optimiser step may differ
+        # batches accumulated into one optimiser step may differ
         batches = self.grad_accumulation_factor
         number = self.optimizer_step * batches + (self.step - 1) % batches
         return encoder.geometries.draw(encoder.attention, number, self.seed)
@@ -295,27 +295,29 @@ class StreamingBrain(sb.Brain):
         checkpoint = self._recover_complete()
         within_epoch = checkpoint is not None and self.step > 0
         on_main(self.curve_log.rewind, self.optimizer_step, within_epoch)
-        # where all steps are done, the validation alone is to come
+        # once all steps are done, only the validation is still due
         if within_epoch and not self._optimizer_step_limit_exceeded:
-            self._begin_anew_if_needed()
+            self._restart_epoch_if_needed()
         if self._several_geometries():
             encoder = self.hparams.encoder
-            choices = map(_name, encoder.geometries.all(encoder.attention))
+            choices = map(
+                _geometry_name, encoder.geometries.all(encoder.attention)
+            )
             logger.info(
                 f"Each batch is trained with one of: {'; '.join(choices)}. "
-                f"Validation is with {_name(encoder.geometry)}"
+                f"Validation is with {_geometry_name(encoder.geometry)}"
             )
 
     def _batch_plan(self):
-        """What deals the batches of an epoch."""
+        """What determines the batches of an epoch on this rank."""
         sampler = getattr(self.train_sampler, "sampler", self.train_sampler)
         return {
             "ranks": rank_count(),
             "batches": getattr(sampler, "fingerprint", None),
         }
 
-    def _begin_anew_if_needed(self):
-        why = why_anew(self.saved_plan, self._batch_plan())
+    def _restart_epoch_if_needed(self):
+        why = restart_reason(self.saved_plan, self._batch_plan())
         if why is not None:
             logger.warning(f"The epoch begins anew: {why}")
             self.step, self.avg_train_loss = 0, 0.0
@@ -335,19 +337,19 @@ class StreamingBrain(sb.Brain):
         Arguments
         ---------
         max_key : str or None
-            The value whose greatest is best.
+            A value where higher is better.
         min_key : str or None
-            The value whose least is best.
+            A value where lower is better.
         """
         self._recover_complete(max_key=max_key, min_key=min_key)
 
     def on_stage_start(self, stage, epoch=None):
-        """Starts the averages of a stage, and seeds the loader of training.
+        """Resets the averages of a stage, and seeds the training loader.
 
         Arguments
         ---------
         stage : speechbrain.Stage
-            What begins.
+            The stage that begins.
         epoch : int or None
             The number of the epoch.
         """
@@ -356,7 +358,7 @@ class StreamingBrain(sb.Brain):
         if not resumed:
             self.stage_averages[stage] = Averages()
             if stage == sb.Stage.TRAIN:
-                self.skips = _no_skips()
+                self.skips = _zero_skips()
         if stage == sb.Stage.TRAIN and self.train_generator is not None:
             sequence = np.random.SeedSequence([self.seed, self.epoch])
             self.train_generator.manual_seed(int(sequence.generate_state(1)[0]))
@@ -367,7 +369,7 @@ class StreamingBrain(sb.Brain):
         Arguments
         ---------
         batch : object
-            The batch to come.
+            The batch.
         should_step : bool
             Whether the optimiser steps after it.
         """
@@ -377,16 +379,18 @@ class StreamingBrain(sb.Brain):
         if scheduler is not None:
             scheduler(self.optimizer, self.optimizer_step + 1)
         if self._several_geometries():
-            self.geometry_counts[_name(self.geometry(sb.Stage.TRAIN))] += 1
+            self.geometry_counts[
+                _geometry_name(self.geometry(sb.Stage.TRAIN))
+            ] += 1
 
     def fit_batch(self, batch):
-        """Trains with the good utterances of a batch.
+        """Trains on the good utterances of a batch.
 
         Arguments
         ---------
         batch : object
-            The batch. A ``bad_utterances.UtteranceBatch`` says which of its
-            utterances are left out.
+            The batch. A ``bad_utterances.UtteranceBatch`` says which utterances
+            it left out.
 
         Returns
         -------
@@ -405,8 +409,8 @@ class StreamingBrain(sb.Brain):
         return loss
 
     def _has_work(self, batch):
-        """Whether the model has to run: the ranks must agree, and the last
-        batch of several whose gradients add up is where ranks meet."""
+        """Whether the model has to run. All ranks must agree; with gradient
+        accumulation they synchronise in the last batch, so it always runs."""
         good = getattr(batch, "good_count", 1)
         if not is_distributed_initialized():
             return good > 0
@@ -414,40 +418,39 @@ class StreamingBrain(sb.Brain):
         return good > 0 or self.grad_accumulation_factor > 1
 
     def leave_out(self, faults):
-        """Counts bad utterances of an epoch, and names each once, or raises.
-        Every rank must call it.
+        """Counts the bad utterances of an epoch and logs each once, or raises.
+        Every rank must call this.
 
         Arguments
         ---------
         faults : dict of str to str
-            What is wrong, by the name of the utterance, as this rank has found
-            it.
+            The faults found on this rank, by name of the utterance.
 
         Raises
         ------
         BadUtteranceError
-            If there is any on any rank, and they are not to be skipped.
+            If any rank has one, and they are not to be skipped.
         """
         self.skips["utterances"] += self.bad_utterances.report(
             join_faults(faults)
         )
 
     def augment(self, stage, waveforms, lengths):
-        """Augments the waveforms of training, if the recipe says how.
+        """Augments training waveforms, if the recipe defines an augmentation.
 
         Arguments
         ---------
         stage : speechbrain.Stage
-            What the batch is for.
+            The stage of the batch.
         waveforms : torch.Tensor
             (batch, samples).
         lengths : torch.Tensor
-            Length of each waveform as a part of the longest, (batch,).
+            Length of each waveform relative to the longest, (batch,).
 
         Returns
         -------
         tuple of torch.Tensor
-            Waveforms and their relative lengths, possibly longer ones.
+            Waveforms, possibly longer ones, and their relative lengths.
         """
         augmentation = getattr(self.hparams, "augmentation", None)
         if stage != sb.Stage.TRAIN or augmentation is None:
@@ -455,21 +458,21 @@ class StreamingBrain(sb.Brain):
         return augmentation(waveforms, lengths)
 
     def joined_share(self, stage, weight):
-        """What to multiply the mean loss of this rank by, so that gradients,
-        which are averaged over ranks, are those of the mean over the joined
-        batch. Every rank must call it.
+        """Factor for the mean loss of this rank that makes the gradients, which
+        are averaged over ranks, those of the mean over the joined batch. Every
+        rank must call this.
 
         Arguments
         ---------
         stage : speechbrain.Stage
-            What the batch is for.
+            The stage of the batch.
         weight : float or torch.Tensor
-            Utterances or frames that this rank's loss is the mean of.
+            Number of utterances or frames that this rank's loss averages over.
 
         Returns
         -------
         float
-            1 where there is one rank, and outside of training.
+            1 on a single rank, and outside of training.
         """
         if stage != sb.Stage.TRAIN or not is_distributed_initialized():
             return 1.0
@@ -478,7 +481,7 @@ class StreamingBrain(sb.Brain):
 
     @torch.no_grad()
     def evaluate_batch(self, batch, stage):
-        """Evaluates a batch with the same randomness each time.
+        """Evaluates a batch with the same random numbers each time.
 
         Arguments
         ---------
@@ -501,7 +504,7 @@ class StreamingBrain(sb.Brain):
     def optimizers_step(self):
         """Clips the gradients of all parameter groups and takes a step.
 
-        A step whose gradients are not finite is left out; more than
+        A step with non-finite gradients is skipped; more than
         ``nonfinite_patience`` of them in an epoch end the training.
 
         Raises
@@ -564,14 +567,14 @@ class StreamingBrain(sb.Brain):
             )
 
     def measure(self, stage, weight=1.0, **values):
-        """Notes values of a batch for the logs.
+        """Adds values of a batch to the averages that are logged.
 
         Arguments
         ---------
         stage : speechbrain.Stage
-            What the batch was for.
+            The stage of the batch.
         weight : float
-            How much it counts in averages: 1, or a number of frames.
+            Weight of the batch in averages: 1, or a number of frames.
         **values : float or torch.Tensor
             The values by name, such as ``loss`` or ``accuracy``.
         """
@@ -587,9 +590,9 @@ class StreamingBrain(sb.Brain):
         batch : object
             The batch.
         outputs : object
-            What ``compute_forward`` gave.
+            The result of ``compute_forward``.
         loss : torch.Tensor
-            What ``compute_objectives`` gave.
+            The result of ``compute_objectives``.
         should_step : bool
             Whether the optimiser stepped.
         """
@@ -622,7 +625,7 @@ class StreamingBrain(sb.Brain):
         )
 
     def _write_stats(self, logger_name, *args, **kwargs):
-        """Calls a logger of SpeechBrain, if the recipe has it."""
+        """Calls a SpeechBrain logger, if the recipe defines it."""
         stats_logger = getattr(self.hparams, logger_name, None)
         if stats_logger is not None:
             with naming(getattr(stats_logger, "save_file", logger_name)):
@@ -631,21 +634,22 @@ class StreamingBrain(sb.Brain):
     def end_epoch(self, num_to_keep=1, max_keys=(), min_keys=()):
         """Logs an epoch, draws the curves and saves a checkpoint.
 
-        To be called by every rank at the end of the validation stage.
+        Every rank must call this at the end of the validation stage.
 
         Arguments
         ---------
         num_to_keep : int
-            Checkpoints to keep, of the newest and of each key.
+            Number of checkpoints to keep: of the newest, and of the best by
+            each key.
         max_keys : list of str
-            Validation values whose greatest is best.
+            Validation values where higher is better.
         min_keys : list of str
-            Validation values whose least is best.
+            Validation values where lower is better.
 
         Returns
         -------
         dict
-            The averages of the validation.
+            Averages of the validation.
         """
         train = self.stage_averages[sb.Stage.TRAIN].read()
         valid = self.stage_averages[sb.Stage.VALID].read()
@@ -685,8 +689,8 @@ class StreamingBrain(sb.Brain):
         )
 
     def check_loss_isfinite(self, loss):
-        """Names the utterances of a loss that is not finite. Its step will be
-        left out. Every rank must call it.
+        """Names the utterances behind a non-finite loss, whose step will be
+        skipped. Every rank must call this.
 
         Arguments
         ---------
@@ -714,14 +718,15 @@ class StreamingBrain(sb.Brain):
             super().check_loss_isfinite(torch.tensor(float("nan")))
 
     def _draw_curves(self, every_seconds=60):
-        """Drawing takes seconds, and epochs may be short."""
+        """Draws at most once a minute: it takes seconds, and epochs may be
+        short."""
         now = time.monotonic()
         if now - self.time_drawn >= every_seconds:
             draw_curves(self.curve_log.read(), self.curve_picture)
             self.time_drawn = now
 
     def _should_save_intra_epoch_ckpt(self, *args, **kwargs):
-        """Not while gradients add up, which no checkpoint keeps."""
+        """Not amid gradient accumulation: checkpoints hold no gradients."""
         should_save = super()._should_save_intra_epoch_ckpt(*args, **kwargs)
         return should_save and self.step % self.grad_accumulation_factor == 0
 
@@ -738,8 +743,8 @@ class StreamingBrain(sb.Brain):
             "step_sums": self.step_averages.rank_share(),
             "train_sums": self.stage_averages[sb.Stage.TRAIN].rank_share(),
         }
-        # by one rank: each would list the folder at another moment, and those
-        # that find other checkpoints to delete wait for ever
+        # on one rank only: ranks would list the folder at different moments,
+        # and those that found different checkpoints to delete would deadlock
         on_main(write_checkpoint, self.checkpointer, meta, end_of_epoch, **keep)
 
     @mark_as_saver
@@ -770,12 +775,12 @@ class StreamingBrain(sb.Brain):
             self.skips = progress["skips"]
 
 
-def _no_skips():
-    """What an epoch has left out so far, on all ranks: utterances, optimiser
-    steps, and those of them with gradients that are not finite."""
+def _zero_skips():
+    """What an epoch has skipped so far, on all ranks: utterances, optimiser
+    steps, and those among them skipped for non-finite gradients."""
     return {"utterances": 0, "steps": 0, "nonfinite_steps": 0}
 
 
-def _name(geometry):
-    """What a geometry is called in the logs."""
+def _geometry_name(geometry):
+    """Name of a geometry in the logs."""
     return f"hop {geometry.hop} look_ahead {geometry.look_ahead}"

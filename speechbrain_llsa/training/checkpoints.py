@@ -1,8 +1,8 @@
-"""Checkpoints that are complete or passed over.
+"""Crash-safe checkpoints: an incomplete one is detected and skipped.
 
 SpeechBrain writes a checkpoint file by file into its folder. Here a last file,
-written when all others are on the disk, lists them with their sizes: a
-checkpoint without it, or with files of other sizes, was cut short.
+written once all others are on disk, lists them with their sizes: a checkpoint
+without it, or with files of different sizes, was cut short.
 """
 
 import json
@@ -21,11 +21,11 @@ from speechbrain_llsa_runtime.utils.atomic_files import (
 logger = get_logger(__name__)
 
 COMPLETE = "COMPLETE"
-"""Name of the file that lists the others of a checkpoint."""
+"""Name of the file that lists the other files of a checkpoint."""
 
 
 def write_checkpoint(checkpointer, meta, end_of_epoch=True, **keep):
-    """Saves a checkpoint to its end, and deletes what is surplus then.
+    """Saves a checkpoint, marks it complete, and deletes surplus ones.
 
     Arguments
     ---------
@@ -36,18 +36,18 @@ def write_checkpoint(checkpointer, meta, end_of_epoch=True, **keep):
     end_of_epoch : bool
         Whether an epoch has ended.
     **keep : dict
-        What to keep, as for :func:`delete_surplus`.
+        Which checkpoints to keep, as for :func:`delete_surplus`.
 
     Raises
     ------
     speechbrain_llsa_runtime.utils.atomic_files.WriteError
         If the checkpoint cannot be written, as on a full disk. Nothing of it
-        stays, and those before it do.
+        remains, and earlier checkpoints are kept.
     """
     folder = checkpointer.checkpoints_dir
     before = set(folder.iterdir())
     try:
-        # torch.save tells of a full disk by a RuntimeError
+        # torch.save reports a full disk as a RuntimeError
         with naming(folder, RuntimeError):
             checkpoint = checkpointer.save_checkpoint(
                 meta=meta, end_of_epoch=end_of_epoch
@@ -62,7 +62,7 @@ def write_checkpoint(checkpointer, meta, end_of_epoch=True, **keep):
 
 
 def mark_complete(folder):
-    """Says that a checkpoint has been saved to its end.
+    """Marks a checkpoint as saved completely.
 
     Arguments
     ---------
@@ -78,7 +78,7 @@ def mark_complete(folder):
 
 
 def fault_of_checkpoint(folder):
-    """Says what a checkpoint lacks.
+    """Says what is wrong with a checkpoint, if anything.
 
     Arguments
     ---------
@@ -106,7 +106,7 @@ def fault_of_checkpoint(folder):
 
 
 def is_complete(checkpoint):
-    """Whether a checkpoint of ``StreamingBrain`` was saved to its end.
+    """Whether a checkpoint of ``StreamingBrain`` was saved completely.
 
     Arguments
     ---------
@@ -122,10 +122,10 @@ def is_complete(checkpoint):
 
 
 def set_incomplete_aside(checkpointer):
-    """Renames checkpoints that are not complete, so that SpeechBrain does not
-    find them, and warns of each.
+    """Renames incomplete checkpoints, so that SpeechBrain does not find them,
+    and warns about each.
 
-    SpeechBrain reads the meta data of all checkpoints that it finds, which may
+    SpeechBrain reads the metadata of all checkpoints that it finds, which may
     be cut short as well.
 
     Arguments
@@ -143,8 +143,8 @@ def set_incomplete_aside(checkpointer):
 
 
 def remove_incomplete(checkpointer):
-    """Removes what an interrupted saving or deletion left. What was complete
-    and is damaged stays aside.
+    """Removes what an interrupted save or deletion left behind. Checkpoints
+    that were once complete and are now damaged stay set aside.
 
     Arguments
     ---------
@@ -160,23 +160,24 @@ def remove_incomplete(checkpointer):
 def delete_surplus(
     checkpointer, num_to_keep=1, max_keys=(), min_keys=(), predicate=None
 ):
-    """Deletes checkpoints that are neither new nor best.
+    """Deletes checkpoints that are neither among the newest nor the best.
 
-    As SpeechBrain's ``delete_checkpoints``, but a checkpoint whose deletion is
-    interrupted is no longer complete.
+    Like SpeechBrain's ``delete_checkpoints``, but a checkpoint whose deletion
+    is interrupted no longer counts as complete.
 
     Arguments
     ---------
     checkpointer : speechbrain.utils.checkpoints.Checkpointer
         Holds the checkpoints.
     num_to_keep : int
-        Checkpoints to keep, of the newest and of each key.
+        Number of checkpoints to keep: of the newest, and of the best by each
+        key.
     max_keys : list of str
-        Values whose greatest is best.
+        Values where higher is better.
     min_keys : list of str
-        Values whose least is best.
+        Values where lower is better.
     predicate : callable, optional
-        Says which checkpoints may be deleted; all by default.
+        Whether a checkpoint may be deleted; by default, all may.
     """
     orders = [{"importance_key": ckpt_recency}]
     orders += [{"max_key": key} for key in max_keys]
@@ -196,7 +197,7 @@ def delete_surplus(
 
 
 def best_parameters(checkpointer, names, max_key=None, min_key=None):
-    """Reads trained modules of the best checkpoint.
+    """Reads the trained parameters of modules from the best checkpoint.
 
     Arguments
     ---------
@@ -205,9 +206,9 @@ def best_parameters(checkpointer, names, max_key=None, min_key=None):
     names : list of str
         Recoverables to read.
     max_key : str or None
-        The value whose greatest is best.
+        A value where higher is better.
     min_key : str or None
-        The value whose least is best. Without a key the newest counts.
+        A value where lower is better. Without a key, the newest is taken.
 
     Returns
     -------

@@ -1,7 +1,7 @@
-"""Training curves: a log of one JSON object per line, and a picture of it.
+"""Training curves: a log with one JSON object per line, and a plot of it.
 
-Both recipes write ``curves.jsonl`` while they train and draw it to
-``curves.png`` after each epoch. By hand:
+Both recipes write ``curves.jsonl`` while they train and plot it to
+``curves.png`` after each epoch. To plot one by hand:
 
 > python curves.py results/pretrain/curves.jsonl curves.png
 """
@@ -42,7 +42,7 @@ class CurveLog:
     Arguments
     ---------
     path : str or pathlib.Path
-        The file; made with its folder when the first value comes.
+        The file; created with its folder when the first value is appended.
 
     Example
     -------
@@ -63,16 +63,16 @@ class CurveLog:
         Arguments
         ---------
         split : str
-            What was measured on: "train", "valid" or the name of a test set.
+            The data: "train", "valid" or the name of a test set.
         step : int
-            Optimiser steps done when it was measured.
+            Optimiser steps done at the time of the measurement.
         **values : float
             The measured values by name.
 
         Raises
         ------
         speechbrain_llsa_runtime.utils.atomic_files.WriteError
-            If it cannot be written.
+            If the file cannot be written.
         """
         line = json.dumps({"split": split, "step": step, **values})
         with naming(self.path):
@@ -81,8 +81,8 @@ class CurveLog:
                 stream.write(line + "\n")
 
     def read(self):
-        """Reads all lines; one cut short by a crash, or of something else,
-        is left out.
+        """Reads all lines, except those cut short by a crash or with foreign
+        content.
 
         Returns
         -------
@@ -102,15 +102,15 @@ class CurveLog:
         return entries
 
     def rewind(self, step, within_epoch=False):
-        """Forgets what came after a step, as training resumes from there.
+        """Drops all lines after a step, because training resumes from there.
 
         Arguments
         ---------
         step : int
             Optimiser steps done in the checkpoint.
         within_epoch : bool
-            Whether the checkpoint is of the middle of an epoch: a validation
-            at its step comes after it.
+            Whether the checkpoint was saved within an epoch: a validation at
+            its step then comes after it.
         """
         if not self.path.exists():
             return
@@ -128,19 +128,19 @@ class CurveLog:
 
 
 def draw_curves(entries, path):
-    """Draws one panel per value, one line per split.
+    """Draws one panel per value, with one line per split.
 
     Arguments
     ---------
     entries : list of dict
-        As ``CurveLog.read`` gives them.
+        The lines that ``CurveLog.read`` returns.
     path : str or pathlib.Path
         The PNG file to write.
 
     Returns
     -------
     list of str
-        The names of the drawn values, one per panel. Nothing is written if
+        The names of the plotted values, one per panel. Nothing is written if
         there are none.
 
     Example

@@ -1,9 +1,9 @@
-"""Utterances for training: manifests, waveforms, batches of like length.
+"""Training data: manifests, waveforms, and batches of similar lengths.
 
-Nothing here is random but the order of the batches, which follows the seed
-and the epoch: masks, dropout and augmentation belong into the training step,
-where ``training.StreamingBrain`` seeds them, so that a training that resumes
-goes on as if it had not stopped.
+Only the order of the batches is random here, determined by seed and epoch.
+Masks, dropout and augmentation belong in the training step, where
+``training.StreamingBrain`` seeds them, so that a resumed training continues as
+if it had never stopped.
 """
 
 import itertools
@@ -18,15 +18,15 @@ from speechbrain.dataio.sampler import (
 from speechbrain.utils.logger import get_logger
 
 from speechbrain_llsa.training.bad_utterances import UtteranceBatch
-from speechbrain_llsa.training.claims import digest
+from speechbrain_llsa.training.run_record import digest
 from speechbrain_llsa_runtime.dataio.audio_files import audio_info, read_blocks
 from speechbrain_llsa_runtime.geometry import SAMPLE_RATE
 from speechbrain_llsa_runtime.utils.errors import must_be
 
 logger = get_logger(__name__)
 
-_OFF_BY_SECONDS = 0.1
-"""A waveform may differ so much from the duration in its manifest."""
+_DURATION_TOLERANCE_SECONDS = 0.1
+"""How far a waveform may differ from the duration in its manifest."""
 
 
 def load_manifests(paths, sample_rate=SAMPLE_RATE):
@@ -38,19 +38,19 @@ def load_manifests(paths, sample_rate=SAMPLE_RATE):
         CSV files with the columns ID, duration, wav, spk_id and wrd, as
         ``librispeech_prepare`` writes them.
     sample_rate : int
-        Samples per second of the waveforms; other files are resampled.
+        Samples per second of the waveforms; files of other rates are resampled.
 
     Returns
     -------
     speechbrain.dataio.dataset.DynamicItemDataset
         Its items have ``id``, the columns, ``sig``: the waveform, of shape
-        (samples,), and ``fault``: why it cannot be used, else "". Output keys
-        are ``id``, ``wav``, ``sig`` and ``fault``.
+        (samples,), and ``fault``: why it cannot be used, "" if it can. Output
+        keys are ``id``, ``wav``, ``sig`` and ``fault``.
 
     Raises
     ------
     ValueError
-        If an utterance is in two manifests, or there is none.
+        If an utterance is in two manifests, or there are no utterances.
     """
     utterances = {}
     for path in paths:
@@ -93,9 +93,9 @@ def read_or_fault(path, duration, sample_rate=SAMPLE_RATE):
     path : str
         An audio file.
     duration : float
-        How long it should be, in seconds.
+        Expected duration in seconds.
     sample_rate : int
-        Samples per second wanted.
+        Samples per second of the result.
 
     Returns
     -------
@@ -109,31 +109,34 @@ def read_or_fault(path, duration, sample_rate=SAMPLE_RATE):
     >>> read_or_fault("nowhere.flac", 1.0)[1][:14]
     'cannot be read'
     """
-    nothing = torch.zeros(0)
+    no_samples = torch.zeros(0)
     try:
         waveform = read_waveform(path, sample_rate)
     except (RuntimeError, OSError, ValueError, TypeError) as error:
         reason = " ".join(str(error).split())[:200]
-        return nothing, f"cannot be read: {reason}"
+        return no_samples, f"cannot be read: {reason}"
     seconds = len(waveform) / sample_rate
-    if abs(seconds - duration) > _OFF_BY_SECONDS:
-        return nothing, f"holds {seconds:.2f} s, its manifest says {duration:g}"
+    if abs(seconds - duration) > _DURATION_TOLERANCE_SECONDS:
+        return (
+            no_samples,
+            f"holds {seconds:.2f} s, its manifest says {duration:g}",
+        )
     if not torch.isfinite(waveform).all():
-        return nothing, "holds samples that are not finite"
+        return no_samples, "holds samples that are not finite"
     return waveform, ""
 
 
 def read_waveform(path, sample_rate=SAMPLE_RATE):
-    """Reads a file as one channel at the wanted rate, and nothing more.
+    """Reads a file as one channel at the requested rate.
 
-    The level is left alone: normalisation over time could not be streamed.
+    The level is left alone: normalising it over time could not be streamed.
 
     Arguments
     ---------
     path : str
         An audio file of up to 8 channels.
     sample_rate : int
-        Samples per second wanted.
+        Samples per second of the result.
 
     Returns
     -------
@@ -161,26 +164,26 @@ def read_waveform(path, sample_rate=SAMPLE_RATE):
 
 
 def keep_durations(dataset, shortest_seconds=0.0, longest_seconds=None):
-    """Leaves out utterances that are too short or too long, and says so.
+    """Drops utterances that are too short or too long, and logs how many.
 
     Arguments
     ---------
     dataset : speechbrain.dataio.dataset.DynamicItemDataset
         The utterances, with ``duration`` in seconds.
     shortest_seconds : float
-        The shortest duration that stays.
+        The shortest duration to keep.
     longest_seconds : float or None
-        The longest duration that stays; None for any.
+        The longest duration to keep; None for no limit.
 
     Returns
     -------
     speechbrain.dataio.dataset.DynamicItemDataset
-        What stays, in the same order.
+        The remaining utterances, in the same order.
 
     Raises
     ------
     ValueError
-        If nothing stays.
+        If none remain.
 
     Example
     -------
@@ -215,21 +218,21 @@ def keep_durations(dataset, shortest_seconds=0.0, longest_seconds=None):
 
 
 def shortest_duration(extractor, frames, sample_rate=SAMPLE_RATE):
-    """Seconds of audio that give a number of encoder frames.
+    """Shortest audio that yields a given number of encoder frames.
 
     Arguments
     ---------
     extractor : speechbrain_llsa.nnet.frontend.StreamingLatentExtractor
         The front end.
     frames : int
-        Frames wanted, at least 1.
+        Number of frames, at least 1.
     sample_rate : int
         Samples per second.
 
     Returns
     -------
     float
-        The shortest duration with so many frames, in seconds.
+        The duration in seconds.
 
     Example
     -------
@@ -244,19 +247,19 @@ def shortest_duration(extractor, frames, sample_rate=SAMPLE_RATE):
 
 
 class ShortFirstBatchSampler(DynamicBatchSampler):
-    """SpeechBrain's batches of like length, the short ones first in the first
-    epochs: a model finds alignments of short utterances, then of longer ones.
+    """SpeechBrain's batches of similar lengths, sorted from short to long in
+    the first epochs: a model learns to align short utterances first.
 
-    SortaGrad, of Amodei et al., "Deep Speech 2", arXiv 1512.02595, section
-    3.2. Arguments are those of ``DynamicBatchSampler``, and:
+    This is SortaGrad of Amodei et al., "Deep Speech 2", arXiv 1512.02595,
+    section 3.2. Arguments are those of ``DynamicBatchSampler``, and:
 
     Arguments
     ---------
     sorted_epochs : int
-        Epochs, counted from 1, whose batches go from short to long. Those
-        after them have a random order.
+        Epochs, counted from 1, whose batches go from short to long. Later
+        epochs have a random order.
     fingerprint : str, optional
-        Of all that decides the batches besides the epoch.
+        Digest of everything but the epoch that determines the batches.
     """
 
     def __init__(self, *args, sorted_epochs=0, fingerprint=None, **kwargs):
@@ -271,21 +274,21 @@ class ShortFirstBatchSampler(DynamicBatchSampler):
 
 
 class RankBatchSampler(DistributedSamplerWrapper):
-    """The batches of one rank: with n ranks every n-th, in the order of the
+    """The batches of one rank: every n-th of n ranks, in the order of the
     sampler.
 
-    SpeechBrain's own order is random, so that no epoch would go from short to
-    long utterances; and a rank of a single batch gets its rows one by one.
-    Each rank gets as many batches as any other: if they do not come out even,
-    the first ones are dealt again.
+    SpeechBrain's own wrapper shuffles, so that no epoch would go from short to
+    long utterances, and splits a single batch of a rank into its rows. All
+    ranks get equally many batches: if the number does not divide evenly, the
+    first batches are repeated.
 
     Arguments
     ---------
     sampler : iterable of list of int
-        Gives the batches of all ranks.
+        Yields the batches of all ranks.
     **options : dict
         ``num_replicas`` and ``rank``, as for ``DistributedSampler``, which
-        asks the process group by default.
+        by default asks the process group.
 
     Example
     -------
@@ -299,40 +302,39 @@ class RankBatchSampler(DistributedSamplerWrapper):
 
     def __iter__(self):
         batches = list(self.sampler)
-        dealt = itertools.islice(itertools.cycle(batches), self._dealt())
+        dealt = itertools.islice(itertools.cycle(batches), self._padded_count())
         return itertools.islice(dealt, self.rank, None, self.num_replicas)
 
     def __len__(self):
-        return self._dealt() // self.num_replicas
+        return self._padded_count() // self.num_replicas
 
-    def _dealt(self):
+    def _padded_count(self):
         count = len(self.sampler)
         return count + -count % self.num_replicas
 
 
 def even_boundaries(durations, num_buckets):
-    """Divides durations into buckets whose longest is, in each of them, the
-    same factor longer than its shortest.
+    """Divides durations into buckets that are evenly spaced on a logarithmic
+    scale.
 
-    A batch out of one of n buckets is padded by less than the part
-    ``1 - (shortest / longest) ** (1 / n)`` of it, and by about half of that
-    as a rule, however the durations are distributed. SpeechBrain's own
-    boundaries follow a distribution that it assumes, up to the seconds of a
-    batch: where utterances are much shorter than a batch, nearly all of them
-    fall into few buckets.
+    However the durations are distributed, padding makes up less than
+    ``1 - (shortest / longest) ** (1 / n)`` of a batch from one of n buckets,
+    and typically about half of that. SpeechBrain's own boundaries follow an
+    assumed distribution, up to the duration of a batch: where utterances are
+    much shorter than a batch, nearly all of them fall into few buckets.
 
     Arguments
     ---------
     durations : list of float
-        Seconds of each utterance, above 0.
+        Duration of each utterance in seconds, above 0.
     num_buckets : int
-        How many buckets, at least 1.
+        Number of buckets, at least 1.
 
     Returns
     -------
     list of float
-        The longest duration of each bucket, rising; fewer than
-        ``num_buckets`` if the durations are all the same.
+        The longest duration of each bucket, ascending; fewer than
+        ``num_buckets`` if all durations are equal.
 
     Raises
     ------
@@ -357,32 +359,32 @@ def even_boundaries(durations, num_buckets):
 def train_loader_options(
     dataset, seed, num_buckets, num_workers=0, **sampler_options
 ):
-    """Options of a loader of batches of like length, for ``Brain.fit``.
+    """Options of a loader of batches of similar lengths, for ``Brain.fit``.
 
     Arguments
     ---------
     dataset : speechbrain.dataio.dataset.DynamicItemDataset
         The utterances, with ``duration`` in seconds.
     seed : int
-        Decides the batches and their order, together with the epoch.
+        Determines the batches and their order, together with the epoch.
     num_buckets : int
-        A batch is out of one of so many buckets, as
-        :func:`even_boundaries` divides them. Many of them spare padding, and
-        leave more batches that are not full.
+        Number of buckets, divided by :func:`even_boundaries`; a batch comes
+        from a single one. More buckets mean less padding, but more batches
+        that are not full.
     num_workers : int
         Processes that read files; 0 reads in the training process.
     **sampler_options
         For ``ShortFirstBatchSampler``: ``max_batch_length`` (seconds of a
-        batch, with its padding), ``sorted_epochs`` and others.
+        batch, including padding), ``sorted_epochs`` and others.
 
     Returns
     -------
     dict
-        For ``Brain.fit(train_loader_kwargs=...)``. ``StreamingBrain`` tells
-        the batch sampler and the generator the epoch.
+        For ``Brain.fit(train_loader_kwargs=...)``. ``StreamingBrain`` sets
+        the epoch of the batch sampler and of the generator.
     """
     durations = [dataset.data[name]["duration"] for name in dataset.data_ids]
-    decides = {
+    batch_settings = {
         "lengths_list": durations,
         "bucket_boundaries": even_boundaries(durations, num_buckets),
         "seed": seed,
@@ -390,9 +392,11 @@ def train_loader_options(
     }
     sampler = ShortFirstBatchSampler(
         dataset,
-        **decides,
+        **batch_settings,
         fingerprint=digest(
-            json.dumps([dataset.data_ids, decides], sort_keys=True).encode()
+            json.dumps(
+                [dataset.data_ids, batch_settings], sort_keys=True
+            ).encode()
         ),
     )
     return {
@@ -405,12 +409,12 @@ def train_loader_options(
 
 
 def valid_loader_options(batch_size, num_workers=0):
-    """Options of a loader that gives every utterance once, in order.
+    """Options of a loader that yields every utterance once, in order.
 
     Arguments
     ---------
     batch_size : int
-        Utterances of a batch.
+        Utterances per batch.
     num_workers : int
         Processes that read files.
 

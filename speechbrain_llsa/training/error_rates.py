@@ -19,7 +19,7 @@ def stream_waveform(
     hop=None,
     look_ahead=None,
 ):
-    """Transcribes a waveform through a session.
+    """Transcribes a waveform with a streaming session.
 
     Arguments
     ---------
@@ -28,7 +28,7 @@ def stream_waveform(
     waveform : torch.Tensor
         Samples, (samples,).
     push_seconds : float
-        How much is pushed at once; the text does not depend on it.
+        Audio per push; the text does not depend on it.
     sample_rate : int
         Samples per second.
     hop : int, optional
@@ -42,12 +42,12 @@ def stream_waveform(
         The text.
     """
     session = asr.session(hop=hop, look_ahead=look_ahead)
-    said = [
+    transcripts = [
         session.push(samples, sample_rate)
         for samples in waveform.split(max(1, round(push_seconds * sample_rate)))
     ]
-    said.append(session.finish())
-    return "".join(transcript.committed for transcript in said)
+    transcripts.append(session.finish())
+    return "".join(transcript.committed for transcript in transcripts)
 
 
 def compare_offline_and_streamed(
@@ -61,32 +61,33 @@ def compare_offline_and_streamed(
     look_ahead=None,
     streamed_count=None,
 ):
-    """Transcribes utterances twice: at once, and as a stream.
+    """Transcribes utterances twice: offline and streamed.
 
     Arguments
     ---------
     asr : speechbrain_llsa.inference.asr.StreamingASR
         The model.
     dataset : speechbrain.dataio.dataset.DynamicItemDataset
-        Utterances with ``id``, ``wav``, ``wrd``, ``sig`` at the rate of the
-        model, and ``fault``: why it cannot be used, else "".
+        Utterances with ``id``, ``wav``, ``wrd``, ``sig`` at the sample rate of
+        the model, and ``fault``: why it cannot be used, "" if it can.
     push_seconds : float
-        How much a session is pushed at once.
+        Audio per push to the session.
     errors_file : str or pathlib.Path, optional
-        Where the alignments go: of the streamed texts, if every utterance has
-        one, else of those offline. Nothing is written without utterances.
+        File for the alignments: those of the streamed texts, if every utterance
+        was streamed, otherwise the offline ones. Nothing is written without
+        utterances.
     name : str, optional
-        For the progress bar.
+        Label of the progress bar.
     bad_utterances : bad_utterances.BadUtterances, optional
         What to do with utterances that cannot be used; by default they are
-        left out.
+        skipped.
     hop : int, optional
-        As for ``StreamingASR.session``, of both.
+        As for ``StreamingASR.session``; applies to both modes.
     look_ahead : int, optional
-        As for ``StreamingASR.session``, of both.
+        As for ``StreamingASR.session``; applies to both modes.
     streamed_count : int, optional
-        How many utterances are streamed, evenly spread; by default all. Of
-        them, those that cannot be used are not replaced.
+        Number of utterances to stream, evenly spread; by default all. Those
+        that cannot be used are not replaced.
 
     Returns
     -------
@@ -94,9 +95,9 @@ def compare_offline_and_streamed(
         ``utterances``; ``left_out``, utterances that could not be used;
         ``audio_seconds`` of the others; ``offline`` and ``streamed``, each
         with ``utterances``, ``wer`` and ``cer`` in percent,
-        ``real_time_factor``, ``device`` and ``threads``, or ``None`` where
-        nothing was transcribed so; ``different_texts``, utterances whose two
-        texts differ, ``None`` where none has two.
+        ``real_time_factor``, ``device`` and ``threads``, or ``None`` if
+        nothing was transcribed in that mode; ``different_texts``, the number of
+        utterances whose two texts differ, ``None`` if nothing was streamed.
     """
     geometry = {"hop": hop, "look_ahead": look_ahead}
     modes = {
@@ -147,25 +148,27 @@ def compare_offline_and_streamed(
             }
     results["different_texts"] = different if results["streamed"] else None
     if errors_file is not None and results["offline"]:
-        whole = results["streamed"] and (
+        all_streamed = results["streamed"] and (
             results["streamed"]["utterances"] == results["utterances"]
         )
-        rates["streamed" if whole else "offline"].write_alignments(errors_file)
+        rates["streamed" if all_streamed else "offline"].write_alignments(
+            errors_file
+        )
     return results
 
 
 def format_error_rates(error_rates):
-    """A table for people.
+    """Formats error rates as a table.
 
     Arguments
     ---------
     error_rates : dict
-        By split, as :func:`compare_offline_and_streamed` gives them.
+        Results of :func:`compare_offline_and_streamed`, by split.
 
     Returns
     -------
     str
-        One line for each split.
+        A heading, and one line per split.
 
     Example
     -------
@@ -208,7 +211,7 @@ def format_error_rates(error_rates):
 
 
 def _different(result):
-    """Of how many, where not all were streamed."""
+    """Number of different texts, with the total if not all were streamed."""
     if result["streamed"] is None:
         return "-"
     streamed = result["streamed"]["utterances"]

@@ -1,7 +1,7 @@
-"""What the ranks of a distributed training do together.
+"""Collective operations of distributed training that survive errors.
 
-A rank that fails alone leaves the others waiting for it. Here all of them
-learn of an error, and raise it.
+A rank that fails alone leaves the others waiting for it. Here an error reaches
+all ranks, and all raise it.
 """
 
 import torch
@@ -12,16 +12,16 @@ from speechbrain_llsa.utils.distributed import rank_count, sum_over_ranks
 
 
 def on_main(function, *arguments, **options):
-    """Calls a function on the main process alone; all ranks get its result or
-    its error. Every rank must call it.
+    """Calls a function on the main process only; all ranks get its result or
+    its error. Every rank must call this.
 
-    As SpeechBrain's ``run_on_main``, where ranks wait for ever if the function
-    raises.
+    Like SpeechBrain's ``run_on_main``, which hangs all other ranks if the
+    function raises.
 
     Arguments
     ---------
     function : callable
-        What to call. Its result and its errors can be pickled.
+        The function. Its result and its errors must be picklable.
     *arguments : tuple
         For the function.
     **options : dict
@@ -30,7 +30,7 @@ def on_main(function, *arguments, **options):
     Returns
     -------
     object
-        What it gives.
+        The result of the function.
 
     Example
     -------
@@ -51,18 +51,17 @@ def on_main(function, *arguments, **options):
 
 
 def join_faults(faults):
-    """Puts the faults that all ranks have found together: every rank must call
-    it.
+    """Merges the faults found on all ranks. Every rank must call this.
 
     Arguments
     ---------
     faults : dict of str to str
-        What is wrong, by name, as this rank has found it.
+        Faults found on this rank, by name of the utterance.
 
     Returns
     -------
     dict of str to str
-        The same on all ranks.
+        The faults of all ranks, identical on each.
 
     Example
     -------

@@ -1,4 +1,4 @@
-"""How a recipe begins and trains: the same in all of them."""
+"""Start-up, training and shutdown, shared by all recipes."""
 
 import logging
 import sys
@@ -11,12 +11,12 @@ from speechbrain.utils.distributed import ddp_init_group
 from torch import distributed
 
 from speechbrain_llsa.training.arguments import load_hparams, parse_arguments
-from speechbrain_llsa.training.claims import claim_training
 from speechbrain_llsa.training.data import (
     train_loader_options,
     valid_loader_options,
 )
 from speechbrain_llsa.training.ranks import on_main
+from speechbrain_llsa.training.run_record import record_training
 from speechbrain_llsa_runtime.utils.atomic_files import naming
 from speechbrain_llsa_runtime.utils.errors import reason
 
@@ -28,27 +28,28 @@ BAD_INPUT = (
     ImportError,
     YAMLError,
 )
-"""What a bad command line, YAML file or folder raises before training."""
+"""Errors that a bad command line, YAML file or folder raises before training
+starts."""
 
-LETTING_GO_SECONDS = 1.0
-"""How long a rank waits for the threads of its group before it ends."""
+SHUTDOWN_SECONDS = 1.0
+"""How long a rank waits for the threads of its process group before exiting."""
 
 
 def exit_on_bad_input(prepare, arguments):
-    """Prepares a recipe, or ends the program with 2 and one line that says
-    what is wrong. Errors of the training itself are not for this.
+    """Prepares a recipe; on bad input, exits with status 2 and one line that
+    says what is wrong. Not meant for errors during training.
 
     Arguments
     ---------
     prepare : callable
-        Takes the arguments.
+        Called with the arguments.
     arguments : list of str
         The command line without the name of the program.
 
     Returns
     -------
     object
-        What it gives.
+        The result of ``prepare``.
     """
     try:
         return prepare(arguments)
@@ -57,26 +58,26 @@ def exit_on_bad_input(prepare, arguments):
         sys.exit(2)
 
 
-def begin_recipe(arguments, split_entries, prepare, claim=claim_training):
-    """Reads the command line and the YAML file, makes the output folder and
-    the manifests.
+def begin_recipe(arguments, split_entries, prepare, record=record_training):
+    """Reads the command line and the YAML file, and creates the output folder
+    and the manifests.
 
     Arguments
     ---------
     arguments : list of str
         The command line without the name of the program.
     split_entries : list of str
-        The entries of the YAML file that name splits to prepare.
+        The entries of the YAML file that list splits to prepare.
     prepare : callable
         Writes the manifests, as ``prepare_librispeech`` does.
-    claim : callable
-        Takes what the YAML file describes, and refuses an output folder that
-        was begun with other settings, before anything is written.
+    record : callable
+        Called with the hyperparameters before anything else is written. Records
+        them, and rejects an output folder that was started with others.
 
     Returns
     -------
     hparams : dict
-        What the YAML file describes.
+        The hyperparameters, as loaded from the YAML file.
     run_options : speechbrain.utils.run_opts.RunOptions
         SpeechBrain's run options.
     """
@@ -86,13 +87,13 @@ def begin_recipe(arguments, split_entries, prepare, claim=claim_training):
     splits = [split for entry in split_entries for split in hparams[entry]]
 
     def write():
-        claim(hparams)
+        record(hparams)
         sb.create_experiment_directory(
             experiment_directory=hparams["output_folder"],
             hyperparams_to_save=hparams_file,
             overrides=overrides,
         )
-        _name_lost_lines()
+        _raise_on_lost_log_lines()
         prepare(
             data_folder=hparams["data_folder"],
             save_folder=hparams["manifest_folder"],
@@ -105,26 +106,27 @@ def begin_recipe(arguments, split_entries, prepare, claim=claim_training):
 
 
 def end_recipe():
-    """Leaves the group of ranks, where there is one.
+    """Leaves the process group, if there is one.
 
-    The threads of gloo may still hold tensors of the last exchange, and a
-    thread that lets go of one while Python ends aborts the process. So they
-    get time to do it before.
+    Threads of gloo may still hold tensors of the last exchange, and a thread
+    that frees one while Python shuts down aborts the process. So they get time
+    to do it beforehand.
     """
     if distributed.is_available() and distributed.is_initialized():
         distributed.destroy_process_group()
-        time.sleep(LETTING_GO_SECONDS)
+        time.sleep(SHUTDOWN_SECONDS)
 
 
-def _name_lost_lines():
-    """Lets a line that does not fit into a log file raise ``WriteError``;
-    Python's ``logging`` would print it, and every other that is lost."""
+def _raise_on_lost_log_lines():
+    """Makes a log line that cannot be written, as on a full disk, raise
+    ``WriteError``; Python's ``logging`` would only print a traceback for it and
+    for every later one."""
     root = logging.getLogger()
 
     def raising(handler):
         def raise_named(record):
             root.removeHandler(handler)
-            # what did not fit is written once more
+            # closing writes once more what did not fit
             with suppress(OSError):
                 handler.close()
             with naming(handler.baseFilename):
@@ -138,19 +140,19 @@ def _name_lost_lines():
 
 
 def train(brain, hparams, train_data, valid_data):
-    """Trains as the YAML file says. Progress bars show on a terminal alone,
-    unless ``--noprogressbar`` forbids them there.
+    """Trains as the YAML file says. Progress bars appear only on a terminal,
+    and not there either with ``--noprogressbar``.
 
     Arguments
     ---------
     brain : training.StreamingBrain
-        What trains.
+        The Brain of the recipe.
     hparams : dict
-        What the YAML file describes.
+        The hyperparameters, as loaded from the YAML file.
     train_data : speechbrain.dataio.dataset.DynamicItemDataset
-        Utterances to train with.
+        Training utterances.
     valid_data : speechbrain.dataio.dataset.DynamicItemDataset
-        Utterances to validate with.
+        Validation utterances.
     """
     brain.fit(
         hparams["epoch_counter"],

@@ -1,38 +1,38 @@
-"""Whether an epoch that was interrupted goes on where it stopped."""
+"""Decides whether an interrupted epoch can continue where it stopped."""
 
 
-def why_anew(before, now):
-    """Says why an epoch cannot go on: its batches are dealt otherwise, so that
-    some utterances would come twice, and others not at all.
+def restart_reason(saved, current):
+    """Says why an epoch must restart: with different batches, some utterances
+    would be used twice and others not at all.
 
     Arguments
     ---------
-    before : dict
-        What dealt the batches when the checkpoint was saved: ``ranks``, how
-        many, and ``batches``, the fingerprint of their sampler. What is
-        missing or ``None``, as in checkpoints of earlier versions, does not
-        count.
-    now : dict
-        What deals them now.
+    saved : dict
+        What determined the batches when the checkpoint was saved: ``ranks``,
+        their number, and ``batches``, the fingerprint of the sampler. A value
+        that is missing or ``None``, as in checkpoints of earlier versions, is
+        not compared.
+    current : dict
+        What determines them now.
 
     Returns
     -------
     str or None
-        ``None`` if it goes on.
+        The reason; ``None`` if the epoch can continue.
 
     Example
     -------
-    >>> why_anew({"ranks": 1}, {"ranks": 2})
+    >>> restart_reason({"ranks": 1}, {"ranks": 2})
     'it was begun on 1 ranks, and there are 2 now'
     """
     reasons = []
-    if before.get("ranks") not in (None, now["ranks"]):
+    if saved.get("ranks") not in (None, current["ranks"]):
         reasons.append(
-            f"it was begun on {before['ranks']} ranks, and there are "
-            f"{now['ranks']} now"
+            f"it was begun on {saved['ranks']} ranks, and there are "
+            f"{current['ranks']} now"
         )
-    if None not in (before.get("batches"), now.get("batches")) and (
-        before["batches"] != now["batches"]
+    if None not in (saved.get("batches"), current.get("batches")) and (
+        saved["batches"] != current["batches"]
     ):
         reasons.append(
             "it was begun with other utterances, or other options of batches"

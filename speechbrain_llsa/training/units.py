@@ -1,4 +1,4 @@
-"""The output units of a CTC model: characters, or pieces of SentencePiece."""
+"""Output units of a CTC model: characters or SentencePiece pieces."""
 
 import io
 import itertools
@@ -11,12 +11,12 @@ from speechbrain.dataio.encoder import CTCTextEncoder
 from speechbrain.utils.logger import get_logger
 
 from speechbrain_llsa.decoders.tokenizers import WORD_START
-from speechbrain_llsa.training.claims import (
-    check_same,
+from speechbrain_llsa.training.run_record import (
+    check_settings,
     digest,
-    read_claim,
-    refuse,
-    write_claim,
+    read_record,
+    reject_differences,
+    write_record,
 )
 from speechbrain_llsa_runtime.utils.atomic_files import (
     write_atomically,
@@ -28,29 +28,33 @@ logger = get_logger(__name__)
 
 _BLANK = 0
 
-RECORD = "tokenizer.json"
-"""What the tokenizer of a folder was made of."""
+RECORD_FILE = "tokenizer.json"
+"""Record of the settings that the tokenizer of a folder was made with."""
 
-FILES = {"character": "label_encoder.txt", "sentencepiece": "tokenizer.model"}
-"""Where it is, by its units."""
+TOKENIZER_FILES = {
+    "character": "label_encoder.txt",
+    "sentencepiece": "tokenizer.model",
+}
+"""File of the tokenizer, by kind of units."""
 
 
 def make_tokenizer(folder, units, output_units, characters, transcripts):
-    """Makes the tokenizer of a training, or loads the one it began with.
+    """Makes the tokenizer of a training, or loads the one it started with.
 
     Arguments
     ---------
     folder : str or pathlib.Path
-        Where the tokenizer is kept. One that lies there is loaded, so that a
-        training that resumes goes on with its own, if it was made of the same.
+        Folder of the tokenizer. One that exists there is loaded, so that a
+        resumed training keeps its own, provided that it was made with the same
+        settings.
     units : str
         "character" or "sentencepiece".
     output_units : int
-        Units with the blank, as the head of the model has outputs.
+        Number of units including the blank: the outputs of the model's head.
     characters : str
-        The characters that transcripts may hold, the space among them.
+        The characters that transcripts may hold, including the space.
     transcripts : iterable of str
-        What SentencePiece learns its pieces from.
+        Text that SentencePiece learns its pieces from.
 
     Returns
     -------
@@ -60,8 +64,9 @@ def make_tokenizer(folder, units, output_units, characters, transcripts):
     Raises
     ------
     ValueError
-        If the units are unknown, are not ``output_units``, or are others than
-        those of the tokenizer that lies there.
+        If the kind of units is unknown, if their number is not
+        ``output_units``, or if they differ from those of the existing
+        tokenizer.
 
     Example
     -------
@@ -78,11 +83,13 @@ def make_tokenizer(folder, units, output_units, characters, transcripts):
         settings["transcripts"] = digest(*map(str.encode, transcripts))
     check_tokenizer(folder, characters, **settings)
     if units == "character":
-        tokenizer = _characters(folder / FILES[units], characters)
+        tokenizer = _make_characters(
+            folder / TOKENIZER_FILES[units], characters
+        )
         count = len(tokenizer)
     elif units == "sentencepiece":
-        tokenizer = _sentencepieces(
-            folder / FILES[units], output_units, transcripts
+        tokenizer = _make_sentencepieces(
+            folder / TOKENIZER_FILES[units], output_units, transcripts
         )
         count = tokenizer.get_piece_size()
     else:
@@ -100,68 +107,68 @@ def make_tokenizer(folder, units, output_units, characters, transcripts):
                 output_units,
             )
         )
-    if units == "character" and not (folder / FILES[units]).is_file():
-        with written_atomically(folder / FILES[units]) as scratch:
+    if units == "character" and not (folder / TOKENIZER_FILES[units]).is_file():
+        with written_atomically(folder / TOKENIZER_FILES[units]) as scratch:
             tokenizer.save(scratch)
-    if not (folder / RECORD).is_file():
-        write_claim(folder / RECORD, settings)
+    if not (folder / RECORD_FILE).is_file():
+        write_record(folder / RECORD_FILE, settings)
     return tokenizer
 
 
 def check_tokenizer(folder, characters, **settings):
-    """Refuses a folder that holds another tokenizer.
+    """Rejects a folder that holds a different tokenizer.
 
     Arguments
     ---------
     folder : str or pathlib.Path
-        Where the tokenizer is kept.
+        Folder of the tokenizer.
     characters : str
         The characters that transcripts may hold.
     **settings : object
-        ``units`` and ``output_units``, and ``transcripts``, a digest of what
-        SentencePiece learns from, where that is known.
+        ``units`` and ``output_units``, and ``transcripts``, a digest of the
+        text that SentencePiece learns from, where that is known.
 
     Raises
     ------
     ValueError
-        If it is another one: what differs is named.
+        If it is a different one; the differences are named.
     """
     folder = Path(folder)
-    found = read_claim(folder / RECORD)
-    for units, name in FILES.items():
+    recorded = read_record(folder / RECORD_FILE)
+    for units, name in TOKENIZER_FILES.items():
         if (folder / name).is_file():
-            found.setdefault("units", units)
-    if found.get("units") == settings["units"] == "character":
-        refuse(folder, _first_difference(folder, characters))
-    check_same(folder, found, settings)
+            recorded.setdefault("units", units)
+    if recorded.get("units") == settings["units"] == "character":
+        reject_differences(folder, _find_first_difference(folder, characters))
+    check_settings(folder, recorded, settings)
 
 
-def _first_difference(folder, characters):
-    """The first unit that is another one, in words, if there is one."""
-    path = folder / FILES["character"]
+def _find_first_difference(folder, characters):
+    """Describes the first unit that differs; empty if none does."""
+    path = folder / TOKENIZER_FILES["character"]
     if not path.is_file():
         return []
     kept = _load_characters(path)
     labels = [kept.ind2lab[index] for index in range(1, len(kept))]
     units = itertools.zip_longest(labels, characters)
     return [
-        f"unit {number} is {_named(there)} there, {_named(now)} now"
-        for number, (there, now) in enumerate(units, start=1)
-        if there != now
+        f"unit {number} is {_quoted(kept_unit)} there, {_quoted(new_unit)} now"
+        for number, (kept_unit, new_unit) in enumerate(units, start=1)
+        if kept_unit != new_unit
     ][:1]
 
 
-def _named(unit):
+def _quoted(unit):
     return "none" if unit is None else repr(unit)
 
 
 def encode(tokenizer, transcript):
-    """Turns a transcript into units.
+    """Encodes a transcript as units.
 
     Arguments
     ---------
     tokenizer : CTCTextEncoder or sentencepiece.SentencePieceProcessor
-        As :func:`make_tokenizer` gives it.
+        The result of :func:`make_tokenizer`.
     transcript : str
         The words of an utterance.
 
@@ -173,7 +180,7 @@ def encode(tokenizer, transcript):
     Raises
     ------
     ValueError
-        If the transcript holds a character that is no unit.
+        If the transcript holds a character that no unit covers.
     """
     unknown = unknown_characters(tokenizer, transcript)
     if unknown:
@@ -187,19 +194,19 @@ def encode(tokenizer, transcript):
 
 
 def unknown_characters(tokenizer, transcript):
-    """Finds the characters of a transcript that no unit stands for.
+    """Finds the characters of a transcript that no unit covers.
 
     Arguments
     ---------
     tokenizer : CTCTextEncoder or sentencepiece.SentencePieceProcessor
-        As :func:`make_tokenizer` gives it.
+        The result of :func:`make_tokenizer`.
     transcript : str
         The words of an utterance.
 
     Returns
     -------
     list of str
-        Each as often as it comes.
+        One entry per occurrence.
     """
     if isinstance(tokenizer, CTCTextEncoder):
         return [each for each in transcript if each not in tokenizer.lab2ind]
@@ -213,11 +220,11 @@ def unknown_characters(tokenizer, transcript):
     ]
 
 
-def _characters(path, characters):
+def _make_characters(path, characters):
     if path.is_file():
         tokenizer = _load_characters(path)
     else:
-        _check_form(characters)
+        _check_characters(characters)
         tokenizer = CTCTextEncoder()
         tokenizer.insert_blank(index=_BLANK)
         for character in characters:
@@ -237,8 +244,9 @@ def _load_characters(path):
     return tokenizer
 
 
-def _check_form(characters):
-    """Refuses characters that no transcript holds, or that come twice."""
+def _check_characters(characters):
+    """Rejects repeated characters, and those that are not in Unicode form NFC,
+    as transcripts are."""
     for index, character in enumerate(characters):
         pair = characters[max(0, index - 1) : index + 1]
         if not unicodedata.is_normalized("NFC", pair):
@@ -249,7 +257,7 @@ def _check_form(characters):
             raise ValueError(f"characters must differ, got {character!r} twice")
 
 
-def _sentencepieces(path, output_units, transcripts):
+def _make_sentencepieces(path, output_units, transcripts):
     if not path.exists():
         model = io.BytesIO()
         try:

@@ -1,5 +1,5 @@
-"""Characters of transcripts that are no units of a model: one report on all
-of them, before any training."""
+"""Reports all transcript characters that a model has no units for, before
+training starts."""
 
 import unicodedata
 from collections import Counter
@@ -16,36 +16,36 @@ _NAMED_AT_MOST = 10
 
 
 def fault_of_transcript(tokenizer, transcript):
-    """Says whether a transcript can be written in units.
+    """Says why a transcript cannot be encoded as units, if it cannot.
 
     Arguments
     ---------
     tokenizer : CTCTextEncoder or sentencepiece.SentencePieceProcessor
-        As ``units.make_tokenizer`` gives it.
+        The result of ``units.make_tokenizer``.
     transcript : str
         The transcript.
 
     Returns
     -------
     str or None
-        What is wrong, ``None`` if nothing is.
+        The fault, ``None`` if there is none.
     """
     unknown = "".join(sorted(set(unknown_characters(tokenizer, transcript))))
     return f"has characters that are no units: {unknown!r}" if unknown else None
 
 
 def report_unknown_characters(tokenizer, learned, scored, is_error=False):
-    """Logs which characters are no units, how often they come, and where.
+    """Logs which characters have no unit, how often they occur, and where.
 
     Arguments
     ---------
     tokenizer : CTCTextEncoder or sentencepiece.SentencePieceProcessor
-        As ``units.make_tokenizer`` gives it.
+        The result of ``units.make_tokenizer``.
     learned : iterable of speechbrain.dataio.dataset.DynamicItemDataset
-        Utterances with ``wrd`` to train and to validate with. It is an error
-        if none of such a dataset is without unknown characters.
+        Utterances with ``wrd`` for training and validation. It is an error if
+        all utterances of such a dataset have unknown characters.
     scored : iterable of speechbrain.dataio.dataset.DynamicItemDataset
-        Utterances whose errors are counted. Those that come twice count once.
+        Test utterances. Those in several datasets count once.
     is_error : bool
         Whether any unknown character is an error.
 
@@ -85,7 +85,7 @@ def report_unknown_characters(tokenizer, learned, scored, is_error=False):
 
 
 def _describe(found):
-    """A line for each character, the most frequent first."""
+    """One line per character, the most frequent first."""
     counts, examples = Counter(), {}
     for identity, characters in found.items():
         counts.update(characters)
@@ -101,7 +101,8 @@ def _describe(found):
 
 
 def _remedy(tokenizer, characters):
-    """The case that makes units of most of them, if one does."""
+    """Suggests the ``transcript_case`` that leaves the fewest unknown, if it
+    helps at all."""
     left = {
         case: len(unknown_characters(tokenizer, fold_transcript(text, case)))
         for case in CASES

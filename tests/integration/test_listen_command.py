@@ -723,7 +723,7 @@ class Bar:
 def test_lines_wrap(monkeypatch, wide):
     """Each line fits; nothing is lost; the volatile tail is the end."""
     monkeypatch.setenv("COLUMNS", str(COLUMNS))
-    output, bar = TerminalOutput(beside=0), Bar()
+    output, bar = TerminalOutput(reserved_columns=0), Bar()
     words = "ONE TWO THREEANDMORETHANTHETERMINALHAS FOUR "
     words = words.replace("E", "一") if wide else words
     for character in words * 3:

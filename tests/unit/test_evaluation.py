@@ -13,7 +13,7 @@ import scipy.stats
 import torch
 
 from speechbrain_llsa.evaluation.corpus import read_manifest
-from speechbrain_llsa.evaluation.delays import Said, word_moments
+from speechbrain_llsa.evaluation.delays import PushOutput, appearance_times
 from speechbrain_llsa.evaluation.error_rates import (
     ErrorRates,
     bootstrap_interval,
@@ -92,55 +92,55 @@ def test_error_rates_by_hand():
 def test_words_appear_with_their_last_letter():
     """A word is committed with its last letter, not before it is whole; it is
     shown as soon as it stands there as it stays."""
-    said = [
-        Said(1.0, "", "ON"),
-        Said(2.0, "O", "NE TO"),
-        Said(3.0, "NE", " TWO"),
-        Said(4.0, " TWO", " TH"),
-        Said(5.0, "", "REE"),
-        Said(6.0, " THR", "EE"),
-        Said(None, "EE", ""),
+    outputs = [
+        PushOutput(1.0, "", "ON"),
+        PushOutput(2.0, "O", "NE TO"),
+        PushOutput(3.0, "NE", " TWO"),
+        PushOutput(4.0, " TWO", " TH"),
+        PushOutput(5.0, "", "REE"),
+        PushOutput(6.0, " THR", "EE"),
+        PushOutput(None, "EE", ""),
     ]
-    committed, shown = word_moments(said, ["ONE", "TWO", "THREE"])
+    committed, shown = appearance_times(outputs, ["ONE", "TWO", "THREE"])
     assert committed == [3.0, 4.0, None]
     assert shown == [2.0, 3.0, 6.0]
 
 
 def test_a_word_that_grows_is_not_the_shorter_one():
     """SIX on the way to SIXTEEN does not count, nor does a SIX before it."""
-    said = [
-        Said(1.0, "SIX", ""),
-        Said(2.0, " SIX", "TY"),
-        Said(3.0, "TEEN", ""),
-        Said(4.0, " SIX", ""),
+    outputs = [
+        PushOutput(1.0, "SIX", ""),
+        PushOutput(2.0, " SIX", "TY"),
+        PushOutput(3.0, "TEEN", ""),
+        PushOutput(4.0, " SIX", ""),
     ]
-    committed, shown = word_moments(said, ["SIX", "SIXTEEN", "SIX"])
+    committed, shown = appearance_times(outputs, ["SIX", "SIXTEEN", "SIX"])
     assert committed == [1.0, 3.0, 4.0]
     assert shown == [1.0, 3.0, 4.0]
 
 
-def test_word_moments_are_those_of_every_prefix():
+def test_appearance_times_are_those_of_every_prefix():
     """Random texts in random pieces, against counting words of every prefix
     from scratch."""
     generator = np.random.default_rng(0)
     for _ in range(50):
         words = ["AB"[: generator.integers(1, 3)] for _ in range(6)]
-        text, said, at = " ".join(words), [], 0
+        text, outputs, at = " ".join(words), [], 0
         while at < len(text):
             step = int(generator.integers(0, 4))
             ahead = int(generator.integers(0, 5))
-            said.append(
-                Said(
-                    float(len(said)),
+            outputs.append(
+                PushOutput(
+                    float(len(outputs)),
                     text[at : at + step],
                     text[at + step : at + step + ahead],
                 )
             )
             at += step
-        committed, shown = word_moments(said, words)
+        committed, shown = appearance_times(outputs, words)
         so_far = ""
         expected = [None] * 6, [None] * 6
-        for each in said:
+        for each in outputs:
             so_far += each.committed
             for moments, now in (
                 (expected[0], so_far),
@@ -198,9 +198,9 @@ def found(models, utterances):
 
 def test_evaluation(models, utterances, found):
     """Error rates by construction, no text that differs, delays by hand."""
-    said = sum(len(each.transcript.split()) for each in utterances)
+    outputs = sum(len(each.transcript.split()) for each in utterances)
     for each in (found.offline, found.streamed):
-        assert (each.wer.errors, each.wer.total) == (1, said)
+        assert (each.wer.errors, each.wer.total) == (1, outputs)
         assert each.cer.errors == len(" MORE")
         assert each.real_time_factor.best > 0
         assert each.peak_memory_bytes > 1 << 20
@@ -211,7 +211,9 @@ def test_evaluation(models, utterances, found):
     assert found.audio_seconds == (3 * 16000 + 3000) / 16000
     assert found.streamed.real_time_factor.push_seconds == 0.04
     delays = _delays_by_hand(models["llsa"], utterances)
-    assert found.emission_delay.words + found.emission_delay.at_end == said - 1
+    assert (
+        found.emission_delay.words + found.emission_delay.at_end == outputs - 1
+    )
     assert found.emission_delay.words == len(delays)
     assert found.emission_delay.median_seconds == pytest.approx(
         np.median(delays)
@@ -290,8 +292,8 @@ def test_some_are_streamed(models, utterances, found):
     assert [each.streamed for each in some.texts] == [*texts[:2], None]
     assert some.different_texts == 0
     assert some.offline.wer == found.offline.wer
-    said = sum(len(each.transcript.split()) for each in utterances[:2])
-    assert some.streamed.wer.total == said
+    outputs = sum(len(each.transcript.split()) for each in utterances[:2])
+    assert some.streamed.wer.total == outputs
     assert (some.utterances, some.audio_seconds) == (3, found.audio_seconds)
 
 
@@ -343,8 +345,8 @@ def test_json_is_plain(utterances, found):
     plain = found.to_json(texts=True)
     plain["texts"] = list(plain["texts"])
     assert json.loads(json.dumps(plain, allow_nan=False)) == plain
-    said = " ".join(utterances[0].transcript.split())
-    assert plain["texts"][0]["transcript"] == said
+    outputs = " ".join(utterances[0].transcript.split())
+    assert plain["texts"][0]["transcript"] == outputs
     assert "texts" not in found.to_json()
 
 

@@ -26,7 +26,7 @@ from speechbrain_llsa.training.data import (
     read_or_fault,
     train_loader_options,
 )
-from speechbrain_llsa.training.resuming import why_anew
+from speechbrain_llsa.training.resuming import restart_reason
 
 RECIPES = Path(__file__).parents[2] / "recipes" / "LibriSpeech"
 
@@ -448,12 +448,14 @@ def test_training_draws_do_not_depend_on_what_came_before(tmp_path):
 def test_an_epoch_goes_on_or_begins_anew():
     """By ranks and batches; checkpoints of earlier versions do not say."""
     plan = {"ranks": 1, "batches": "a"}
-    assert why_anew(plan, plan) is None
-    assert why_anew({}, plan) is None
-    assert why_anew({"ranks": 1, "batches": None}, plan) is None
-    why = why_anew({"ranks": 1, "batches": "a"}, {"ranks": 2, "batches": "a"})
+    assert restart_reason(plan, plan) is None
+    assert restart_reason({}, plan) is None
+    assert restart_reason({"ranks": 1, "batches": None}, plan) is None
+    why = restart_reason(
+        {"ranks": 1, "batches": "a"}, {"ranks": 2, "batches": "a"}
+    )
     assert why == "it was begun on 1 ranks, and there are 2 now"
-    why = why_anew({"ranks": 2, "batches": "b"}, plan)
+    why = restart_reason({"ranks": 2, "batches": "b"}, plan)
     assert "on 2 ranks, and there are 1 now" in why
     assert "other utterances" in why
 

@@ -1,8 +1,8 @@
-"""Files that a command could not do, among others that it did."""
+"""Error that collects the files that a command could not process."""
 
 
 class BadFiles(ValueError):
-    """Some files are bad; all others are done.
+    """Raised after all other files have been processed.
 
     Arguments
     ---------

@@ -1,4 +1,4 @@
-"""The channel that a command takes."""
+"""The option for the audio channel to use."""
 
 
 def add_channel_argument(parser):

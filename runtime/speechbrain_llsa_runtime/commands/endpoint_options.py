@@ -1,4 +1,4 @@
-"""Where a command closes segments."""
+"""Options that say where a command closes segments."""
 
 import argparse
 
@@ -25,19 +25,19 @@ RULES = {
         "length of a segment, up to the next word",
     ),
 }
-"""For each rule its option, the field that the option sets, and its help."""
+"""Option of each rule, the field that the option sets, and its help."""
 
 
 def add_endpoint_arguments(parser, default=None):
-    """Declares ``--endpoint`` and an option for each rule.
+    """Declares ``--endpoint`` and one option per rule.
 
     Arguments
     ---------
     parser : argparse.ArgumentParser
         Parser of the command.
     default : bool, optional
-        Whether segments are closed where the command line does not say. By
-        default as the model's YAML file says.
+        Whether segments are closed if the command line does not say. By
+        default, the model's YAML file decides.
     """
     otherwise = "as the model's YAML file says"
     if default is not None:
@@ -60,18 +60,18 @@ def add_endpoint_arguments(parser, default=None):
         )
 
 
-def given_rules(arguments):
-    """Reads the rules that options name.
+def rules_from_options(arguments):
+    """Reads the rules that are set by options.
 
     Arguments
     ---------
     arguments : argparse.Namespace
-        Those of the command.
+        Arguments of the command.
 
     Returns
     -------
     dict of str to EndpointRule or None
-        By name; ``None`` for those that are off.
+        Rules by name; ``None`` for those that are off.
 
     Raises
     ------
@@ -97,25 +97,25 @@ def given_rules(arguments):
     return rules
 
 
-def choose_endpointer(arguments, rules, own):
-    """Says where segments close: as options say, or else as the model does.
+def choose_endpointer(arguments, rules, model_endpointer):
+    """Chooses the endpointer: options take precedence over the model.
 
     Arguments
     ---------
     arguments : argparse.Namespace
-        Those of the command.
+        Arguments of the command.
     rules : dict of str to EndpointRule or None
-        As :func:`given_rules` gives them.
-    own : Endpointer or None
-        That of the model.
+        The result of :func:`rules_from_options`.
+    model_endpointer : Endpointer or None
+        The endpointer of the model.
 
     Returns
     -------
-    Endpointer
-        ``None`` where they close nowhere.
+    Endpointer or None
+        ``None`` if segments are never closed.
     """
     if arguments.endpoint is False:
         return None
     if arguments.endpoint is None and not rules:
-        return own
-    return Endpointer(**{**(own or Endpointer()).rules, **rules})
+        return model_endpointer
+    return Endpointer(**{**(model_endpointer or Endpointer()).rules, **rules})

@@ -13,7 +13,7 @@ from speechbrain_llsa_runtime.commands.sessions import (
     add_session_arguments,
     load_sessions,
 )
-from speechbrain_llsa_runtime.commands.signals import told
+from speechbrain_llsa_runtime.commands.signals import finish_on_signal
 from speechbrain_llsa_runtime.commands.text_output import choose_output
 from speechbrain_llsa_runtime.commands.warning_lines import warning_lines
 from speechbrain_llsa_runtime.commands.word_files import (
@@ -31,13 +31,13 @@ from speechbrain_llsa_runtime.utils.errors import must_be
 NAME = "listen"
 
 WAIT_SECONDS = 0.1
-"""How often a signal is looked for while nothing comes."""
+"""How often signals are checked for while no audio arrives."""
 
 PIPE_BYTES = 1 << 14
-"""Bytes that are read from a pipe at once, at most."""
+"""Maximum number of bytes per read from a pipe."""
 
 PIPE_BLOCKS = 64
-"""Pieces that may wait; then the pipe has to."""
+"""Maximum number of blocks in the queue; while it is full, the pipe waits."""
 
 
 def add_arguments(parser, models=None):
@@ -89,8 +89,8 @@ def add_arguments(parser, models=None):
 
 
 def run(arguments):
-    """Runs the command, until the input ends or a signal asks for the end:
-    both end the stream, and the rest of the text is printed.
+    """Runs the command until the input ends or a signal asks it to finish. In
+    either case, the stream is finished and the rest of its text printed.
 
     Arguments
     ---------
@@ -102,7 +102,7 @@ def run(arguments):
     FileNotFoundError
         If the model does not exist.
     ImportError
-        If the microphone is asked for without sounddevice.
+        If the microphone is used and sounddevice is not installed.
     OSError
         If there is no PortAudio, or no such device.
     ValueError
@@ -110,38 +110,45 @@ def run(arguments):
     """
     name = time.strftime("listen-%Y%m%d-%H%M%S")
     targets = word_files(arguments, ".", name)
-    source = _open(arguments)
+    source = _open_source(arguments)
     sessions = load_sessions(arguments)
-    about = {
+    metadata = {
         "heard_seconds": 0.0,
         "look_ahead_seconds": sessions.look_ahead_seconds,
     }
     output = choose_output(
-        arguments.json, sessions.endpointer, "", {}, about, beside=0
+        arguments.json,
+        sessions.endpointer,
+        "",
+        {},
+        metadata,
+        reserved_columns=0,
     )
     bar = tqdm(disable=None, leave=False, bar_format="{desc}", mininterval=0)
-    # a bad place shows now, rather than when all has been said
+    # an unwritable path should fail now, not at the end of the stream
     write_word_files(targets, [])
-    heard, warned = 0, False
+    received_samples, warned = 0, False
     with (
         bar,
-        told() as ended,
+        finish_on_signal() as finish_requested,
         warning_lines(CancelledChannelsWarning),
         source,
-        contextlib.ExitStack() as at_last,
+        contextlib.ExitStack() as cleanup,
     ):
         transcription = sessions.begin(output, bar, bool(targets))
-        # whatever ends the stream, what was heard is not lost
-        at_last.callback(write_word_files, targets, transcription.words)
-        at_last.callback(transcription.finish)
-        while not ended.is_set():
+        # however the stream ends, its text is kept
+        cleanup.callback(write_word_files, targets, transcription.words)
+        cleanup.callback(transcription.finish)
+        while not finish_requested.is_set():
             samples = source.read(WAIT_SECONDS)
             if samples is END:
                 break
             if samples is None:
                 continue
-            heard += len(samples)
-            about["heard_seconds"] = round(heard / source.sample_rate, 3)
+            received_samples += len(samples)
+            metadata["heard_seconds"] = round(
+                received_samples / source.sample_rate, 3
+            )
             transcription.push(samples, source.sample_rate)
             bar.refresh()
             if source.overruns and not warned:
@@ -152,10 +159,10 @@ def run(arguments):
 
 
 END = object()
-"""What is read when the input has ended."""
+"""Sentinel that is read once the input has ended."""
 
 
-def _open(arguments):
+def _open_source(arguments):
     device = arguments.device
     if arguments.input is None:
         if device is not None and device.isdecimal():
@@ -174,22 +181,24 @@ def _open(arguments):
     decoder = PCMDecoder(rate, arguments.channels, arguments.encoding)
     descriptor = sys.stdin.fileno()
     return Pipe(
-        AudioStream(lambda: os.read(descriptor, PIPE_BYTES), decoder, _tell)
+        AudioStream(
+            lambda: os.read(descriptor, PIPE_BYTES), decoder, _print_message
+        )
     )
 
 
-def _tell(text):
+def _print_message(text):
     tqdm.write(text, file=sys.stderr)
 
 
 class Pipe:
-    """A stream that is read in a thread of its own, so that waiting for it can
-    be ended.
+    """Reads a stream in a thread of its own, so that waiting for it can time
+    out.
 
     Arguments
     ---------
     stream : AudioStream
-        What is read.
+        The stream to read.
     """
 
     overruns = 0
@@ -200,7 +209,7 @@ class Pipe:
 
     @property
     def sample_rate(self):
-        """Samples per second, once there are any."""
+        """Samples per second; known once there are samples."""
         return self._stream.sample_rate
 
     def __enter__(self):
@@ -208,10 +217,10 @@ class Pipe:
         return self
 
     def __exit__(self, *_):
-        """The thread ends with the program."""
+        """Does nothing: the daemon thread ends with the program."""
 
     def read(self, timeout_seconds):
-        """The next samples, ``None`` if there are none in time, or ``END``."""
+        """Returns the next samples, ``None`` on timeout, or ``END``."""
         try:
             samples = self._blocks.get(timeout=timeout_seconds)
         except queue.Empty:

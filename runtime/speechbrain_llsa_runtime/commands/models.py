@@ -7,10 +7,9 @@ from speechbrain_llsa_runtime.utils.errors import must_be
 
 
 class ExportedModels:
-    """Exported models.
+    """Loads exported models.
 
-    The package with PyTorch has a class of its own, which adds the others and
-    beam search.
+    The PyTorch package extends this class with its own models and beam search.
     """
 
     def add_arguments(self, parser):
@@ -51,7 +50,7 @@ class ExportedModels:
         return OnnxStreamingASR.from_folder(arguments.model)
 
     def choose_search(self, asr, arguments):
-        """Makes the search of a session.
+        """Makes the search for a session.
 
         Arguments
         ---------
@@ -63,13 +62,13 @@ class ExportedModels:
         Returns
         -------
         None
-            As the model has it: greedy.
+            The default of the model: greedy search.
         """
         return None
 
 
 def check_folder(folder):
-    """Refuses a model whose folder does not exist.
+    """Checks that the folder of a model exists.
 
     Arguments
     ---------
@@ -95,7 +94,7 @@ def add_geometry_arguments(parser, several=False):
     parser : argparse.ArgumentParser
         Parser of the command.
     several : bool
-        Whether there may be several of each, a row of a table for each pair.
+        Whether each may be repeated; every pair is a row of the table.
     """
     allowed = "one of those that the model is trained for"
     if several:

@@ -1,4 +1,4 @@
-"""The sessions of a command, as its options say."""
+"""Sessions of a command, configured by its options."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -7,7 +7,7 @@ from speechbrain_llsa_runtime.commands.channel import add_channel_argument
 from speechbrain_llsa_runtime.commands.endpoint_options import (
     add_endpoint_arguments,
     choose_endpointer,
-    given_rules,
+    rules_from_options,
 )
 from speechbrain_llsa_runtime.commands.models import (
     ExportedModels,
@@ -18,7 +18,7 @@ from speechbrain_llsa_runtime.transcripts.transcript import SegmentCollector
 
 
 def add_session_arguments(parser, models=None, endpoint=None):
-    """Declares the model and all that a session of it can be told.
+    """Declares the arguments of the model and of its sessions.
 
     Arguments
     ---------
@@ -27,8 +27,8 @@ def add_session_arguments(parser, models=None, endpoint=None):
     models : ExportedModels, optional
         The models that the command may work with.
     endpoint : bool, optional
-        Whether segments are closed where the command line does not say. By
-        default as the model's YAML file says.
+        Whether segments are closed if the command line does not say. By
+        default, the model's YAML file decides.
     """
     models = ExportedModels() if models is None else models
     models.add_arguments(parser)
@@ -55,10 +55,10 @@ def load_sessions(arguments):
     FileNotFoundError
         If the model does not exist.
     ValueError
-        If it cannot be read, options do not fit, or it is not trained for the
-        hop or the look-ahead.
+        If the model cannot be read, options contradict each other, or it is not
+        trained for the hop or the look-ahead.
     """
-    rules = given_rules(arguments)
+    rules = rules_from_options(arguments)
     asr = arguments.models.load(arguments)
     endpointer = choose_endpointer(arguments, rules, asr.endpointer)
     geometry = {"hop": arguments.hop, "look_ahead": arguments.look_ahead}
@@ -73,31 +73,31 @@ def load_sessions(arguments):
 
 @dataclass(frozen=True)
 class Sessions:
-    """Sessions of one model with the same options."""
+    """Factory for sessions of one model with fixed options."""
 
     asr: Any
     """The model, such as an ``OnnxStreamingASR``."""
 
     endpointer: Endpointer | None
-    """Where segments close; ``None`` for nowhere."""
+    """Decides where segments close; ``None`` if they never do."""
 
     options: dict
-    """Of each session, besides."""
+    """Further options of each session."""
 
     look_ahead_seconds: float
-    """Their declared look-ahead."""
+    """Declared look-ahead of the sessions."""
 
     def begin(self, output, bar, keep_words=False):
-        """Begins one.
+        """Starts the transcription of a stream.
 
         Arguments
         ---------
         output : JsonOutput
             Or another of :mod:`speechbrain_llsa_runtime.commands.text_output`.
         bar : tqdm.tqdm
-            What stands below the text.
+            Progress bar below the text.
         keep_words : bool
-            Whether the words of the whole stream are kept.
+            Whether to keep the words of the whole stream.
 
         Returns
         -------
@@ -110,18 +110,18 @@ class Sessions:
 
 
 class Transcription:
-    """One stream, whose text goes to an output as it is committed.
+    """Transcription of one stream; text goes to an output as it is committed.
 
     Arguments
     ---------
     session : Session
-        The stream.
+        The session of the stream.
     output : JsonOutput
         Or another of :mod:`speechbrain_llsa_runtime.commands.text_output`.
     bar : tqdm.tqdm
-        What stands below the text.
+        Progress bar below the text.
     keep_words : bool
-        Whether the words of the whole stream are kept.
+        Whether to keep the words of the whole stream.
     """
 
     def __init__(self, session, output, bar, keep_words):
@@ -133,7 +133,7 @@ class Transcription:
         self._segments = SegmentCollector()
 
     def push(self, samples, sample_rate):
-        """Takes the next samples.
+        """Pushes the next samples, and shows the resulting text.
 
         Arguments
         ---------
@@ -145,14 +145,14 @@ class Transcription:
         self._show(self._session.push(samples, sample_rate))
 
     def finish(self):
-        """Ends the stream."""
+        """Ends the stream, and shows the rest of the text."""
         number = self._show(self._session.finish())
-        closed = self._segments.finish()
-        self._output.end(self._session.text, number, closed, self._bar)
+        closed_segments = self._segments.finish()
+        self._output.end(self._session.text, number, closed_segments, self._bar)
 
     def _show(self, transcript):
         if self._keep_words:
             self.words += transcript.final_words
-        closed = self._segments.take(transcript)
-        self._output.show(transcript, closed, self._bar)
+        closed_segments = self._segments.take(transcript)
+        self._output.show(transcript, closed_segments, self._bar)
         return transcript.segment

@@ -1,4 +1,5 @@
-"""The signals that ask a command to end."""
+"""Signal handling: the first Ctrl-C finishes gracefully, the second interrupts
+at once."""
 
 import contextlib
 import signal
@@ -11,8 +12,8 @@ SIGNALS = [
 ]
 
 
-class Ended(KeyboardInterrupt):
-    """A signal has broken off what ran.
+class Interrupted(KeyboardInterrupt):
+    """Raised when a signal interrupts a command.
 
     Arguments
     ---------
@@ -21,7 +22,7 @@ class Ended(KeyboardInterrupt):
 
     Example
     -------
-    >>> Ended(signal.SIGTERM).exit_code
+    >>> Interrupted(signal.SIGTERM).exit_code
     143
     """
 
@@ -31,28 +32,28 @@ class Ended(KeyboardInterrupt):
 
 
 @contextlib.contextmanager
-def breaking_off():
-    """Every signal raises ``Ended``, so that what runs can clean up. In the
-    main thread; one that is ignored, as by nohup, stays so.
+def interrupt_on_signals():
+    """Makes signals raise ``Interrupted`` in the main thread, so that the code
+    within can clean up. Signals that are ignored, as under nohup, stay so.
 
     Example
     -------
     >>> try:
-    ...     with breaking_off():
+    ...     with interrupt_on_signals():
     ...         signal.raise_signal(signal.SIGTERM)
-    ... except Ended as ended:
-    ...     print(ended.exit_code)
+    ... except Interrupted as error:
+    ...     print(error.exit_code)
     143
     """
-    with _handled(_break_off):
+    with _handle_signals(_interrupt):
         yield
 
 
 @contextlib.contextmanager
-def told():
-    """The first signal is told, and does not break off what runs; the second
-    one does. An interrupt is told also where it was ignored, as in the
-    background of a script.
+def finish_on_signal():
+    """Turns the first signal into a request to finish; the second interrupts at
+    once. SIGINT is handled even where it was ignored, as for a script's
+    background jobs.
 
     Yields
     ------
@@ -61,39 +62,40 @@ def told():
 
     Example
     -------
-    >>> with told() as ended:
+    >>> with finish_on_signal() as finish_requested:
     ...     signal.raise_signal(signal.SIGTERM)
-    >>> ended.is_set()
+    >>> finish_requested.is_set()
     True
     """
-    ended = threading.Event()
+    finish_requested = threading.Event()
 
-    def tell(number, frame):
-        ended.set()
-        for each in SIGNALS:
-            if signal.getsignal(each) is tell:
-                signal.signal(each, _break_off)
-        _ignore_hang_ups()
+    def request_finish(number, frame):
+        finish_requested.set()
+        for handled in SIGNALS:
+            if signal.getsignal(handled) is request_finish:
+                signal.signal(handled, _interrupt)
+        _ignore_hangups()
 
-    with _handled(tell, signal.SIGINT):
-        yield ended
-
-
-def _break_off(number, frame):
-    _ignore_hang_ups()
-    raise Ended(number)
+    with _handle_signals(request_finish, signal.SIGINT):
+        yield finish_requested
 
 
-def _ignore_hang_ups():
-    """When a terminal closes, the shell and the kernel both tell: the second
-    one is nobody who cannot wait."""
+def _interrupt(number, frame):
+    _ignore_hangups()
+    raise Interrupted(number)
+
+
+def _ignore_hangups():
+    """When a terminal closes, both the shell and the kernel send SIGHUP. The
+    second one is not an impatient user, so it must not interrupt."""
     if hasattr(signal, "SIGHUP"):
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
 @contextlib.contextmanager
-def _handled(handler, *always):
-    """Sets a handler, and at last what was there before."""
+def _handle_signals(handler, *always):
+    """Sets a handler for signals, except ignored ones that are not in
+    ``always``, and restores the previous handlers at the end."""
     before = {}
     if threading.current_thread() is threading.main_thread():
         for number in SIGNALS:

@@ -1,9 +1,9 @@
-"""Where text goes as it is committed: a terminal, a pipe, or lines of JSON.
+"""Outputs for committed text: a terminal, a pipe, or lines of JSON.
 
-Each output takes ``show(transcript, segments, bar)`` for what a session says,
-the segments that this closes, and the bar that stands below; and, when the
-stream ends, ``end(text, number, segments, bar)``: text and number of the
-segment that it ends in, and this segment itself, if it has words.
+Each output has ``show(transcript, segments, bar)``, which takes the transcript
+of a push, the segments that it closes, and the progress bar below the text; and
+``end(text, number, segments, bar)`` for the end of the stream, which takes the
+text and number of its last segment, and that segment itself if it has words.
 """
 
 import json
@@ -13,23 +13,25 @@ import sys
 from tqdm.utils import disp_len
 
 
-def choose_output(as_json, endpointer, prefix, head, about, beside=30):
-    """What shows text.
+def choose_output(
+    as_json, endpointer, prefix, head, metadata, reserved_columns=30
+):
+    """Chooses the output for committed text.
 
     Arguments
     ---------
     as_json : bool
-        Whether lines of JSON are asked for.
+        Whether to print lines of JSON.
     endpointer : Endpointer or None
-        Where segments close. Each of them is a line then.
+        With an endpointer, each segment is a line.
     prefix : str
-        What stands before the text.
+        Text before the transcript.
     head : dict
-        What stands at the beginning of each line of JSON.
-    about : dict
-        What stands behind the text in a line of JSON, as it is when the line
-        is printed.
-    beside : int
+        Fields at the start of each line of JSON.
+    metadata : dict
+        Fields after the text in each line of JSON; read when the line is
+        printed.
+    reserved_columns : int
         Columns that the bar needs beside the text.
 
     Returns
@@ -37,35 +39,35 @@ def choose_output(as_json, endpointer, prefix, head, about, beside=30):
     JsonOutput or SegmentOutput or TerminalOutput or PlainOutput
     """
     if as_json:
-        return JsonOutput(head, about)
+        return JsonOutput(head, metadata)
     if endpointer is not None:
-        return SegmentOutput(prefix, beside)
+        return SegmentOutput(prefix, reserved_columns)
     if sys.stdout.isatty() and sys.stderr.isatty():
-        return TerminalOutput(prefix, beside)
+        return TerminalOutput(prefix, reserved_columns)
     return PlainOutput(prefix)
 
 
 class JsonOutput:
-    """Prints a line of JSON for each segment when it closes, and for the last
-    one, which may have no words, when the stream ends.
+    """Prints a line of JSON for each segment that closes; the last one, which
+    may have no words, closes when the stream ends.
 
     Arguments
     ---------
     head : dict
-        What stands at the beginning of each line.
-    about : dict
-        What stands behind the text.
+        Fields at the start of each line.
+    metadata : dict
+        Fields after the text; read when the line is printed.
     """
 
-    def __init__(self, head, about):
+    def __init__(self, head, metadata):
         self.head = head
-        self.about = about
+        self.metadata = metadata
 
     def _print(self, text, number, words, end_of_file, bar):
         line = {
             **self.head,
             "text": text,
-            **self.about,
+            **self.metadata,
             "segment": number,
             "end_of_file": end_of_file,
             "words": [word.to_dict() for word in words],
@@ -84,20 +86,20 @@ class JsonOutput:
 
 
 class SegmentOutput:
-    """Prints a line for each segment when it closes, over the bar, which
-    shows what goes on.
+    """Prints a line for each segment that closes, above the progress bar, which
+    shows the open segment.
 
     Arguments
     ---------
     prefix : str
-        What stands before each line.
-    beside : int
+        Text before each line.
+    reserved_columns : int
         Columns that the bar needs beside the text.
     """
 
-    def __init__(self, prefix="", beside=30):
+    def __init__(self, prefix="", reserved_columns=30):
         self.prefix = prefix
-        self.beside = beside
+        self.reserved_columns = reserved_columns
         self.words = []
 
     def show(self, transcript, segments, bar):
@@ -106,14 +108,14 @@ class SegmentOutput:
         self.words = [
             word for word in self.words if word.segment == transcript.segment
         ]
-        going_on = [word for word in transcript.words if not word.final]
-        line = " ".join(word.text for word in [*self.words, *going_on])
-        _show_below(line, bar, self.beside)
+        open_words = [word for word in transcript.words if not word.final]
+        line = " ".join(word.text for word in [*self.words, *open_words])
+        _show_below(line, bar, self.reserved_columns)
         self._print(segments, bar)
 
     def end(self, text, number, segments, bar):
         """Prints the last one."""
-        _show_below("", bar, self.beside)
+        _show_below("", bar, self.reserved_columns)
         self._print(segments, bar)
 
     def _print(self, segments, bar):
@@ -125,12 +127,12 @@ class SegmentOutput:
 
 
 class PlainOutput:
-    """Prints committed text at once, as into a pipe.
+    """Prints committed text immediately, as for a pipe.
 
     Arguments
     ---------
     prefix : str
-        What stands before the text.
+        Text before the transcript.
     """
 
     def __init__(self, prefix=""):
@@ -150,20 +152,20 @@ class PlainOutput:
 
 
 class TerminalOutput:
-    """Shows the line that grows, with its provisional text, in the bar, and
-    prints it above the bar when it is full.
+    """Shows the current line, including provisional text, in the progress bar;
+    a full line is printed above it.
 
     Arguments
     ---------
     prefix : str
-        What stands before the text.
-    beside : int
+        Text before the transcript.
+    reserved_columns : int
         Columns that the bar needs beside the text.
     """
 
-    def __init__(self, prefix="", beside=30):
+    def __init__(self, prefix="", reserved_columns=30):
         self.line = prefix
-        self.beside = beside
+        self.reserved_columns = reserved_columns
 
     def show(self, transcript, segments, bar):
         """Shows committed and provisional text."""
@@ -171,24 +173,26 @@ class TerminalOutput:
         *full, self.line = wrap(self.line, _columns())
         for line in full:
             _print_line(line, bar)
-        _show_below(self.line + transcript.provisional, bar, self.beside)
+        _show_below(
+            self.line + transcript.provisional, bar, self.reserved_columns
+        )
 
     def end(self, text, number, segments, bar):
-        """Prints what is left."""
-        _show_below("", bar, self.beside)
+        """Prints the last line."""
+        _show_below("", bar, self.reserved_columns)
         _print_line(self.line, bar)
         self.line = ""
 
 
 def _columns():
-    """Columns that a line may take, so that the terminal does not wrap it."""
+    """Width of a line that the terminal does not wrap."""
     return max(2, shutil.get_terminal_size().columns - 1)
 
 
-def _show_below(text, bar, beside):
-    """Shows the end of a text in the bar, as much of it as fits there."""
+def _show_below(text, bar, reserved_columns):
+    """Shows as much of the end of a text in the bar as fits."""
     columns = _columns()
-    room = min(max(10, columns - beside), columns)
+    room = min(max(10, columns - reserved_columns), columns)
     newest = text[-room:]
     while disp_len(newest) > room:
         newest = newest[1:]
@@ -196,25 +200,25 @@ def _show_below(text, bar, beside):
 
 
 def _print_line(line, bar):
-    """Prints a line above the bar, at once also where it goes into a pipe."""
+    """Prints a line above the bar, and flushes it for pipes."""
     bar.write(line)
     sys.stdout.flush()
 
 
 def wrap(text, columns):
-    """Breaks text into lines, at blanks where there are any.
+    """Wraps text into lines, at spaces if possible.
 
     Arguments
     ---------
     text : str
         The text.
     columns : int
-        Columns of a terminal that a line may take; wide characters take two.
+        Maximum width of a line in terminal columns; wide characters take two.
 
     Returns
     -------
     list of str
-        At least one line, of which all but the last are full.
+        At least one line; all but the last are full.
 
     Example
     -------

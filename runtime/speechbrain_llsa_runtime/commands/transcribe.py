@@ -23,7 +23,7 @@ from speechbrain_llsa_runtime.utils.errors import must_be
 NAME = "transcribe"
 
 BLOCK_SECONDS = 0.1
-"""Audio that is pushed at once; the text does not depend on it."""
+"""Audio per push; the text does not depend on it."""
 
 
 def add_arguments(parser, models=None):
@@ -62,13 +62,13 @@ def run(arguments):
     Raises
     ------
     BadFiles
-        If files cannot be read, or their words not be written. All others are
-        done.
+        If files cannot be read, or their words cannot be written. All other
+        files are processed.
     FileNotFoundError
         If the model does not exist.
     ValueError
-        If the model cannot be read, options do not fit, or the model is not
-        trained for the hop or the look-ahead.
+        If the model cannot be read, options contradict each other, or the model
+        is not trained for the hop or the look-ahead.
     """
     targets = _targets(arguments)
     sessions = load_sessions(arguments)
@@ -87,9 +87,9 @@ def run(arguments):
 
 
 def _transcribe(path, arguments, sessions):
-    """Streams one file; gives its words, if they are to be written."""
+    """Streams one file; returns its words if they are to be written."""
     info = audio_info(path)
-    about = {
+    metadata = {
         "duration_seconds": round(info.duration_seconds, 6),
         "look_ahead_seconds": sessions.look_ahead_seconds,
     }
@@ -98,7 +98,7 @@ def _transcribe(path, arguments, sessions):
         sessions.endpointer,
         f"{path}: " if len(arguments.files) > 1 else "",
         {"file": path},
-        about,
+        metadata,
     )
     bar = tqdm(
         total=round(info.duration_seconds, 3),
@@ -109,15 +109,15 @@ def _transcribe(path, arguments, sessions):
     )
     with bar:
         transcription = sessions.begin(output, bar, bool(arguments.format))
-        heard = 0
+        pushed_samples = 0
         try:
             for block in read_blocks(path, BLOCK_SECONDS):
                 transcription.push(block, info.sample_rate)
-                heard += len(block)
+                pushed_samples += len(block)
                 bar.update(len(block) / info.sample_rate)
         except ValueError as error:
-            if heard:
-                about["error"] = str(error)
+            if pushed_samples:
+                metadata["error"] = str(error)
                 transcription.finish()
             raise
         transcription.finish()
@@ -128,8 +128,10 @@ def _targets(arguments):
     """Paths of the files to write, by format, for each audio file."""
     targets, taken = {}, set(map(Path, arguments.files))
     for path in dict.fromkeys(arguments.files):
-        place = Path(path)
-        targets[path] = word_files(arguments, place.parent, place.stem)
+        audio_path = Path(path)
+        targets[path] = word_files(
+            arguments, audio_path.parent, audio_path.stem
+        )
         for target in targets[path].values():
             if target in taken:
                 raise ValueError(

@@ -1,4 +1,4 @@
-"""Warnings about the audio, as lines on standard error."""
+"""Prints warnings about audio as plain lines on standard error."""
 
 import contextlib
 import sys
@@ -9,14 +9,15 @@ from tqdm import tqdm
 
 @contextlib.contextmanager
 def warning_lines(category, prefix=""):
-    """A warning is a line on standard error, once; and others are as ever.
+    """Prints each warning of a category once, as a line on standard error, and
+    leaves other warnings alone.
 
     Arguments
     ---------
     category : type
         The class of the warnings.
     prefix : str
-        What stands before them, such as the name of a file.
+        Text before each, such as the name of a file.
 
     Example
     -------

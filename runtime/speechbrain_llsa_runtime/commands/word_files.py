@@ -1,4 +1,4 @@
-"""Files that say when which word is spoken."""
+"""Output files with word times, such as subtitles."""
 
 from pathlib import Path
 
@@ -15,9 +15,9 @@ def add_word_file_arguments(parser, name, folder):
     parser : argparse.ArgumentParser
         Parser of the command.
     name : str
-        What the files are called, for the help.
+        Name of the files, for the help.
     folder : str
-        Where they are written by default, for the help.
+        Default folder of the files, for the help.
     """
     parser.add_argument(
         "--format",
@@ -40,21 +40,21 @@ def word_files(arguments, folder, stem):
     Arguments
     ---------
     arguments : argparse.Namespace
-        Those of the command.
+        Arguments of the command.
     folder : str or pathlib.Path
-        Where they lie, unless the arguments say.
+        Folder of the files, unless the arguments name one.
     stem : str
-        What they are called, without extension.
+        Name of the files, without extension.
 
     Returns
     -------
     dict of str to pathlib.Path
-        By format.
+        Paths by format.
 
     Raises
     ------
     ValueError
-        If there is a place to write to, and nothing to write.
+        If there is an output folder, but no format.
     """
     if arguments.output is not None and not arguments.format:
         raise ValueError(
@@ -72,19 +72,19 @@ def word_files(arguments, folder, stem):
 
 
 def write_word_files(paths, words):
-    """Writes each file, whole or not at all.
+    """Writes the files, each atomically.
 
     Arguments
     ---------
     paths : dict of str to pathlib.Path
-        By format.
+        Paths by format.
     words : list of Word
         The words in order.
 
     Raises
     ------
     OSError
-        If one cannot be written.
+        If a file cannot be written.
     """
     for kind, path in paths.items():
         write_atomically(path, FORMATS[kind](words, path.stem))

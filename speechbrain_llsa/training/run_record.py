@@ -1,5 +1,8 @@
-"""What an output folder was begun with. Its checkpoints and its tokenizer
-would go on with other settings as if nothing had happened."""
+"""Record of the settings that an output folder was started with.
+
+Without it, checkpoints and tokenizers would silently be reused under different
+settings.
+"""
 
 import hashlib
 import json
@@ -9,9 +12,9 @@ from speechbrain_llsa.training.checkpoints import COMPLETE
 from speechbrain_llsa_runtime.utils.atomic_files import write_atomically
 from speechbrain_llsa_runtime.utils.text_files import read_text
 
-TRAINING = "training.json"
+TRAINING_FILE = "training.json"
 
-_MUST_STAY = (
+_FIXED_SETTINGS = (
     "seed",
     "attention",
     "look_back",
@@ -29,26 +32,27 @@ _MUST_STAY = (
     "final_dim",
     "num_vars",
 )
-"""Entries of YAML files that a training cannot change on its way."""
+"""Entries of YAML files that cannot change in the course of a training."""
 
 
-def read_claim(path):
-    """Reads what a folder was begun with.
+def read_record(path):
+    """Reads the settings that a folder was started with.
 
     Arguments
     ---------
     path : pathlib.Path
-        The file that says so.
+        The file of the record.
 
     Returns
     -------
     dict
-        Settings by name; empty without a file, as of earlier versions.
+        Settings by name; empty if there is no file, as in folders of earlier
+        versions.
 
     Raises
     ------
     ValueError
-        If it is damaged.
+        If the file is damaged.
     """
     if not path.is_file():
         return {}
@@ -60,8 +64,8 @@ def read_claim(path):
         ) from error
 
 
-def write_claim(path, settings):
-    """Writes what a folder is begun with.
+def write_record(path, settings):
+    """Writes the settings that a folder is started with.
 
     Arguments
     ---------
@@ -73,56 +77,55 @@ def write_claim(path, settings):
     write_atomically(path, json.dumps(settings, indent=2) + "\n")
 
 
-def check_same(folder, found, settings):
-    """Refuses a folder that was begun with other settings.
+def check_settings(folder, recorded, settings):
+    """Rejects a folder that was started with different settings.
 
     Arguments
     ---------
     folder : pathlib.Path
         The folder.
-    found : dict
-        What it was begun with.
+    recorded : dict
+        The settings that it was started with.
     settings : dict
-        What it is to go on with. What only one of the two names does not
-        count.
+        The settings to continue with. Only names in both are compared.
 
     Raises
     ------
     ValueError
-        If some differ: all are named.
+        If any differ; all that do are named.
 
     Example
     -------
-    >>> check_same("out", {"hop": 8}, {"hop": 4, "lr": 0.1})
+    >>> check_settings("out", {"hop": 8}, {"hop": 4, "lr": 0.1})
     Traceback (most recent call last):
     ...
     ValueError: output_folder must be new, or go on with the settings that it \
 was begun with, got out, where hop is 8 there, 4 now
     """
-    refuse(
+    reject_differences(
         folder,
         [
-            f"{name} is {found[name]!r} there, {value!r} now"
+            f"{name} is {recorded[name]!r} there, {value!r} now"
             for name, value in json.loads(json.dumps(settings)).items()
-            if name in found and found[name] != value
+            if name in recorded and recorded[name] != value
         ],
     )
 
 
-def refuse(folder, differences):
-    """Refuses a folder for what is different, if anything is.
+def reject_differences(folder, differences):
+    """Raises an error that lists all differences, if there are any.
 
     Arguments
     ---------
     folder : pathlib.Path
         The folder.
     differences : list of str
-        What is there, and what is wanted.
+        Each says what the folder holds, and what it should hold.
 
     Raises
     ------
     ValueError
-        If there are any.
+        If the list is not empty.
     """
     if differences:
         raise ValueError(
@@ -131,43 +134,46 @@ def refuse(folder, differences):
         )
 
 
-def claim_training(hparams, **more):
-    """Refuses a folder with checkpoints of another training. Otherwise its
-    settings are recorded.
+def record_training(hparams, **more):
+    """Records the settings of a training in its output folder, or rejects a
+    folder that holds checkpoints of a different training.
 
     Arguments
     ---------
     hparams : dict
-        What the YAML file describes.
+        The hyperparameters, as loaded from the YAML file.
     **more : object
         Further settings, plain values.
 
     Raises
     ------
     ValueError
-        If settings differ: all are named.
+        If settings differ; all that do are named.
     """
     folder = Path(hparams["save_folder"])
-    settings = {name: hparams[name] for name in _MUST_STAY if name in hparams}
+    settings = {
+        name: hparams[name] for name in _FIXED_SETTINGS if name in hparams
+    }
     settings.update(more)
     if any(folder.glob(f"CKPT+*/{COMPLETE}")):
-        check_same(folder, read_claim(folder / TRAINING), settings)
-        if (folder / TRAINING).is_file():
+        check_settings(folder, read_record(folder / TRAINING_FILE), settings)
+        if (folder / TRAINING_FILE).is_file():
             return
-    write_claim(folder / TRAINING, settings)
+    write_record(folder / TRAINING_FILE, settings)
 
 
 def digest(*chunks):
-    """A short name of some content.
+    """Hashes byte strings to a short hexadecimal digest.
 
     Arguments
     ---------
     *chunks : bytes
-        The content.
+        The content. Where one chunk ends and the next begins counts as well.
 
     Returns
     -------
     str
+        16 hexadecimal digits.
 
     Example
     -------

@@ -46,8 +46,8 @@ from ngram import (  # noqa: E402
 from speechbrain_llsa import StreamingASR  # noqa: E402
 from speechbrain_llsa.decoders.beam_search import BeamSearch  # noqa: E402
 from speechbrain_llsa.decoders.language_model import LanguageModel  # noqa: E402
+from speechbrain_llsa.evaluation.error_rates import ErrorRates  # noqa: E402
 from speechbrain_llsa.training.data import load_manifests  # noqa: E402
-from speechbrain_llsa.training.error_rates import ErrorRates  # noqa: E402
 from speechbrain_llsa_runtime.decoders.greedy import (  # noqa: E402
     GreedySearch,
     PieceDecoder,

@@ -1,11 +1,15 @@
 """The files of the two packages, and what they import."""
 
 import ast
+import os
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "speechbrain_llsa"
 RUNTIME = ROOT / "runtime" / "speechbrain_llsa_runtime"
+
+PYTHON_PATH = f"{ROOT}{os.pathsep}{RUNTIME.parent}"
+"""What lets a program import both, wherever it runs."""
 
 FILES = sorted(
     path

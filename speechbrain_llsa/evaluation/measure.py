@@ -250,8 +250,8 @@ def evaluate(
     offline : bool
         Whether to transcribe whole utterances as well, if the model can.
     streamed_count : int, optional
-        Number of utterances to stream, evenly spread; by default all. Streamed
-        error rates are over these only.
+        Number of utterances to stream, evenly spread, or 0; by default all.
+        Streamed error rates are over these only.
     timing_push_seconds : float, optional
         Audio per push in timed runs. By default the duration of a hop, or of a
         frame without hops.
@@ -295,7 +295,7 @@ def evaluate(
     check_number("timing_seconds", timing_seconds, 0)
     check_integer("timing_runs", timing_runs, 1)
     if streamed_count is not None:
-        check_integer("streamed_count", streamed_count, 1)
+        check_integer("streamed_count", streamed_count, 0)
     check_integer("resamples", resamples, 1)
     utterances = _fold_transcripts(utterances, asr.text_decoder.pieces)
     if not any(each.transcript.split() for each in utterances):
@@ -312,7 +312,7 @@ def evaluate(
     known = any(each.words for each in utterances)
     delays = WordDelays("reference" if known else "model")
     modes = {}
-    if latency.look_ahead is not None:
+    if latency.look_ahead is not None and streamed_count != 0:
         if timing_push_seconds is None:
             timing_push_seconds = (latency.hop_wait + 1) * FRAME_SECONDS
         modes["streamed"] = partial(_stream, asr, geometry)

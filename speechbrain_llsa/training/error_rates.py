@@ -1,53 +1,10 @@
 """Word and character error rates of a model, offline and streamed."""
 
-import time
-
-import torch
-from tqdm import tqdm
-
-from speechbrain_llsa.evaluation.error_rates import ErrorRates
-from speechbrain_llsa.evaluation.measure import spread
+from speechbrain_llsa.evaluation.measure import evaluate
+from speechbrain_llsa.evaluation.utterance import Utterance
 from speechbrain_llsa.training.bad_utterances import BadUtterances, name_of
-from speechbrain_llsa_runtime.geometry import SAMPLE_RATE
 
-
-def stream_waveform(
-    asr,
-    waveform,
-    push_seconds,
-    sample_rate=SAMPLE_RATE,
-    hop=None,
-    look_ahead=None,
-):
-    """Transcribes a waveform with a streaming session.
-
-    Arguments
-    ---------
-    asr : speechbrain_llsa.inference.asr.StreamingASR
-        The model.
-    waveform : torch.Tensor
-        Samples, (samples,).
-    push_seconds : float
-        Audio per push; the text does not depend on it.
-    sample_rate : int
-        Samples per second.
-    hop : int, optional
-        As for ``StreamingASR.session``.
-    look_ahead : int, optional
-        As for ``StreamingASR.session``.
-
-    Returns
-    -------
-    str
-        The text.
-    """
-    session = asr.session(hop=hop, look_ahead=look_ahead)
-    transcripts = [
-        session.push(samples, sample_rate)
-        for samples in waveform.split(max(1, round(push_seconds * sample_rate)))
-    ]
-    transcripts.append(session.finish())
-    return "".join(transcript.committed for transcript in transcripts)
+MODES = ("offline", "streamed")
 
 
 def compare_offline_and_streamed(
@@ -55,39 +12,37 @@ def compare_offline_and_streamed(
     dataset,
     push_seconds,
     errors_file=None,
-    name=None,
+    name="model",
     bad_utterances=None,
     hop=None,
     look_ahead=None,
     streamed_count=None,
 ):
-    """Transcribes utterances twice: offline and streamed.
+    """Evaluates a model on the utterances of a training.
 
     Arguments
     ---------
     asr : speechbrain_llsa.inference.asr.StreamingASR
         The model.
     dataset : speechbrain.dataio.dataset.DynamicItemDataset
-        Utterances with ``id``, ``wav``, ``wrd``, ``sig`` at the sample rate of
-        the model, and ``fault``: why it cannot be used, "" if it can.
+        Utterances with ``id``, ``wav``, ``wrd``, and ``fault``: why it cannot
+        be used, else "".
     push_seconds : float
-        Audio per push to the session.
+        Audio per push.
     errors_file : str or pathlib.Path, optional
-        File for the alignments: those of the streamed texts, if every utterance
-        was streamed, otherwise the offline ones. Nothing is written without
-        utterances.
-    name : str, optional
-        Label of the progress bar.
-    bad_utterances : bad_utterances.BadUtterances, optional
+        Where the alignments go: of the streamed text of an utterance, or else
+        of the offline one. Nothing is written without utterances.
+    name : str
+        For the progress bars.
+    bad_utterances : BadUtterances, optional
         What to do with utterances that cannot be used; by default they are
-        skipped.
+        left out.
     hop : int, optional
-        As for ``StreamingASR.session``; applies to both modes.
+        As for ``StreamingASR.session``, of both.
     look_ahead : int, optional
-        As for ``StreamingASR.session``; applies to both modes.
+        As for ``StreamingASR.session``, of both.
     streamed_count : int, optional
-        Number of utterances to stream, evenly spread; by default all. Those
-        that cannot be used are not replaced.
+        How many utterances are streamed, evenly spread; by default all.
 
     Returns
     -------
@@ -95,66 +50,63 @@ def compare_offline_and_streamed(
         ``utterances``; ``left_out``, utterances that could not be used;
         ``audio_seconds`` of the others; ``offline`` and ``streamed``, each
         with ``utterances``, ``wer`` and ``cer`` in percent,
-        ``real_time_factor``, ``device`` and ``threads``, or ``None`` if
-        nothing was transcribed in that mode; ``different_texts``, the number of
-        utterances whose two texts differ, ``None`` if nothing was streamed.
+        ``real_time_factor`` of the first minute, ``device`` and ``threads``,
+        or ``None`` where nothing was transcribed so; ``different_texts``,
+        utterances whose two texts differ, ``None`` where none has two.
     """
-    geometry = {"hop": hop, "look_ahead": look_ahead}
-    modes = {
-        "offline": lambda wave: asr.transcribe_batch(wave[None], **geometry)[0]
-    }
-    if asr.model.encoder_wrapper.latent_encoder.attention != "aa":
-        modes["streamed"] = lambda wave: stream_waveform(
-            asr, wave, push_seconds, **geometry
-        )
-    rates = {mode: ErrorRates() for mode in modes}
-    spent = dict.fromkeys(modes, 0.0)
-    audio_seconds = dict.fromkeys(modes, 0.0)
-    bad_utterances = bad_utterances or BadUtterances()
-    streamed = set(spread(len(dataset), streamed_count))
-    different, left_out = 0, 0
-    items = tqdm(dataset, desc=name, dynamic_ncols=True, disable=None)
-    for place, item in enumerate(items):
-        if item["fault"]:
-            name_of_item = name_of(item["id"], item["wav"])
-            left_out += bad_utterances.report({name_of_item: item["fault"]})
-            continue
-        texts = set()
-        for mode, transcribe in modes.items():
-            if mode == "streamed" and place not in streamed:
-                continue
-            begin = time.perf_counter()
-            text = transcribe(item["sig"])
-            spent[mode] += time.perf_counter() - begin
-            audio_seconds[mode] += len(item["sig"]) / SAMPLE_RATE
-            rates[mode].append(item["id"], text, item["wrd"])
-            texts.add(text)
-        different += len(texts) > 1
+    utterances, left_out = _usable(dataset, bad_utterances or BadUtterances())
     results = {
-        "utterances": len(dataset) - left_out,
+        "utterances": len(utterances),
         "left_out": left_out,
-        "audio_seconds": audio_seconds["offline"],
+        "audio_seconds": 0.0,
+        **dict.fromkeys(MODES),
+        "different_texts": None,
     }
-    for mode in ("offline", "streamed"):
-        results[mode] = None
-        if audio_seconds.get(mode):
+    if not any(each.transcript.split() for each in utterances):
+        return results
+    evaluation = evaluate(
+        asr,
+        utterances,
+        name=name,
+        hop=hop,
+        look_ahead=look_ahead,
+        push_seconds=push_seconds,
+        streamed_count=streamed_count,
+        timing_push_seconds=push_seconds,
+        timing_runs=1,
+        resamples=1,
+        progress=True,
+    )
+    results["audio_seconds"] = evaluation.audio_seconds
+    for mode in MODES:
+        measured = getattr(evaluation, mode)
+        if measured is not None:
+            texts = [getattr(each, mode) for each in evaluation.texts]
+            factor = measured.real_time_factor
             results[mode] = {
-                "utterances": len(rates[mode]),
-                "wer": rates[mode].word_error_rate,
-                "cer": rates[mode].character_error_rate,
-                "real_time_factor": spent[mode] / audio_seconds[mode],
-                "device": str(asr.device),
-                "threads": torch.get_num_threads(),
+                "utterances": sum(text is not None for text in texts),
+                "wer": measured.wer.percent,
+                "cer": measured.cer.percent,
+                "real_time_factor": factor and factor.best,
+                "device": evaluation.device,
+                "threads": evaluation.threads,
             }
-    results["different_texts"] = different if results["streamed"] else None
-    if errors_file is not None and results["offline"]:
-        all_streamed = results["streamed"] and (
-            results["streamed"]["utterances"] == results["utterances"]
-        )
-        rates["streamed" if all_streamed else "offline"].write_alignments(
-            errors_file
-        )
+    results["different_texts"] = evaluation.different_texts
+    if errors_file is not None:
+        evaluation.write_alignments(errors_file)
     return results
+
+
+def _usable(dataset, bad_utterances):
+    """The utterances that can be used, and the number of the others."""
+    utterances, left_out = [], 0
+    for item in dataset:
+        if item["fault"]:
+            name = name_of(item["id"], item["wav"])
+            left_out += bad_utterances.report({name: item["fault"]})
+        else:
+            utterances.append(Utterance(item["id"], item["wrd"], item["wav"]))
+    return utterances, left_out
 
 
 def format_error_rates(error_rates):

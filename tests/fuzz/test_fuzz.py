@@ -17,7 +17,8 @@ import pytest
 from targets import TARGETS
 from worker import check_message
 
-ROOT = Path(__file__).parents[2]
+from source_files import PYTHON_PATH
+
 WORKER = Path(__file__).with_name("worker.py")
 
 SHORT_INPUTS = 40
@@ -39,7 +40,7 @@ def fuzz(names, seed, inputs, folder):
         text=True,
         env={
             **os.environ,
-            "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'runtime'}",
+            "PYTHONPATH": PYTHON_PATH,
             "OMP_NUM_THREADS": "1",
         },
         check=False,

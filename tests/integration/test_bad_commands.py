@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import soundfile
 
-import speechbrain_llsa
 from model_data import change_description
+from source_files import PYTHON_PATH
 from speechbrain_llsa.__main__ import main
 from speechbrain_llsa.model_folder.write import write_streaming_folder
 from tiny_model import make_model, make_signal, make_tokenizer
@@ -336,7 +336,7 @@ def test_scripts_as_programs(place, script):
     done = subprocess.run(
         [sys.executable, ROOT / "recipes" / f"{script}.py"],
         cwd=place,
-        env={"PYTHONPATH": str(Path(speechbrain_llsa.__file__).parents[1])},
+        env={"PYTHONPATH": PYTHON_PATH},
         capture_output=True,
         text=True,
         check=False,

@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 import ruamel.yaml
 
+from source_files import PYTHON_PATH
+
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "recipes" / "LibriSpeech" / "compare.py"
 PLANS = sorted((ROOT / "hparams").glob("compare_*.yaml"))
@@ -79,7 +81,7 @@ def compare(plan, corpus, output, *options):
         stderr=subprocess.STDOUT,
         text=True,
         cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "PYTHONPATH": PYTHON_PATH},
     )
     return done.returncode, done.stdout
 
@@ -189,7 +191,7 @@ def test_killed_in_the_midst(done, digits_corpus, tmp_path):
     process = subprocess.Popen(
         command(plan, digits_corpus, tmp_path / "out"),
         cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "PYTHONPATH": PYTHON_PATH},
         start_new_session=True,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

@@ -26,13 +26,13 @@ from joined_training import (
 from recipe_process import (
     FULL,
     RECIPES,
-    ROOT,
     Process,
     command_line,
     damage,
     run_recipe,
     run_until_full,
 )
+from source_files import PYTHON_PATH
 
 BOTH = ("pretrain", "finetune_ctc")
 LAUNCHER = (
@@ -362,7 +362,10 @@ def test_ranks_end_in_order(tmp_path):
     for _ in range(2):
         finished = subprocess.run(
             [*LAUNCHER, str(script)],
-            env={**os.environ, "PYTHONPATH": f"{RECIPES}:{ROOT}"},
+            env={
+                **os.environ,
+                "PYTHONPATH": f"{RECIPES}{os.pathsep}{PYTHON_PATH}",
+            },
             capture_output=True,
             text=True,
             timeout=300,

@@ -11,7 +11,7 @@ import pytest
 import soundfile
 from speechbrain.dataio.encoder import CTCTextEncoder
 
-import speechbrain_llsa
+from source_files import PYTHON_PATH
 from speechbrain_llsa.__main__ import main
 from speechbrain_llsa.inference.asr import StreamingASR
 from speechbrain_llsa.model_folder.write import write_streaming_folder
@@ -174,10 +174,9 @@ def test_evaluate(run, tmp_path):
 def test_as_a_program(texts, environment):
     """As the shell starts it."""
     program = [sys.executable, "-m", "speechbrain_llsa", "transcribe"]
-    path = str(Path(speechbrain_llsa.__file__).parents[1])
     done = subprocess.run(
         [*program, *OPTIONS, "É.wav"],
-        env={**os.environ, "PYTHONPATH": path, **environment},
+        env={**os.environ, "PYTHONPATH": PYTHON_PATH, **environment},
         capture_output=True,
         check=True,
     )

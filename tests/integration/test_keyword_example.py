@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from source_files import PYTHON_PATH
 from speechbrain_llsa.model_folder.write import write_streaming_folder
 from tiny_model import make_model, make_tokenizer
 
@@ -29,7 +30,7 @@ def test_keywords(digits_corpus, tmp_path):
         stdout=subprocess.PIPE,
         text=True,
         cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(EXAMPLE.parents[1])},
+        env={**os.environ, "PYTHONPATH": PYTHON_PATH},
     ).stdout.splitlines()
     layers = [float(w) for w in re.findall(r"[\d.]+", lines[0])]
     assert len(layers) == 3 and abs(sum(layers) - 1) < 0.02

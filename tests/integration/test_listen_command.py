@@ -24,6 +24,7 @@ import soundfile
 from speechbrain.dataio.encoder import CTCTextEncoder
 
 from headers import encoded
+from source_files import PYTHON_PATH
 from speechbrain_llsa import StreamingASR
 from speechbrain_llsa.__main__ import main
 from speechbrain_llsa.model_folder.write import write_streaming_folder
@@ -33,7 +34,6 @@ from speechbrain_llsa_runtime.inference.session import Session
 from speechbrain_llsa_runtime.transcripts.transcript import Transcript
 from tiny_model import make_model, make_signal, make_tokenizer
 
-ROOT = Path(__file__).parents[2]
 COLUMNS = 17
 SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 
@@ -365,7 +365,7 @@ def start():
         command = [sys.executable, "-m", "speechbrain_llsa", "listen"]
         environment = {
             **os.environ,
-            "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'runtime'}",
+            "PYTHONPATH": PYTHON_PATH,
         }
         environment |= {"OMP_NUM_THREADS": "1", "PYTHONUTF8": "1"}
         environment.pop("COLUMNS", None)  # the terminal says how many

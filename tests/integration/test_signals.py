@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import soundfile
 
-import speechbrain_llsa
+from source_files import PYTHON_PATH
 from speechbrain_llsa.__main__ import main
 from speechbrain_llsa.commands import evaluate, picture
 from speechbrain_llsa.inference import onnx_export as export
@@ -155,7 +155,7 @@ def test_a_service_with_children(place):
         [*program, "--model", "model", "model", *options],
         env={
             **os.environ,
-            "PYTHONPATH": str(Path(speechbrain_llsa.__file__).parents[1]),
+            "PYTHONPATH": PYTHON_PATH,
         },
         stderr=subprocess.PIPE,
         start_new_session=True,

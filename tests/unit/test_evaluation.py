@@ -379,7 +379,7 @@ def test_alignments(utterances, found, tmp_path):
             r"timing_seconds must .*got -1",
         ),
         ({"resamples": 1.5}, TypeError, r"resamples must .*got 1.5"),
-        ({"streamed_count": 0}, ValueError, r"streamed_count must .*got 0"),
+        ({"streamed_count": -1}, ValueError, r"streamed_count must .*got -1"),
     ],
 )
 def test_bad_numbers_are_named(models, utterances, options, error, words):

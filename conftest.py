@@ -1,5 +1,6 @@
 """What every test and docstring example needs."""
 
+import pytest
 import torch
 from speechbrain.utils.importutils import LazyModule
 
@@ -21,3 +22,13 @@ def _no_file(ask):
 
 
 LazyModule.__getattr__ = _no_file(LazyModule.__getattr__)
+
+
+@pytest.fixture
+def tiny_ctc():
+    """A tiny ``StreamingCTC`` with random weights, as the docstring of that
+    class makes one, and the ``TextDecoder`` of its labels."""
+    from speechbrain_llsa.decoders.tokenizers import TextDecoder
+    from tiny_model import make_model, make_tokenizer
+
+    return make_model(), TextDecoder(make_tokenizer())

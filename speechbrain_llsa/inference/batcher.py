@@ -75,22 +75,8 @@ class SessionBatcher:
 
     Example
     -------
-    >>> from speechbrain.dataio.encoder import CTCTextEncoder
-    >>> from speechbrain_llsa.lobes.wav2vec2 import StreamingEncoderWrapper
-    >>> from speechbrain_llsa.nnet.encoder import StreamingTransformerEncoder
-    >>> from speechbrain_llsa.nnet.frontend import StreamingLatentExtractor
-    >>> encoder = StreamingTransformerEncoder(
-    ...     num_layers=2, nhead=2, d_ffn=32, d_model=16, look_ahead=4
-    ... )
-    >>> model = StreamingCTC(
-    ...     StreamingLatentExtractor(out_channels=[8] * 7),
-    ...     StreamingEncoderWrapper(8, 16, encoder),
-    ...     torch.nn.Linear(16, 3),
-    ... ).eval()
-    >>> tokenizer = CTCTextEncoder()
-    >>> tokenizer.update_from_iterable("AB")
-    >>> tokenizer.insert_blank(index=0)
-    >>> batcher = SessionBatcher(model, TextDecoder(tokenizer), slots=2)
+    >>> model, text_decoder = getfixture("tiny_ctc")
+    >>> batcher = SessionBatcher(model, text_decoder, slots=2)
     >>> first, second = batcher.session(), batcher.session()
     >>> first.push(torch.randn(44100), sample_rate=44100)
     >>> second.push(torch.randn(8000))

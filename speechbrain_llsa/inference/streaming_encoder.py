@@ -253,16 +253,8 @@ class EncoderSession(StreamSession):
 
     Example
     -------
-    >>> from speechbrain_llsa.lobes.wav2vec2 import StreamingEncoderWrapper
-    >>> from speechbrain_llsa.nnet.encoder import StreamingTransformerEncoder
-    >>> from speechbrain_llsa.nnet.frontend import StreamingLatentExtractor
-    >>> latent_encoder = StreamingTransformerEncoder(
-    ...     num_layers=2, nhead=2, d_ffn=32, d_model=16, look_ahead=4
-    ... )
-    >>> encoder = StreamingEncoder(
-    ...     StreamingLatentExtractor(out_channels=[8] * 7),
-    ...     StreamingEncoderWrapper(8, 16, latent_encoder),
-    ... )
+    >>> model, _ = getfixture("tiny_ctc")
+    >>> encoder = StreamingEncoder(model.extractor, model.encoder_wrapper)
     >>> session = EncoderSession(encoder)
     >>> frames = session.push(torch.randn(44100), sample_rate=44100)
     >>> tail = session.finish()

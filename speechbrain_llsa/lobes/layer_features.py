@@ -144,16 +144,9 @@ class LayerFeatures(nn.Module):
 
     Example
     -------
-    >>> from speechbrain_llsa.lobes.wav2vec2 import StreamingEncoderWrapper
-    >>> from speechbrain_llsa.nnet.encoder import StreamingTransformerEncoder
-    >>> from speechbrain_llsa.nnet.frontend import StreamingLatentExtractor
-    >>> encoder = StreamingTransformerEncoder(
-    ...     num_layers=2, nhead=2, d_ffn=32, d_model=16, look_ahead=4
-    ... )
+    >>> model, _ = getfixture("tiny_ctc")
     >>> features = LayerFeatures(
-    ...     StreamingLatentExtractor(out_channels=[8] * 7),
-    ...     StreamingEncoderWrapper(8, 16, encoder),
-    ...     layer=1,
+    ...     model.extractor, model.encoder_wrapper, layer=1
     ... )
     >>> wavs = torch.randn(2, 16000)
     >>> frames, lengths = features(wavs, torch.tensor([1.0, 0.5]))

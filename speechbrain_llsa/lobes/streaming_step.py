@@ -34,18 +34,7 @@ class StreamingStep(torch.nn.Module):
 
     Example
     -------
-    >>> from speechbrain_llsa.lobes.ctc import StreamingCTC
-    >>> from speechbrain_llsa.lobes.wav2vec2 import StreamingEncoderWrapper
-    >>> from speechbrain_llsa.nnet.encoder import StreamingTransformerEncoder
-    >>> from speechbrain_llsa.nnet.frontend import StreamingLatentExtractor
-    >>> encoder = StreamingTransformerEncoder(
-    ...     num_layers=2, nhead=2, d_ffn=32, d_model=16, look_ahead=4, hop=2
-    ... )
-    >>> model = StreamingCTC(
-    ...     StreamingLatentExtractor(out_channels=[8] * 7),
-    ...     StreamingEncoderWrapper(8, 16, encoder),
-    ...     torch.nn.Linear(16, 29),
-    ... ).eval()
+    >>> model, _ = getfixture("tiny_ctc")
     >>> step = StreamingStep(model)
     >>> clock = step.clock
     >>> wave = torch.randn(1, 16000)

@@ -123,32 +123,17 @@ class Session(StreamSession):
 
     Example
     -------
-    >>> import torch
-    >>> from speechbrain.dataio.encoder import CTCTextEncoder
-    >>> from speechbrain_llsa.lobes.ctc import StreamingCTC
-    >>> from speechbrain_llsa.decoders.tokenizers import TextDecoder
-    >>> from speechbrain_llsa.lobes.wav2vec2 import StreamingEncoderWrapper
-    >>> from speechbrain_llsa.nnet.encoder import StreamingTransformerEncoder
-    >>> from speechbrain_llsa.nnet.frontend import StreamingLatentExtractor
-    >>> encoder = StreamingTransformerEncoder(
-    ...     num_layers=2, nhead=2, d_ffn=32, d_model=16, look_ahead=4
-    ... )
-    >>> model = StreamingCTC(
-    ...     StreamingLatentExtractor(out_channels=[8] * 7),
-    ...     StreamingEncoderWrapper(8, 16, encoder),
-    ...     torch.nn.Linear(16, 3),
-    ... ).eval()
-    >>> tokenizer = CTCTextEncoder()
-    >>> tokenizer.update_from_iterable("AB")
-    >>> tokenizer.insert_blank(index=0)
-    >>> session = Session(model, TextDecoder(tokenizer))
-    >>> pushed = session.push(torch.randn(44100), sample_rate=44100)
+    >>> import numpy as np
+    >>> model, text_decoder = getfixture("tiny_ctc")
+    >>> session = Session(model, text_decoder)
+    >>> noise = np.random.default_rng(0).normal(size=44100) / 10
+    >>> pushed = session.push(noise, sample_rate=44100)
     >>> tail = session.finish()
     >>> session.text == pushed.committed + tail.committed
     True
     >>> session.reset()
-    >>> pushed = session.push(torch.randn(16000))
-    >>> moved = Session(model, TextDecoder(tokenizer), session.snapshot())
+    >>> pushed = session.push(noise)
+    >>> moved = Session(model, text_decoder, session.snapshot())
     >>> moved.finish() == session.finish()
     True
     """

@@ -46,6 +46,21 @@ def make_model(attention="llsa", labels=LABELS, **geometry):
     return model
 
 
+def make_encoder(**changes):
+    """Three layers of 16 features, seeded."""
+    torch.manual_seed(0)
+    settings = {
+        "num_layers": 3,
+        "nhead": 2,
+        "d_ffn": 24,
+        "d_model": 16,
+        "look_back": 8,
+        "look_ahead": 3,
+        "hop": 2,
+    }
+    return StreamingTransformerEncoder(**{**settings, **changes}).eval()
+
+
 def make_signal(samples, seed=0):
     """Noise whose colour and loudness change every 40 ms, (samples,)."""
     generator = torch.Generator().manual_seed(seed)

@@ -146,18 +146,16 @@ class MaskedContrastiveLoss:
     Gives the numbers of SpeechBrain's ``ContrastiveLoss``, with three
     differences, for which it does not use that class:
 
-    - SpeechBrain wants as many masked frames in each row, and the vectors of
-    all
-      negatives, (negatives, batch, frames, features), in memory. Here rows
-      may differ, and negatives are places in a row, looked up among the
-      similarities of all its frames.
+    - SpeechBrain needs the same number of masked frames in each row, and the
+      vectors of all negatives, (negatives, batch, frames, features), in
+      memory. Here rows may differ, and negatives are places in a row, looked
+      up among the similarities of all its frames.
     - SpeechBrain leaves out negatives that equal the positive bit by bit, which
       the straight-through Gumbel codes do not when they are the same code.
       Here equal means up to rounding.
     - SpeechBrain counts a frame as correct when everything is equally near.
-    Here
-      the positive has to be nearer than every negative, and frames without a
-      negative that differs from it do not count.
+      Here the positive has to be nearer than every negative, and frames
+      without a negative that differs from it do not count.
 
     Arguments
     ---------

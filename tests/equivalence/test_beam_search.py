@@ -102,7 +102,7 @@ def text_of(units, tokens):
     beam_size=st.sampled_from([1, 3, 8]),
     lengths=st.lists(st.integers(0, 70), max_size=6),
 )
-def test_streamed_equals_host(
+def test_streamed_equals_speechbrain(
     scoring, units, seed, frames, sharpness, beam_size, lengths
 ):
     """Any split: tokens those of the whole, text and score SpeechBrain's. What

@@ -5,23 +5,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from speechbrain_llsa.nnet.encoder import StreamingTransformerEncoder
+from tiny_model import make_encoder
 
 TOLERANCE = 1e-5
 FRAMES = 64
-
-
-def make_encoder(**changes):
-    torch.manual_seed(0)
-    settings = {
-        "num_layers": 3,
-        "nhead": 2,
-        "d_ffn": 24,
-        "d_model": 16,
-        "look_back": 12,
-        "look_ahead": 3,
-    }
-    return StreamingTransformerEncoder(**{**settings, **changes}).eval()
 
 
 @torch.no_grad()

@@ -207,7 +207,7 @@ def asr(tmp_path_factory):
     return StreamingASR.from_hparams(folder)
 
 
-def test_contexts_of_the_host(asr):
+def test_contexts_of_speechbrain(asr):
     """Chunks of one context from several threads are all heard."""
     config = DynChunkTrainConfig(50)
     signal = torch.cat([SIGNAL] * THREADS * PUSHES)

@@ -78,7 +78,7 @@ def random_rows(counts, features=16, seed=0):
     return torch.randn(shape, generator=draw).unbind(0)
 
 
-def test_equal_rows_give_the_numbers_of_the_host():
+def test_equal_rows_give_the_numbers_of_speechbrain():
     """With as many masked frames in each row: loss and accuracy as there."""
     counts = torch.tensor([20, 20])
     embeddings, targets = random_rows(counts)

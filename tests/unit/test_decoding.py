@@ -69,7 +69,7 @@ def log_probs_of(labels, count=4):
     lengths=st.lists(st.integers(0, 12), min_size=3, max_size=3),
     cuts=st.lists(st.integers(0, 12), max_size=4),
 )
-def test_any_split_equals_the_host(rows, lengths, cuts):
+def test_any_split_equals_speechbrain(rows, lengths, cuts):
     """Labels of all pushes are those of SpeechBrain's decoder at once."""
     log_probs = log_probs_of(rows)
     lengths = torch.tensor(lengths[: len(rows)])

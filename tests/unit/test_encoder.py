@@ -10,23 +10,10 @@ from speechbrain.lobes.models.transformer.Transformer import TransformerEncoder
 
 from speechbrain_llsa.nnet.encoder import StreamingTransformerEncoder
 from speechbrain_llsa_runtime.geometry import ATTENTIONS
+from tiny_model import make_encoder
 
 STREAMING = ("maa", "sa", "llsa")
 TOLERANCE = 1e-5
-
-
-def make_encoder(**changes):
-    torch.manual_seed(0)
-    settings = {
-        "num_layers": 3,
-        "nhead": 2,
-        "d_ffn": 24,
-        "d_model": 16,
-        "look_back": 8,
-        "look_ahead": 3,
-        "hop": 2,
-    }
-    return StreamingTransformerEncoder(**{**settings, **changes}).eval()
 
 
 def fields_of(context):
@@ -68,7 +55,7 @@ def test_forward_gives_output_and_attention_list(attention):
 
 
 @pytest.mark.parametrize("attention", ATTENTIONS)
-def test_hidden_states_are_as_the_hosts(attention):
+def test_hidden_states_are_as_speechbrain(attention):
     """Three values: the input first, then each layer's output; the closing
     norm of the last is the output."""
     encoder = make_encoder(attention=attention, output_hidden_states=True)
@@ -245,7 +232,7 @@ def test_no_frames(attention):
         ("dynchunktrain_config", object()),
     ],
 )
-def test_refuses_the_hosts_other_arguments(name, argument):
+def test_refuses_speechbrains_other_arguments(name, argument):
     """They say who sees whom, which is up to the attention."""
     with pytest.raises(ValueError, match=f"{name} must be None, .*got"):
         make_encoder()(torch.randn(1, 21, 16), **{name: argument})

@@ -18,7 +18,7 @@ def make_extractor(**arguments):
     return StreamingLatentExtractor(**arguments).eval()
 
 
-def test_frames_are_those_of_the_host():
+def test_frames_are_those_of_speechbrain():
     """SpeechBrain's weights load, and give SpeechBrain's frames."""
     reference = W2VLatentExtractor(out_channels=[6] * 7).eval()
     ours = make_extractor()

@@ -3,24 +3,10 @@
 import pytest
 import torch
 
-from speechbrain_llsa.nnet.encoder import StreamingTransformerEncoder
 from speechbrain_llsa_runtime.geometry import ATTENTIONS
+from tiny_model import make_encoder
 
-
-def make_encoder(gradient_checkpointing, **changes):
-    torch.manual_seed(0)
-    settings = {
-        "num_layers": 4,
-        "nhead": 2,
-        "d_ffn": 24,
-        "d_model": 16,
-        "look_back": 8,
-        "look_ahead": 3,
-        "hop": 2,
-    }
-    return StreamingTransformerEncoder(
-        **{**settings, **changes}, gradient_checkpointing=gradient_checkpointing
-    )
+DEEPER = {"num_layers": 4}
 
 
 def train_once(encoder, src, padding_mask):
@@ -45,12 +31,13 @@ def test_outputs_and_gradients_are_the_same(attention, dropout, layerdrop_prob):
     (out, hidden, gradients), (same, same_hidden, same_gradients) = (
         train_once(
             make_encoder(
-                gradient_checkpointing,
+                gradient_checkpointing=gradient_checkpointing,
                 attention=attention,
                 dropout=dropout,
                 layerdrop_prob=layerdrop_prob,
                 output_hidden_states=True,
-            ),
+                **DEEPER,
+            ).train(),
             src,
             padding_mask,
         )
@@ -69,7 +56,11 @@ def test_less_is_kept_for_the_backward_pass(attention):
     """What autograd saves is a small part of what it saves without."""
 
     def saved_elements(gradient_checkpointing):
-        encoder = make_encoder(gradient_checkpointing, attention=attention)
+        encoder = make_encoder(
+            gradient_checkpointing=gradient_checkpointing,
+            attention=attention,
+            **DEEPER,
+        ).train()
         count = 0
 
         def pack(tensor):
@@ -87,7 +78,7 @@ def test_less_is_kept_for_the_backward_pass(attention):
 @pytest.mark.parametrize("attention", ["maa", "sa", "llsa"])
 def test_evaluation_and_streaming_do_not_change(attention):
     """Only training is checkpointed: a model that was trained so streams."""
-    encoder = make_encoder(True, attention=attention).eval()
+    encoder = make_encoder(gradient_checkpointing=True, attention=attention)
     src = torch.randn(1, 40, 16)
     context = encoder.make_streaming_context()
     first, _ = encoder.forward_streaming(src[:, :25], context)
@@ -96,5 +87,5 @@ def test_evaluation_and_streaming_do_not_change(attention):
     streamed = torch.cat([first, rest, tail], dim=1)
     assert (streamed - encoder(src)[0]).abs().max() < 1e-5
     assert torch.equal(
-        encoder(src)[0], make_encoder(False, attention=attention).eval()(src)[0]
+        encoder(src)[0], make_encoder(attention=attention)(src)[0]
     )

@@ -49,7 +49,7 @@ def test_tokens_by_hand():
     cuts=st.lists(st.integers(0, 14), max_size=4),
     seed=st.integers(0, 100),
 )
-def test_any_split_equals_the_host(labels, cuts, seed):
+def test_any_split_equals_speechbrain(labels, cuts, seed):
     """Any split gives the same tokens; their labels are SpeechBrain's; their
     frames do not overlap; each spans the frames where its label is best."""
     noise = np.random.default_rng(seed).random((len(labels), 4)) * 0.1

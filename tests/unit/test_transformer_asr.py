@@ -97,7 +97,7 @@ def test_features_in_two_axes():
 
 
 @pytest.mark.parametrize("attention", ATTENTIONS)
-def test_lengths_are_rounded_as_in_the_host(attention):
+def test_lengths_are_rounded_as_in_speechbrain(attention):
     """A row gives what its rounded number of frames gives alone."""
     net = make_net(attention=attention)
     src = torch.randn(3, 33, 24)
@@ -237,7 +237,7 @@ def test_weights_of_one_attention_load_into_another():
         make_net(attention=attention).load_state_dict(weights, strict=True)
 
 
-def test_initialisation_is_the_hosts():
+def test_initialisation_is_speechbrain():
     """Matrices have the spread of SpeechBrain's, biases are its biases."""
     settings = {
         "tgt_vocab": 20,

@@ -19,6 +19,7 @@ from torch.utils.benchmark import Timer  # noqa: E402
 from speechbrain_llsa.evaluation.machine import processor  # noqa: E402
 from speechbrain_llsa.ops import reference  # noqa: E402
 from speechbrain_llsa.ops.attend import attend_frames, attend_hops  # noqa: E402
+from speechbrain_llsa.utils.markdown import markdown_table  # noqa: E402
 from speechbrain_llsa.visibility import frame_tags, hop_tags  # noqa: E402
 from speechbrain_llsa_runtime.utils.errors import must_be  # noqa: E402
 from speechbrain_llsa_runtime.utils.processes import available_cpus  # noqa: E402
@@ -455,9 +456,11 @@ class Report:
         lines += [
             f"{machine()}.",
             "",
-            "| work | ours | peer | ratio | bar | result |",
-            "| --- | ---: | ---: | ---: | ---: | --- |",
-            *(f"| {' | '.join(row)} |" for row in self.rows),
+            markdown_table(
+                ["work", "ours", "peer", "ratio", "bar", "result"],
+                self.rows,
+                right=range(1, 5),
+            ),
         ]
         for name in self.pictures:
             title = name.partition(".")[0].replace("_", " ").capitalize()

@@ -1,6 +1,7 @@
 """Evaluations as a Markdown table."""
 
 from speechbrain_llsa.evaluation.error_rates import CONFIDENCE
+from speechbrain_llsa.utils.markdown import markdown_table
 
 NOTHING = "-"
 
@@ -54,17 +55,8 @@ def format_table(evaluations, label="model"):
         for name, cells in columns.items()
         if set(cells) != {NOTHING}
     }
-    widths = [max(map(len, [name, *cells])) for name, cells in columns.items()]
-    lines = [list(columns), ["-" * width for width in widths]]
-    lines += map(list, zip(*columns.values(), strict=True))
-    table = "\n".join(
-        "| "
-        + " | ".join(
-            cell.ljust(width) for cell, width in zip(line, widths, strict=True)
-        )
-        + " |"
-        for line in lines
-    )
+    rows = zip(*columns.values(), strict=True)
+    table = markdown_table(list(columns), rows, padded=True)
     return f"{describe(evaluations)}\n\n{table}"
 
 

@@ -6,6 +6,7 @@ from dataclasses import asdict
 
 from comparison.pictures import draw_error_rates, draw_pretraining
 from comparison.results import MODES
+from speechbrain_llsa.utils.markdown import markdown_table
 from speechbrain_llsa_runtime.utils.atomic_files import write_atomically
 
 _NOTHING = "-"
@@ -111,10 +112,8 @@ def _machines(rows):
 
 
 def _table(rows):
-    lines = ["| " + " | ".join(_HEAD) + " |"]
-    lines.append("| --- |" + " ---: |" * (len(_HEAD) - 1))
-    lines += ["| " + " | ".join(_cells(row)) + " |" for row in rows]
-    return "\n".join(lines)
+    numbers = range(1, len(_HEAD))
+    return markdown_table(_HEAD, map(_cells, rows), right=numbers)
 
 
 def _cells(row):
@@ -206,23 +205,24 @@ def _notes(rows):
 def _differences(differences):
     if not differences:
         return []
-    lines = [
-        "| rate | of | minus that of | points | 95 % interval "
-        "| over speakers | relative |",
-        "| --- | --- | --- | ---: | ---: | ---: | ---: |",
-    ]
-    lines += [
-        f"| {_RATES[each.unit]} | {each.row} | {each.other} | "
-        f"{each.percent:+.1f} | "
-        f"{each.low:+.1f} to {each.high:+.1f} | "
-        f"{each.speakers_low:+.1f} to {each.speakers_high:+.1f} | "
-        f"{each.relative:+.0f} % |"
+    head = ["rate", "of", "minus that of", "points", "95 % interval"]
+    head += ["over speakers", "relative"]
+    rows = [
+        [
+            _RATES[each.unit],
+            each.row,
+            each.other,
+            f"{each.percent:+.1f}",
+            f"{each.low:+.1f} to {each.high:+.1f}",
+            f"{each.speakers_low:+.1f} to {each.speakers_high:+.1f}",
+            f"{each.relative:+.0f} %",
+        ]
         for each in differences
     ]
     return [
         "Differences, by bootstrap over utterances and over speakers, the same "
         "for both:",
-        "\n".join(lines),
+        markdown_table(head, rows, right=range(3, len(head))),
     ]
 
 

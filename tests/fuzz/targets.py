@@ -1,4 +1,4 @@
-"""What is fuzzed: files that come from strangers, and what loads them.
+"""What is fuzzed: untrusted files, and what loads them.
 
 A target needs a function that writes valid files into a folder, the name of
 the one that is damaged there, and a function that loads the folder. To fuzz
@@ -277,7 +277,7 @@ def prepare_snapshot(folder, model):
 
 def load_snapshot(folder, model, sealed):
     """Goes on from a snapshot. A sealed one has the checksum of its own
-    content, as a stranger would write it."""
+    content, as somebody could write it."""
     data = (folder / "snapshot").read_bytes()
     if sealed:
         data = seal(data)

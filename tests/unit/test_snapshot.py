@@ -1,4 +1,4 @@
-"""Sessions are values: snapshots, forks, resets; and what strangers send."""
+"""Sessions are values: snapshots, forks, resets; and untrusted ones."""
 
 import copy
 import hashlib
@@ -447,7 +447,7 @@ def test_every_bit_counts(llsa):
             refused(llsa, bytes(damaged))
 
 
-# -- a stranger's snapshots: their checksum is right
+# -- untrusted snapshots: their checksum is right
 
 
 def open_up(data):
@@ -466,7 +466,7 @@ def close_up(about, arrays):
     return data.replace(snapshots.BLANK.encode(), checksum, 1)
 
 
-def test_the_stranger_can_write(model):
+def test_a_right_checksum_is_accepted(model):
     """Opened and closed again it is the same: the tests below test what they
     say."""
     data = pushed(model).snapshot()

@@ -24,6 +24,7 @@ from speechbrain_llsa.decoders.beam_search import BeamSearch
 from speechbrain_llsa.decoders.tokenizers import TextDecoder
 from speechbrain_llsa.model_folder.write import write_streaming_folder
 from speechbrain_llsa.nnet.packed import pack_linears
+from speechbrain_llsa_runtime.__main__ import main as run_runtime
 from speechbrain_llsa_runtime.inference import onnx_graph
 from speechbrain_llsa_runtime.inference.onnx import (
     MODEL_FILE,
@@ -392,6 +393,49 @@ def test_command(tmp_path, capsys):
     assert main([*command[:-1], str(other)]) == 2
     assert "holds something else" in capsys.readouterr().err
     assert list(other.iterdir()) == [other / "precious"]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        [],
+        ["--search", "greedy"],
+        ["--beam_size", "4"],
+        ["--hotword", "ABBA", "--endpoint"],
+    ],
+    ids=" ".join,
+)
+def test_commands_take_exported_folders(tmp_path, capsys, options):
+    """transcribe prints what it prints of the model that was exported, and so
+    does the program without PyTorch, which has greedy search alone."""
+    source = write_streaming_folder(
+        tmp_path / "streaming", make_model(), make_tokenizer()
+    )
+    out, wav = tmp_path / "out", str(tmp_path / "a.wav")
+    assert main(["export", "--model", str(source), "--out", str(out)]) == 0
+    soundfile.write(wav, make_signal(40000).numpy(), 16000, "FLOAT")
+    capsys.readouterr()
+    printed = []
+    for folder in (source, out):
+        arguments = ["--model", str(folder), *options, wav]
+        assert main(["transcribe", *arguments]) == 0
+        printed.append(capsys.readouterr().out)
+    assert printed[0] == printed[1] and len(printed[0]) > 20
+    if not options:
+        assert run_runtime(["transcribe", *arguments]) == 0
+        assert capsys.readouterr().out == printed[0]
+
+
+def test_options_that_an_exported_folder_refuses(exported, tmp_path, capsys):
+    """Another geometry than its own, and a search that does not exist."""
+    _, folder = exported
+    wav = str(tmp_path / "a.wav")
+    soundfile.write(wav, make_signal(4000).numpy(), 16000)
+    command = ["transcribe", "--model", str(folder)]
+    assert main([*command, "--hop", "7", wav]) == 2
+    assert "hop must be 2, which the model" in capsys.readouterr().err
+    assert main([*command, "--search=greedy", "--beam_size=3", wav]) == 2
+    assert "--search must be beam with beam_size" in capsys.readouterr().err
 
 
 DAMAGES = {

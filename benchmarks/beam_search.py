@@ -24,38 +24,34 @@ of each sentence that the language model does not know.
 """
 
 import argparse
-import sys
 import tempfile
 import time
 from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
+import torch
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "recipes" / "LibriSpeech")]
-
-import torch  # noqa: E402
-
-from librispeech_prepare import prepare_librispeech  # noqa: E402
-from ngram import (  # noqa: E402
+import _paths  # noqa: F401
+from librispeech_prepare import prepare_librispeech
+from ngram import (
     estimate_ngrams,
     read_transcripts,
     write_arpa,
 )
-from speechbrain_llsa import StreamingASR  # noqa: E402
-from speechbrain_llsa.decoders.beam_search import BeamSearch  # noqa: E402
-from speechbrain_llsa.decoders.language_model import LanguageModel  # noqa: E402
-from speechbrain_llsa.evaluation.error_rates import ErrorRates  # noqa: E402
-from speechbrain_llsa.training.data import load_manifests  # noqa: E402
-from speechbrain_llsa_runtime.decoders.greedy import (  # noqa: E402
+from speechbrain_llsa import StreamingASR
+from speechbrain_llsa.decoders.beam_search import BeamSearch
+from speechbrain_llsa.decoders.language_model import LanguageModel
+from speechbrain_llsa.evaluation.error_rates import ErrorRates
+from speechbrain_llsa.training.data import load_manifests
+from speechbrain_llsa_runtime.decoders.greedy import (
     GreedySearch,
     PieceDecoder,
     TextState,
 )
-from speechbrain_llsa_runtime.geometry import FRAME_SECONDS, SAMPLE_RATE  # noqa: E402
-from speechbrain_llsa_runtime.transcripts.transcript import Transcript  # noqa: E402
-from synthesis.text import make_texts, transcript_of  # noqa: E402
+from speechbrain_llsa_runtime.geometry import FRAME_SECONDS, SAMPLE_RATE
+from speechbrain_llsa_runtime.transcripts.transcript import Transcript
+from synthesis.text import make_texts, transcript_of
 
 LOOK_AHEAD = 8
 """Frames ahead that made up log-probabilities have, as the models do."""

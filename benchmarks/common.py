@@ -5,24 +5,21 @@ import argparse
 import math
 import platform
 import statistics
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+import numpy
+import torch
+from torch.utils.benchmark import Timer
 
-import numpy  # noqa: E402
-import torch  # noqa: E402
-from torch.utils.benchmark import Timer  # noqa: E402
-
-from speechbrain_llsa.evaluation.machine import processor  # noqa: E402
-from speechbrain_llsa.ops import reference  # noqa: E402
-from speechbrain_llsa.ops.attend import attend_frames, attend_hops  # noqa: E402
-from speechbrain_llsa.utils.markdown import markdown_table  # noqa: E402
-from speechbrain_llsa.visibility import frame_tags, hop_tags  # noqa: E402
-from speechbrain_llsa_runtime.utils.errors import must_be  # noqa: E402
-from speechbrain_llsa_runtime.utils.processes import available_cpus  # noqa: E402
+import _paths  # noqa: F401
+from speechbrain_llsa.evaluation.machine import processor
+from speechbrain_llsa.ops import reference
+from speechbrain_llsa.ops.attend import attend_frames, attend_hops
+from speechbrain_llsa.utils.markdown import markdown_table
+from speechbrain_llsa.visibility import frame_tags, hop_tags
+from speechbrain_llsa_runtime.utils.errors import must_be
+from speechbrain_llsa_runtime.utils.processes import available_cpus
 
 TOLERANCE = 1e-4
 """Largest difference in float32, relative to the largest value where that is

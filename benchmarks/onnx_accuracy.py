@@ -9,17 +9,14 @@ LibriSpeech layout through each graph, and counts errors as the recipes do.
 """
 
 import argparse
-import sys
 import tempfile
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
-from speechbrain_llsa import OnnxStreamingASR, StreamingASR  # noqa: E402
-from speechbrain_llsa.evaluation.corpus import read_split  # noqa: E402
-from speechbrain_llsa.evaluation.measure import evaluate  # noqa: E402
-from speechbrain_llsa.inference.onnx_export import export_model  # noqa: E402
+import _paths  # noqa: F401
+from speechbrain_llsa import OnnxStreamingASR, StreamingASR
+from speechbrain_llsa.evaluation.corpus import read_split
+from speechbrain_llsa.evaluation.measure import evaluate
+from speechbrain_llsa.inference.onnx_export import export_model
 
 BAR = 0.5
 """Percent that int8 may lose, absolute."""

@@ -18,33 +18,29 @@ as well, and has to be the same.
 """
 
 import argparse
-import sys
 from dataclasses import dataclass
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "recipes" / "LibriSpeech")]
+import numpy as np
+import torch
+from torchaudio.functional import highpass_biquad
 
-import numpy as np  # noqa: E402
-import torch  # noqa: E402
-from torchaudio.functional import highpass_biquad  # noqa: E402
-
-from common import machine, make_parser, parse  # noqa: E402
-from speechbrain_llsa import StreamingASR  # noqa: E402
-from speechbrain_llsa.evaluation.corpus import read_split  # noqa: E402
-from speechbrain_llsa.evaluation.error_rates import (  # noqa: E402
+import _paths  # noqa: F401
+from common import machine, make_parser, parse
+from speechbrain_llsa import StreamingASR
+from speechbrain_llsa.evaluation.corpus import read_split
+from speechbrain_llsa.evaluation.error_rates import (
     ErrorRates,
     bootstrap_interval,
 )
-from speechbrain_llsa.evaluation.measure import spread  # noqa: E402
-from speechbrain_llsa_runtime.geometry import FRAME_SECONDS, SAMPLE_RATE  # noqa: E402
-from speechbrain_llsa_runtime.transcripts.endpointer import (  # noqa: E402
+from speechbrain_llsa.evaluation.measure import spread
+from speechbrain_llsa_runtime.geometry import FRAME_SECONDS, SAMPLE_RATE
+from speechbrain_llsa_runtime.transcripts.endpointer import (
     MAXIMUM_LENGTH,
     Endpointer,
 )
-from speechbrain_llsa_runtime.transcripts.transcriber import Transcriber  # noqa: E402
-from speechbrain_llsa_runtime.utils.errors import must_be  # noqa: E402
-from synthesis.acoustics import coloured_noise  # noqa: E402
+from speechbrain_llsa_runtime.transcripts.transcriber import Transcriber
+from speechbrain_llsa_runtime.utils.errors import must_be
+from synthesis.acoustics import coloured_noise
 
 RELATIVE_BAR, POINTS_BAR = 0.1, 0.3
 """A level may cost so much of the plain error rate, or so many points."""

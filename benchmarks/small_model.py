@@ -1,17 +1,16 @@
 """The model of hparams/finetune_small.yaml with random weights, for benchmarks
 that need no training."""
 
-import sys
 from pathlib import Path
 
+import torch
+from hyperpyyaml import load_hyperpyyaml
+from speechbrain.dataio.encoder import CTCTextEncoder
+
+import _paths  # noqa: F401
+from speechbrain_llsa.decoders.tokenizers import TextDecoder
+
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
-import torch  # noqa: E402
-from hyperpyyaml import load_hyperpyyaml  # noqa: E402
-from speechbrain.dataio.encoder import CTCTextEncoder  # noqa: E402
-
-from speechbrain_llsa.decoders.tokenizers import TextDecoder  # noqa: E402
 
 YAML = ROOT / "hparams" / "finetune_small.yaml"
 

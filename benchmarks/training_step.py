@@ -40,23 +40,22 @@ import contextlib
 import functools
 import platform
 import statistics
-import sys
 import time
 from collections import defaultdict
 from pathlib import Path
 from unittest import mock
 
+import torch
+from torch.utils.data.dataloader import _BaseDataLoaderIter
+
+import _paths  # noqa: F401
+import finetune_ctc
+import pretrain
+from librispeech_prepare import prepare_librispeech
+from speechbrain_llsa.training.data import train_loader_options
+from speechbrain_llsa.training.recipe import begin_recipe
+
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "recipes" / "LibriSpeech")]
-
-import torch  # noqa: E402
-from torch.utils.data.dataloader import _BaseDataLoaderIter  # noqa: E402
-
-import finetune_ctc  # noqa: E402
-import pretrain  # noqa: E402
-from librispeech_prepare import prepare_librispeech  # noqa: E402
-from speechbrain_llsa.training.data import train_loader_options  # noqa: E402
-from speechbrain_llsa.training.recipe import begin_recipe  # noqa: E402
 
 CORE = ("front end", "encoder", "loss")
 """The parts that a step is for."""

@@ -12,25 +12,22 @@ them.
 """
 
 import argparse
-import sys
 import tempfile
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "recipes" / "LibriSpeech")]
+import numpy as np
 
-import numpy as np  # noqa: E402
-
-from librispeech_prepare import prepare_librispeech  # noqa: E402
-from speechbrain_llsa import StreamingASR  # noqa: E402
-from speechbrain_llsa.evaluation.word_events import (  # noqa: E402
+import _paths  # noqa: F401
+from librispeech_prepare import prepare_librispeech
+from speechbrain_llsa import StreamingASR
+from speechbrain_llsa.evaluation.word_events import (
     estimate_offsets,
     find_words,
     time_errors,
 )
-from speechbrain_llsa.training.data import load_manifests  # noqa: E402
-from speechbrain_llsa_runtime.transcripts.words import WordOffsets  # noqa: E402
-from speechbrain_llsa_runtime.utils.errors import must_be  # noqa: E402
+from speechbrain_llsa.training.data import load_manifests
+from speechbrain_llsa_runtime.transcripts.words import WordOffsets
+from speechbrain_llsa_runtime.utils.errors import must_be
 
 BAR_SECONDS = 0.08
 """Largest median absolute error of word ends."""

@@ -1,21 +1,21 @@
-"""Words with times as files: SubRip, WebVTT and NIST's CTM."""
+"""Formats words with times as SubRip, WebVTT or NIST's CTM."""
 
 import html
 import textwrap
 
 LINE_CHARACTERS = 42
-"""Characters of a line of subtitles, and with ``LINES`` of a cue, as
-broadcasters have them."""
+"""Maximum characters per line, and with ``LINES`` per cue, as in
+broadcasting."""
 
 LINES = 2
 LONGEST_CUE_SECONDS = 6.0
 PAUSE_SECONDS = 1.0
-"""Silence between two words that ends a cue."""
+"""Pause between two words that ends a cue."""
 
 
 def cues(words):
-    """Groups words to what is shown at once: up to two lines of one segment,
-    without a pause in between.
+    """Groups words into cues: up to two lines of one segment, without a pause
+    in between.
 
     Arguments
     ---------
@@ -61,14 +61,14 @@ def _fits(group, word):
 
 
 def to_srt(words, name=""):
-    """SubRip subtitles.
+    """Formats words as SubRip subtitles.
 
     Arguments
     ---------
     words : list of Word
         Words in order.
     name : str
-        Of the recording; SubRip has no place for it.
+        Name of the recording, which SubRip cannot hold.
 
     Returns
     -------
@@ -89,14 +89,14 @@ def to_srt(words, name=""):
 
 
 def to_vtt(words, name=""):
-    """WebVTT subtitles.
+    """Formats words as WebVTT subtitles.
 
     Arguments
     ---------
     words : list of Word
         Words in order.
     name : str
-        Of the recording; WebVTT has no place for it.
+        Name of the recording, which WebVTT cannot hold.
 
     Returns
     -------
@@ -124,15 +124,15 @@ def to_vtt(words, name=""):
 
 
 def to_ctm(words, name):
-    """NIST's CTM: a line for each word, with the name of the recording,
-    channel, start and duration in seconds, word and confidence.
+    """Formats words as NIST's CTM: one line per word, with the name of the
+    recording, channel, start and duration in seconds, word and confidence.
 
     Arguments
     ---------
     words : list of Word
         Words in order.
     name : str
-        Of the recording.
+        Name of the recording.
 
     Returns
     -------
@@ -152,7 +152,7 @@ def to_ctm(words, name):
 
 
 def _field(text):
-    """Fields of a CTM file have no blanks."""
+    """Replaces blanks, which fields of a CTM file cannot hold."""
     return "_".join(text.split())
 
 
@@ -165,4 +165,4 @@ def _clock(seconds, point):
 
 
 FORMATS = {"srt": to_srt, "vtt": to_vtt, "ctm": to_ctm}
-"""Writers by the extension of their files."""
+"""Formatters by file extension."""

@@ -1,8 +1,7 @@
-"""From the log-probabilities of one stream to what it says: text, words with
-times, segments. Needs NumPy alone.
+"""Converts the log-probabilities of one stream to text, words with times and
+segments. Needs only NumPy.
 
-The one place where this is done: sessions and batchers give it the frames
-that they commit, and so does offline transcription.
+Sessions, batchers and offline transcription all use this class.
 """
 
 import math
@@ -28,31 +27,31 @@ from speechbrain_llsa_runtime.utils.errors import must_be
 
 @dataclass
 class TranscriberState:
-    """What a transcriber remembers of one stream. It does not grow with the
-    stream, but for the text of the segment."""
+    """State of a transcriber for one stream. Only the text of the segment grows
+    with the stream."""
 
     search: Any = None
-    """What the search remembers; it has ``fork()``. ``None`` once the stream
-    has ended."""
+    """State of the search, which has ``fork()``. ``None`` once the stream has
+    ended."""
 
     pieces: TextState = field(default_factory=TextState)
-    """Joining of labels to text."""
+    """State of joining labels to text."""
 
     text: str = ""
-    """Committed text of the segment that goes on; without endpoints that of
-    the whole stream."""
+    """Committed text of the open segment; without endpoints, of the whole
+    stream."""
 
     frames: int = 0
     """Frames since the stream began."""
 
     word: WordState = field(default_factory=WordState)
-    """The word that goes on."""
+    """State of the open word."""
 
     segment: SegmentState = field(default_factory=SegmentState)
-    """The segment that goes on."""
+    """State of the open segment."""
 
     def fork(self):
-        """An independent copy.
+        """Makes an independent copy.
 
         Returns
         -------
@@ -69,28 +68,28 @@ class TranscriberState:
 
 
 class Transcriber:
-    """Turns log-probabilities into transcripts, push by push.
+    """Converts log-probabilities to transcripts, push by push.
 
-    Whatever the pushes, the words, their times, their confidences and the
-    segments are the same.
+    Words, their times and confidences, and segments do not depend on how the
+    audio is pushed.
 
     Arguments
     ---------
     text_decoder : PieceDecoder
-        Turns labels into text.
+        Converts labels to text.
     search : GreedySearch or BeamSearch, optional
-        Turns log-probabilities into labels
+        Converts log-probabilities to labels
         (:mod:`speechbrain_llsa_runtime.decoders.tokens`). Greedy by default.
     endpointer : Endpointer, optional
-        Says where segments close. By default the stream is one segment.
+        Decides where segments close. By default the stream is one segment.
     word_offsets : WordOffsets, optional
-        Where words begin and end, relative to their frames. By default they
-        are the frames of their labels.
+        Start and end of words relative to the frames of their labels; by
+        default 0.
 
     Raises
     ------
     TypeError
-        If an argument is something else.
+        If an argument has the wrong type.
 
     Example
     -------
@@ -134,12 +133,12 @@ class Transcriber:
         self._begins_word = begins if any(begins) else None
 
     def with_search(self, search):
-        """The same with another search.
+        """Makes a copy with another search.
 
         Arguments
         ---------
         search : GreedySearch or BeamSearch
-            Turns log-probabilities into labels.
+            Converts log-probabilities to labels.
 
         Returns
         -------
@@ -148,14 +147,14 @@ class Transcriber:
         Raises
         ------
         TypeError
-            If it is something else.
+            If it has the wrong type.
         """
         return Transcriber(
             self.text_decoder, search, self.endpointer, self._words.offsets
         )
 
     def make_streaming_context(self):
-        """A fresh state for :meth:`advance`.
+        """Makes an initial state for :meth:`advance`.
 
         Returns
         -------
@@ -164,19 +163,20 @@ class Transcriber:
         return TranscriberState(self.search.make_streaming_context())
 
     def advance(self, log_probs, ahead, state, final=False):
-        """Takes the next frames.
+        """Processes the next frames.
 
         Arguments
         ---------
         log_probs : torch.Tensor or numpy.ndarray
             Log-probabilities of the next committed frames, (frames, labels).
         ahead : torch.Tensor or numpy.ndarray
-            Those of the provisional frames behind them, (frames, labels).
+            Log-probabilities of the provisional frames after them, (frames,
+            labels).
         state : TranscriberState
-            What lies before them. It is brought up to date, unless an error is
+            State after the previous frames; updated in place unless an error is
             raised.
         final : bool
-            Whether the stream ends with them.
+            Whether the stream ends with these frames.
 
         Returns
         -------
@@ -217,13 +217,13 @@ class Transcriber:
         )
 
     def context_form(self, values, frames):
-        """The form of the state of a stream that goes on
+        """Expected layout of the state of a stream that has not ended
         (:mod:`speechbrain_llsa_runtime.snapshot`).
 
         Arguments
         ---------
         values : dict
-            What a snapshot says of the state, by path.
+            Values of the state in the snapshot, by path.
         frames : int
             Frames that have been committed.
 
@@ -234,7 +234,8 @@ class Transcriber:
         Raises
         ------
         ValueError
-            If the search cannot be written, or a state cannot be like that.
+            If the state of the search cannot be saved, or no state can have
+            these values.
         """
         self.check_snapshots()
         search = self.search.context_form(
@@ -264,7 +265,7 @@ class Transcriber:
         )
 
     def check_snapshots(self):
-        """Refuses a search whose state cannot be written.
+        """Rejects a search whose state cannot be written.
 
         Raises
         ------
@@ -285,8 +286,7 @@ class Transcriber:
             )
 
     def to_dict(self):
-        """What the transcripts depend on, besides the log-probabilities, as
-        plain values.
+        """Returns the options that transcripts depend on, as plain values.
 
         Returns
         -------
@@ -300,8 +300,8 @@ class Transcriber:
         }
 
     def _find_endpoint(self, log_probs, state):
-        """How many of the frames belong to the segment that goes on, if it
-        ends with them."""
+        """Number of frames that belong to the open segment, if it closes within
+        them."""
         if self.endpointer is None:
             return None
         end = self.endpointer.find(
@@ -313,7 +313,7 @@ class Transcriber:
         return None if end is None else end - state.frames
 
     def _add(self, tokens, state, segment, final=True):
-        """Takes tokens; gives their text, and the words that end there."""
+        """Adds tokens; returns their text, and the words that end with them."""
         texts, words = [], []
         for token in tokens:
             piece = self.text_decoder.decode_streaming(
@@ -329,7 +329,8 @@ class Transcriber:
         return "".join(texts), words
 
     def _look_ahead(self, ahead, state):
-        """What would be said if the stream went on with these frames."""
+        """Text and words that would follow if the stream continued with these
+        frames."""
         segment = state.segment.number
         tokens = self.search.look_ahead(ahead, state.search)
         state = TranscriberState(
@@ -345,7 +346,7 @@ class Transcriber:
 
 
 def _is_word(word, text, frames):
-    """Whether a word can be like that, behind its last space in the text."""
+    """Whether a word state is possible, given the text since its last space."""
     kinds = type(word.start), type(word.end), type(word.confidence)
     if kinds != (int, int, float):
         return False
@@ -356,7 +357,7 @@ def _is_word(word, text, frames):
 
 
 def _is_segment(segment, frames, labels):
-    """Whether a segment can be like that, after so many frames."""
+    """Whether a segment state is possible after a number of frames."""
     numbers = segment.number, segment.start, segment.silence, segment.label
     if not all(type(number) is int for number in numbers):
         return False

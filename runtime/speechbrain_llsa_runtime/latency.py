@@ -87,7 +87,7 @@ class Latency:
 
     @property
     def total_frames(self):
-        """The same in encoder frames; ``None`` for the utterance."""
+        """Total latency in encoder frames; ``None`` for the utterance."""
         if self.look_ahead is None:
             return None
         return self.total_seconds / self.frame_seconds

@@ -136,7 +136,7 @@ class SilencePadding(torch.nn.Module):
         waveforms : torch.Tensor
             (batch, samples), padded at the end.
         lengths : torch.Tensor
-            Length of each waveform as a part of the longest, (batch,).
+            Length of each waveform relative to the longest, (batch,).
 
         Returns
         -------
@@ -175,6 +175,6 @@ def _amplitudes(waveforms, low_db, high_db):
 
 
 def _check_decibels(low_db, high_db, highest):
-    """Refuses a range that is out of range, or the wrong way round."""
+    """Rejects a range that is out of range, or the wrong way round."""
     check_number("low_db", low_db, -120, highest)
     check_number("high_db", high_db, low_db, highest)

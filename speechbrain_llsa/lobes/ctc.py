@@ -40,7 +40,7 @@ class CTCState:
     ``None`` before the first push."""
 
     def fork(self):
-        """An independent copy, which shares the tensors.
+        """Makes an independent copy, which shares the tensors.
 
         Returns
         -------
@@ -128,13 +128,12 @@ class StreamingCTC(torch.nn.Module):
         wavs : torch.Tensor
             Waveforms, (batch, samples), padded at the end.
         wav_lens : torch.Tensor, optional
-            Length of each waveform as a part of the longest, (batch,).
+            Length of each waveform relative to the longest, (batch,).
         masker : SpanMasker, optional
             Says which latent frames the mask embedding replaces, for
             training.
         geometry : StreamGeometry, optional
-            One of those that the model is trained for; the default one
-            otherwise.
+            One of those that the model is trained for; by default the first.
 
         Returns
         -------
@@ -182,13 +181,13 @@ class StreamingCTC(torch.nn.Module):
         return F.log_softmax(logits, dim=-1, dtype=precision)
 
     def make_streaming_context(self, geometry=None):
-        """A fresh state for :meth:`forward_streaming`.
+        """Makes an initial state for :meth:`forward_streaming`.
 
         Arguments
         ---------
         geometry : StreamGeometry, optional
-            That of the stream: one of those that the model is trained for;
-            the default one otherwise.
+            Geometry of the stream: one of those that the model is trained for;
+            by default the first.
 
         Returns
         -------
@@ -213,8 +212,8 @@ class StreamingCTC(torch.nn.Module):
         samples : torch.Tensor
             The next samples, (batch, samples), any number of them.
         context : CTCState
-            What lies behind them. It is brought up to date, unless an error
-            is raised.
+            State after the previous input; updated in place unless an error is
+            raised.
 
         Returns
         -------
@@ -278,8 +277,8 @@ class StreamingCTC(torch.nn.Module):
         samples : numpy.ndarray
             The next samples, float32 (samples,), any number of them.
         context : CTCState
-            What lies behind them. It is brought up to date, unless an error
-            is raised.
+            State after the previous input; updated in place unless an error is
+            raised.
         final : bool
             Whether the stream ends with them.
 
@@ -342,8 +341,8 @@ class StreamingCTC(torch.nn.Module):
         return from_arrays(context, next(self.parameters()).device)
 
     def context_form(self, samples, geometry=None):
-        """The form of what :meth:`export_context` gives for one stream that
-        goes on (:mod:`speechbrain_llsa_runtime.snapshot`).
+        """Expected layout of what :meth:`export_context` gives for one stream
+        that goes on (:mod:`speechbrain_llsa_runtime.snapshot`).
 
         Arguments
         ---------
@@ -388,13 +387,13 @@ class StreamingCTC(torch.nn.Module):
         return context.encoder.committed
 
     def latency_report(self, geometry=None):
-        """The declared latency of the model, beside the other attentions.
+        """The declared latency of the model, next to those of the other
+        attentions.
 
         Arguments
         ---------
         geometry : StreamGeometry, optional
-            One of those that the model is trained for; the default one
-            otherwise.
+            One of those that the model is trained for; by default the first.
 
         Returns
         -------

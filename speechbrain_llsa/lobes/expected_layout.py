@@ -81,7 +81,7 @@ def from_arrays(state, device):
 
 
 def front_end_form(extractor, samples):
-    """The form of the state of a front end, for one row.
+    """Expected layout of the state of a front end, for one row.
 
     Arguments
     ---------
@@ -117,7 +117,7 @@ def front_end_form(extractor, samples):
 
 
 def encoder_form(encoder, frames, geometry=None):
-    """The form of the state of an encoder, for one row that goes on.
+    """Expected layout of the state of an encoder, for one row that goes on.
 
     Arguments
     ---------

@@ -30,7 +30,7 @@ class WeightedLayerSum(nn.Module):
     Raises
     ------
     TypeError
-        If an argument is of another type.
+        If an argument has the wrong type.
     ValueError
         If there is no layer.
 
@@ -101,7 +101,7 @@ class FeaturesState:
     frames of one layer alone are asked for."""
 
     def fork(self):
-        """An independent copy, which shares the tensors.
+        """Makes an independent copy, which shares the tensors.
 
         Returns
         -------
@@ -138,7 +138,7 @@ class LayerFeatures(nn.Module):
     Raises
     ------
     TypeError
-        If an argument is of another type.
+        If an argument has the wrong type.
     ValueError
         If there is no such layer.
 
@@ -248,7 +248,8 @@ class LayerFeatures(nn.Module):
         return index * self.frame_seconds
 
     def latency_report(self, hop=None, look_ahead=None):
-        """The declared latency of the frames, beside the other attentions.
+        """The declared latency of the frames, next to those of the other
+        attentions.
 
         Arguments
         ---------
@@ -283,7 +284,7 @@ class LayerFeatures(nn.Module):
         wavs : torch.Tensor
             Waveforms at 16 kHz, (batch, samples), padded at the end.
         wav_lens : torch.Tensor, optional
-            Length of each waveform as a part of the longest, (batch,).
+            Length of each waveform relative to the longest, (batch,).
         hop : int, optional
             Frames that llsa commits at once: one of the numbers that the
             encoder is trained for; the first of them by default.
@@ -323,7 +324,7 @@ class LayerFeatures(nn.Module):
         return self._choose(out, hidden_states)[0], lengths
 
     def make_streaming_context(self, hop=None, look_ahead=None):
-        """A fresh state for :meth:`stream`.
+        """Makes an initial state for :meth:`stream`.
 
         Arguments
         ---------
@@ -358,8 +359,8 @@ class LayerFeatures(nn.Module):
         samples : torch.Tensor
             The next samples at 16 kHz, (samples,), any number of them.
         context : FeaturesState
-            What lies behind them. It is brought up to date, unless an error
-            is raised.
+            State after the previous input; updated in place unless an error is
+            raised.
         final : bool
             Whether the stream ends with them.
 
@@ -372,7 +373,7 @@ class LayerFeatures(nn.Module):
         Raises
         ------
         TypeError
-            If an argument is of another type.
+            If an argument has the wrong type.
         ValueError
             If the context has been finished, or is of another model.
         """
@@ -440,7 +441,7 @@ def checked_layer(layer, num_layers):
     Raises
     ------
     TypeError
-        If it is something else.
+        If it has the wrong type.
     ValueError
         If there is no such layer, or the sum is over another number.
 

@@ -14,7 +14,7 @@ def sample_counts(wavs, wav_lens=None):
     wavs : torch.Tensor
         Waveforms, (batch, samples).
     wav_lens : torch.Tensor, optional
-        Length of each waveform as a part of the longest, (batch,).
+        Length of each waveform relative to the longest, (batch,).
 
     Returns
     -------

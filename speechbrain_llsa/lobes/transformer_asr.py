@@ -219,7 +219,7 @@ class StreamingTransformerASR(TransformerASR):
             Input frames, (batch, frames, input_size), or with the features
             in two axes.
         wav_len : torch.Tensor, optional
-            Lengths as a part of the longest, (batch,).
+            Lengths relative to the longest, (batch,).
         pad_idx : int
             Part of SpeechBrain's signature.
         dynchunktrain_config : None
@@ -266,7 +266,7 @@ class StreamingTransformerASR(TransformerASR):
     def make_streaming_context(
         self, dynchunktrain_config=None, encoder_kwargs=None
     ):
-        """A fresh state for :meth:`encode_streaming`.
+        """Makes an initial state for :meth:`encode_streaming`.
 
         Arguments
         ---------
@@ -304,8 +304,8 @@ class StreamingTransformerASR(TransformerASR):
             Input frames, (batch, frames, input_size), or with the features
             in two axes; any number of frames.
         context : TransformerASRStreamingContext
-            What lies behind them. It is brought up to date, unless an error
-            is raised.
+            State after the previous input; updated in place unless an error is
+            raised.
         end : torch.Tensor, optional
             Frames of the rows that have ended, int64 (batch,), as for the
             encoder.

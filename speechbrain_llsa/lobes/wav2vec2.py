@@ -102,7 +102,7 @@ class StreamingEncoderWrapper(EncoderWrapper):
         latents : torch.Tensor
             Latent frames, (batch, frames, in_dim).
         wav_lens : torch.Tensor, optional
-            Lengths of the waveforms as a part of the longest, (batch,). The
+            Lengths of the waveforms relative to the longest, (batch,). The
             frames that follow from it are rounded; ``padding_mask`` is exact.
         padding_mask : torch.Tensor, optional
             True at padding, (batch, frames). Instead of ``wav_lens``.
@@ -175,7 +175,7 @@ class StreamingEncoderWrapper(EncoderWrapper):
         return results
 
     def make_streaming_context(self, config=None, geometry=None):
-        """A fresh state for :meth:`forward_streaming`.
+        """Makes an initial state for :meth:`forward_streaming`.
 
         Arguments
         ---------
@@ -199,9 +199,9 @@ class StreamingEncoderWrapper(EncoderWrapper):
         latents : torch.Tensor
             Latent frames, (batch, frames, in_dim), any number of them.
         context : speechbrain_llsa.state.EncoderState
-            What lies behind them. It is brought up to date, unless an error
-            is raised; ``context.provisional`` then holds the output for the
-            provisional frames.
+            What lies behind them. Updated in place, unless an error is raised;
+            ``context.provisional`` then holds the output for the provisional
+            frames.
         end : torch.Tensor, optional
             Frames of the rows that have ended, int64 (batch,), as for the
             encoder.

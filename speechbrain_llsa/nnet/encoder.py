@@ -379,7 +379,7 @@ class StreamingTransformerEncoder(nn.Module):
         return out, attention_list
 
     def make_streaming_context(self, config=None, geometry=None):
-        """A fresh state for :meth:`forward_streaming`.
+        """Makes an initial state for :meth:`forward_streaming`.
 
         Arguments
         ---------
@@ -399,7 +399,7 @@ class StreamingTransformerEncoder(nn.Module):
         Raises
         ------
         TypeError
-            If an argument is of another type.
+            If an argument has the wrong type.
         ValueError
             If the attention is aa, which needs the whole utterance, or if the
             encoder is not trained for the geometry or the ``chunk_size``.
@@ -429,8 +429,8 @@ class StreamingTransformerEncoder(nn.Module):
         src : torch.Tensor
             Frames, (batch, frames, d_model), any number of them.
         context : EncoderState
-            What lies behind them. It is brought up to date, unless an error
-            is raised.
+            State after the previous input; updated in place unless an error is
+            raised.
         pos_embs : None
             Part of SpeechBrain's interface. Positions are rotary.
         end : torch.Tensor, optional
@@ -499,7 +499,8 @@ class StreamingTransformerEncoder(nn.Module):
         frame_seconds=FRAME_SECONDS,
         geometry=None,
     ):
-        """The declared latency of this encoder, beside the other attentions.
+        """The declared latency of this encoder, next to those of the other
+        attentions.
 
         Arguments
         ---------

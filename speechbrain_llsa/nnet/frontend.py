@@ -47,7 +47,7 @@ class FrontEndState:
     """Samples pushed since the utterance began, in each row."""
 
     def fork(self):
-        """An independent copy, which shares the tensors.
+        """Makes an independent copy, which shares the tensors.
 
         Returns
         -------
@@ -171,7 +171,7 @@ class StreamingLatentExtractor(W2VLatentExtractor):
         return latents
 
     def make_streaming_context(self):
-        """A fresh state for :meth:`forward_streaming`.
+        """Makes an initial state for :meth:`forward_streaming`.
 
         Returns
         -------
@@ -188,8 +188,8 @@ class StreamingLatentExtractor(W2VLatentExtractor):
             The next samples, (batch, samples), any number of them, of any
             floating point type; the frames are of the weights' type.
         context : FrontEndState
-            What lies behind them. It is brought up to date, unless an error
-            is raised.
+            State after the previous input; updated in place unless an error is
+            raised.
 
         Returns
         -------
@@ -309,7 +309,7 @@ class StreamingLatentExtractor(W2VLatentExtractor):
         return self.norm(x), left_over
 
     def _check_state(self, samples, context):
-        """Refuses a state of another batch size or another model."""
+        """Rejects a state of another batch size or another model."""
         check_type("context", context, FrontEndState)
         if context.carried is None:
             return
@@ -434,7 +434,7 @@ def _check_convolutions(out_channels, kernel_sizes, strides):
 
 
 def _check_samples(samples):
-    """Refuses anything but a batch of floating point waveforms."""
+    """Rejects anything but a batch of floating point waveforms."""
     if not isinstance(samples, torch.Tensor) or not samples.is_floating_point():
         kind = getattr(samples, "dtype", type(samples).__name__)
         raise TypeError(must_be("samples", "a floating point tensor", kind))

@@ -63,12 +63,13 @@ class WordScorer:
         self._words = {word for phrase in self._phrases for word in phrase}
         self._known = {part for word in self._words for part in _parts(word)}
         # by first word, the phrases; by part of one, how much of a phrase
-        self._beginning, self._begun = {}, {}
+        self._phrases_by_first_word, self._prefix_fractions = {}, {}
         for index, (first, *_) in enumerate(self._phrases):
-            self._beginning.setdefault(first, []).append((index, 0))
+            self._phrases_by_first_word.setdefault(first, []).append((index, 0))
             for part in _parts(first):
-                self._begun[part] = max(
-                    len(part) / self._sizes[index], self._begun.get(part, 0.0)
+                self._prefix_fractions[part] = max(
+                    len(part) / self._sizes[index],
+                    self._prefix_fractions.get(part, 0.0),
                 )
 
     @property
@@ -114,7 +115,10 @@ class WordScorer:
                 state.language_model, word, is_last_word, word in self._words
             )
         progress, complete = [], False
-        for index, done in (*state.progress, *self._beginning.get(word, ())):
+        for index, done in (
+            *state.progress,
+            *self._phrases_by_first_word.get(word, ()),
+        ):
             if self._phrases[index][done] != word:
                 continue
             if done + 1 == len(self._phrases[index]):
@@ -162,12 +166,15 @@ class WordScorer:
         """
         if not partial_word:
             return 0.0
-        part = self._begun.get(partial_word, 0.0)
+        part = self._prefix_fractions.get(partial_word, 0.0)
         for index, done in state.progress:
             if self._phrases[index][done].startswith(partial_word):
-                begun = self._part(index, done) * self._sizes[index] + 1
+                matched_length = (
+                    self._part(index, done) * self._sizes[index] + 1
+                )
                 part = max(
-                    part, (begun + len(partial_word)) / self._sizes[index]
+                    part,
+                    (matched_length + len(partial_word)) / self._sizes[index],
                 )
         return self.weight * part - state.pending
 

@@ -1,4 +1,4 @@
-"""Frames of an encoder's layers for other tasks, offline and streaming."""
+"""Features of an encoder's layers for other tasks, offline and streaming."""
 
 from dataclasses import dataclass, replace
 
@@ -17,15 +17,15 @@ from speechbrain_llsa_runtime.utils.errors import must_be
 
 
 class WeightedLayerSum(nn.Module):
-    """A learned sum over layers: the softmax of one weight for each.
+    """A learned weighted sum over layers, with softmax weights.
 
     Arguments
     ---------
     num_layers : int
         Layers to sum over, the encoder's input included.
     normalize : bool
-        Whether each layer's frames are normalised first, so that the weights
-        can be compared.
+        Whether to normalise each layer's frames first, which makes the weights
+        comparable.
 
     Raises
     ------
@@ -50,7 +50,7 @@ class WeightedLayerSum(nn.Module):
 
     @property
     def num_layers(self):
-        """Layers to sum over."""
+        """Number of layers to sum over."""
         return len(self.weights)
 
     def forward(self, frames):
@@ -68,7 +68,7 @@ class WeightedLayerSum(nn.Module):
         Raises
         ------
         ValueError
-            If there are more layers, or fewer.
+            If the number of layers differs.
         """
         check_type("frames", frames, torch.Tensor)
         if frames.ndim < 2 or frames.shape[-2] != self.num_layers:
@@ -87,18 +87,19 @@ class WeightedLayerSum(nn.Module):
 
 @dataclass
 class FeaturesState:
-    """What :class:`LayerFeatures` remembers of one stream."""
+    """State of :class:`LayerFeatures` for one stream."""
 
     front_end: FrontEndState
-    """Samples and frames that the convolutions still need."""
+    """State of the convolutions: samples and frames that they still need."""
 
     encoder: EncoderState
-    """Keys and values, and the frames that are not committed yet."""
+    """State of the encoder: keys and values, and frames that are not committed
+    yet."""
 
     waiting: tuple = ()
-    """For each layer the frames that wait for the same frames of deeper
-    layers, (1, frames, features). Empty before the first push, and where
-    frames of one layer alone are asked for."""
+    """Frames of each layer that wait for the same frames of deeper layers, (1,
+    frames, features). Empty before the first push, and if only one layer is
+    requested."""
 
     def fork(self):
         """Makes an independent copy, which shares the tensors.
@@ -113,27 +114,27 @@ class FeaturesState:
 
 
 class LayerFeatures(nn.Module):
-    """Waveforms to frames of an encoder's layers. The encoder is frozen: no
-    gradient flows into it, and it stays in evaluation mode.
+    """Maps waveforms to frames of an encoder's layers. The encoder is frozen:
+    it receives no gradients and stays in evaluation mode.
 
-    The layers count from 0, which is the encoder's input; layer k is the
-    output of the k-th layer, as ``output_hidden_states`` gives it. A frame of
-    any layer is given once it cannot change any more. With llsa that is when
-    its hop is committed, in all layers at once: the layers of a hop are
-    computed together, from the same audio. With maa and sa the frames of layer
-    k wait for k times ``look_ahead`` frames, and a sum over layers for the
-    deepest.
+    The layers count from 0, which is the encoder's input; layer k is the output
+    of the k-th layer, as ``output_hidden_states`` gives it. A frame of any
+    layer is returned once it cannot change any more. With llsa, that is when
+    its hop is committed, in all layers at once, since the layers of a hop are
+    computed together from the same audio. With maa and sa, the frames of layer
+    k are delayed by k times ``look_ahead`` frames, and a sum over layers by as
+    much as the deepest.
 
     Arguments
     ---------
     extractor : StreamingLatentExtractor
         The front end: waveforms to latent frames.
     encoder_wrapper : StreamingEncoderWrapper
-        The encoder. From now on its ``latent_encoder`` gives hidden states.
+        The encoder. Its ``latent_encoder`` is switched to output hidden states.
     layer : int or str or WeightedLayerSum, optional
-        Which frames to give: those of a layer; "all" for those of all layers;
-        a sum over all layers, which can be trained; or by default the
-        encoder's output, which is the last layer's behind the closing norm.
+        The frames to return: those of one layer; "all" for those of all layers;
+        or a trainable sum over all layers. By default the encoder's output,
+        which is that of the last layer after the final norm.
 
     Raises
     ------
@@ -186,7 +187,7 @@ class LayerFeatures(nn.Module):
 
     @property
     def num_layers(self):
-        """Layers of the encoder; its input is one more."""
+        """Number of encoder layers, without the input."""
         return len(self.encoder_wrapper.latent_encoder.layers)
 
     @property
@@ -196,12 +197,12 @@ class LayerFeatures(nn.Module):
 
     @property
     def features(self):
-        """Features of a frame."""
+        """Number of features per frame."""
         return self.encoder_wrapper.latent_encoder.d_model
 
     @property
     def device(self):
-        """Where the encoder is."""
+        """Device of the encoder."""
         return next(self.extractor.parameters()).device
 
     @property
@@ -210,14 +211,14 @@ class LayerFeatures(nn.Module):
         return self.extractor.stride_samples / SAMPLE_RATE
 
     def train(self, mode=True):
-        """Sets the mode of a sum over layers alone."""
+        """Sets the mode of a sum over layers only."""
         super().train(mode)
         self.extractor.eval()
         self.encoder_wrapper.eval()
         return self
 
     def frame_times(self, frames, first=0):
-        """Where frames lie in time.
+        """Start times of frames.
 
         Arguments
         ---------
@@ -229,8 +230,8 @@ class LayerFeatures(nn.Module):
         Returns
         -------
         torch.Tensor
-            When each begins, in seconds since the stream began, float64
-            (frames,). It has heard a little more than that: the receptive
+            Start of each frame in seconds since the stream began, float64
+            (frames,). A frame depends on audio beyond that: the receptive
             field, and the look-ahead.
 
         Raises
@@ -287,16 +288,16 @@ class LayerFeatures(nn.Module):
             Length of each waveform relative to the longest, (batch,).
         hop : int, optional
             Frames that llsa commits at once: one of the numbers that the
-            encoder is trained for; the first of them by default.
+            encoder is trained for; by default the first of them.
         look_ahead : int, optional
             Frames that a layer sees ahead, as for ``hop``.
 
         Returns
         -------
         torch.Tensor
-            (batch, frames, features), or (batch, frames, layers, features)
-            for all layers. Each row gives what it gives alone; its frames past
-            its length have no meaning.
+            (batch, frames, features), or (batch, frames, layers, features) for
+            all layers. Rows do not depend on each other; frames past the length
+            of a row are meaningless.
         torch.Tensor
             Frames of each row, int64 (batch,); 0 for a waveform shorter than
             the receptive field.
@@ -362,7 +363,7 @@ class LayerFeatures(nn.Module):
             State after the previous input; updated in place unless an error is
             raised.
         final : bool
-            Whether the stream ends with them.
+            Whether the stream ends with these samples.
 
         Returns
         -------
@@ -375,7 +376,7 @@ class LayerFeatures(nn.Module):
         TypeError
             If an argument has the wrong type.
         ValueError
-            If the context has been finished, or is of another model.
+            If the context has been finished, or belongs to another model.
         """
         check_type("samples", samples, torch.Tensor)
         check_type("context", context, FeaturesState)
@@ -404,8 +405,8 @@ class LayerFeatures(nn.Module):
         return frames
 
     def _choose(self, out, hidden_states, waiting=()):
-        """From what the encoder gives to the frames that are asked for, and
-        those that wait for deeper layers."""
+        """Selects the requested frames of the encoder's output, and those that
+        wait for deeper layers."""
         if self.layer is None:
             return out, ()
         if isinstance(self.layer, int):
@@ -424,7 +425,7 @@ class LayerFeatures(nn.Module):
 
 
 def checked_layer(layer, num_layers):
-    """Checks which frames are asked for.
+    """Validates the choice of frames.
 
     Arguments
     ---------
@@ -443,7 +444,7 @@ def checked_layer(layer, num_layers):
     TypeError
         If it has the wrong type.
     ValueError
-        If there is no such layer, or the sum is over another number.
+        If there is no such layer, or the sum is over another number of layers.
 
     Example
     -------

@@ -104,15 +104,15 @@ def convert_folder(folder, new_folder):
             must_be("new_folder", "other than folder", repr(str(folder)))
         )
     read = _read_exported if exported else _read_model
-    with _refusing(folder):
+    with _naming_folder(folder):
         write = read(folder)
-    with written_atomically(new_folder) as scratch, _refusing(folder):
+    with written_atomically(new_folder) as scratch, _naming_folder(folder):
         write(scratch)
     return new_folder
 
 
 @contextmanager
-def _refusing(folder):
+def _naming_folder(folder):
     """Makes errors about files of a folder name that folder."""
     try:
         yield

@@ -98,19 +98,19 @@ def load_parts(
             fetch_config=fetch_config or FetchConfig(),
         )
 
-    whole = kind == "ctc"
+    is_ctc = kind == "ctc"
     path = locate(MODEL_FILE)
     description = read_description(
         path,
-        ("ctc",) if whole else ("ctc", "encoder"),
+        ("ctc",) if is_ctc else ("ctc", "encoder"),
         overrides,
         overrides_must_match,
     )
-    names = CTC_PARTS if whole else ENCODER_PARTS
+    names = CTC_PARTS if is_ctc else ENCODER_PARTS
     files = {
         name: locate(description["weights"][name]["file"]) for name in names
     }
-    if whole:
+    if is_ctc:
         files["tokenizer"] = _locate_tokenizer(
             description["tokenizer"], path, locate
         )
@@ -121,7 +121,7 @@ def load_parts(
         return None
     parts = _load_modules(description, {name: files[name] for name in names})
     parts["sample_rate"] = description["sample_rate"]
-    if whole:
+    if is_ctc:
         kind = description["tokenizer"]["kind"]
         parts["tokenizer"] = TOKENIZERS[kind]()
         load_tokenizer(parts["tokenizer"], files["tokenizer"])

@@ -123,7 +123,7 @@ def write_streaming_folder(
     weights = {name: getattr(model, name).state_dict() for name in CTC_PARTS}
     with written_atomically(folder) as new:
         write_files(new, sections, weights, content, language_model)
-        _check_same(model, new, "ctc", lambda loaded: loaded["model"])
+        _check_outputs(model, new, "ctc", lambda loaded: loaded["model"])
     return folder
 
 
@@ -163,7 +163,7 @@ def write_encoder_folder(folder, extractor, encoder_wrapper):
     weights = {name: part.state_dict() for name, part in parts.items()}
     with written_atomically(folder) as new:
         write_files(new, sections, weights)
-        _check_same(_Embedder(parts), new, "encoder", _Embedder)
+        _check_outputs(_Embedder(parts), new, "encoder", _Embedder)
     return folder
 
 
@@ -243,7 +243,7 @@ class _Embedder(torch.nn.Module):
 
 @torch.no_grad()
 @full_float32()
-def _check_same(model, folder, kind, take):
+def _check_outputs(model, folder, kind, take):
     """Loads the written model, and compares its outputs for noise."""
     written = load_model(folder, kind, take, trust=True).eval()
     generator = torch.Generator().manual_seed(0)
@@ -254,9 +254,9 @@ def _check_same(model, folder, kind, take):
     # as it is loaded: few bits of a type, or a GPU's TF32, would round more
     # than a small mistake changes
     expected, _ = copy.deepcopy(model).cpu().float().eval()(noise)
-    given, _ = written.float()(noise)
-    if not torch.allclose(given, expected, atol=1e-3):
-        error = (given - expected).abs().max().item()
+    actual, _ = written.float()(noise)
+    if not torch.allclose(actual, expected, atol=1e-3):
+        error = (actual - expected).abs().max().item()
         raise ValueError(
             "model must be what its sections in model.json describe: written "
             f"and loaded, what it gives differs by up to {error:.3g}"

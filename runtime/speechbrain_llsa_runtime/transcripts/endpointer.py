@@ -92,15 +92,15 @@ def _frames(seconds):
 LONGEST_WORD_FRAMES = _frames(LONGEST_WORD_SECONDS)
 
 
-def resolve_endpointer(endpointer, own):
+def resolve_endpointer(endpointer, model_endpointer):
     """Chooses the endpointer of a stream.
 
     Arguments
     ---------
     endpointer : Endpointer or bool, optional
         The caller's choice: ``False`` for none, ``None`` for that of the model.
-    own : Endpointer or None
-        That of the model.
+    model_endpointer : Endpointer or None
+        The endpointer of the model.
 
     Returns
     -------
@@ -117,7 +117,7 @@ def resolve_endpointer(endpointer, own):
     True
     """
     if endpointer is None:
-        return own
+        return model_endpointer
     if endpointer is False:
         return None
     if not isinstance(endpointer, Endpointer):
@@ -213,10 +213,10 @@ class Endpointer:
             "after_speech": _rule("after_speech", after_speech),
             "maximum_length": _rule("maximum_length", maximum_length),
         }
-        given = [rule for rule in self.rules.values() if rule is not None]
+        rules = [rule for rule in self.rules.values() if rule is not None]
         self._rules = [
             (rule.speech, rule.silence_frames, rule.length_frames)
-            for rule in given
+            for rule in rules
         ]
 
     def to_dict(self):

@@ -45,10 +45,10 @@ class Word:
             With "word", "start" and "end" in seconds, "confidence", "final"
             and "segment".
         """
-        given = asdict(self)
+        values = asdict(self)
         return {
-            "word": given.pop("text"),
-            **given,
+            "word": values.pop("text"),
+            **values,
             "confidence": round(self.confidence, 4),
         }
 

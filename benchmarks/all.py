@@ -1,11 +1,11 @@
-"""Runs every benchmark, and joins their sections to RESULTS.md.
+"""Runs every benchmark, and joins their sections into RESULTS.md.
 
 > python benchmarks/all.py
 
-Each runs in a process of its own. What a machine cannot measure has a section
-that says so. A benchmark that fails leaves its reason in place of its figures,
-and the exit status is 1. Sections stay in --folder, so that --only measures
-some of them again.
+Each runs in a process of its own. If the machine cannot run a benchmark, its
+section says so. If a benchmark fails, its section holds the reason, and the
+exit status is 1. Sections are kept in --folder, so that --only can repeat some
+of them.
 """
 
 import argparse
@@ -93,19 +93,19 @@ def parser():
 
 
 def section_path(folder, name):
-    """Where the section of a benchmark lies."""
+    """Path of the section of a benchmark."""
     return folder / f"{name}.section.md"
 
 
 def run(name, options):
-    """Runs a benchmark; whether it ended well.
+    """Runs a benchmark; returns whether it succeeded.
 
     Arguments
     ---------
     name : str
         Of the benchmark.
     options : argparse.Namespace
-        As :func:`parser` gives them.
+        The result of :func:`parser`.
 
     Returns
     -------

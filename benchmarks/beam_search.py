@@ -314,10 +314,10 @@ def measure_made_up(options):
                 both = frames[begin:end], frames[end : end + LOOK_AHEAD]
                 pushes.append((both, len(both[0]) * FRAME_SECONDS))
             text = figures.stream(item, MadeUpSession(search), pushes)
-            whole = MadeUpSession(search)
-            whole.push((frames, frames[:0]))
-            whole.finish()
-            figures.compare(text, whole.text)
+            whole_stream = MadeUpSession(search)
+            whole_stream.push((frames, frames[:0]))
+            whole_stream.finish()
+            figures.compare(text, whole_stream.text)
         yield figures.row(name)
 
 

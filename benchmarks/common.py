@@ -1,5 +1,5 @@
-"""What all benchmarks share: the command line, measuring, checking, and the
-section of benchmarks/RESULTS.md that each of them writes."""
+"""Shared by all benchmarks: the command line, timing, checks, and the section
+of benchmarks/RESULTS.md that each writes."""
 
 import argparse
 import math
@@ -66,7 +66,7 @@ def parse(parser, arguments):
     Arguments
     ---------
     parser : argparse.ArgumentParser
-        As :func:`make_parser` gives it, possibly with more options.
+        The result of :func:`make_parser`, possibly with more options.
     arguments : list of str or None
         The command line without the name of the program.
 
@@ -84,7 +84,7 @@ def parse(parser, arguments):
 
 
 def machine():
-    """The machine, as far as it matters.
+    """Describes the machine.
 
     Returns
     -------
@@ -101,8 +101,8 @@ def machine():
 
 
 def take_turns(functions, turns=5, min_run_time=0.5, number=None):
-    """Times functions in turn, A B C A B C ..., so that what else the machine
-    does falls on all of them.
+    """Times functions in turn, A B C A B C ..., so that other load on the
+    machine affects all of them.
 
     Arguments
     ---------
@@ -148,16 +148,16 @@ def take_turns(functions, turns=5, min_run_time=0.5, number=None):
 
 
 def check_equal(what, actual, expected, tolerance=TOLERANCE):
-    """Refuses to go on where two results differ.
+    """Exits if two results differ.
 
     Arguments
     ---------
     what : str
-        What they are of.
+        Name of the results.
     actual : torch.Tensor or list of torch.Tensor
-        What was computed.
+        The computed values.
     expected : torch.Tensor or list of torch.Tensor
-        What it should be, of the same shapes.
+        The expected values, of the same shapes.
     tolerance : float
         Largest difference, relative to the largest value where that is above
         1.
@@ -190,7 +190,7 @@ def check_equal(what, actual, expected, tolerance=TOLERANCE):
 
 
 def attend(inputs, geometry, attention):
-    """The path of a whole utterance.
+    """Runs the attention path for a whole utterance.
 
     Arguments
     ---------
@@ -213,7 +213,7 @@ def attend(inputs, geometry, attention):
 
 
 def with_gradients(function, inputs, weight):
-    """The output of a function, and its gradients.
+    """Computes the output of a function, and its gradients.
 
     Arguments
     ---------
@@ -257,8 +257,8 @@ def random_inputs(heads, frames, head_dim):
 
 
 def check_attention(geometry, attention, heads, head_dim):
-    """Refuses to go on where an attention differs from the reference, outputs
-    or gradients, on an utterance somewhat longer than it looks back.
+    """Exits if an attention differs from the reference, outputs or gradients,
+    on an utterance somewhat longer than it looks back.
 
     Arguments
     ---------
@@ -296,7 +296,7 @@ def check_attention(geometry, attention, heads, head_dim):
 
 
 def exponent(sizes, values):
-    """How a value grows: the slope of a line through the logarithms.
+    """Growth exponent of a value: the slope of a line through the logarithms.
 
     Arguments
     ---------
@@ -320,7 +320,7 @@ def exponent(sizes, values):
 
 @dataclass(frozen=True)
 class Bar:
-    """What a figure has to be.
+    """A bound that a figure must meet.
 
     Example
     -------
@@ -337,7 +337,7 @@ class Bar:
     """Whether it is a lower bound."""
 
     def met(self, value):
-        """Whether a figure is what it has to be."""
+        """Whether a figure meets the bound."""
         if self.least:
             return value >= self.allowed
         return value <= self.allowed
@@ -356,7 +356,7 @@ class Report:
     text : str
         What was measured, how, and against what.
     options : argparse.Namespace
-        As :func:`parse` gives them.
+        The result of :func:`parse`.
 
     Example
     -------
@@ -385,10 +385,10 @@ class Report:
         ours : list of float
             Seconds, for each turn.
         peer : list of float
-            Seconds of what it stands against, for each turn.
+            Seconds of the peer, for each turn.
         bar : Bar, optional
-            At least: of how many times faster. At most: of our part of the
-            peer's time.
+            A lower bound of the speed-up, or an upper bound of our fraction of
+            the peer's time.
         """
         faster = bar is None or bar.least
         pairs = zip(ours, peer, strict=True)
@@ -415,13 +415,13 @@ class Report:
         ours : str
             Our figure.
         peer : str
-            That of what it stands against.
+            Figure of the peer.
         ratio : str
             Of the two.
         bar : Bar, optional
-            What ``value`` has to be.
+            Bound for ``value``.
         value : float, optional
-            What is held against the bar.
+            Value that is compared with the bar.
         """
         verdict = ""
         if bar is not None:
@@ -431,7 +431,7 @@ class Report:
         print(f"{self.title}: {' | '.join(self.rows[-1])}", flush=True)
 
     def save_picture(self, figure, name):
-        """Keeps a plot beside the section, if that is written.
+        """Saves a plot beside the section, if that is written.
 
         Arguments
         ---------
@@ -465,7 +465,7 @@ class Report:
         return "\n".join(lines) + "\n"
 
     def write(self):
-        """Writes the section where the command line says."""
+        """Writes the section to the path of the command line."""
         if self.options.out is not None:
             self.options.out.parent.mkdir(parents=True, exist_ok=True)
             self.options.out.write_text(self.markdown(), encoding="utf-8")

@@ -64,12 +64,12 @@ SMALL = {
     "look_back": 8,
     "look_ahead": 3,
 }
-"""What --tiny makes of the hyperparameters."""
+"""Hyperparameters of --tiny."""
 
 
 @dataclass
 class Measurement:
-    """What a case gave; ``None`` where it was not measured."""
+    """Results of a case; ``None`` where nothing was measured."""
 
     batch: int | None = None
     frames_per_second: float | None = None
@@ -144,7 +144,7 @@ def geometry_of(hparams, hop):
 
 
 def device_name(device):
-    """What the table calls the device."""
+    """Name of the device in the table."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"{device.type}, {torch.get_num_threads()} threads"
@@ -158,7 +158,7 @@ def tags_of(attention, frames, geometry):
 
 
 def attend(inputs, geometry, attention, end=None):
-    """The path that training takes."""
+    """Runs the path that training uses."""
     if attention == "llsa":
         return attend_hops(*inputs, None, None, 0, geometry, end)
     return attend_frames(*inputs, 0, 0, geometry, attention, end)
@@ -177,7 +177,7 @@ def random_inputs(batch, frames, hparams, device):
 
 
 def check(attention, geometry, frames, ends, hparams, device):
-    """Refuses to go on where a path does not agree with the reference."""
+    """Exits if a path does not agree with the reference."""
     tags = tags_of(attention, frames, geometry)
     inputs = random_inputs(2, len(tags.position), hparams, device)
     exact = [tensor.detach().double().cpu() for tensor in inputs]
@@ -208,7 +208,7 @@ def check(attention, geometry, frames, ends, hparams, device):
 
 
 def measure(attention, hop, seconds, hparams, device, options):
-    """Fills the memory, and times the step that does."""
+    """Times the step with the largest batch that fits into memory."""
     frames = round(seconds / FRAME_SECONDS)
     torch.manual_seed(0)
     encoder = StreamingTransformerEncoder(
@@ -310,7 +310,7 @@ def peak_flops(name):
 
 
 def markdown(name, runs, results, hparams, options):
-    """The table, and what it is of."""
+    """Formats the table, with a description."""
     lines = [
         f"Training step (forward and backward) of the encoder, bf16 autocast: "
         f"{hparams['num_layers']} layers of {hparams['embedding_dim']}, "

@@ -49,7 +49,7 @@ MOST_STREAMS = 4096
 
 
 def run_sessions(model, text_decoder, streams):
-    """Transcribes streams by sessions, a push of each in turn.
+    """Transcribes streams with sessions, one push of each in turn.
 
     Arguments
     ---------
@@ -75,7 +75,7 @@ def run_sessions(model, text_decoder, streams):
 
 
 def run_batcher(model, text_decoder, streams):
-    """Transcribes streams by a batcher, a push of each and then a step.
+    """Transcribes streams with a batcher, one push of each and then a step.
 
     Arguments and result are those of :func:`run_sessions`.
     """
@@ -93,7 +93,7 @@ def run_batcher(model, text_decoder, streams):
 
 
 def measure_throughput(model, text_decoder, streams, repeats):
-    """Times both ways in turns.
+    """Times both methods in turns.
 
     Arguments
     ---------
@@ -142,7 +142,7 @@ def measure_throughput(model, text_decoder, streams, repeats):
 
 
 def measure_load(model, text_decoder, count, seconds, seed=0):
-    """The latency of pushes of streams in real time.
+    """Measures the latency of pushes of real-time streams.
 
     Arguments
     ---------
@@ -214,14 +214,14 @@ def percentiles(latencies):
 
 
 def find_most_streams(measure, hop, most):
-    """Finds how many streams a machine holds.
+    """Finds how many streams a machine can sustain.
 
     Arguments
     ---------
     measure : callable
         Takes a number of streams, and gives the percentiles of the latency.
     hop : float
-        What the 95th has to stay under, in seconds.
+        Upper limit for the 95th percentile, in seconds.
     most : int
         Where the search ends.
 

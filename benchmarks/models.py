@@ -18,7 +18,7 @@ SMALL = {
     "extractor_dim": 8,
     "extractor_channels": [8] * 7,
 }
-"""What --tiny makes of the hyperparameters."""
+"""Hyperparameters of --tiny."""
 
 
 def make_model(name, changes):
@@ -55,7 +55,7 @@ def make_model(name, changes):
 
 @torch.inference_mode()
 def check_streaming(name, model, push_samples, seconds=2.0):
-    """Refuses to go on where pushes do not give what the whole gives.
+    """Exits if pushes do not give what the whole gives.
 
     Arguments
     ---------

@@ -102,7 +102,7 @@ def onnx_sessions(model, tokenizer, folder, threads):
 
 
 def check_text(what, sessions, samples, seconds=2.0):
-    """Refuses to go on where the text of a session in float32 differs."""
+    """Exits if the text of a session in float32 differs."""
     signal = noise(seconds)
     texts = {}
     for name, make in sessions.items():

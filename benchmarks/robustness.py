@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What a model says at other levels, in noise, and to what is no speech.
+"""Robustness of a model to level, noise, and sounds without speech.
 
     python recipes/Synthetic/synthesize.py demo/fresh --digits 1 8 \\
         --seed 7 --voice_seed 1 --workers 2 \\
@@ -99,7 +99,7 @@ CONDITIONS = {
     "50 Hz hum at -30 dBFS": (hum(-30), False),
     "the hum, high-passed": (high_passed(hum(-30)), False),
 }
-"""What is done to the utterances, and whether the bar holds for it."""
+"""Conditions: changes to the utterances, and whether the bar applies."""
 
 
 def at_level(signal, decibels):
@@ -160,7 +160,7 @@ SOUNDS = {
     **NOISES,
     "music at -20 dBFS": music,
 }
-"""What has no words."""
+"""Sounds without words."""
 
 WITHOUT_WORDS = ("digital silence", *list(NOISES)[:2])
 """Where the bar is no word at all."""
@@ -194,7 +194,7 @@ def log_probs_of(asr, signals):
 
 
 def transcript_of(asr, log_probs, endpointer=None):
-    """What a stream with these log-probabilities says, all at once."""
+    """Transcript of a stream with these log-probabilities, all at once."""
     transcriber = Transcriber(
         asr.text_decoder, asr.search, endpointer, asr.word_offsets
     )
@@ -203,21 +203,21 @@ def transcript_of(asr, log_probs, endpointer=None):
 
 
 def transcribe(asr, signals):
-    """What each of these says, without endpoints."""
+    """Transcripts of signals, without endpoints."""
     return [transcript_of(asr, each) for each in log_probs_of(asr, signals)]
 
 
 def check_streams(asr, signals, transcripts, endpointer=None):
-    """Refuses to go on where a stream says something else.
+    """Exits if a stream says something else.
 
     Arguments
     ---------
     asr : StreamingASR
         The model.
     signals : list of numpy.ndarray
-        What is streamed.
+        The signals to stream.
     transcripts : list of Transcript
-        What it has to say.
+        The expected transcripts.
     endpointer : Endpointer, optional
         Closes segments.
 
@@ -230,14 +230,14 @@ def check_streams(asr, signals, transcripts, endpointer=None):
     for signal, expected in zip(signals, transcripts, strict=True):
         session = asr.session(endpointer=endpointer)
         push = round(PUSH_SECONDS * SAMPLE_RATE)
-        said = [
+        outputs = [
             session.push(signal[start : start + push])
             for start in range(0, len(signal), push)
         ]
-        said.append(session.finish())
+        outputs.append(session.finish())
         words = [
             (word.text, word.start, word.segment)
-            for each in said
+            for each in outputs
             for word in each.final_words
         ]
         wanted = [(w.text, w.start, w.segment) for w in expected.words]
@@ -312,7 +312,7 @@ def measure_sounds(asr, count, seconds):
 
 @dataclass
 class Closing:
-    """What noise behind speech does to one utterance."""
+    """Effect of noise after speech on one utterance."""
 
     closed_seconds: float | None
     """From the start of the noise to the frame that closes the segment."""
@@ -325,7 +325,7 @@ class Closing:
 
 
 def measure_endpoints(asr, utterances, seconds):
-    """Where segments close in noise behind speech: rows of a table."""
+    """Measures where segments close in noise after speech: rows of a table."""
     rows = []
     speech = [utterance.read() for utterance in utterances]
     alone = transcribe(asr, speech)
@@ -367,7 +367,7 @@ def measure_endpoints(asr, utterances, seconds):
 
 
 def _closing(asr, speech, alone, log_probs, transcript):
-    """What became of one utterance."""
+    """Evaluates one utterance."""
     end = len(speech) / SAMPLE_RATE
     closed = closing_seconds(asr, log_probs)
     behind = [each - end for each in closed if each > end]

@@ -149,27 +149,27 @@ class SessionStream:
 
 
 class _Recording:
-    """What a session needs of a model, with a look at what goes by."""
+    """A model for a session that records its outputs."""
 
     def __init__(self, model):
         self.geometries = model.geometries
         self.make_streaming_context = model.make_streaming_context
         self._model = model
-        self._given = []
+        self._returned = []
 
     def stream(self, samples, context, final=False):
         log_probs, ahead = self._model.stream(samples, context, final)
-        self._given.append(torch.from_numpy(log_probs))
+        self._returned.append(torch.from_numpy(log_probs))
         return log_probs, ahead
 
     def taken(self):
-        given, self._given = self._given, []
-        return torch.cat(given)
+        frames, self._returned = self._returned, []
+        return torch.cat(frames)
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What one checkpoint found."""
+    """Results of one checkpoint."""
 
     frames: int
     """Frames committed so far."""
@@ -250,17 +250,19 @@ def soak(open_stream, noise, total, push, checkpoints, look_back):
         while sum(map(len, newest)) - len(newest[0]) >= COMPARED_FRAMES:
             newest.popleft()
         if number in marks:
-            ours = torch.cat(list(newest))
-            first = max(0, committed - len(ours) - look_back)
+            actual = torch.cat(list(newest))
+            first = max(0, committed - len(actual) - look_back)
             start = first * stream.unit
-            theirs = _run_fresh(
+            expected = _run_fresh(
                 open_stream(),
                 noise.read(start, received - start),
                 finish=received == total,
             )
             error = float("nan")
-            if len(theirs) == committed - first:
-                error = _largest(ours - theirs[len(theirs) - len(ours) :])
+            if len(expected) == committed - first:
+                error = _largest(
+                    actual - expected[len(expected) - len(actual) :]
+                )
             yield Checkpoint(
                 committed,
                 error,

@@ -327,8 +327,8 @@ def export(encoder, path):
 
 
 def check(steps, width):
-    """Refuses to go on where a stream differs from Emformer's. Returns the
-    largest relative error of int8."""
+    """Exits if a stream differs from Emformer's. Returns the largest relative
+    error of int8."""
     worst = 0.0
     for _ in range(LOOK_BACK // HOP + 4):
         src = torch.randn(1, HOP, width)

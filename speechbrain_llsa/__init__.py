@@ -1,6 +1,6 @@
 """Streaming self-supervised speech encoders for SpeechBrain.
 
-The names below load when they are first used.
+The names below are imported on first use.
 """
 
 from speechbrain_llsa.torch_versions import check_torch_versions

@@ -26,19 +26,19 @@ TITLES = {
 NOTHING, PAST, PRESENT, FUTURE = "#f7f7f7", "#9db7d5", "#20507f", "#e07b39"
 
 LARGEST_MATRIX = 10_000
-"""Rows of a matrix: frames, provisional copies among them."""
+"""Maximum number of rows of a matrix: frames, including provisional copies."""
 
 MOST_LAYERS = 1000
 
 MOST_LAYOUT_FRAMES = 40
-"""Keys in the layout of two hops; more could not be read."""
+"""Maximum number of keys in the layout of two hops; more would be illegible."""
 
 
 def draw_dependencies(path, geometry, num_layers, frames=48):
     """Draws the dependency matrices of the four attentions side by side.
 
-    A mark in row t and column s says that output frame t depends on input
-    frame s; what lies right of the diagonal is future.
+    A mark in row t and column s says that output frame t depends on input frame
+    s; entries right of the diagonal are the future.
 
     Arguments
     ---------
@@ -156,11 +156,12 @@ def _figure(width, height):
 
 
 ROWS = ("input", "after layer 1", "after layer 2", "output")
-"""Of each hop in the layout, from below."""
+"""Rows of each hop in the layout, from bottom to top."""
 
 
 def _draw_hops(axes, geometry, first):
-    """What two hops compute, each a stack of layers over the time line."""
+    """Draws what two hops compute, each as a stack of layers over the time
+    axis."""
     from matplotlib.patches import Polygon
 
     gap, between = 1.7, 2.4
@@ -209,7 +210,7 @@ def _draw_hops(axes, geometry, first):
 
 
 def _draw_time(axes, geometry, first, height):
-    """The axis of positions, and what becomes of provisional frames."""
+    """Draws the axis of positions, and what happens to provisional frames."""
     start = first * geometry.hop
     end = start + geometry.hop
     for frame in range(end, end + geometry.look_ahead):
@@ -264,7 +265,8 @@ def _cell(axes, x, y, colour, hatch=None):
 
 
 def _draw_mask(axes, geometry, first):
-    """The rule itself, :func:`~speechbrain_llsa.visibility.visible`."""
+    """Draws the visibility rule,
+    :func:`~speechbrain_llsa.visibility.visible`."""
     from matplotlib.patches import Patch
 
     cached = frame_tags(
@@ -324,7 +326,7 @@ def _draw_mask(axes, geometry, first):
 
 
 def _check_size(geometry, num_layers, frames):
-    """Refuses what would take gigabytes, or hours."""
+    """Rejects pictures that would take gigabytes, or hours."""
     hops = -(-frames // geometry.hop)
     rows = hops * (geometry.hop + geometry.look_ahead)
     if rows > LARGEST_MATRIX:

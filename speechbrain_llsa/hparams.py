@@ -1,8 +1,9 @@
-"""All that a hyperparameter file may name: ``!new:speechbrain_llsa.hparams.X``.
+"""Every class that a hyperparameter file may name:
+``!new:speechbrain_llsa.hparams.X``.
 
-Where a class lives in this package may change; its name here does not, so that
-files and folders of trained models stay readable. Names load when they are
-first used.
+Classes may move within the package, but their names here are stable, so that
+files and folders of trained models stay readable. Names are imported on first
+use.
 """
 
 from speechbrain_llsa_runtime.utils.lazy import lazy_names

@@ -1,7 +1,7 @@
-"""What an encoder remembers between pushes.
+"""State of an encoder between pushes.
 
-Tensors in a state are replaced, never written to, so that :meth:`fork` costs
-nothing and a push that fails leaves the state as it was.
+Tensors in a state are replaced, never modified, so that :meth:`fork` is free
+and a failed push leaves the state unchanged.
 """
 
 from __future__ import annotations
@@ -14,52 +14,53 @@ import torch
 
 @dataclass
 class LayerState:
-    """What one encoder layer remembers."""
+    """State of one encoder layer."""
 
     received: int = 0
     """Frames that the layer has received since the utterance began (llsa:
     frames committed)."""
 
     key: torch.Tensor | None = None
-    """Keys that coming queries can still see, with their positions rotated
-    in: (batch, heads, frames, head dimension). ``None`` before any frame."""
+    """Keys that future queries can still see, with rotary positions applied:
+    (batch, heads, frames, head dimension). ``None`` before any frame."""
 
     value: torch.Tensor | None = None
     """Values of the same frames, of the same shape."""
 
     query: torch.Tensor | None = None
-    """Queries that wait for their look-ahead, rotated: (batch, heads, frames,
-    head dimension). ``None`` before any frame, and always for llsa."""
+    """Queries that wait for their look-ahead, with rotary positions applied:
+    (batch, heads, frames, head dimension). ``None`` before any frame, and
+    always for llsa."""
 
     residual: torch.Tensor | None = None
     """Input of the layer at the waiting queries: (batch, frames, features).
     ``None`` before any frame, and always for llsa."""
 
     def nbytes(self):
-        """Bytes that the tensors hold."""
+        """Size of the tensors in bytes."""
         return _nbytes(self)
 
 
 @dataclass
 class EncoderState:
-    """What a stack of layers remembers: one session, or a batch of sessions
-    that run in step."""
+    """State of a stack of layers, for one session or a batch of sessions that
+    run in lockstep."""
 
     signature: tuple
-    """Attention, geometry of the stream and sizes of the encoder that the
-    state belongs to, to refuse a state of another one."""
+    """Attention, geometry of the stream and sizes of the encoder that the state
+    belongs to; used to reject a state of another encoder."""
 
     layers: list[LayerState]
-    """One for each layer."""
+    """State of each layer."""
 
     batch_size: int | None = None
-    """Rows. ``None`` before the first push, which sets it."""
+    """Number of rows. ``None`` before the first push, which sets it."""
 
     received: int = 0
     """Frames pushed since the utterance began."""
 
     committed: int = 0
-    """Frames given back since the utterance began."""
+    """Frames returned since the utterance began."""
 
     frames: torch.Tensor | None = None
     """llsa: input frames that are not committed yet, (batch, frames,
@@ -67,7 +68,8 @@ class EncoderState:
 
     end: torch.Tensor | None = None
     """Frames of each row's utterance, int64 (batch,), where rows have ended;
-    rows that go on hold a number beyond reach. ``None`` while all go on."""
+    for others, a number that is never reached. ``None`` while no row has
+    ended."""
 
     provisional: torch.Tensor | None = None
     """llsa: the encoder's output at the provisional frames of the newest hop,
@@ -83,7 +85,7 @@ class EncoderState:
         return self.signature[1]
 
     def fork(self):
-        """An independent copy, which shares the tensors.
+        """Makes an independent copy, which shares the tensors.
 
         Returns
         -------
@@ -105,13 +107,13 @@ class EncoderState:
             setattr(self, item.name, getattr(other, item.name))
 
     def reset(self):
-        """Forgets everything: the state is as new."""
+        """Resets the state to its initial value."""
         self.become(
             EncoderState(self.signature, [LayerState() for _ in self.layers])
         )
 
     def nbytes(self):
-        """Bytes that the tensors hold."""
+        """Size of the tensors in bytes."""
         return _nbytes(self) + sum(layer.nbytes() for layer in self.layers)
 
 

@@ -1,8 +1,8 @@
-"""Which releases of torch and torchaudio run together.
+"""Checks that the installed torch and torchaudio work together.
 
-torchaudio is compiled against torch, and what a release of it declares is
-wider than what it loads on: 2.11.0 declares nothing, 2.11.1 any torch from
-2.11. Standard library only.
+torchaudio is compiled against torch, and its releases declare wider ranges of
+torch than they load with: 2.11.0 declares nothing, 2.11.1 any torch from 2.11.
+Standard library only.
 """
 
 import re
@@ -17,18 +17,18 @@ WORKING_PAIRS = {
     (2, 11, 0): ((2, 11), (2, 15)),
     (2, 11, 1): ((2, 13), (2, 16)),
 }
-"""The releases that were tried; CONTRIBUTING.md says how."""
+"""Pairs that were tested; CONTRIBUTING.md says how."""
 
 REPAIR = 'pip install --upgrade "torch>=2.13,<2.16" "torchaudio==2.11.1"'
-"""Installs a pair that works, whatever is there."""
+"""Installs a working pair, whatever is installed now."""
 
 
 def check_torch_versions():
-    """Refuses a torch and a torchaudio that cannot be loaded together.
+    """Rejects a torch and a torchaudio that cannot be loaded together.
 
-    A pair that is known to work costs nothing: only what pip says of it is
-    read. Any other is imported, because builds of other sources may work.
-    Nothing happens where one of the two is missing.
+    A pair that is known to work costs nothing: only its package metadata is
+    read. Any other is imported, because builds from other sources may work.
+    Does nothing if one of the two is missing.
 
     Raises
     ------
@@ -58,13 +58,13 @@ def check_torch_versions():
 
 
 def known_to_work(torch, torchaudio):
-    """Whether a pair was tried, and works.
+    """Whether a pair was tested and works.
 
     Arguments
     ---------
     torch : str
-        Version of torch. One with a local label, as in "2.13.0+cpu", does not
-        come from PyPI, and is not known.
+        Version of torch. One with a local label, as in "2.13.0+cpu", is not
+        from PyPI, and counts as unknown.
     torchaudio : str
         Version of torchaudio.
 

@@ -1,7 +1,7 @@
 """Who sees whom: the one rule that every attention path follows.
 
 Each frame carries a tag (position, hop, provisional?), and :func:`visible`
-says of two tags whether the one sees the other.
+decides from two tags whether one frame sees the other.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from speechbrain_llsa_runtime.utils.checks import check_integer
 
 @dataclass(frozen=True)
 class FrameTags:
-    """What attention needs to know of frames, apart from their content.
+    """What attention needs to know about frames, apart from their content.
 
     The three fields have the same shape, or shapes that broadcast.
 
@@ -28,7 +28,7 @@ class FrameTags:
         The hop that the frame is computed in, int64. For committed frames it
         is ``position // hop``.
     provisional : torch.Tensor
-        True for a frame that is consulted now and computed again, bool.
+        True for a frame that is consulted now and computed again later, bool.
     """
 
     position: torch.Tensor
@@ -80,7 +80,7 @@ def frame_tags(first, count, hop=1, device=None):
     hop : int
         Frames in a hop.
     device : torch.device, optional
-        Where the tags live.
+        Device of the tags.
 
     Returns
     -------
@@ -113,7 +113,7 @@ def hop_tags(first_hop, hops, geometry, device=None):
     geometry : StreamGeometry
         Gives ``hop`` committed and ``look_ahead`` provisional frames a hop.
     device : torch.device, optional
-        Where the tags live.
+        Device of the tags.
 
     Returns
     -------

@@ -3,13 +3,14 @@
 
 > python compare.py ../../hparams/compare_small.yaml --data_folder FOLDER
 
-FOLDER is in LibriSpeech layout. The YAML file, a plan, names the rows: which
-entries of ``pretrain.py`` and ``finetune_ctc.py`` each of them overrides, and
-its seeds. All else is the same in every row: data, order of batches, steps.
+FOLDER is in LibriSpeech layout. The YAML file, a plan, names the rows: the
+entries of ``pretrain.py`` and ``finetune_ctc.py`` that each overrides, and its
+seeds. Everything else is equal in all rows: data, order of batches, steps.
 
-The same command again goes on where it was killed: rows that are done stay,
-and a row in progress resumes from its checkpoint. Two of the commands at once
-share the rows. ``--report`` writes what there is and trains nothing.
+Running the same command again continues after an interruption: finished rows
+are kept, and a row in progress resumes from its checkpoint. Two commands
+running at once share the rows. ``--report`` only writes the report of the
+results so far.
 
 ``output_folder`` then holds ``RESULTS.md``, ``results.json``,
 ``error_rates.png`` and ``pretraining.png``, and in ``rows/`` each training
@@ -35,16 +36,16 @@ _WAIT_SECONDS = 5.0
 
 
 class Comparison:
-    """A plan, and the folder where its rows are trained.
+    """A plan, and the folder in which its rows are trained.
 
     Arguments
     ---------
     plan : comparison.plan.Plan
-        What is compared.
+        The plan of the comparison.
     data_folder : pathlib.Path
         In LibriSpeech layout.
     output_folder : pathlib.Path
-        Where everything goes.
+        Folder for all output.
     """
 
     def __init__(self, plan, data_folder, output_folder):
@@ -53,11 +54,11 @@ class Comparison:
         self.output_folder = output_folder
 
     def folder(self, row, seed):
-        """Where a row of a seed is."""
+        """Folder of a row and seed."""
         return self.output_folder / "rows" / row.folder_name / f"seed_{seed}"
 
     def seeds(self, row):
-        """The seeds of a row."""
+        """Seeds of a row."""
         return self.plan.trained(row).seeds
 
     def stages(self, row, seed):
@@ -123,8 +124,8 @@ class Comparison:
         return Stage(recipe, folder, command, settings)
 
     def prepare(self):
-        """Writes the manifests that all trainings use, and refuses rows that
-        were trained with other settings."""
+        """Writes the manifests that all trainings use, and rejects rows that
+        were trained with different settings."""
         splits = set()
         of_recipes = {
             recipe: recipe_entries(path)
@@ -151,12 +152,12 @@ class Comparison:
         Arguments
         ---------
         say : callable
-            Takes what there is to tell.
+            Called with progress messages.
 
         Returns
         -------
         list of str
-            What failed.
+            Messages about what failed.
         """
         failures = []
         to_do = [
@@ -193,7 +194,7 @@ class Comparison:
         return failures
 
     def report(self):
-        """Writes the table of what there is."""
+        """Writes the report of the results so far."""
         with locked(self.output_folder, wait=True):
             results = collect(self)
             write_report(results, self.output_folder)
@@ -205,7 +206,7 @@ class Comparison:
         return all(stage.ended for stage in stages[:-1])
 
     def _run_row(self, row, seed, lock, say):
-        """Runs what has not ended; whether there was anything."""
+        """Runs unfinished stages; returns whether there were any."""
         to_run = [each for each in self.stages(row, seed) if not each.ended]
         for stage in to_run:
             say(f"{row.name}, seed {seed}: {stage.name}")
@@ -219,7 +220,7 @@ class Comparison:
 
 
 def prepare(arguments):
-    """Does what comes before training, where bad input shows.
+    """Prepares the training, and validates all input.
 
     Arguments
     ---------
@@ -229,9 +230,9 @@ def prepare(arguments):
     Returns
     -------
     Comparison
-        What to run.
+        The comparison to run.
     bool
-        Whether to report alone.
+        Whether to write only the report.
     """
     parser = OneLineParser(description=__doc__.splitlines()[0])
     parser.add_argument("plan", type=Path, help="YAML file of the rows")

@@ -7,10 +7,10 @@
 FOLDER is in LibriSpeech layout; ``pretrained_folder`` is what ``pretrain.py``
 wrote, and null trains from scratch. Any entry of the YAML file can be given on
 the command line: ``--hop "[8, 1, 4]" --look_ahead "[8, 0]"`` trains one model
-for many latencies. The same command again resumes where the training stopped.
+for many latencies. Running the same command again resumes the training.
 ``output_folder`` then holds the checkpoints (``save/``), the logs, the curves
-(``curves.png``), the error rates offline and streamed (``error_rates.json``
-and an alignment for each split), and ``streaming/``: the model to stream with.
+(``curves.png``), the error rates offline and streamed (``error_rates.json`` and
+an alignment for each split), and ``streaming/``: the model to stream with.
 """
 
 import json
@@ -82,21 +82,21 @@ logger = get_logger(__name__)
 class FinetuneBrain(StreamingBrain):
     """Learns transcripts with the CTC loss.
 
-    Besides what ``StreamingBrain`` reads, it reads ``freeze_extractor``,
-    ``freeze_encoder_steps``, ``masker`` (for training alone, ``None`` for
-    without), ``epoch_chosen_by``, "wer" or "cer", and the attribute
+    In addition to the hyperparameters of ``StreamingBrain``, it reads
+    ``freeze_extractor``, ``freeze_encoder_steps``, ``masker`` (for training
+    only, or ``None``), ``epoch_chosen_by``, "wer" or "cer", and the attribute
     ``tokenizer``.
     """
 
     tokenizer = None
 
     def on_fit_batch_start(self, batch, should_step):
-        """Freezes what the step is not to train.
+        """Freezes the parameters that the step must not train.
 
         Arguments
         ---------
         batch : speechbrain.dataio.batch.PaddedBatch
-            The batch to come.
+            The batch.
         should_step : bool
             Whether the optimiser steps after it.
         """
@@ -115,7 +115,7 @@ class FinetuneBrain(StreamingBrain):
         batch : bad_utterances.UtteranceBatch
             With the waveforms ``sig``.
         stage : speechbrain.Stage
-            What the batch is for.
+            The stage of the batch.
 
         Returns
         -------
@@ -137,11 +137,11 @@ class FinetuneBrain(StreamingBrain):
         Arguments
         ---------
         outputs : tuple of torch.Tensor
-            What ``compute_forward`` gave.
+            The result of ``compute_forward``.
         batch : bad_utterances.UtteranceBatch
             With ``tokens``, ``wrd`` and ``id``.
         stage : speechbrain.Stage
-            What the batch is for.
+            The stage of the batch.
 
         Returns
         -------
@@ -180,8 +180,8 @@ class FinetuneBrain(StreamingBrain):
         return self.joined_share(stage, count) * loss
 
     def find_alignable(self, batch, lengths):
-        """Finds the utterances with as many frames as CTC needs, and leaves
-        out the others.
+        """Finds the utterances with enough frames for CTC, and leaves out the
+        others.
 
         Arguments
         ---------
@@ -217,7 +217,7 @@ class FinetuneBrain(StreamingBrain):
         )
 
     def on_stage_start(self, stage, epoch=None):
-        """Begins the error rates of a validation.
+        """Resets the error rates of a validation.
 
         Arguments
         ---------
@@ -233,7 +233,7 @@ class FinetuneBrain(StreamingBrain):
             self.character_errors = ErrorRateStats()
 
     def on_stage_end(self, stage, stage_loss, epoch=None):
-        """Logs and saves after the validation.
+        """Logs the validation and saves a checkpoint.
 
         Arguments
         ---------
@@ -257,7 +257,7 @@ class FinetuneBrain(StreamingBrain):
 
 
 def transcript_case(hparams):
-    """The case that transcripts are folded to, as the YAML file says.
+    """Case that transcripts are folded to, from the YAML file.
 
     Arguments
     ---------
@@ -284,9 +284,9 @@ def prepare_datasets(hparams, tokenizer_folder):
     Arguments
     ---------
     hparams : dict
-        What the YAML file describes.
+        The hyperparameters, as loaded from the YAML file.
     tokenizer_folder : str or pathlib.Path
-        Where the tokenizer is kept.
+        Folder of the tokenizer.
 
     Returns
     -------
@@ -366,8 +366,8 @@ def prepare_datasets(hparams, tokenizer_folder):
 
 
 def run_on_all(function, *arguments):
-    """Calls a function on the main process, which writes, then on the others,
-    which read what it wrote; all of them get its result."""
+    """Calls a function first on the main process, which writes files, then on
+    the others, which read them; returns its result on all."""
     result = None
 
     def call():
@@ -379,8 +379,8 @@ def run_on_all(function, *arguments):
 
 
 def alignment_fault(units, frames):
-    """Says whether CTC can align units: it needs a frame for each, and one for
-    a blank between equal ones.
+    """Says why CTC cannot align units, if it cannot: it needs one frame per
+    unit, and one for a blank between equal units.
 
     Arguments
     ---------
@@ -406,7 +406,8 @@ def alignment_fault(units, frames):
 
 
 def _fault_of_duration(item, tokenizer, hparams):
-    """Whether an utterance can be aligned even when it is played fastest."""
+    """Says why an utterance cannot be aligned at its fastest speed, if it
+    cannot."""
     speed = max([100, *hparams["speeds"]]) / 100
     samples = round(item["duration"] / speed * hparams["sample_rate"])
     frames = hparams["extractor"].get_output_lengths(torch.tensor(samples))
@@ -426,7 +427,7 @@ def load_pretrained(hparams):
     FileNotFoundError
         If the folder does not hold the weights.
     ValueError
-        If they do not fit the model.
+        If the weights do not match the model.
     """
     if hparams["pretrained_folder"] is None:
         logger.info("pretrained_folder is null: training from scratch")
@@ -469,12 +470,12 @@ def record_finetuning(hparams):
 
 
 def check_epoch_chosen_by(epoch_chosen_by):
-    """Refuses anything but an error rate of the validation.
+    """Checks that the epoch is chosen by an error rate of the validation.
 
     Arguments
     ---------
     epoch_chosen_by : str
-        What the YAML file says.
+        The value from the YAML file.
 
     Raises
     ------
@@ -488,17 +489,17 @@ def check_epoch_chosen_by(epoch_chosen_by):
 
 
 def check_streamed_count(streamed_count):
-    """Refuses anything but a number of utterances, or ``None`` for all.
+    """Checks the number of utterances to stream; ``None`` stands for all.
 
     Arguments
     ---------
     streamed_count : int or None
-        What the YAML file says.
+        The value from the YAML file.
 
     Raises
     ------
     TypeError
-        If it is of another type.
+        If it has the wrong type.
     ValueError
         If it is negative.
     """
@@ -507,7 +508,7 @@ def check_streamed_count(streamed_count):
 
 
 def read_endpointer(hparams):
-    """Where segments close, as the YAML file says.
+    """Reads the endpointer from the YAML file.
 
     Arguments
     ---------
@@ -522,7 +523,7 @@ def read_endpointer(hparams):
     Raises
     ------
     TypeError
-        If a condition or rule is of another type.
+        If a condition or rule has the wrong type.
     ValueError
         If one is unknown or out of range.
     """
@@ -531,7 +532,7 @@ def read_endpointer(hparams):
 
 
 def read_search(hparams, tokenizer):
-    """How text is found, as the YAML file says.
+    """Reads the search options from the YAML file.
 
     Arguments
     ---------
@@ -568,8 +569,8 @@ def read_search(hparams, tokenizer):
 
 
 def find_word_offsets(asr, dataset):
-    """Finds where the model's words begin and end, relative to the frames of
-    their labels, if it is known when the words of the validation are spoken.
+    """Estimates the word offsets of the model, if the word times of the
+    validation data are known.
 
     Arguments
     ---------
@@ -600,8 +601,8 @@ def find_word_offsets(asr, dataset):
 
 
 def evaluate(hparams, tokenizer, datasets, device):
-    """Writes the model to stream with, and measures it, as it was written,
-    offline and streamed.
+    """Writes the streaming model, loads it, and evaluates it offline and
+    streamed.
 
     Arguments
     ---------
@@ -610,9 +611,9 @@ def evaluate(hparams, tokenizer, datasets, device):
     tokenizer : CTCTextEncoder or sentencepiece.SentencePieceProcessor
         Its units.
     datasets : dict
-        As :func:`prepare_datasets` gives them.
+        The result of :func:`prepare_datasets`.
     device : str or torch.device
-        Where it is measured.
+        Device for the evaluation.
     """
     output_folder = Path(hparams["output_folder"])
     folder = output_folder / "streaming"
@@ -654,7 +655,7 @@ def evaluate(hparams, tokenizer, datasets, device):
 
 
 def prepare(arguments):
-    """Does what comes before training, where bad input shows.
+    """Prepares the training, and validates all input.
 
     Arguments
     ---------
@@ -666,7 +667,7 @@ def prepare(arguments):
     FinetuneBrain
         Before training.
     dict
-        The datasets by name, as :func:`prepare_datasets` gives them.
+        The datasets by name, the result of :func:`prepare_datasets`.
     """
     hparams, run_options = begin_recipe(
         arguments,
@@ -694,14 +695,14 @@ def prepare(arguments):
 
 @all_characters()
 def run(brain, datasets):
-    """Trains, writes the model to stream with, and measures it.
+    """Trains, writes the streaming model, and evaluates it.
 
     Arguments
     ---------
     brain : FinetuneBrain
         Before training.
     datasets : dict
-        As :func:`prepare_datasets` gives them.
+        The result of :func:`prepare_datasets`.
 
     Returns
     -------

@@ -7,9 +7,9 @@ reads SPLIT/SPEAKER/CHAPTER/ with audio (FLAC or WAV) and, where there are
 transcripts, SPEAKER-CHAPTER.trans.txt, and writes SPLIT.csv with the columns
 ID, duration (in seconds), wav (absolute path), spk_id and wrd.
 
-Beside each manifest lies a small JSON file that says what it was made of. A
-manifest is used again only if that is still so; otherwise it is written anew,
-and the log says why.
+A small JSON file beside each manifest records what it was made from. A manifest
+is reused only if that has not changed; otherwise it is rewritten, and the log
+says why.
 """
 
 import argparse
@@ -34,7 +34,8 @@ logger = logging.getLogger(__name__)
 
 COLUMNS = ("ID", "duration", "wav", "spk_id", "wrd")
 _FORMAT = 2
-"""1 had transcripts as they were typed, 2 has their accents composed."""
+"""Version of the manifests: 1 had transcripts as typed, 2 has composed
+accents."""
 
 
 def prepare_librispeech(
@@ -48,7 +49,8 @@ def prepare_librispeech(
     threads=8,
     progress=False,
 ):
-    """Writes one CSV manifest per split, and one of several splits together.
+    """Writes one CSV manifest per split, and optionally one of several splits
+    merged.
 
     Arguments
     ---------
@@ -56,7 +58,7 @@ def prepare_librispeech(
         The folder that holds the splits, or the one that holds LibriSpeech/
         with the splits.
     save_folder : str or path
-        Where the manifests go, made if need be.
+        Folder of the manifests; created if necessary.
     splits : list of str
         Names of folders, for example train-clean-100.
     merge_splits : list of str, optional
@@ -64,15 +66,15 @@ def prepare_librispeech(
     merge_name : str, optional
         Name of that manifest, without .csv; needed with merge_splits.
     transcripts_required : bool
-        Whether audio without a transcript is a bad file. Otherwise its wrd
-        is empty, as pre-training wants it.
+        Whether audio without a transcript is a bad file. Otherwise its wrd is
+        empty, as pre-training expects.
     on_bad_file : str
         What to do about audio that is empty, truncated or cannot be read, and
-        about a transcript without audio: "error" raises, "skip" leaves them
-        out and warns. Either names them. (Damage in the middle of a file is
-        not looked for: only its header and its end are read.)
+        about a transcript without audio: "error" raises, "skip" leaves them out
+        and warns. Both name them. (Damage in the middle of a file is not looked
+        for: only its header and its end are read.)
     threads : int
-        How many files to open at once.
+        Number of files to open at once.
     progress : bool
         Whether to show progress bars.
 
@@ -190,7 +192,7 @@ def _description_path(path):
 
 
 def _why_stale(path, made_of):
-    """Why a manifest cannot be used again, in words; None if it can."""
+    """Says why a manifest cannot be reused; None if it can."""
     description = _description_path(path)
     if not path.is_file():
         return "it does not exist yet"
@@ -222,7 +224,8 @@ def _hash(content):
 
 
 def _write(path, rows, made_of):
-    """Writes a manifest and what it was made of, each whole or not at all."""
+    """Writes a manifest, and the record of what it was made from,
+    atomically."""
     counts = Counter(row[0] for row in rows)
     repeated = [utterance for utterance, count in counts.items() if count > 1]
     if repeated:

@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
-"""Self-supervised pre-training of a streaming encoder, as wav2vec 2.0.
+"""Self-supervised pre-training of a streaming encoder, as in wav2vec 2.0.
 
 > python pretrain.py ../../hparams/pretrain_small.yaml --data_folder FOLDER
 
 FOLDER is in LibriSpeech layout. Any entry of the YAML file can be given on the
 command line: ``--attention sa`` trains another attention, ``--hop "[8, 1, 4]"``
-one model for many latencies. The same command again resumes where the training
-stopped. ``output_folder`` then holds the checkpoints (``save/``), the logs, the
-curves (``curves.png``) and ``pretrained/``: the encoder of the best epoch, for
-``finetune_ctc.py`` and ``StreamingEncoder.from_hparams``.
+one model for many latencies. Running the same command again resumes the
+training. ``output_folder`` then holds the checkpoints (``save/``), the logs,
+the curves (``curves.png``) and ``pretrained/``: the encoder of the best epoch,
+for ``finetune_ctc.py`` and ``StreamingEncoder.from_hparams``.
 """
 
 import copy
@@ -39,19 +39,20 @@ from speechbrain_llsa.training.recipe import (
 )
 
 _LEAST_FRAMES = 3
-"""Utterances of fewer frames have nothing to learn from."""
+"""Minimum number of frames of an utterance; shorter ones are useless."""
 
 
 class PretrainBrain(StreamingBrain):
-    """Masks latent frames, and finds their quantised targets among others."""
+    """Masks latent frames, and learns to identify their quantised targets."""
 
     def on_fit_batch_start(self, batch, should_step):
-        """Sets the temperature of the quantiser, by the step alone.
+        """Sets the temperature of the quantiser, which depends only on the
+        step.
 
         Arguments
         ---------
         batch : speechbrain.dataio.batch.PaddedBatch
-            The batch to come.
+            The batch.
         should_step : bool
             Whether the optimiser steps after it.
         """
@@ -69,7 +70,7 @@ class PretrainBrain(StreamingBrain):
         batch : bad_utterances.UtteranceBatch
             With the waveforms ``sig``.
         stage : speechbrain.Stage
-            What the batch is for.
+            The stage of the batch.
 
         Returns
         -------
@@ -114,18 +115,18 @@ class PretrainBrain(StreamingBrain):
         Arguments
         ---------
         outputs : dict
-            What ``compute_forward`` gave.
+            The result of ``compute_forward``.
         batch : bad_utterances.UtteranceBatch
             The batch.
         stage : speechbrain.Stage
-            What the batch is for.
+            The stage of the batch.
 
         Returns
         -------
         torch.Tensor
-            Contrastive loss of a predicted frame, in nats, plus the weighted
-            diversity loss, (). In training on several ranks the former is
-            this rank's share of the joined batch.
+            Contrastive loss per predicted frame, in nats, plus the weighted
+            diversity loss, (). In training on several ranks the former is this
+            rank's share of the joined batch.
         """
         counts = outputs["counts"]
         result = self.hparams.loss(
@@ -155,7 +156,7 @@ class PretrainBrain(StreamingBrain):
         return share * result.mean_loss + weight * outputs["diversity_loss"]
 
     def on_stage_end(self, stage, stage_loss, epoch=None):
-        """Logs and saves after the validation.
+        """Logs the validation and saves a checkpoint.
 
         Arguments
         ---------
@@ -174,12 +175,12 @@ class PretrainBrain(StreamingBrain):
 
 
 def prepare_datasets(hparams):
-    """Loads the utterances to train and to validate with.
+    """Loads the utterances for training and validation.
 
     Arguments
     ---------
     hparams : dict
-        What the YAML file describes.
+        The hyperparameters, as loaded from the YAML file.
 
     Returns
     -------
@@ -212,7 +213,7 @@ def prepare_datasets(hparams):
 
 
 def prepare(arguments):
-    """Does what comes before training, where bad input shows.
+    """Prepares the training, and validates all input.
 
     Arguments
     ---------
@@ -262,14 +263,14 @@ def run(brain, datasets):
 
 
 def write_best_encoder(hparams):
-    """Writes the encoder of the best epoch, to fine-tune or to take features
-    from.
+    """Writes the encoder of the best epoch, for fine-tuning or feature
+    extraction.
 
     Arguments
     ---------
     hparams : dict
         With ``output_folder`` and ``checkpointer``, and the modules
-        ``extractor`` and ``encoder_wrapper``, which stay as they are.
+        ``extractor`` and ``encoder_wrapper``, which are not modified.
     """
     best = best_parameters(
         hparams["checkpointer"],

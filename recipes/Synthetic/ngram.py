@@ -1,13 +1,13 @@
-"""Word n-grams of transcripts, as an ARPA file for beam search.
+"""Estimates word n-grams from transcripts, as an ARPA file for beam search.
 
     python ngram.py digits.arpa --order 3 --data DATA --splits train
     python ngram.py sentences.arpa --order 3 --text sentences --lines 20000
 
-The first counts the words of a folder in LibriSpeech layout, the second those
-of the sentences that `synthesize.py` speaks. The smoothing is Witten and
-Bell's, interpolated: a word that followed a history is as likely as its count
-says, less what the history leaves for words that never followed it. For more
-text than fits into memory take KenLM's own lmplz.
+The first command counts the words of a folder in LibriSpeech layout, the second
+those of the sentences that `synthesize.py` generates. The smoothing is
+interpolated Witten-Bell: the probability of a word after a history is its
+relative frequency, discounted by the mass that the history reserves for unseen
+words. For text that does not fit into memory, use KenLM's lmplz.
 """
 
 import argparse
@@ -35,14 +35,14 @@ def estimate_ngrams(transcripts, order):
     transcripts : iterable of str
         Words with spaces between them, one sentence each.
     order : int
-        Words of the longest n-grams, 2 to 6, as KenLM takes them.
+        Length of the longest n-grams, 2 to 6, the range of KenLM.
 
     Returns
     -------
     list of dict
         For n-grams of 1, 2, ... words: by n-gram, a tuple of str, its
-        probability after its first words, and the part of the probability
-        that remains after all of it for words that never followed.
+        conditional probability, and the probability mass that it reserves for
+        unseen next words.
 
     Raises
     ------
@@ -100,7 +100,7 @@ def estimate_ngrams(transcripts, order):
 
 
 def _left(words):
-    """What a history leaves for words that never followed it."""
+    """Probability mass that a history reserves for unseen words."""
     return len(words) / (len(words) + sum(words.values()))
 
 
@@ -112,7 +112,7 @@ def write_arpa(path, levels):
     path : str or pathlib.Path
         The file.
     levels : list of dict
-        As :func:`estimate_ngrams` gives them.
+        The result of :func:`estimate_ngrams`.
     """
     lines = ["\\data\\"]
     lines += [f"ngram {n}={len(level)}" for n, level in enumerate(levels, 1)]
@@ -130,7 +130,7 @@ def write_arpa(path, levels):
 
 
 def read_transcripts(data, splits):
-    """The transcripts of a folder in LibriSpeech layout.
+    """Reads the transcripts of a folder in LibriSpeech layout.
 
     Arguments
     ---------

@@ -6,15 +6,15 @@
         --split test:voices=4:utterances=100
 
 writes OUT/SPLIT/SPEAKER/CHAPTER/ with 16 kHz mono FLAC files and
-SPEAKER-CHAPTER.trans.txt, and OUT/SPEAKERS.TXT. SPEAKER-CHAPTER.ctm says when
-each word is spoken, as espeak-ng reports it, in NIST's format: utterance,
-channel, start and duration in seconds, word. The same arguments give the same
-files, whatever the number of workers. The voices of the splits differ
-in speaker and in voice variant, so that test voices are unheard in training;
-transcripts do not occur twice while there are others.
+SPEAKER-CHAPTER.trans.txt, and OUT/SPEAKERS.TXT. SPEAKER-CHAPTER.ctm holds the
+word times that espeak-ng reports, in NIST's format: utterance, channel, start
+and duration in seconds, word. Equal arguments give equal files, whatever the
+number of workers. The voices of the splits differ in speaker and in voice
+variant, so that test voices are unseen in training; transcripts are not
+repeated while there are unused ones.
 
-An interrupted run continues when it is started again; OUT/synthesis.json
-remembers the settings, and other settings in the same folder are refused.
+An interrupted run continues when it is restarted; OUT/synthesis.json records
+the settings, and different settings in the same folder are rejected.
 
 The voice is espeak-ng, which is under the GNU General Public License,
 version 3: pip install "speechbrain-llsa[synthesis]" gets it.
@@ -45,8 +45,8 @@ logger = logging.getLogger(__name__)
 SETTINGS_FILE = "synthesis.json"
 UTTERANCES_PER_CHAPTER = 50
 _FORMAT = 1
-_BEFORE = {"tempo": 1.0}
-"""Settings of corpora that say nothing of them."""
+_DEFAULTS_OF_OLD_CORPORA = {"tempo": 1.0}
+"""Settings of older corpora, which do not record them."""
 
 
 def synthesize_corpus(
@@ -70,10 +70,10 @@ def synthesize_corpus(
     Arguments
     ---------
     out : str or path
-        Folder of the corpus, made if need be.
+        Folder of the corpus; created if necessary.
     splits : dict of str to (int, int)
-        Number of voices and number of utterances per split. The utterances
-        of a split are dealt out evenly to its voices.
+        Number of voices and number of utterances per split. The utterances of a
+        split are distributed evenly over its voices.
     text : str
         "digits", "numbers" (with dates and times of day) or "sentences".
     seed : int
@@ -161,7 +161,7 @@ def synthesize_corpus(
         longest_list,
         words,
     )
-    _claim(out, settings)
+    _record_settings(out, settings)
     chapters = [
         (split, chapter)
         for split in splits
@@ -242,7 +242,7 @@ def _check(settings, workers):
         raise ValueError(f"workers must be at least 1, got {workers}.")
 
 
-def _claim(out, settings):
+def _record_settings(out, settings):
     """Records the settings, or compares them with the recorded ones."""
     path = out / SETTINGS_FILE
     if path.is_file():
@@ -255,7 +255,8 @@ def _claim(out, settings):
         different = [
             f"{key} {found.get(key)!r} there, {settings.get(key)!r} now"
             for key in sorted(found.keys() | settings.keys())
-            if found.get(key, _BEFORE.get(key)) != settings.get(key)
+            if found.get(key, _DEFAULTS_OF_OLD_CORPORA.get(key))
+            != settings.get(key)
         ]
         if different:
             raise ValueError(
@@ -296,7 +297,7 @@ def _chapters_of(out, split, speakers, texts, settings):
 
 
 def _run(chapters, workers):
-    """Yields (split, chapter, result) as the chapters get ready."""
+    """Yields (split, chapter, result) as chapters are finished."""
     if workers == 1:
         for split, chapter in chapters:
             yield split, chapter, synthesize_chapter(chapter)
@@ -319,7 +320,7 @@ def _run(chapters, workers):
 
 
 def _write_speakers(out, speakers, minutes):
-    """Writes SPEAKERS.TXT, as LibriSpeech has it."""
+    """Writes SPEAKERS.TXT, as in LibriSpeech."""
     lines = [";ID  |SEX| SUBSET           |MINUTES| NAME\n"]
     for split, members in speakers.items():
         for speaker in members:

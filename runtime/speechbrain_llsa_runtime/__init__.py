@@ -1,6 +1,6 @@
 """Streaming speech recognition with exported models, without PyTorch.
 
-The names below load when they are first used.
+The names below are imported on first use.
 """
 
 from speechbrain_llsa_runtime.utils.lazy import lazy_names

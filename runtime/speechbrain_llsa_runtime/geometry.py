@@ -1,7 +1,6 @@
 """The integers of a streaming attention: look-back, look-ahead and hop.
 
-Nothing here needs more than the standard library, so that a runtime without
-PyTorch can use it.
+Needs only the standard library, so that the torch-free runtime can use it.
 """
 
 from __future__ import annotations
@@ -151,8 +150,8 @@ class StreamGeometry:
 
 @dataclass(frozen=True)
 class TrainedGeometries:
-    """The geometries that a model is trained for, of which each call and each
-    stream takes one: every look-ahead goes with every hop.
+    """The geometries that a model is trained for: every combination of its
+    look-aheads and hops. Each call and each stream uses one of them.
 
     The first of each is the default.
 
@@ -170,7 +169,7 @@ class TrainedGeometries:
     TypeError
         If one of them is not an integer.
     ValueError
-        If one of them is out of range or comes twice, or a list is empty.
+        If one of them is out of range or repeated, or a list is empty.
 
     Example
     -------
@@ -207,13 +206,13 @@ got 2
 
     @property
     def default(self) -> StreamGeometry:
-        """The geometry of a call or a stream that asks for none."""
+        """The geometry of calls and streams that do not ask for one."""
         return self.choose()
 
     def choose(
         self, hop: int | None = None, look_ahead: int | None = None
     ) -> StreamGeometry:
-        """Takes one of them.
+        """Chooses one of the geometries.
 
         Arguments
         ---------
@@ -240,12 +239,12 @@ got 2
         )
 
     def check(self, geometry: StreamGeometry | None = None) -> StreamGeometry:
-        """Refuses a geometry that the model is not trained for.
+        """Rejects a geometry that the model is not trained for.
 
         Arguments
         ---------
         geometry : StreamGeometry, optional
-            The geometry; the default where there is none.
+            The geometry; the default if not given.
 
         Returns
         -------
@@ -254,7 +253,7 @@ got 2
         Raises
         ------
         TypeError
-            If it is something else.
+            If it has the wrong type.
         ValueError
             If the model is not trained for it.
 
@@ -279,9 +278,9 @@ got 2
         return self.choose(geometry.hop, geometry.look_ahead)
 
     def of_chunk(self, attention: str, chunk_size: int) -> StreamGeometry:
-        """The geometry that SpeechBrain's ``chunk_size`` stands for: where llsa
-        is trained for several hops, the hop is the chunk. Elsewhere there is
-        nothing to choose, and a chunk is no more than what is pushed at once.
+        """The geometry that SpeechBrain's ``chunk_size`` stands for: if llsa is
+        trained for several hops, the chunk is the hop. Otherwise there is
+        nothing to choose, and a chunk is just the amount of a push.
 
         Arguments
         ---------
@@ -299,7 +298,7 @@ got 2
         TypeError
             If it is not an integer.
         ValueError
-            If it is none of several hops.
+            If the model is trained for several hops, and this is none of them.
 
         Example
         -------
@@ -313,7 +312,7 @@ got 2
         return self.choose(self._chosen("hop", chunk_size, "chunk_size"))
 
     def all(self, attention: str) -> list[StreamGeometry]:
-        """Those of them that differ, for one attention.
+        """The distinct geometries for one attention.
 
         Arguments
         ---------
@@ -342,8 +341,8 @@ got 2
         ]
 
     def draw(self, attention: str, step: int, *seed: int) -> StreamGeometry:
-        """The geometry of a step of training, by chance, but so that steps in
-        a row take all of them before they take one again.
+        """Draws the geometry of a training step at random, so that consecutive
+        steps use all of them before any is repeated.
 
         Arguments
         ---------
@@ -352,12 +351,12 @@ got 2
         step : int
             The step, from 0 on.
         *seed : int
-            What else the choice may depend on.
+            Further numbers that the choice depends on.
 
         Returns
         -------
         StreamGeometry
-            The same for the same arguments.
+            Reproducible: equal arguments give the same geometry.
 
         Example
         -------
@@ -382,8 +381,8 @@ got 2
     def _chosen(
         self, name: str, value: int | None, called: str | None = None
     ) -> int:
-        """One of the values of a name; ``called`` is what the caller calls
-        it."""
+        """Chooses one of the values of a name; ``called`` is the caller's name
+        for it."""
         trained = getattr(self, name)
         if value is None:
             return trained[0]
@@ -412,7 +411,7 @@ got 2
 def _choices(
     name: str, values: int | list[int] | tuple[int, ...], minimum: int
 ) -> tuple[int, ...]:
-    """One integer, or several in a list, as a tuple."""
+    """Converts an integer, or a list of several, to a tuple."""
     if not isinstance(values, (list, tuple)):
         values = (values,)
     for value in values:

@@ -87,7 +87,7 @@ class Latency:
 
     @property
     def total_frames(self) -> float | None:
-        """The same in encoder frames; ``None`` for the utterance."""
+        """Total latency in encoder frames; ``None`` for the utterance."""
         seconds = self.total_seconds
         return None if seconds is None else seconds / self.frame_seconds
 

@@ -1,13 +1,13 @@
-"""Snapshots: a state as bytes, and back. Needs NumPy alone.
+"""Snapshots: serialise a session state to bytes and back. Needs only NumPy.
 
-One rule for all states: dataclasses, lists and tuples are walked, and each
-value at the end of a path such as ``model.encoder.layers.0.key`` is written
-under that name: arrays as in any safetensors file, the rest as JSON into its
-metadata. Nothing in it is code.
+One rule covers all states: dataclasses, lists and tuples are traversed, and
+each leaf is stored under its path, such as ``model.encoder.layers.0.key``:
+arrays as in any safetensors file, all other values as JSON in its metadata. A
+snapshot contains no code.
 
-A snapshot may come from a stranger. It is read against a form: a state whose
-arrays have the right shapes and types, and no content. What is not exactly of
-that form is refused before any array is made.
+Snapshots are untrusted input. They are validated against an expected layout: a
+state whose arrays have the right shapes and types, but no content. A snapshot
+that deviates from it is rejected before any array is allocated.
 """
 
 import hashlib
@@ -23,16 +23,17 @@ from speechbrain_llsa_runtime.utils.errors import must_be
 FORMAT = "speechbrain_llsa.session"
 
 VERSION = 2
-"""Of the format. It goes up when what a session remembers changes."""
+"""Version of the format; raised whenever the state of a session changes."""
 
 HEADER_BYTES = 1 << 24
-"""Longest header: all that is not an array, and so the text."""
+"""Maximum length of the header, which holds everything but arrays, including
+the text."""
 
 LENGTH_BYTES = 8
-"""A safetensors file begins with the length of its header."""
+"""Bytes at the start of a safetensors file that hold the header's length."""
 
-BLANK = "0" * 64
-"""Stands in the place of the checksum while it is calculated."""
+CHECKSUM_PLACEHOLDER = "0" * 64
+"""Takes the place of the checksum while that is computed."""
 
 DAMAGE = (
     SafetensorError,
@@ -43,18 +44,18 @@ DAMAGE = (
     ArithmeticError,
     RecursionError,
 )
-"""What is raised where a snapshot does not hold what it should."""
+"""Errors raised when reading a damaged snapshot."""
 
 
 def blank_array(dtype, *shape):
-    """An array for a form: shape and type, without content or memory.
+    """Makes an array for an expected layout: shape and type, but no memory.
 
     Arguments
     ---------
     dtype : numpy.dtype or type
-        Its type.
+        Type of the array.
     *shape : int
-        Its shape.
+        Shape of the array.
 
     Returns
     -------
@@ -69,19 +70,19 @@ def blank_array(dtype, *shape):
 
 
 def flatten(state, name=""):
-    """The values at the end of all paths through a state.
+    """Collects the leaves of a state by path.
 
     Arguments
     ---------
     state : object
-        A dataclass, a list or a tuple; anything else is such a value.
+        A dataclass, a list or a tuple; anything else is a leaf.
     name : str
-        Where it stands.
+        Path of the state itself.
 
     Returns
     -------
     dict
-        Values by name.
+        Leaves by path.
 
     Example
     -------
@@ -99,17 +100,17 @@ def flatten(state, name=""):
     return flat
 
 
-def rebuild(form, flat, name=""):
-    """The inverse of :func:`flatten`.
+def rebuild(layout, flat, name=""):
+    """Inverse of :func:`flatten`.
 
     Arguments
     ---------
-    form : object
-        Says which dataclasses, lists and tuples there are.
+    layout : object
+        A state with the same dataclasses, lists and tuples.
     flat : dict
-        Values by name.
+        Leaves by path.
     name : str
-        Where the form stands.
+        Path of the state itself.
 
     Returns
     -------
@@ -122,27 +123,27 @@ def rebuild(form, flat, name=""):
     >>> rebuild(state, flatten(state)) == state
     True
     """
-    parts = _parts(form)
+    parts = _parts(layout)
     if parts is None:
         return flat[name]
     parts = {
         key: rebuild(part, flat, _join(name, key))
         for key, part in parts.items()
     }
-    if is_dataclass(form):
-        return type(form)(**parts)
-    return type(form)(parts.values())
+    if is_dataclass(layout):
+        return type(layout)(**parts)
+    return type(layout)(parts.values())
 
 
 def convert(state, function):
-    """The same state with each value at the end of a path converted.
+    """Applies a function to each leaf of a state.
 
     Arguments
     ---------
     state : object
         The state.
     function : callable
-        From a value to the one in its place.
+        Maps a leaf to its replacement.
 
     Returns
     -------
@@ -160,19 +161,19 @@ def convert(state, function):
 
 
 def below(name, flat):
-    """The values below a place in a state.
+    """Selects the leaves below a path.
 
     Arguments
     ---------
     name : str
-        The place.
+        The path.
     flat : dict
-        Values by name.
+        Leaves by path.
 
     Returns
     -------
     dict
-        Values by what follows the place in their names.
+        Leaves by path relative to ``name``.
 
     Example
     -------
@@ -200,14 +201,14 @@ def _join(name, key):
 
 
 def write_snapshot(state, fingerprint):
-    """A state as bytes.
+    """Serialises a state.
 
     Arguments
     ---------
     state : object
-        The state: dataclasses, lists and tuples of arrays, numbers and texts.
+        The state: dataclasses, lists and tuples of arrays, numbers and strings.
     fingerprint : str
-        Says which model it belongs to.
+        Identifies the model that the state belongs to.
 
     Returns
     -------
@@ -233,15 +234,15 @@ def write_snapshot(state, fingerprint):
 got one of 'model A'
     """
     arrays, values = _split(flatten(state))
-    about = {
-        "checksum": BLANK,
+    session = {
+        "checksum": CHECKSUM_PLACEHOLDER,
         "format": FORMAT,
         "version": VERSION,
         "fingerprint": fingerprint,
         "values": values,
     }
-    # One entry, or their order would be by chance.
-    metadata = {"session": json.dumps(about, ensure_ascii=False)}
+    # A single entry: the order of several would be random.
+    metadata = {"session": json.dumps(session, ensure_ascii=False)}
     arrays = {name: np.ascontiguousarray(a) for name, a in arrays.items()}
     data = save(arrays, metadata)
     if _header_bytes(data) > HEADER_BYTES:
@@ -257,21 +258,21 @@ got one of 'model A'
             )
         )
     checksum = hashlib.sha256(data).hexdigest()
-    return data.replace(BLANK.encode(), checksum.encode(), 1)
+    return data.replace(CHECKSUM_PLACEHOLDER.encode(), checksum.encode(), 1)
 
 
-def read_snapshot(data, fingerprint, make_form):
-    """The state that a snapshot holds.
+def read_snapshot(data, fingerprint, make_layout):
+    """Validates a snapshot and restores its state.
 
     Arguments
     ---------
     data : bytes
-        What :func:`write_snapshot` gave.
+        The result of :func:`write_snapshot`; may be untrusted.
     fingerprint : str
-        Of the model that the state is for.
-    make_form : callable
-        Gives the form that the state must have. Its argument is a dict of all
-        values that are not arrays, by name.
+        Identifies the model that the state is for.
+    make_layout : callable
+        Returns the expected layout of the state. Its argument is a dict of all
+        leaves that are not arrays, by path.
 
     Returns
     -------
@@ -283,17 +284,17 @@ def read_snapshot(data, fingerprint, make_form):
     TypeError
         If the snapshot is not bytes.
     ValueError
-        If it is damaged, of another model or of another version, or if its
-        content is not of the form.
+        If it is damaged, belongs to another model or version, or does not match
+        the expected layout.
     """
     if not isinstance(data, (bytes, bytearray, memoryview)):
         raise TypeError(must_be("snapshot", "bytes", type(data).__name__))
     data = bytes(data)
     try:
-        about = _read_about(data)
-        kind, version = about["format"], about["version"]
-        checksum, owner = about["checksum"], about["fingerprint"]
-        values = dict(about["values"])
+        session = _read_session(data)
+        kind, version = session["format"], session["version"]
+        checksum, owner = session["checksum"], session["fingerprint"]
+        values = dict(session["values"])
     except DAMAGE as error:
         raise _damaged("no snapshot can be read from them") from error
     if kind != FORMAT or type(version) is not int or version != VERSION:
@@ -315,21 +316,21 @@ def read_snapshot(data, fingerprint, make_form):
             )
         )
     try:
-        form = make_form(values)
-        blanks, expected = _split(flatten(form))
-        _check_same(expected, values)
+        layout = make_layout(values)
+        blanks, expected = _split(flatten(layout))
+        _check_equal(expected, values)
         size = sum(blank.nbytes for blank in blanks.values())
         size += LENGTH_BYTES + _header_bytes(data)
         if len(data) != size:
             raise ValueError(f"{len(data)} bytes, and should be {size}")
         arrays = load(data)
-        _check_same(_kinds(blanks), _kinds(arrays))
+        _check_equal(_kinds(blanks), _kinds(arrays))
         for name, array in arrays.items():
             if array.dtype.kind == "f" and not np.isfinite(array).all():
                 raise ValueError(f"{name} holds NaN or infinite numbers")
     except DAMAGE as error:
         raise _damaged(error) from error
-    return rebuild(form, {**values, **arrays})
+    return rebuild(layout, {**values, **arrays})
 
 
 def _damaged(reason):
@@ -343,7 +344,7 @@ def _damaged(reason):
 
 
 def _split(flat):
-    """Arrays, and all other values."""
+    """Separates arrays from all other leaves."""
     arrays = {
         name: value
         for name, value in flat.items()
@@ -364,8 +365,8 @@ def _header_bytes(data):
     return int.from_bytes(data[:LENGTH_BYTES], "little")
 
 
-def _read_about(data):
-    """What the metadata of a safetensors file say of a session."""
+def _read_session(data):
+    """Reads the entry about the session in the metadata."""
     if _header_bytes(data) > HEADER_BYTES:
         raise ValueError(f"a header of {_header_bytes(data)} bytes")
     header = data[LENGTH_BYTES:][: _header_bytes(data)]
@@ -373,16 +374,18 @@ def _read_about(data):
 
 
 def _checksum(data, checksum):
-    blanked = data.replace(str(checksum).encode(), BLANK.encode(), 1)
+    blanked = data.replace(
+        str(checksum).encode(), CHECKSUM_PLACEHOLDER.encode(), 1
+    )
     return hashlib.sha256(blanked).hexdigest()
 
 
-def _check_same(expected, given):
-    """Two dicts are the same, in the types of their values as well."""
-    for name in sorted(expected.keys() | given.keys()):
+def _check_equal(expected, actual):
+    """Raises unless two dicts are equal, including the types of values."""
+    for name in sorted(expected.keys() | actual.keys()):
         wanted, got = (
             _short(table[name]) if name in table else "nothing"
-            for table in (expected, given)
+            for table in (expected, actual)
         )
-        if wanted != got or expected[name] != given[name]:
+        if wanted != got or expected[name] != actual[name]:
             raise ValueError(f"{name[:80]} is {got}, and should be {wanted}")

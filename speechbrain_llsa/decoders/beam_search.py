@@ -1,10 +1,10 @@
 """CTC beam search while streaming, with a language model and hotwords.
 
-The search is SpeechBrain's ``CTCBeamSearcher``, frame by frame through its
-partial decoding. What is here makes it stream: which labels its beams stand
-for, what is committed, and a state that does not grow. SpeechBrain's
-``CTCPrefixBeamSearcher`` cannot stream so: it compares the text of beams from
-the very beginning, and says of no word when it was spoken.
+The search is SpeechBrain's ``CTCBeamSearcher``, run frame by frame through its
+partial decoding. This module adds what streaming needs: the labels behind each
+beam, commitment of tokens, and a state of bounded size. SpeechBrain's
+``CTCPrefixBeamSearcher`` cannot be used: it compares the full text of beams,
+and has no word times.
 """
 
 from __future__ import annotations
@@ -35,25 +35,28 @@ from speechbrain_llsa_runtime.utils.checks import check_integer
 from speechbrain_llsa_runtime.utils.errors import must_be
 
 SETTLE_FRAMES = 50
-"""Frames after which the text that all beams share is cut from them. Counted
-from the start of the stream, so that pushes have no say in it."""
+"""Interval in frames at which text that all beams share is cut from them.
+Counted from the start of the stream, so that results do not depend on
+pushes."""
 
 LONGEST_WORD = 1000
-"""Characters of a word that a language model or hotwords see, at most."""
+"""Maximum number of characters of a word that a language model or hotwords
+see."""
 
 LONGEST_PLAIN_WORD = 64
-"""Characters of a word that beams keep where nobody scores words."""
+"""Maximum number of characters of a word that beams keep if words are not
+scored."""
 
 WordScores = dict[tuple[str, bool], tuple[float, WordState]]
 """By text of a beam, the score of its words and the state behind them."""
 
 
 class HotwordBeamSearcher(CTCBeamSearcher):
-    """SpeechBrain's searcher with the bonus for words that have only begun.
+    """SpeechBrain's searcher with a hotword bonus for partial words.
 
-    Its ``lm`` is a :class:`WordScorer`, or ``None``. SpeechBrain asks it for
-    whole words; what a part of a word is worth depends on the words before
-    it, for which SpeechBrain's interface has no place.
+    Its ``lm`` is a :class:`WordScorer`, or ``None``. SpeechBrain queries it for
+    complete words only; the value of a partial word depends on the words before
+    it, which SpeechBrain's interface does not pass.
 
     Arguments
     ---------
@@ -74,7 +77,7 @@ class HotwordBeamSearcher(CTCBeamSearcher):
         *args: Any,
         **kwargs: Any,
     ) -> list[CTCBeam]:
-        """Scores beams. As in SpeechBrain's class."""
+        """Scores beams, as SpeechBrain's class does."""
         scored = super().get_lm_beams(beams, cached_lm_scores, *args, **kwargs)
         if self.lm is not None:
             for beam in scored:
@@ -89,7 +92,7 @@ class HotwordBeamSearcher(CTCBeamSearcher):
         *args: Any,
         **kwargs: Any,
     ) -> list[CTCBeam]:
-        """Ends the words of beams. As in SpeechBrain's class."""
+        """Ends the words of beams, as SpeechBrain's class does."""
         final = super().finalize_decoding(
             beams, cached_lm_scores, *args, **kwargs
         )
@@ -101,7 +104,7 @@ class HotwordBeamSearcher(CTCBeamSearcher):
 
 
 class TracingBeamSearcher(HotwordBeamSearcher):
-    """A searcher whose beams know their labels and frames: ``text_frames`` is
+    """A searcher whose beams track their labels and frames: ``text_frames`` is
     a :class:`Trace`.
 
     Arguments
@@ -117,13 +120,13 @@ class TracingBeamSearcher(HotwordBeamSearcher):
         self.kinds = kinds
 
     def merge_beams(self, beams: list[CTCBeam]) -> list[CTCBeam]:
-        """Merges beams with the same text, as SpeechBrain's class does; of
-        their traces the likeliest stays.
+        """Merges beams with the same text, as SpeechBrain's class does, and
+        keeps the most likely of their traces.
 
         Arguments
         ---------
         beams : list of CTCBeam
-            New beams, each with the trace of the beam that it comes from.
+            New beams, each with the trace of its parent.
 
         Returns
         -------
@@ -147,28 +150,28 @@ class TracingBeamSearcher(HotwordBeamSearcher):
 
 @dataclass
 class BeamSearchState:
-    """What a beam search remembers of one stream. Beams are replaced, never
-    written to."""
+    """State of a beam search for one stream. Beams are replaced, never
+    modified."""
 
     beams: list[CTCBeam]
-    """Live beams, best first. Their text begins with the last words that they
-    all share. None once the stream has ended."""
+    """Live beams, best first. Their texts start with the last words that they
+    all share. Empty once the stream has ended."""
 
     word_scores: WordScores = field(default_factory=dict)
-    """By text of a beam, the score of its words and the state behind them."""
+    """Score of the words of a beam and the state after them, by text."""
 
     partial_scores: dict[str, float] = field(default_factory=dict)
-    """By word that has begun, what the language model says of it."""
+    """Language-model score of a partial word, by word."""
 
     frames: int = 0
     """Frames so far."""
 
     score: float | None = None
-    """What the best text has scored: log-probability, language model and
-    hotwords. ``None`` before the stream has ended."""
+    """Score of the best text: log-probability, language model and hotwords.
+    ``None`` before the stream has ended."""
 
     def fork(self) -> BeamSearchState:
-        """An independent copy, which shares the beams.
+        """Makes an independent copy, which shares the beams.
 
         Returns
         -------
@@ -182,42 +185,44 @@ class BeamSearchState:
 
 
 class BeamSearch:
-    """Finds the likeliest text, not the likeliest label of each frame.
+    """Finds the most likely text rather than the most likely label of each
+    frame.
 
-    Any split of a stream gives the tokens of the whole at once, which are
-    those of SpeechBrain's ``decode_beams`` in double precision. Tokens are
+    However a stream is split, the tokens are those of the whole stream at once,
+    which equal SpeechBrain's ``decode_beams`` in double precision. Tokens are
     committed as soon as all live beams share them.
 
-    One search serves any number of streams.
+    One search can serve any number of streams.
 
     Arguments
     ---------
     text_decoder : PieceDecoder
-        Says what the labels stand for.
+        Maps labels to text.
     beam_size : int
-        Beams that are kept.
+        Number of beams to keep.
     beam_prune_logp : float
-        Beams whose score is this much below the best fall, a negative number.
+        Beams whose score is this far below the best are pruned; a negative
+        number.
     token_prune_min_logp : float
-        Labels of a frame below this log-probability are not tried, unless
-        they are its best, a negative number.
+        Labels of a frame below this log-probability are not expanded, except
+        its best; a negative number.
     language_model : str or pathlib.Path or LanguageModel, optional
         Word n-grams, in ARPA format.
     alpha : float
         Weight of the language model.
     beta : float
-        What each word adds to the score, with a language model.
+        Score added per word, with a language model.
     unk_score_offset : float
-        What an unknown word adds to its log-probability (base 10).
+        Added to the log-probability (base 10) of an unknown word.
     hotwords : iterable of str
-        Words or phrases that the stream is likely to hold.
+        Words or phrases that are likely to occur in the stream.
     hotword_weight : float
-        What a whole hotword adds to the log-probability; 0 is as without.
+        Log-probability added for a complete hotword; 0 disables hotwords.
     most_provisional_frames : int
-        A beam that still differs from the best one in a token older than this
-        falls, so that the state cannot grow. 30 s by default.
+        A beam that differs from the best one in a token older than this is
+        pruned, which bounds the state. 30 s by default.
     blank_index : int
-        The label that stands for blank.
+        Index of the blank label.
 
     Raises
     ------
@@ -226,7 +231,7 @@ class BeamSearch:
     ImportError
         If KenLM is needed and not installed.
     TypeError
-        If an argument is of another type.
+        If an argument has the wrong type.
     ValueError
         If a number is out of range, the language model is damaged, the labels
         cannot be searched, or they cannot spell a hotword.
@@ -313,15 +318,15 @@ class BeamSearch:
     def with_hotwords(
         self, hotwords: Iterable[str], hotword_weight: float = HOTWORD_WEIGHT
     ) -> BeamSearch:
-        """The same search with other hotwords, for one session. The language
-        model is shared.
+        """Makes a copy of the search with other hotwords, for one session. The
+        language model is shared.
 
         Arguments
         ---------
         hotwords : iterable of str
             Words or phrases.
         hotword_weight : float
-            What a whole one adds to the log-probability.
+            Log-probability added for a complete hotword.
 
         Returns
         -------
@@ -330,7 +335,7 @@ class BeamSearch:
         Raises
         ------
         TypeError
-            If an argument is of another type.
+            If an argument has the wrong type.
         ValueError
             If a hotword is empty or cannot be spelled, or the weight is
             negative.
@@ -340,7 +345,7 @@ class BeamSearch:
         return changed
 
     def make_streaming_context(self) -> BeamSearchState:
-        """A fresh state for one stream.
+        """Makes an initial state for one stream.
 
         Returns
         -------
@@ -366,7 +371,7 @@ class BeamSearch:
     def advance(
         self, log_probs: Array, state: BeamSearchState, final: bool = False
     ) -> list[Token]:
-        """Takes the next frames.
+        """Processes the next frames.
 
         Arguments
         ---------
@@ -374,21 +379,21 @@ class BeamSearch:
             Log-probabilities of the next frames, (frames, labels), any number
             of them.
         state : BeamSearchState
-            What lies behind them. It is brought up to date, unless an error
-            is raised.
+            State after the previous input; updated in place unless an error is
+            raised.
         final : bool
-            Whether the stream ends with them.
+            Whether the stream ends with these frames.
 
         Returns
         -------
         list of Token
-            Those that are now committed.
+            The newly committed tokens.
 
         Raises
         ------
         ValueError
-            If the shape is another, a frame is not one of log-probabilities,
-            or the stream has ended.
+            If the shape is wrong, a frame does not hold log-probabilities, or
+            the stream has ended.
         """
         new = self._searched(log_probs, state)
         if final:
@@ -410,8 +415,8 @@ class BeamSearch:
     def look_ahead(
         self, log_probs: Array, state: BeamSearchState
     ) -> list[Token]:
-        """What follows the committed tokens if the stream goes on with some
-        frames.
+        """Finds the tokens that follow the committed ones if the stream
+        continues with these frames.
 
         Arguments
         ---------
@@ -419,12 +424,12 @@ class BeamSearch:
             Log-probabilities of those frames, (frames, labels), possibly
             none.
         state : BeamSearchState
-            What lies behind them. It stays as it is.
+            State after the previous frames; not modified.
 
         Returns
         -------
         list of Token
-            Those of the best beam.
+            The tokens of the best beam.
 
         Raises
         ------
@@ -437,18 +442,18 @@ class BeamSearch:
         return list(best.text_frames.all_tokens())
 
     def close(self, state: BeamSearchState) -> list[Token]:
-        """Commits the best text so far, at a pause: the other beams fall, and
-        the search goes on behind it.
+        """Commits the best text so far, at a pause. The other beams are
+        dropped, and the search continues from there.
 
         Arguments
         ---------
         state : BeamSearchState
-            The state. It is brought up to date.
+            The state; updated in place.
 
         Returns
         -------
         list of Token
-            Those that are now committed.
+            The newly committed tokens.
         """
         if not state.beams:
             return []
@@ -491,7 +496,7 @@ class BeamSearch:
     def _searched(
         self, log_probs: Array, state: BeamSearchState
     ) -> BeamSearchState:
-        """A state with some frames more."""
+        """Returns the state after searching further frames."""
         if not state.beams:
             raise ValueError(
                 must_be(
@@ -521,8 +526,9 @@ class BeamSearch:
         return state
 
     def _settle(self, state: BeamSearchState) -> None:
-        """Keeps the state small: an old doubt is settled, and what all beams
-        share is cut from their text, which changes nothing that follows."""
+        """Bounds the state: prunes beams that differ in old tokens, and cuts
+        the shared beginning off the texts of beams, which does not affect later
+        results."""
         oldest = state.frames - self.most_provisional_frames
         beams = _agreeing(state.beams, oldest)
         scorer = self._searcher.lm
@@ -546,8 +552,8 @@ class BeamSearch:
 
 
 def _agreeing(beams: list[CTCBeam], oldest: int) -> list[CTCBeam]:
-    """The beams without those that differ from the best one in a token that
-    began before a frame."""
+    """Drops the beams that differ from the best one in a token that began
+    before a frame."""
     while True:
         tokens = [beam.text_frames.tokens for beam in beams]
         shared = shared_length(tokens)
@@ -562,8 +568,8 @@ def _agreeing(beams: list[CTCBeam], oldest: int) -> list[CTCBeam]:
 
 
 def _with_short_words(beams: list[CTCBeam], longest: int) -> list[CTCBeam]:
-    """The beams with the beginning that their last words share replaced by a
-    digest of it, where they are longer than ``longest``."""
+    """Replaces the shared beginning of the last words of beams by a digest, if
+    they are longer than ``longest``."""
     words = [beam.partial_word for beam in beams]
     shared = shared_length(words)
     if shared <= longest:

@@ -1,7 +1,7 @@
-"""Words that a stream is likely to hold, as a bonus on the score of beams.
+"""Hotwords: words that are likely to occur, as a bonus on the score of beams.
 
 A bonus grows with each character of a hotword, so that a beam survives until
-the word is complete, and is taken back when it does not complete.
+the word is complete, and is taken back if it is not completed.
 """
 
 from __future__ import annotations
@@ -15,28 +15,27 @@ from speechbrain_llsa.utils.normalization import normalise_transcript
 from speechbrain_llsa_runtime.utils.errors import must_be
 
 HOTWORD_WEIGHT = 8.0
-"""What a whole hotword adds to the log-probability of a text, where nothing
-else is said."""
+"""Default log-probability added for a complete hotword."""
 
 
 class WordState(NamedTuple):
-    """What lies behind the next word of a beam."""
+    """State before the next word of a beam."""
 
     language_model: Any
     """State of the language model, ``None`` without one."""
 
     progress: tuple[tuple[int, int], ...] = ()
-    """Phrases that have begun: (phrase, words of it)."""
+    """Partial phrases: (phrase, words so far)."""
 
     pending: float = 0.0
-    """Bonus for those, to be taken back if they do not complete."""
+    """Bonus for these, to be taken back if they are not completed."""
 
 
 class WordScorer:
     """Scores words with a language model, hotwords, or both.
 
-    It has the methods of SpeechBrain's ``KenlmScorer``, and stands in its place
-    in SpeechBrain's beam searchers.
+    It has the methods of SpeechBrain's ``KenlmScorer``, which it replaces in
+    SpeechBrain's beam searchers.
 
     Arguments
     ---------
@@ -45,7 +44,7 @@ class WordScorer:
     hotwords : iterable of str
         Words or phrases, spelled as the model writes them.
     weight : float
-        What a whole hotword adds to the log-probability of a beam.
+        Log-probability added to a beam for a complete hotword.
 
     Example
     -------
@@ -73,24 +72,26 @@ class WordScorer:
         self._words = {word for phrase in self._phrases for word in phrase}
         self._known = {part for word in self._words for part in _parts(word)}
         # by first word, the phrases; by part of one, how much of a phrase
-        self._beginning: dict[str, list[tuple[int, int]]] = {}
-        self._begun: dict[str, float] = {}
+        self._phrases_by_first_word: dict[str, list[tuple[int, int]]] = {}
+        self._prefix_fractions: dict[str, float] = {}
         for index, (first, *_) in enumerate(self._phrases):
-            self._beginning.setdefault(first, []).append((index, 0))
+            self._phrases_by_first_word.setdefault(first, []).append((index, 0))
             for part in _parts(first):
-                self._begun[part] = max(
-                    len(part) / self._sizes[index], self._begun.get(part, 0.0)
+                self._prefix_fractions[part] = max(
+                    len(part) / self._sizes[index],
+                    self._prefix_fractions.get(part, 0.0),
                 )
 
     @property
     def order(self) -> int:
-        """How many words decide about the next one, and this one itself."""
+        """Length of the n-grams that determine a word's score, the word
+        included."""
         longest = max(map(len, self._phrases), default=1)
         model = self.language_model
         return max(longest, 1 if model is None else model.order)
 
     def get_start_state(self) -> WordState:
-        """The state before any word.
+        """State before the first word.
 
         Returns
         -------
@@ -107,7 +108,7 @@ class WordScorer:
         Arguments
         ---------
         state : WordState
-            What lies behind it.
+            State before the word.
         word : str
             The word.
         is_last_word : bool
@@ -116,9 +117,9 @@ class WordScorer:
         Returns
         -------
         float
-            What it adds to the score of a beam.
+            Its contribution to the score of a beam.
         WordState
-            What lies behind the word after it.
+            State after the word.
         """
         score, model_state = 0.0, None
         if self.language_model is not None:
@@ -126,7 +127,10 @@ class WordScorer:
                 state.language_model, word, is_last_word, word in self._words
             )
         progress, complete = [], False
-        for index, done in (*state.progress, *self._beginning.get(word, ())):
+        for index, done in (
+            *state.progress,
+            *self._phrases_by_first_word.get(word, ()),
+        ):
             if self._phrases[index][done] != word:
                 continue
             if done + 1 == len(self._phrases[index]):
@@ -140,8 +144,8 @@ class WordScorer:
         return score + bonus, WordState(model_state, tuple(progress), pending)
 
     def score_partial_token(self, partial_word: str) -> float:
-        """Scores a word that has begun by itself: what the language model
-        takes for one that it does not know.
+        """Scores a partial word without its context: a penalty if the language
+        model knows no such word.
 
         Arguments
         ---------
@@ -157,52 +161,55 @@ class WordScorer:
         return self.language_model.score_partial_word(partial_word)
 
     def bonus(self, state: WordState, partial_word: str) -> float:
-        """What hotwords add to the score of a beam whose word has begun,
-        besides what :meth:`score` gave for the words before.
+        """Hotword bonus for a beam with a partial word, on top of what
+        :meth:`score` returned for the previous words.
 
         Arguments
         ---------
         state : WordState
-            What lies behind the word.
+            State before the word.
         partial_word : str
             Its characters so far.
 
         Returns
         -------
         float
-            Negative where it takes back the bonus of a phrase.
+            Negative if the bonus of a phrase is taken back.
         """
         if not partial_word:
             return 0.0
-        part = self._begun.get(partial_word, 0.0)
+        part = self._prefix_fractions.get(partial_word, 0.0)
         for index, done in state.progress:
             if self._phrases[index][done].startswith(partial_word):
-                begun = self._part(index, done) * self._sizes[index] + 1
+                matched_length = (
+                    self._part(index, done) * self._sizes[index] + 1
+                )
                 part = max(
-                    part, (begun + len(partial_word)) / self._sizes[index]
+                    part,
+                    (matched_length + len(partial_word)) / self._sizes[index],
                 )
         return self.weight * part - state.pending
 
     def _part(self, index: int, done: int) -> float:
-        """The part of a phrase that its first words are."""
+        """Fraction of a phrase that its first words make up."""
         words = self._phrases[index][:done]
         return len(" ".join(words)) / self._sizes[index]
 
 
 def _parts(word: str) -> list[str]:
-    """All beginnings of a word, itself included."""
+    """All prefixes of a word, itself included."""
     return [word[:end] for end in range(1, len(word) + 1)]
 
 
 def check_hotwords(hotwords: Iterable[str], weight: float) -> tuple[str, ...]:
-    """Refuses what is not a list of hotwords with a weight.
+    """Rejects what is not a list of hotwords with a weight.
 
     Arguments
     ---------
     hotwords : iterable of str
         Words or phrases.
     weight : float
-        What each adds.
+        Log-probability added per hotword.
 
     Returns
     -------
@@ -212,7 +219,7 @@ def check_hotwords(hotwords: Iterable[str], weight: float) -> tuple[str, ...]:
     Raises
     ------
     TypeError
-        If an argument is of another type.
+        If an argument has the wrong type.
     ValueError
         If a hotword is empty, or the weight is negative or not finite.
 

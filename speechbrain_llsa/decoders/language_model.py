@@ -1,4 +1,4 @@
-"""Word n-grams of KenLM, from files that may be a stranger's.
+"""KenLM word n-gram models, loaded from untrusted files.
 
 KenLM and pygtrie, which SpeechBrain's scorer needs, are extras of this package.
 """
@@ -27,16 +27,16 @@ _COUNT = re.compile(r"ngram ([0-9]{1,2})=([0-9]{1,12})")
 
 
 class LanguageModel:
-    """A word n-gram model, as SpeechBrain's ``KenlmScorer`` scores with it; it
-    serves any number of sessions.
+    """A word n-gram model, scored as in SpeechBrain's ``KenlmScorer``. Can be
+    shared by any number of sessions.
 
     Arguments
     ---------
     path : str or pathlib.Path
         A file in ARPA format, or KenLM's binary of one.
     trust : bool
-        Whether the file may be a binary: it is mapped into memory as it is,
-        and a damaged one can end the process.
+        Whether the file may be a binary: it is mapped into memory unchecked,
+        and a damaged one can crash the process.
 
     Raises
     ------
@@ -45,7 +45,7 @@ class LanguageModel:
     ImportError
         If KenLM or pygtrie is not installed.
     TypeError
-        If the path is something else.
+        If the path has the wrong type.
     ValueError
         If the file is damaged, or a binary without trust.
     """
@@ -60,16 +60,16 @@ class LanguageModel:
     def scaled(
         self, alpha: float, beta: float, unk_score_offset: float
     ) -> LanguageModel:
-        """The same model with other weights; it is not loaded again.
+        """Makes a copy with other weights; the n-grams are shared.
 
         Arguments
         ---------
         alpha : float
             Weight of its log-probabilities.
         beta : float
-            What each word adds to the score.
+            Score added per word.
         unk_score_offset : float
-            What an unknown word adds to its log-probability (base 10).
+            Added to the log-probability (base 10) of an unknown word.
 
         Returns
         -------
@@ -96,7 +96,7 @@ class LanguageModel:
 
     @property
     def order(self) -> int:
-        """Words of its longest n-grams."""
+        """Length of the longest n-grams."""
         return self._scorer.order
 
     def start_state(self) -> Any:
@@ -115,27 +115,27 @@ class LanguageModel:
         Arguments
         ---------
         state : object
-            What lies behind it.
+            State before the word.
         word : str
             The word.
         is_last_word : bool
             Whether the sentence ends with it.
         known : bool
-            Whether it is no unknown word, whatever the model says.
+            Whether to treat the word as known, whatever the model says.
 
         Returns
         -------
         float
-            What it adds to the score of a beam.
+            Its contribution to the score of a beam.
         object
-            What lies behind the word after it.
+            State after the word.
         """
         scorer = self._lenient if known else self._scorer
         return scorer.score(state, word, is_last_word)
 
     def score_partial_word(self, partial_word: str) -> float:
-        """What a word that has begun adds: nothing, or the offset of an
-        unknown one.
+        """Scores a partial word: 0, or the offset of an unknown word if no word
+        starts like this.
 
         Arguments
         ---------
@@ -150,12 +150,12 @@ class LanguageModel:
 
 
 def check_number(name: str, value: object) -> None:
-    """Refuses what is not a finite number.
+    """Rejects what is not a finite number.
 
     Arguments
     ---------
     name : str
-        For the error.
+        Name of the number, for the error.
     value : object
         The number.
 
@@ -173,7 +173,7 @@ def check_number(name: str, value: object) -> None:
 
 
 def check_exists(path: Path) -> None:
-    """Refuses a language model that is not there.
+    """Rejects a language model that does not exist.
 
     Arguments
     ---------
@@ -196,7 +196,7 @@ def check_exists(path: Path) -> None:
 
 
 def _check_file(path: Path, trust: bool) -> bool:
-    """Whether the file is a binary; refuses what KenLM is not to see."""
+    """Whether the file is a binary. Rejects files that KenLM must not read."""
     check_exists(path)
     size = path.stat().st_size
     with path.open("rb") as stream:
@@ -226,8 +226,8 @@ def _check_file(path: Path, trust: bool) -> bool:
 
 
 def _check_counts(path: Path, head: bytes, size: int) -> None:
-    """Refuses more n-grams than the file can hold, since KenLM takes memory
-    for all of them at first."""
+    """Rejects more n-grams than the file can hold, since KenLM allocates memory
+    for all of them up front."""
     text = head.decode("utf-8-sig", errors="replace")
     lines = [line.strip() for line in text.split("\n")]
     if "\\data\\" not in lines:
@@ -276,7 +276,7 @@ def _load(path: Path, binary: bool) -> tuple[Any, Any, set[str] | None]:
 
 
 def _unigrams(path: Path) -> set[str]:
-    """The words of a model. SpeechBrain's reader leaves out those without a
+    """Reads the words of a model. SpeechBrain's reader omits those without a
     back-off weight, which ARPA allows."""
     words, inside = set(), False
     with path.open("rb") as stream:

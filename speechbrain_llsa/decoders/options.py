@@ -1,4 +1,4 @@
-"""The ``search`` section of a model folder: how its text is found."""
+"""The ``search`` section of a model folder: options of its beam search."""
 
 import inspect
 from pathlib import Path
@@ -25,8 +25,8 @@ class BeamSearchOptions:
          "alpha": 0.5
         }
 
-    ``language_model`` is a file in the folder. The search is made when the
-    labels of the model are known.
+    ``language_model`` is a file in the folder. The search itself is made once
+    the labels of the model are known.
 
     Arguments
     ---------
@@ -67,7 +67,7 @@ class BeamSearchOptions:
         Returns
         -------
         dict
-            Of plain values; the language model by the name of its file.
+            Plain values; the language model by its file name.
 
         Example
         -------
@@ -91,7 +91,7 @@ class BeamSearchOptions:
         Arguments
         ---------
         text_decoder : PieceDecoder
-            Says what the labels stand for.
+            Maps labels to text.
         **changes : dict
             Arguments that replace these.
 
@@ -104,7 +104,7 @@ class BeamSearchOptions:
         FileNotFoundError
             If there is no such language model.
         TypeError
-            If an argument is unknown or of another type.
+            If an argument is unknown or has the wrong type.
         ValueError
             If an argument is out of range, or the language model is damaged.
         """

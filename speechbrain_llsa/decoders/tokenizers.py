@@ -1,4 +1,4 @@
-"""The text that a tokenizer's labels stand for, and decoding to it."""
+"""Text of a tokenizer's labels, and decoding of labels to text."""
 
 from sentencepiece import SentencePieceProcessor
 from speechbrain.dataio.encoder import CTCTextEncoder
@@ -22,11 +22,11 @@ __all__ = [
 ]
 
 WORD_START = "\u2581"
-"""The mark of SentencePiece for a space before a piece."""
+"""SentencePiece's mark for a space before a piece."""
 
 
 def pieces(tokenizer: CTCTextEncoder | SentencePieceProcessor) -> list[str]:
-    """The text that each label of a tokenizer stands for.
+    """Returns the text of each label of a tokenizer.
 
     Arguments
     ---------
@@ -110,11 +110,11 @@ def _piece_text(tokenizer: SentencePieceProcessor, label: int) -> str:
 
 
 class TextDecoder(PieceDecoder):
-    """Turns labels into text, all at once or push by push.
+    """Converts labels to text, all at once or push by push.
 
-    The texts of all pushes together are the text of all labels: for
-    characters their plain sequence, for SentencePiece what its own
-    ``decode`` gives, which drops the space before the first word.
+    The concatenated texts of all pushes are the text of all labels: the plain
+    sequence for characters, and for SentencePiece the result of its own
+    ``decode``, which drops the space before the first word.
 
     Arguments
     ---------

@@ -1,7 +1,7 @@
-"""The labels that lead to a beam, with their frames.
+"""Traces: the labels that lead to a beam, with their frames.
 
-SpeechBrain's beams hold text. A trace holds what the text was said with, and
-rides along in the beam where SpeechBrain keeps the frames of words.
+SpeechBrain's beams hold text. A trace holds the labels of that text, and is
+carried along in the field where SpeechBrain keeps the frames of words.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from typing import NamedTuple
 from speechbrain_llsa_runtime.decoders.tokens import Token
 
 BLANK, SPACE, WORD_START, INSIDE = range(4)
-"""Kinds of label. They are the blank; a space and nothing else; what begins a
-word by itself; what goes on with a word, or begins one after a space."""
+"""Kinds of label: the blank; only a space; the start of a word, with its own
+mark; the continuation of a word, or its start after a space."""
 
 
 class Run(NamedTuple):
-    """A label while it is being said."""
+    """A run of frames with the same label."""
 
     label: int
     start: int
@@ -28,12 +28,12 @@ class Run(NamedTuple):
     """The largest probability of the label in its frames."""
 
     def grown(self, probability: float) -> Run:
-        """The same run, one frame longer."""
+        """Returns the run extended by one frame."""
         confidence = max(self.confidence, probability)
         return self._replace(end=self.end + 1, confidence=confidence)
 
     def token(self) -> Token:
-        """The token that it is, if it ends here."""
+        """Returns the token that results if the run ends here."""
         return Token(*self)
 
 
@@ -41,8 +41,8 @@ class Run(NamedTuple):
 class Trace:
     """The labels of a beam that are not committed yet.
 
-    A space waits for the word after it: so there is none at the beginning or
-    the end of a text, and no two in a row, as in the text of SpeechBrain.
+    A space is held back until a word follows: so there are none at the start or
+    end of a text, and no two in a row, as in the text of SpeechBrain.
 
     Example
     -------
@@ -54,13 +54,13 @@ class Trace:
     """
 
     tokens: tuple[Token, ...] = ()
-    """Those that have ended."""
+    """Tokens that have ended."""
 
     run: Run | None = None
-    """The label that goes on. ``None`` after a blank or a space."""
+    """The current run. ``None`` after a blank or a space."""
 
     space: Run | None = None
-    """A space that no word has followed yet."""
+    """A space that is held back until a word follows."""
 
     last: int | None = None
     """Label of the last frame, blank included."""
@@ -75,16 +75,17 @@ class Trace:
     """Whether there has been any word."""
 
     def __add__(self, frames: object) -> Trace:
-        """SpeechBrain appends the frames of a word: they are known here."""
+        """SpeechBrain appends the frames of a word, which a trace already
+        has."""
         return self
 
     def step(self, label: int, kind: int, score: float) -> Trace:
-        """The trace after one more frame.
+        """Returns the trace after one more frame.
 
         Arguments
         ---------
         label : int
-            What the frame says.
+            Label of the frame.
         kind : int
             The kind of the label.
         score : float
@@ -115,22 +116,22 @@ class Trace:
         return Trace(tokens, run, space, label, self.frames + 1, score, started)
 
     def all_tokens(self) -> tuple[Token, ...]:
-        """The tokens if the stream ended here, a tuple."""
+        """Tokens as if the stream ended here, a tuple."""
         run = () if self.run is None else (self.run.token(),)
         return self.tokens + run
 
     def without(self, count: int) -> Trace:
-        """The same trace without its first ``count`` tokens."""
+        """Returns the trace without its first ``count`` tokens."""
         return replace(self, tokens=self.tokens[count:])
 
     def closed(self) -> Trace:
-        """The same trace with nothing left: a label that goes on does not
-        count any more."""
+        """Returns an empty trace that continues this one; its current run
+        yields no further token."""
         return replace(self, tokens=(), run=None)
 
 
 def shared_length(sequences: Iterable[Iterable[object]]) -> int:
-    """How many items all sequences begin with.
+    """Number of items at the start that all sequences share.
 
     Example
     -------

@@ -1,4 +1,4 @@
-"""The labels of a model as words and parts of words, for beam search."""
+"""Vocabulary of beam search: labels as words and parts of words."""
 
 from collections.abc import Sequence
 
@@ -12,27 +12,27 @@ from speechbrain_llsa_runtime.utils.checks import check_integer
 from speechbrain_llsa_runtime.utils.errors import must_be
 
 SPM_MARK = "\u2581"
-"""What SpeechBrain takes for the beginning of a word."""
+"""SpeechBrain's mark for the start of a word."""
 
 NO_MARK = "\x01"
-"""Stands for it where no label begins a word by itself."""
+"""Replaces that mark if no label starts a word by itself."""
 
 
 class SearchVocabulary:
-    """The labels of a model, as SpeechBrain's searchers take them.
+    """The labels of a model, in the form that SpeechBrain's searchers need.
 
     Arguments
     ---------
     pieces : list of str
         Text of each label.
     blank_index : int
-        The label that stands for blank.
+        Index of the blank label.
 
     Raises
     ------
     ValueError
-        If there is no such label, two labels have one text, or a text is not
-        that of a part of one word.
+        If there is no such label, two labels share a text, or a text is not
+        part of a single word.
 
     Example
     -------
@@ -108,8 +108,9 @@ class SearchVocabulary:
         return False
 
     def prepare(self, log_probs: Array) -> NDArray[np.float64]:
-        """Checked frames in double precision: so a stream may be of any
-        length. Labels without text count as blank.
+        """Validates frames and converts them to double precision, which keeps
+        scores exact in streams of any length. Labels without text count as
+        blank.
 
         Arguments
         ---------
@@ -124,8 +125,7 @@ class SearchVocabulary:
         Raises
         ------
         ValueError
-            If the shape is another, or a frame is not one of
-            log-probabilities.
+            If the shape is wrong, or a frame does not hold log-probabilities.
         """
         if hasattr(log_probs, "detach"):
             log_probs = log_probs.detach().cpu().double().numpy()
@@ -159,7 +159,7 @@ class SearchVocabulary:
         return log_probs
 
     def check_hotword(self, hotword: str) -> None:
-        """Refuses a hotword that the labels cannot spell.
+        """Rejects a hotword that the labels cannot spell.
 
         Arguments
         ---------
@@ -169,7 +169,7 @@ class SearchVocabulary:
         Raises
         ------
         ValueError
-            If it is one, or no words are told apart.
+            If it is rejected, or if the labels do not separate words.
         """
         self._check_words("hotwords")
         for word in hotword.split():
@@ -183,7 +183,7 @@ class SearchVocabulary:
                 )
 
     def check_language_model(self, language_model: LanguageModel) -> None:
-        """Refuses a language model of another spelling.
+        """Rejects a language model of another spelling.
 
         Arguments
         ---------
@@ -193,7 +193,7 @@ class SearchVocabulary:
         Raises
         ------
         ValueError
-            If it is one, or no words are told apart.
+            If it is rejected, or if the labels do not separate words.
         """
         self._check_words("language_model")
         words = language_model.words

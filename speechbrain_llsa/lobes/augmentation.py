@@ -1,4 +1,4 @@
-"""Augmentation of waveforms, for SpeechBrain's ``Augmenter``: other levels, and
+"""Augmentation of waveforms for SpeechBrain's ``Augmenter``: random gain, and
 silence around the speech.
 
 Both draw from PyTorch's global generator, as SpeechBrain's own do, which the
@@ -17,17 +17,17 @@ _WHITE, _BROWNISH = 0.0, 0.75
 
 
 class RandomGain(torch.nn.Module):
-    """Changes the level of each waveform, and clips at full scale, as a
-    converter does.
+    """Changes the level of each waveform, clipping at full scale as a converter
+    does.
 
-    SpeechBrain's ``RandAmp`` sets the peak, evenly in amplitude: hardly any
-    waveform would be quiet. This one leaves a waveform its own level and
-    multiplies, evenly in decibels.
+    SpeechBrain's ``RandAmp`` sets the peak, uniformly in amplitude, so that
+    hardly any waveform is quiet. This class scales the existing level,
+    uniformly in decibels.
 
     Arguments
     ---------
     low_db : float
-        Least gain in decibels, -120 to 40.
+        Smallest gain in decibels, -120 to 40.
     high_db : float
         Largest gain; with 0 for both, nothing changes.
 
@@ -72,21 +72,21 @@ class RandomGain(torch.nn.Module):
 
 
 class SilencePadding(torch.nn.Module):
-    """Puts silence around each waveform of some batches: noise of random
-    colour and level, from white noise to nearly brown.
+    """Pads each waveform of some batches with silence: noise of random colour
+    and level, from white to nearly brown.
 
-    A model that has heard nothing but speech takes what comes before and
-    after it for speech as well. All waveforms of a batch get the same
-    duration, each of them another part of it in front; so that nothing but the
-    silence itself takes longer to train. A batch grows by as much for each of
-    its rows: one of many short utterances to several times its memory.
+    A model trained on nothing but speech takes silence for speech as well. All
+    waveforms of a batch get the same total of silence, split differently
+    between front and end, so that only the silence itself adds training time.
+    Each row of a batch grows by that duration: a batch of many short utterances
+    may need several times its memory.
 
     Arguments
     ---------
     probability : float
-        Part of the batches; 0 for none.
+        Fraction of the batches; 0 for none.
     longest_seconds : float
-        Longest duration that is added, in front and behind together.
+        Longest total duration that is added.
     low_db : float
         Lowest level of the noise: root mean square in decibels relative to
         full scale 1, -120 to 0.
@@ -129,19 +129,19 @@ class SilencePadding(torch.nn.Module):
         self.high_db = float(high_db)
 
     def forward(self, waveforms, lengths):
-        """Puts silence around the waveforms.
+        """Pads the waveforms with silence.
 
         Arguments
         ---------
         waveforms : torch.Tensor
             (batch, samples), padded at the end.
         lengths : torch.Tensor
-            Length of each waveform as a part of the longest, (batch,).
+            Length of each waveform relative to the longest, (batch,).
 
         Returns
         -------
         torch.Tensor
-            (batch, samples), longer or the same.
+            (batch, samples), possibly longer.
         torch.Tensor
             Their relative lengths, (batch,).
         """
@@ -169,12 +169,12 @@ class SilencePadding(torch.nn.Module):
 
 
 def _amplitudes(waveforms, low_db, high_db):
-    """A factor for each row, evenly distributed in decibels, (batch, 1)."""
+    """Draws a factor for each row, uniformly in decibels, (batch, 1)."""
     drawn = torch.rand(len(waveforms), 1, device=waveforms.device)
     return 10 ** ((low_db + drawn * (high_db - low_db)) / 20)
 
 
 def _check_decibels(low_db, high_db, highest):
-    """Refuses a range that is out of range, or the wrong way round."""
+    """Rejects a range that is out of range, or the wrong way round."""
     check_number("low_db", low_db, -120, highest)
     check_number("high_db", high_db, low_db, highest)

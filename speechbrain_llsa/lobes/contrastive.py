@@ -1,7 +1,7 @@
-"""The contrastive task of wav2vec 2.0, for rows of different length.
+"""The contrastive task of wav2vec 2.0, for rows of different lengths.
 
-A masked frame has to be told, by its embedding, from other masked frames of
-the same utterance, by their quantised targets.
+From the embedding of a masked frame, the model must identify its quantised
+target among those of other masked frames of the same utterance.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ _SAME_TARGET = 1.0 - 1e-5
 
 
 def stack_rows(frames, counts):
-    """Puts the frames of all rows, which follow each other, into a batch.
+    """Stacks the concatenated frames of all rows into a padded batch.
 
     Arguments
     ---------
@@ -62,8 +62,8 @@ def stack_rows(frames, counts):
 def sample_negatives(counts, num_negatives, generator=None):
     """Draws other masked frames of the same row for each masked frame.
 
-    Every other masked frame of the row is as likely as any; the frame itself
-    is never drawn. The same one may be drawn twice.
+    Draws are uniform over the other masked frames of the row, with replacement;
+    the frame itself is never drawn.
 
     Arguments
     ---------
@@ -72,14 +72,14 @@ def sample_negatives(counts, num_negatives, generator=None):
     num_negatives : int
         Draws for each masked frame, at least 1.
     generator : torch.Generator, optional
-        On the CPU. What they are drawn from.
+        Generator on the CPU to draw from.
 
     Returns
     -------
     torch.Tensor
-        Places among the masked frames of the row, int64 (batch, most masked
-        frames of a row, num_negatives), on the device of ``counts``. Where a
-        row has no such frame, or no other one, it is 0 and means nothing.
+        Indices among the masked frames of the row, int64 (batch, most masked
+        frames of a row, num_negatives), on the device of ``counts``. If a row
+        has no such frame, or no other one, the index is 0 and meaningless.
 
     Raises
     ------
@@ -118,7 +118,7 @@ def sample_negatives(counts, num_negatives, generator=None):
 
 @dataclass
 class ContrastiveResult:
-    """What the contrastive task gives for a batch."""
+    """Results of the contrastive task for a batch."""
 
     loss: torch.Tensor
     """Sum of the cross-entropy over the predicted frames, in nats, ()."""
@@ -131,17 +131,18 @@ class ContrastiveResult:
 
     @property
     def mean_loss(self):
-        """Loss for each predicted frame, 0 if there is none."""
+        """Mean loss per predicted frame, 0 if there are none."""
         return self.loss / self.predicted.clamp(min=1)
 
     @property
     def accuracy(self):
-        """Part of the predicted frames that is correct, 0 if there is none."""
+        """Fraction of predicted frames that are correct, 0 if there are
+        none."""
         return self.correct / self.predicted.clamp(min=1)
 
 
 class MaskedContrastiveLoss:
-    """The contrastive loss of wav2vec 2.0 over rows of different length.
+    """The contrastive loss of wav2vec 2.0 over rows of different lengths.
 
     Gives the numbers of SpeechBrain's ``ContrastiveLoss``, with three
     differences, for which it does not use that class:
@@ -185,17 +186,17 @@ class MaskedContrastiveLoss:
         self.logit_temp = logit_temp
 
     def __call__(self, embeddings, targets, negatives, counts):
-        """Compares embeddings with their own target and with others.
+        """Compares embeddings with their own targets and with negatives.
 
         Arguments
         ---------
         embeddings : torch.Tensor
-            Of the masked frames, (batch, most masked frames of a row,
-            features).
+            Embeddings of the masked frames, (batch, most masked frames of a
+            row, features).
         targets : torch.Tensor
-            Of the same frames, of the same shape.
+            Targets of the same frames, of the same shape.
         negatives : torch.Tensor
-            As :func:`sample_negatives` gives them.
+            The result of :func:`sample_negatives`.
         counts : torch.Tensor
             Masked frames of each row, int64 (batch,).
 

@@ -9,9 +9,9 @@ import torch
 from torch.nn import functional as F
 
 from speechbrain_llsa.lobes.expected_layout import (
-    encoder_form,
+    encoder_layout,
     from_arrays,
-    front_end_form,
+    front_end_layout,
     to_arrays,
 )
 from speechbrain_llsa.lobes.fingerprint import ctc_fingerprint
@@ -25,22 +25,23 @@ from speechbrain_llsa_runtime.utils.checks import check_type
 
 @dataclass
 class CTCState:
-    """What a CTC model remembers of one session, or of a batch of sessions
-    that run in step."""
+    """State of a CTC model for one session, or a batch of sessions that run in
+    lockstep."""
 
     front_end: FrontEndState
-    """Samples and frames that the convolutions still need."""
+    """State of the convolutions: samples and frames that they still need."""
 
     encoder: EncoderState
-    """Keys and values, and the frames that are not committed yet."""
+    """State of the encoder: keys and values, and frames that are not committed
+    yet."""
 
     provisional: torch.Tensor | None = None
-    """Log-probabilities of the provisional frames of the newest hop, (batch,
-    up to look_ahead frames, labels), no frames where there are none.
-    ``None`` before the first push."""
+    """Log-probabilities of the provisional frames of the newest hop, (batch, up
+    to look_ahead frames, labels), possibly without frames. ``None`` before the
+    first push."""
 
     def fork(self):
-        """An independent copy, which shares the tensors.
+        """Makes an independent copy, which shares the tensors.
 
         Returns
         -------
@@ -52,7 +53,7 @@ class CTCState:
 
 
 class StreamingCTC(torch.nn.Module):
-    """Waveforms to log-probabilities of labels, frame by frame.
+    """Maps waveforms to log-probabilities of labels, frame by frame.
 
     Arguments
     ---------
@@ -61,7 +62,7 @@ class StreamingCTC(torch.nn.Module):
     encoder_wrapper : StreamingEncoderWrapper
         The encoder: latent frames to embeddings.
     head : torch.nn.Module
-        A linear layer: embeddings to one logit for each label.
+        A linear layer from embeddings to one logit per label.
 
     Raises
     ------
@@ -110,7 +111,7 @@ class StreamingCTC(torch.nn.Module):
 
     @property
     def labels(self):
-        """How many labels the head tells apart, the blank included."""
+        """Number of labels, including the blank."""
         features = self.encoder_wrapper.input_projector.out_features
         weight = next(self.head.parameters())
         return self.head(weight.new_zeros(1, 0, features)).shape[2]
@@ -128,19 +129,18 @@ class StreamingCTC(torch.nn.Module):
         wavs : torch.Tensor
             Waveforms, (batch, samples), padded at the end.
         wav_lens : torch.Tensor, optional
-            Length of each waveform as a part of the longest, (batch,).
+            Length of each waveform relative to the longest, (batch,).
         masker : SpanMasker, optional
-            Says which latent frames the mask embedding replaces, for
+            Chooses the latent frames that the mask embedding replaces, for
             training.
         geometry : StreamGeometry, optional
-            One of those that the model is trained for; the default one
-            otherwise.
+            One of those that the model is trained for; by default the first.
 
         Returns
         -------
         torch.Tensor
-            Log-probabilities, (batch, frames, labels). Each row gives what it
-            gives alone; its frames past its length have no meaning.
+            Log-probabilities, (batch, frames, labels). Rows do not depend on
+            each other; frames past the length of a row are meaningless.
         torch.Tensor
             Frames of each row, int64 (batch,); 0 for a waveform shorter than
             the receptive field.
@@ -174,21 +174,21 @@ class StreamingCTC(torch.nn.Module):
         Returns
         -------
         torch.Tensor
-            Log-probabilities, (batch, frames, labels): float32, or float64
-            for a model of float64.
+            Log-probabilities, (batch, frames, labels): float32, or float64 for
+            a float64 model.
         """
         logits = self.head(embeddings)
         precision = torch.promote_types(logits.dtype, torch.float32)
         return F.log_softmax(logits, dim=-1, dtype=precision)
 
     def make_streaming_context(self, geometry=None):
-        """A fresh state for :meth:`forward_streaming`.
+        """Makes an initial state for :meth:`forward_streaming`.
 
         Arguments
         ---------
         geometry : StreamGeometry, optional
-            That of the stream: one of those that the model is trained for;
-            the default one otherwise.
+            Geometry of the stream: one of those that the model is trained for;
+            by default the first.
 
         Returns
         -------
@@ -213,20 +213,20 @@ class StreamingCTC(torch.nn.Module):
         samples : torch.Tensor
             The next samples, (batch, samples), any number of them.
         context : CTCState
-            What lies behind them. It is brought up to date, unless an error
-            is raised.
+            State after the previous input; updated in place unless an error is
+            raised.
 
         Returns
         -------
         torch.Tensor
-            Log-probabilities of the frames that are now committed, (batch,
-            frames, labels), possibly none.
+            Log-probabilities of the newly committed frames, (batch, frames,
+            labels), possibly none.
 
         Raises
         ------
         ValueError
-            If the samples do not fit the context, or the context another
-            model.
+            If the samples do not match the context, or the context belongs to
+            another model.
         """
         check_type("context", context, CTCState)
         state = context.fork()
@@ -248,7 +248,7 @@ class StreamingCTC(torch.nn.Module):
         Arguments
         ---------
         context : CTCState
-            The state, which takes no more samples after this.
+            The state, which accepts no more samples after this.
 
         Returns
         -------
@@ -259,7 +259,7 @@ class StreamingCTC(torch.nn.Module):
         Raises
         ------
         ValueError
-            If the context has been flushed, or is of another model.
+            If the context has been flushed, or belongs to another model.
         """
         check_type("context", context, CTCState)
         state = context.fork()
@@ -271,25 +271,24 @@ class StreamingCTC(torch.nn.Module):
     @torch.no_grad()
     @full_float32()
     def stream(self, samples, context, final=False):
-        """Transcribes the next samples of one stream, from and to arrays.
+        """Transcribes the next samples of one stream, with arrays in and out.
 
         Arguments
         ---------
         samples : numpy.ndarray
             The next samples, float32 (samples,), any number of them.
         context : CTCState
-            What lies behind them. It is brought up to date, unless an error
-            is raised.
+            State after the previous input; updated in place unless an error is
+            raised.
         final : bool
-            Whether the stream ends with them.
+            Whether the stream ends with these samples.
 
         Returns
         -------
         numpy.ndarray
-            Log-probabilities of the frames that are now committed, (frames,
-            labels).
+            Log-probabilities of the newly committed frames, (frames, labels).
         numpy.ndarray
-            Those of the provisional frames ahead, (frames, labels).
+            Log-probabilities of the provisional frames ahead, (frames, labels).
         """
         parameter = next(self.parameters())
         state = context.fork()
@@ -303,8 +302,8 @@ class StreamingCTC(torch.nn.Module):
         return log_probs[0].cpu().numpy(), state.provisional[0].cpu().numpy()
 
     def fingerprint(self):
-        """A digest of geometries, sizes and weights, which says of a snapshot
-        whether it is of this model.
+        """Digest of geometries, sizes and weights, by which a snapshot of this
+        model is recognised.
 
         Returns
         -------
@@ -314,7 +313,7 @@ class StreamingCTC(torch.nn.Module):
         return ctc_fingerprint(self)
 
     def export_context(self, context):
-        """What a state remembers, as arrays on the CPU.
+        """Converts a state to arrays on the CPU.
 
         Arguments
         ---------
@@ -328,12 +327,12 @@ class StreamingCTC(torch.nn.Module):
         return to_arrays(context)
 
     def import_context(self, context):
-        """The inverse of :meth:`export_context`.
+        """Inverse of :meth:`export_context`.
 
         Arguments
         ---------
         context : CTCState
-            What :meth:`export_context` gave, maybe on another device.
+            The result of :meth:`export_context`, possibly from another device.
 
         Returns
         -------
@@ -342,8 +341,8 @@ class StreamingCTC(torch.nn.Module):
         return from_arrays(context, next(self.parameters()).device)
 
     def context_form(self, samples, geometry=None):
-        """The form of what :meth:`export_context` gives for one stream that
-        goes on (:mod:`speechbrain_llsa_runtime.snapshot`).
+        """Expected layout of the result of :meth:`export_context` for one
+        stream that has not ended (:mod:`speechbrain_llsa_runtime.snapshot`).
 
         Arguments
         ---------
@@ -356,7 +355,7 @@ class StreamingCTC(torch.nn.Module):
         -------
         CTCState
         """
-        encoder = encoder_form(
+        encoder = encoder_layout(
             self.encoder_wrapper.latent_encoder,
             int(self.extractor.get_output_lengths(samples)),
             geometry,
@@ -366,7 +365,7 @@ class StreamingCTC(torch.nn.Module):
             ahead = encoder.provisional.shape[1]
         single = next(self.parameters()).dtype != torch.float64
         return CTCState(
-            front_end_form(self.extractor, samples),
+            front_end_layout(self.extractor, samples),
             encoder,
             blank_array(
                 "float32" if single else "float64", 1, ahead, self.labels
@@ -374,12 +373,12 @@ class StreamingCTC(torch.nn.Module):
         )
 
     def committed_frames(self, context):
-        """How many frames :meth:`stream` has committed.
+        """Number of frames that :meth:`stream` has committed.
 
         Arguments
         ---------
         context : CTCState
-            The state, or its form.
+            The state, or its expected layout.
 
         Returns
         -------
@@ -388,13 +387,13 @@ class StreamingCTC(torch.nn.Module):
         return context.encoder.committed
 
     def latency_report(self, geometry=None):
-        """The declared latency of the model, beside the other attentions.
+        """The declared latency of the model, next to those of the other
+        attentions.
 
         Arguments
         ---------
         geometry : StreamGeometry, optional
-            One of those that the model is trained for; the default one
-            otherwise.
+            One of those that the model is trained for; by default the first.
 
         Returns
         -------

@@ -1,8 +1,8 @@
-"""The form of a stream's state after so many samples: every counter, and
-every array's shape and type. What the arrays hold is left open.
+"""Expected layout of a stream's state after a number of samples: every counter,
+and the shape and type of every array, but not their content.
 
-A state follows from the audio alone, and its form from how much of it there
-was. So whatever else a snapshot says of its form is wrong.
+The layout of a state is determined by the amount of audio alone, so that a
+snapshot with any other layout is invalid.
 """
 
 import numpy as np
@@ -18,11 +18,12 @@ ARRAY_TYPES = {
     torch.float16: np.float16,
     torch.bfloat16: np.uint16,
 }
-"""NumPy has no bfloat16: its bits are taken for integers."""
+"""NumPy types of tensors. NumPy has no bfloat16: its bits are treated as
+integers."""
 
 
 def to_arrays(state):
-    """A state with arrays in the place of its tensors.
+    """Replaces the tensors of a state by arrays.
 
     Arguments
     ---------
@@ -55,14 +56,14 @@ def _to_array(value):
 
 
 def from_arrays(state, device):
-    """The inverse of :func:`to_arrays`.
+    """Inverse of :func:`to_arrays`.
 
     Arguments
     ---------
     state : object
         The state.
     device : torch.device or str
-        Where the tensors shall be.
+        Device of the tensors.
 
     Returns
     -------
@@ -80,8 +81,8 @@ def from_arrays(state, device):
     return convert(state, from_array)
 
 
-def front_end_form(extractor, samples):
-    """The form of the state of a front end, for one row.
+def front_end_layout(extractor, samples):
+    """Expected layout of the state of a front end, for one row.
 
     Arguments
     ---------
@@ -98,7 +99,7 @@ def front_end_form(extractor, samples):
     -------
     >>> from speechbrain_llsa.nnet.frontend import StreamingLatentExtractor
     >>> extractor = StreamingLatentExtractor(out_channels=[4] * 7)
-    >>> [a.shape[1] for a in front_end_form(extractor, 700).carried]
+    >>> [a.shape[1] for a in front_end_layout(extractor, 700).carried]
     [10, 2, 2, 1, 2, 1, 1]
     """
     dtype = _array_type(extractor)
@@ -116,8 +117,8 @@ def front_end_form(extractor, samples):
     return FrontEndState(tuple(carried), samples)
 
 
-def encoder_form(encoder, frames, geometry=None):
-    """The form of the state of an encoder, for one row that goes on.
+def encoder_layout(encoder, frames, geometry=None):
+    """Expected layout of the state of an encoder, for one row that goes on.
 
     Arguments
     ---------
@@ -126,7 +127,7 @@ def encoder_form(encoder, frames, geometry=None):
     frames : int
         Frames pushed.
     geometry : StreamGeometry, optional
-        That of the stream; the encoder's default one otherwise.
+        Geometry of the stream; by default that of the encoder.
 
     Returns
     -------
@@ -144,7 +145,7 @@ def encoder_form(encoder, frames, geometry=None):
     >>> encoder = StreamingTransformerEncoder(
     ...     num_layers=2, nhead=2, d_ffn=32, d_model=16, look_ahead=4, hop=3
     ... )
-    >>> form = encoder_form(encoder, 48)
+    >>> form = encoder_layout(encoder, 48)
     >>> form.committed, form.frames.shape, form.layers[0].key.shape
     (42, (1, 6, 16), (1, 2, 42, 8))
     """
@@ -161,12 +162,12 @@ def _array_type(module):
     return ARRAY_TYPES[next(module.parameters()).dtype]
 
 
-def _frames_form(encoder, frames):
+def _frames_layout(encoder, frames):
     return blank_array(_array_type(encoder), 1, frames, encoder.d_model)
 
 
-def _heads_form(encoder, frames):
-    """Queries, keys or values."""
+def _heads_layout(encoder, frames):
+    """Expected layout of queries, keys or values."""
     nhead = encoder.layers[0].self_att.nhead
     return blank_array(
         _array_type(encoder), 1, nhead, frames, encoder.d_model // nhead
@@ -174,39 +175,39 @@ def _heads_form(encoder, frames):
 
 
 def _advance_hops(encoder, state):
-    """llsa: hops are committed as soon as their look-ahead is there."""
+    """llsa: a hop is committed as soon as its look-ahead has arrived."""
     geometry = state.geometry
     ready = max(0, state.received - geometry.look_ahead)
     state.committed = ready // geometry.hop * geometry.hop
-    state.frames = _frames_form(encoder, state.received - state.committed)
+    state.frames = _frames_layout(encoder, state.received - state.committed)
     if not state.committed:
         return
-    state.provisional = _frames_form(encoder, geometry.look_ahead)
+    state.provisional = _frames_layout(encoder, geometry.look_ahead)
     seen = min(state.committed, geometry.look_back)
     state.layers = [
         LayerState(
             received=state.committed,
-            key=_heads_form(encoder, seen),
-            value=_heads_form(encoder, seen),
+            key=_heads_layout(encoder, seen),
+            value=_heads_layout(encoder, seen),
         )
         for _ in encoder.layers
     ]
 
 
 def _advance_frames(encoder, state):
-    """maa and sa: each layer gives its frames ``look_ahead`` frames late."""
-    given, state.layers = state.received, []
+    """maa and sa: each layer delays its frames by ``look_ahead`` frames."""
+    committed, state.layers = state.received, []
     geometry = state.geometry
     for _ in encoder.layers:
-        received, given = given, max(0, given - geometry.look_ahead)
-        seen = received - max(0, given - geometry.look_back)
+        received, committed = committed, max(0, committed - geometry.look_ahead)
+        seen = received - max(0, committed - geometry.look_back)
         state.layers.append(
             LayerState(
                 received=received,
-                key=_heads_form(encoder, seen),
-                value=_heads_form(encoder, seen),
-                query=_heads_form(encoder, received - given),
-                residual=_frames_form(encoder, received - given),
+                key=_heads_layout(encoder, seen),
+                value=_heads_layout(encoder, seen),
+                query=_heads_layout(encoder, received - committed),
+                residual=_frames_layout(encoder, received - committed),
             )
         )
-    state.committed = given
+    state.committed = committed

@@ -1,4 +1,4 @@
-"""Which model a state belongs to: a digest of all that decides its numbers."""
+"""Fingerprint of a model: a digest of everything that determines its output."""
 
 import hashlib
 import json
@@ -10,15 +10,15 @@ import torch
 from speechbrain_llsa_runtime.utils.processes import fork_safe_lock
 
 _KNOWN = WeakKeyDictionary()
-"""For each model the versions of its weights, and their digest."""
+"""Versions of the weights, and their digest, by model."""
 
 _KNOWN_LOCK = fork_safe_lock()
 
 
 def ctc_fingerprint(model):
-    """A digest of geometries, sizes and weights of a CTC model.
+    """Computes a digest of the geometries, sizes and weights of a CTC model.
 
-    The digest of the weights is calculated at the first call, and again once
+    The digest of the weights is computed at the first call, and again whenever
     they have changed.
 
     Arguments
@@ -29,7 +29,7 @@ def ctc_fingerprint(model):
     Returns
     -------
     str
-        64 hexadecimal digits; the same for equal models on any device.
+        64 hexadecimal digits, identical for equal models on any device.
     """
     extractor = model.extractor
     encoder = model.encoder_wrapper.latent_encoder
@@ -70,7 +70,8 @@ def _weights_digest(model):
 
 
 def _digest(weights):
-    """Of names, types, shapes (and so the sizes of the model) and content."""
+    """Digest of names, types, shapes (and thus the sizes of the model) and
+    content."""
     digest = hashlib.sha256()
     for name, weight in weights.items():
         kind = [name, str(weight.dtype), list(weight.shape)]

@@ -1,4 +1,4 @@
-"""Frames of an encoder's layers for other tasks, offline and streaming."""
+"""Features of an encoder's layers for other tasks, offline and streaming."""
 
 from dataclasses import dataclass, replace
 
@@ -17,20 +17,20 @@ from speechbrain_llsa_runtime.utils.errors import must_be
 
 
 class WeightedLayerSum(nn.Module):
-    """A learned sum over layers: the softmax of one weight for each.
+    """A learned weighted sum over layers, with softmax weights.
 
     Arguments
     ---------
     num_layers : int
         Layers to sum over, the encoder's input included.
     normalize : bool
-        Whether each layer's frames are normalised first, so that the weights
-        can be compared.
+        Whether to normalise each layer's frames first, which makes the weights
+        comparable.
 
     Raises
     ------
     TypeError
-        If an argument is of another type.
+        If an argument has the wrong type.
     ValueError
         If there is no layer.
 
@@ -50,7 +50,7 @@ class WeightedLayerSum(nn.Module):
 
     @property
     def num_layers(self):
-        """Layers to sum over."""
+        """Number of layers to sum over."""
         return len(self.weights)
 
     def forward(self, frames):
@@ -68,7 +68,7 @@ class WeightedLayerSum(nn.Module):
         Raises
         ------
         ValueError
-            If there are more layers, or fewer.
+            If the number of layers differs.
         """
         check_type("frames", frames, torch.Tensor)
         if frames.ndim < 2 or frames.shape[-2] != self.num_layers:
@@ -87,21 +87,22 @@ class WeightedLayerSum(nn.Module):
 
 @dataclass
 class FeaturesState:
-    """What :class:`LayerFeatures` remembers of one stream."""
+    """State of :class:`LayerFeatures` for one stream."""
 
     front_end: FrontEndState
-    """Samples and frames that the convolutions still need."""
+    """State of the convolutions: samples and frames that they still need."""
 
     encoder: EncoderState
-    """Keys and values, and the frames that are not committed yet."""
+    """State of the encoder: keys and values, and frames that are not committed
+    yet."""
 
     waiting: tuple = ()
-    """For each layer the frames that wait for the same frames of deeper
-    layers, (1, frames, features). Empty before the first push, and where
-    frames of one layer alone are asked for."""
+    """Frames of each layer that wait for the same frames of deeper layers, (1,
+    frames, features). Empty before the first push, and if only one layer is
+    requested."""
 
     def fork(self):
-        """An independent copy, which shares the tensors.
+        """Makes an independent copy, which shares the tensors.
 
         Returns
         -------
@@ -113,32 +114,32 @@ class FeaturesState:
 
 
 class LayerFeatures(nn.Module):
-    """Waveforms to frames of an encoder's layers. The encoder is frozen: no
-    gradient flows into it, and it stays in evaluation mode.
+    """Maps waveforms to frames of an encoder's layers. The encoder is frozen:
+    it receives no gradients and stays in evaluation mode.
 
-    The layers count from 0, which is the encoder's input; layer k is the
-    output of the k-th layer, as ``output_hidden_states`` gives it. A frame of
-    any layer is given once it cannot change any more. With llsa that is when
-    its hop is committed, in all layers at once: the layers of a hop are
-    computed together, from the same audio. With maa and sa the frames of layer
-    k wait for k times ``look_ahead`` frames, and a sum over layers for the
-    deepest.
+    The layers count from 0, which is the encoder's input; layer k is the output
+    of the k-th layer, as ``output_hidden_states`` gives it. A frame of any
+    layer is returned once it cannot change any more. With llsa, that is when
+    its hop is committed, in all layers at once, since the layers of a hop are
+    computed together from the same audio. With maa and sa, the frames of layer
+    k are delayed by k times ``look_ahead`` frames, and a sum over layers by as
+    much as the deepest.
 
     Arguments
     ---------
     extractor : StreamingLatentExtractor
         The front end: waveforms to latent frames.
     encoder_wrapper : StreamingEncoderWrapper
-        The encoder. From now on its ``latent_encoder`` gives hidden states.
+        The encoder. Its ``latent_encoder`` is switched to output hidden states.
     layer : int or str or WeightedLayerSum, optional
-        Which frames to give: those of a layer; "all" for those of all layers;
-        a sum over all layers, which can be trained; or by default the
-        encoder's output, which is the last layer's behind the closing norm.
+        The frames to return: those of one layer; "all" for those of all layers;
+        or a trainable sum over all layers. By default the encoder's output,
+        which is that of the last layer after the final norm.
 
     Raises
     ------
     TypeError
-        If an argument is of another type.
+        If an argument has the wrong type.
     ValueError
         If there is no such layer.
 
@@ -179,7 +180,7 @@ class LayerFeatures(nn.Module):
 
     @property
     def num_layers(self):
-        """Layers of the encoder; its input is one more."""
+        """Number of encoder layers, without the input."""
         return len(self.encoder_wrapper.latent_encoder.layers)
 
     @property
@@ -189,12 +190,12 @@ class LayerFeatures(nn.Module):
 
     @property
     def features(self):
-        """Features of a frame."""
+        """Number of features per frame."""
         return self.encoder_wrapper.latent_encoder.d_model
 
     @property
     def device(self):
-        """Where the encoder is."""
+        """Device of the encoder."""
         return next(self.extractor.parameters()).device
 
     @property
@@ -203,14 +204,14 @@ class LayerFeatures(nn.Module):
         return self.extractor.stride_samples / SAMPLE_RATE
 
     def train(self, mode=True):
-        """Sets the mode of a sum over layers alone."""
+        """Sets the mode of a sum over layers only."""
         super().train(mode)
         self.extractor.eval()
         self.encoder_wrapper.eval()
         return self
 
     def frame_times(self, frames, first=0):
-        """Where frames lie in time.
+        """Start times of frames.
 
         Arguments
         ---------
@@ -222,8 +223,8 @@ class LayerFeatures(nn.Module):
         Returns
         -------
         torch.Tensor
-            When each begins, in seconds since the stream began, float64
-            (frames,). It has heard a little more than that: the receptive
+            Start of each frame in seconds since the stream began, float64
+            (frames,). A frame depends on audio beyond that: the receptive
             field, and the look-ahead.
 
         Raises
@@ -241,7 +242,8 @@ class LayerFeatures(nn.Module):
         return index * self.frame_seconds
 
     def latency_report(self, hop=None, look_ahead=None):
-        """The declared latency of the frames, beside the other attentions.
+        """The declared latency of the frames, next to those of the other
+        attentions.
 
         Arguments
         ---------
@@ -276,19 +278,19 @@ class LayerFeatures(nn.Module):
         wavs : torch.Tensor
             Waveforms at 16 kHz, (batch, samples), padded at the end.
         wav_lens : torch.Tensor, optional
-            Length of each waveform as a part of the longest, (batch,).
+            Length of each waveform relative to the longest, (batch,).
         hop : int, optional
             Frames that llsa commits at once: one of the numbers that the
-            encoder is trained for; the first of them by default.
+            encoder is trained for; by default the first of them.
         look_ahead : int, optional
             Frames that a layer sees ahead, as for ``hop``.
 
         Returns
         -------
         torch.Tensor
-            (batch, frames, features), or (batch, frames, layers, features)
-            for all layers. Each row gives what it gives alone; its frames past
-            its length have no meaning.
+            (batch, frames, features), or (batch, frames, layers, features) for
+            all layers. Rows do not depend on each other; frames past the length
+            of a row are meaningless.
         torch.Tensor
             Frames of each row, int64 (batch,); 0 for a waveform shorter than
             the receptive field.
@@ -316,7 +318,7 @@ class LayerFeatures(nn.Module):
         return self._choose(out, hidden_states)[0], lengths
 
     def make_streaming_context(self, hop=None, look_ahead=None):
-        """A fresh state for :meth:`stream`.
+        """Makes an initial state for :meth:`stream`.
 
         Arguments
         ---------
@@ -351,10 +353,10 @@ class LayerFeatures(nn.Module):
         samples : torch.Tensor
             The next samples at 16 kHz, (samples,), any number of them.
         context : FeaturesState
-            What lies behind them. It is brought up to date, unless an error
-            is raised.
+            State after the previous input; updated in place unless an error is
+            raised.
         final : bool
-            Whether the stream ends with them.
+            Whether the stream ends with these samples.
 
         Returns
         -------
@@ -365,9 +367,9 @@ class LayerFeatures(nn.Module):
         Raises
         ------
         TypeError
-            If an argument is of another type.
+            If an argument has the wrong type.
         ValueError
-            If the context has been finished, or is of another model.
+            If the context has been finished, or belongs to another model.
         """
         check_type("samples", samples, torch.Tensor)
         check_type("context", context, FeaturesState)
@@ -396,8 +398,8 @@ class LayerFeatures(nn.Module):
         return frames
 
     def _choose(self, out, hidden_states, waiting=()):
-        """From what the encoder gives to the frames that are asked for, and
-        those that wait for deeper layers."""
+        """Selects the requested frames of the encoder's output, and those that
+        wait for deeper layers."""
         if self.layer is None:
             return out, ()
         if isinstance(self.layer, int):
@@ -416,7 +418,7 @@ class LayerFeatures(nn.Module):
 
 
 def checked_layer(layer, num_layers):
-    """Checks which frames are asked for.
+    """Validates the choice of frames.
 
     Arguments
     ---------
@@ -433,9 +435,9 @@ def checked_layer(layer, num_layers):
     Raises
     ------
     TypeError
-        If it is something else.
+        If it has the wrong type.
     ValueError
-        If there is no such layer, or the sum is over another number.
+        If there is no such layer, or the sum is over another number of layers.
 
     Example
     -------

@@ -1,4 +1,4 @@
-"""Which frames of an utterance pre-training hides."""
+"""Masking of frames for pre-training."""
 
 import torch
 
@@ -7,23 +7,24 @@ from speechbrain_llsa_runtime.utils.errors import must_be
 
 
 class SpanMasker:
-    """Masks spans of frames, for each utterance by its own length.
+    """Masks spans of frames, according to the length of each utterance.
 
     An utterance of n frames gets n * ``mask_prob`` / ``mask_length`` spans,
     rounded up or down at random so that the mean is right, and at least one.
-    Their beginnings are chosen without repetition, so that spans may overlap:
-    with 0.65 and 10 about half of the frames are masked, as published for
-    wav2vec 2.0. No utterance depends on the others of its batch.
+    Their starts are drawn without replacement, and spans may overlap: with 0.65
+    and 10 about half of the frames are masked, as published for wav2vec 2.0. No
+    utterance depends on the others of its batch.
 
-    Utterances that are no longer than ``mask_length`` get shorter spans, of
-    half the utterance. Of two frames or more at least one is masked and at
-    least one is not. Of one frame or none, nothing is masked, nor with a
+    Utterances of at most ``mask_length`` frames get shorter spans, of half the
+    utterance. Of two or more frames, at least one is masked and at least one is
+    not. Nothing is masked in utterances of fewer frames, or with a
     ``mask_prob`` of 0.
 
     Arguments
     ---------
     mask_prob : float
-        Part of the frames that would be masked if no spans overlapped, 0 to 1.
+        Fraction of the frames that would be masked if no spans overlapped, 0 to
+        1.
     mask_length : int
         Frames of a span, at least 1.
 
@@ -64,7 +65,7 @@ class SpanMasker:
         frames : int, optional
             Frames of the padded batch; the longest utterance by default.
         generator : torch.Generator, optional
-            On the CPU. What the choice is drawn from.
+            Generator on the CPU to draw from.
 
         Returns
         -------

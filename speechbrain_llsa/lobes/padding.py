@@ -1,4 +1,4 @@
-"""What is padding in a batch of waveforms, and in its frames."""
+"""Lengths and padding masks of batches of waveforms and frames."""
 
 import torch
 
@@ -7,14 +7,14 @@ from speechbrain_llsa_runtime.utils.errors import must_be
 
 
 def sample_counts(wavs, wav_lens=None):
-    """Samples of each row of a padded batch.
+    """Number of samples in each row of a padded batch.
 
     Arguments
     ---------
     wavs : torch.Tensor
         Waveforms, (batch, samples).
     wav_lens : torch.Tensor, optional
-        Length of each waveform as a part of the longest, (batch,).
+        Length of each waveform relative to the longest, (batch,).
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""The vector quantiser of wav2vec 2.0, for a training on several ranks."""
+"""The vector quantiser of wav2vec 2.0, for training on several ranks."""
 
 import torch
 from speechbrain.nnet.quantisers import GumbelVectorQuantizer
@@ -7,17 +7,17 @@ from speechbrain_llsa.utils.distributed import rank_count, sum_over_ranks
 
 
 class JointVectorQuantizer(GumbelVectorQuantizer):
-    """SpeechBrain's ``GumbelVectorQuantizer`` whose diversity is that of the
-    joined batch of all ranks.
+    """SpeechBrain's ``GumbelVectorQuantizer`` whose diversity loss is that of
+    the joined batch of all ranks.
 
-    The perplexity of the mean probabilities is not the mean of the
-    perplexities of the ranks. So ranks share the mean in training; the
-    gradient, averaged over ranks as ``DistributedDataParallel`` does, is that
-    of one process on the joined batch. On a single rank, and in evaluation,
-    nothing differs. A rank may have no frames at all.
+    The perplexity of the mean probabilities is not the mean of the perplexities
+    of the ranks. So ranks share the mean in training, and the gradient,
+    averaged over ranks by ``DistributedDataParallel``, is that of one process
+    on the joined batch. On a single rank, and in evaluation, there is no
+    difference. A rank may have no frames at all.
 
-    Arguments are those of SpeechBrain's class; so is the state_dict. For
-    SpeechBrain's ``W2VTargetQuantiser``, whose argument ``quantiser`` takes it.
+    Arguments and state_dict are those of SpeechBrain's class. Intended for the
+    argument ``quantiser`` of SpeechBrain's ``W2VTargetQuantiser``.
 
     Example
     -------

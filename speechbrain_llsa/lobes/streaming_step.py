@@ -1,5 +1,5 @@
-"""A streaming step of a whole CTC model with fixed shapes, and its state as a
-row of named tensors: for batches of live streams, and for export."""
+"""A streaming step of a complete CTC model with fixed shapes, and its state as
+a list of named tensors, for batches of live streams and for export."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from speechbrain_llsa_runtime.step_clock import StepClock
 
 
 class StreamingStep(torch.nn.Module):
-    """One step of a streaming CTC model: samples to log-probabilities.
+    """One step of a streaming CTC model, from samples to log-probabilities.
 
     All shapes are fixed, and each row of a batch has its own clock, so that
     streams may join and leave at any step.
@@ -21,10 +21,10 @@ class StreamingStep(torch.nn.Module):
     model : StreamingCTC
         The model, whose parameters are used.
     step_frames : int, optional
-        Frames of a step; llsa takes its hop, which is the default.
+        Frames per step; for llsa its hop, which is the default.
     geometry : StreamGeometry, optional
-        That of all streams: one of those that the model is trained for; the
-        default one otherwise.
+        Geometry of all streams: one of those that the model is trained for; by
+        default the first.
 
     Raises
     ------
@@ -80,7 +80,7 @@ class StreamingStep(torch.nn.Module):
         ]
 
     def initial_state(self, batch):
-        """The state before the first step: silence, and no frame.
+        """Makes the state before the first step: silence, and no frames.
 
         Arguments
         ---------
@@ -106,25 +106,24 @@ class StreamingStep(torch.nn.Module):
             ``clock.first_frame`` at first, ``clock.step_frames`` more in each
             step.
         end : torch.Tensor
-            Frames of each row's utterance where it is known, ``NEVER``
-            before, int64 (batch,). It has to be known before a step takes in
-            frames past it.
+            Frames of each row's utterance, ``NEVER`` while unknown, int64
+            (batch,). It must be known before a step receives frames past it.
         *state : torch.Tensor
-            What lies behind the samples, as ``initial_state`` or the step
-            before gives it.
+            State before the samples, from ``initial_state`` or the previous
+            step.
 
         Returns
         -------
         torch.Tensor
-            Log-probabilities of the frames that are now committed, (batch,
+            Log-probabilities of the newly committed frames, (batch,
             ``clock.step_frames``, labels), which begin at ``position`` -
             ``clock.delay_frames``. Those at negative positions, or past the
             end, do not exist.
         torch.Tensor
-            llsa: log-probabilities of the frames ahead of them, (batch,
-            look_ahead, labels). The others: no frames.
+            llsa: log-probabilities of the frames after them, (batch,
+            look_ahead, labels). Otherwise no frames.
         torch.Tensor
-            The new state, one tensor after the other.
+            The tensors of the new state.
         """
         wrapper = self.model.encoder_wrapper
         encoder = wrapper.latent_encoder

@@ -16,8 +16,8 @@ class StreamingTransformerASR(TransformerASR):
     """SpeechBrain's ``TransformerASR`` around a
     :class:`~speechbrain_llsa.nnet.encoder.StreamingTransformerEncoder`.
 
-    ``forward`` and ``decode`` are SpeechBrain's, the decoder too.
-    Nothing is added to the input of the encoder, whose positions are rotary.
+    ``forward``, ``decode`` and the decoder are SpeechBrain's. Nothing is added
+    to the input of the encoder, whose positions are rotary.
 
     Arguments
     ---------
@@ -43,7 +43,7 @@ class StreamingTransformerASR(TransformerASR):
         Positions in the encoder: "rope" or ``None``. The decoder's are
         sinusoidal, as in SpeechBrain.
     normalize_before : bool
-        Whether the norms stand before attention and feed-forward, or after.
+        Whether norms precede attention and feed-forward, or follow them.
     attention : str
         The encoder's: aa (acausal), maa (masked acausal), sa (streaming) or
         llsa (low-latency streaming).
@@ -60,15 +60,15 @@ class StreamingTransformerASR(TransformerASR):
     max_length : int
         Longest target of the decoder, in tokens.
     output_hidden_states : bool
-        Whether the encoder also gives the output of every layer.
+        Whether the encoder also returns the output of every layer.
     layerdrop_prob : float
         Probability to skip an encoder layer in training.
     encoder_module : str
-        Part of SpeechBrain's signature. Only "transformer" is possible.
+        Part of SpeechBrain's signature. Must be "transformer".
     attention_type : None
-        Part of SpeechBrain's signature. ``attention`` stands in its place.
+        Part of SpeechBrain's signature. ``attention`` replaces it.
     causal : bool
-        Part of SpeechBrain's signature. Only False is possible.
+        Part of SpeechBrain's signature. Must be False.
 
     Raises
     ------
@@ -219,14 +219,13 @@ class StreamingTransformerASR(TransformerASR):
             Input frames, (batch, frames, input_size), or with the features
             in two axes.
         wav_len : torch.Tensor, optional
-            Lengths as a part of the longest, (batch,).
+            Lengths relative to the longest, (batch,).
         pad_idx : int
             Part of SpeechBrain's signature.
         dynchunktrain_config : None
-            Part of SpeechBrain's signature. The geometry stands in its place.
+            Part of SpeechBrain's signature. The geometry replaces it.
         geometry : speechbrain_llsa_runtime.geometry.StreamGeometry, optional
-            One of those that the encoder is trained for; the default one
-            otherwise.
+            One of those that the encoder is trained for; by default the first.
 
         Returns
         -------
@@ -266,7 +265,7 @@ class StreamingTransformerASR(TransformerASR):
     def make_streaming_context(
         self, dynchunktrain_config=None, encoder_kwargs=None
     ):
-        """A fresh state for :meth:`encode_streaming`.
+        """Makes an initial state for :meth:`encode_streaming`.
 
         Arguments
         ---------
@@ -304,8 +303,8 @@ class StreamingTransformerASR(TransformerASR):
             Input frames, (batch, frames, input_size), or with the features
             in two axes; any number of frames.
         context : TransformerASRStreamingContext
-            What lies behind them. It is brought up to date, unless an error
-            is raised.
+            State after the previous input; updated in place unless an error is
+            raised.
         end : torch.Tensor, optional
             Frames of the rows that have ended, int64 (batch,), as for the
             encoder.
@@ -313,8 +312,7 @@ class StreamingTransformerASR(TransformerASR):
         Returns
         -------
         torch.Tensor
-            The frames that are now committed, (batch, frames, d_model),
-            possibly none.
+            The newly committed frames, (batch, frames, d_model), possibly none.
 
         Raises
         ------
@@ -328,12 +326,12 @@ class StreamingTransformerASR(TransformerASR):
         )[0]
 
     def flush(self, context):
-        """Ends the utterances and encodes what still waits.
+        """Ends the utterances and encodes the remaining frames.
 
         Arguments
         ---------
         context : TransformerASRStreamingContext
-            The state, which takes no more frames after this.
+            The state, which accepts no more frames after this.
 
         Returns
         -------

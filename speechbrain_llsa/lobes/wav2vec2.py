@@ -15,11 +15,11 @@ from speechbrain_llsa_runtime.utils.errors import must_be
 class StreamingEncoderWrapper(EncoderWrapper):
     """SpeechBrain's ``EncoderWrapper`` around an encoder that can stream.
 
-    Latents are projected, some of them are replaced by a learned embedding,
-    and the encoder follows. No positions are added: the encoder's attention
-    has its own. The state_dict is that of SpeechBrain's wrapper, so that
-    checkpoints load both ways; SpeechBrain's table of positions in it
-    (``positional_encoding.pe``) is stored and not used.
+    Latents are projected, some are replaced by a learned mask embedding, and
+    all are encoded. No positions are added: the encoder's attention has its
+    own. The state_dict is that of SpeechBrain's wrapper, so that checkpoints
+    load both ways; SpeechBrain's positional table in it
+    (``positional_encoding.pe``) is stored but not used.
 
     Arguments
     ---------
@@ -102,7 +102,7 @@ class StreamingEncoderWrapper(EncoderWrapper):
         latents : torch.Tensor
             Latent frames, (batch, frames, in_dim).
         wav_lens : torch.Tensor, optional
-            Lengths of the waveforms as a part of the longest, (batch,). The
+            Lengths of the waveforms relative to the longest, (batch,). The
             frames that follow from it are rounded; ``padding_mask`` is exact.
         padding_mask : torch.Tensor, optional
             True at padding, (batch, frames). Instead of ``wav_lens``.
@@ -110,15 +110,14 @@ class StreamingEncoderWrapper(EncoderWrapper):
             True at the frames to replace by the mask embedding,
             (batch, frames).
         geometry : speechbrain_llsa_runtime.geometry.StreamGeometry, optional
-            One of those that the encoder is trained for; the default one
-            otherwise.
+            One of those that the encoder is trained for; by default the first.
 
         Returns
         -------
         dict
             ``embeddings``, (batch, frames, embedding_dim); with a mask also
-            ``num_masked``, how many frames it replaces, and
-            ``ratio_masked``, which part of the frames that are not padding.
+            ``num_masked``, the number of frames that it replaces, and
+            ``ratio_masked``, their fraction of the frames that are not padding.
 
         Raises
         ------
@@ -175,15 +174,14 @@ class StreamingEncoderWrapper(EncoderWrapper):
         return results
 
     def make_streaming_context(self, config=None, geometry=None):
-        """A fresh state for :meth:`forward_streaming`.
+        """Makes an initial state for :meth:`forward_streaming`.
 
         Arguments
         ---------
         config : speechbrain.utils.dynamic_chunk_training.DynChunkTrainConfig
             Part of SpeechBrain's interface, as for the encoder.
         geometry : speechbrain_llsa_runtime.geometry.StreamGeometry, optional
-            One of those that the encoder is trained for; the default one
-            otherwise.
+            One of those that the encoder is trained for; by default the first.
 
         Returns
         -------
@@ -199,8 +197,8 @@ class StreamingEncoderWrapper(EncoderWrapper):
         latents : torch.Tensor
             Latent frames, (batch, frames, in_dim), any number of them.
         context : speechbrain_llsa.state.EncoderState
-            What lies behind them. It is brought up to date, unless an error
-            is raised; ``context.provisional`` then holds the output for the
+            State after the previous frames; updated in place unless an error is
+            raised. ``context.provisional`` then holds the output for the
             provisional frames.
         end : torch.Tensor, optional
             Frames of the rows that have ended, int64 (batch,), as for the
@@ -209,8 +207,8 @@ class StreamingEncoderWrapper(EncoderWrapper):
         Returns
         -------
         torch.Tensor
-            The frames that are now committed, (batch, frames,
-            embedding_dim), possibly none.
+            The newly committed frames, (batch, frames, embedding_dim), possibly
+            none.
         """
         self._check_latents(latents)
         return self.latent_encoder.forward_streaming(
@@ -218,12 +216,12 @@ class StreamingEncoderWrapper(EncoderWrapper):
         )[0]
 
     def flush(self, context):
-        """Ends the utterances and encodes what still waits.
+        """Ends the utterances and encodes the remaining frames.
 
         Arguments
         ---------
         context : speechbrain_llsa.state.EncoderState
-            The state, which takes no more frames after this.
+            The state, which accepts no more frames after this.
 
         Returns
         -------
@@ -234,7 +232,7 @@ class StreamingEncoderWrapper(EncoderWrapper):
         return self.latent_encoder.flush(context)[0]
 
     def project(self, latents):
-        """Makes latent frames the encoder's input.
+        """Projects latent frames to the encoder's input.
 
         Arguments
         ---------

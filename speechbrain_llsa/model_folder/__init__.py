@@ -1,1 +1,1 @@
-"""Folders of trained models: written, checked and loaded."""
+"""Writing, validating and loading folders of trained models."""

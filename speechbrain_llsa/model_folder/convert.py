@@ -1,6 +1,6 @@
-"""Folders of the version before this format, converted.
+"""Converts model folders of the previous version to the current format.
 
-``model_folder.version_0`` checks and reads their files.
+``model_folder.version_0`` validates and reads their files.
 """
 
 import json
@@ -56,21 +56,21 @@ _HEADS = {
         "n_neurons",
     ),
 }
-"""The kind of each class of head, and its names for the sizes."""
+"""Kind of each class of head, and its names for the sizes."""
 
 
 def convert_folder(folder, new_folder):
-    """Writes a folder of the version before in the format of this one.
+    """Converts a folder of the previous version to the current format.
 
-    The new folder is complete or absent: it is loaded before it is moved to
-    its place. The old one stays as it is.
+    The new folder is complete or absent: it is loaded before it is moved to its
+    final path. The old one is not modified.
 
     Arguments
     ---------
     folder : str or pathlib.Path
         A ``streaming/``, ``pretrained/`` or exported folder.
     new_folder : str or pathlib.Path
-        Where to write.
+        Path of the new folder.
 
     Returns
     -------
@@ -82,10 +82,10 @@ def convert_folder(folder, new_folder):
     FileNotFoundError
         If a file of the old folder is missing.
     FileExistsError
-        If there is something else at the new place.
+        If something else already exists at the new path.
     ValueError
-        If a file of the old folder is damaged, would do something else than
-        describe a model, or is of this version already.
+        If a file of the old folder is damaged, would do anything but describe a
+        model, or already has the current format.
     """
     folder = Path(folder)
     exported = (folder / MODEL_FILE).is_file()
@@ -104,16 +104,16 @@ def convert_folder(folder, new_folder):
             must_be("new_folder", "other than folder", repr(str(folder)))
         )
     read = _read_exported if exported else _read_model
-    with _refusing(folder):
+    with _naming_folder(folder):
         write = read(folder)
-    with written_atomically(new_folder) as scratch, _refusing(folder):
+    with written_atomically(new_folder) as scratch, _naming_folder(folder):
         write(scratch)
     return new_folder
 
 
 @contextmanager
-def _refusing(folder):
-    """Names the folder in whatever is wrong with its files."""
+def _naming_folder(folder):
+    """Makes errors about files of a folder name that folder."""
     try:
         yield
     except (TypeError, ValueError, YAMLError, LookupError) as error:
@@ -127,7 +127,7 @@ def _refusing(folder):
 
 
 def _read_exported(folder):
-    """Reads an exported folder; gives what writes it anew."""
+    """Reads an exported folder; returns the arguments to write it with."""
     path = folder / MODEL_FILE
     if path.stat().st_size > LARGEST_MODEL_FILE:
         raise ValueError(f"{MODEL_FILE} is larger than {LARGEST_MODEL_FILE}")
@@ -163,7 +163,7 @@ def _read_exported(folder):
 
 
 def _read_model(folder):
-    """Reads a folder of weights; gives what writes it anew."""
+    """Reads a folder of weights; returns the arguments to write it with."""
     text = read_hyperparameters(folder / HPARAMS_FILE)
     check_hyperparameters(text)
     entries, classes = read_entries(text)
@@ -204,7 +204,7 @@ def _read_model(folder):
 
 
 def _present(folder, file_name):
-    """A file right in a folder, which must be there."""
+    """Path of a file directly in a folder, which must exist."""
     if not isinstance(file_name, str) or Path(file_name).name != file_name:
         raise ValueError(f"it names the file {file_name!r}, which is a path")
     path = folder / file_name
@@ -220,7 +220,7 @@ def _present(folder, file_name):
 
 
 def _check_wiring(entries):
-    """Refuses references other than those that were written, which this
+    """Rejects references other than those of written files, which this
     conversion would not follow."""
     loadables = entries["pretrainer"]["loadables"]
     wired = dict(loadables)
@@ -243,7 +243,7 @@ def _encoder_sections(entries):
 
 
 def _read_tokenizer(path, kind):
-    """The section of a tokenizer, and the content of its file."""
+    """Returns the section of a tokenizer and the content of its file."""
     if kind == "sentencepiece.SentencePieceProcessor":
         check_tokenizer_size(path)
         section = {"kind": "sentencepiece", "file": SENTENCEPIECE_FILE}

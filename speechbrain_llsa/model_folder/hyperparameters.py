@@ -2,7 +2,7 @@
 SpeechBrain's own classes.
 
 The classes of this package do not read it. SpeechBrain does, with HyperPyYAML,
-which builds and calls whatever a file names.
+which builds and calls anything that a file names.
 """
 
 import json
@@ -99,7 +99,7 @@ _TOKENIZERS = {
 
 
 def hyperparameters_of(description):
-    """What ``hyperparams.yaml`` holds.
+    """Generates the content of ``hyperparams.yaml``.
 
     Arguments
     ---------
@@ -109,7 +109,7 @@ def hyperparameters_of(description):
     Returns
     -------
     str
-        The same for the same description.
+        The content, identical for identical descriptions.
     """
     encoder = dict(description["encoder"])
     files = {

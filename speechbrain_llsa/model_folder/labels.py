@@ -1,5 +1,5 @@
-"""The tokenizer of a model folder: characters are a list in ``model.json``,
-pieces of words a file of SentencePiece."""
+"""The tokenizer of a model folder: characters in ``model.json``, or pieces in a
+SentencePiece file."""
 
 from pathlib import Path
 
@@ -31,7 +31,7 @@ def describe_tokenizer(tokenizer):
     Returns
     -------
     dict
-        The section ``tokenizer``; of SentencePiece without its checksum.
+        The section ``tokenizer``; for SentencePiece without the checksum.
     bytes or None
         The content of its file, if it has one.
 
@@ -79,12 +79,12 @@ def describe_tokenizer(tokenizer):
 
 
 def load_tokenizer(tokenizer, path):
-    """Loads into a tokenizer.
+    """Loads the labels of a tokenizer.
 
     Arguments
     ---------
     tokenizer : CTCTextEncoder or SentencePieceProcessor
-        What is loaded into.
+        The tokenizer to load into.
     path : str or pathlib.Path
         A ``model.json`` for characters, SentencePiece's file for pieces.
 
@@ -110,12 +110,12 @@ def load_tokenizer(tokenizer, path):
 
 
 def set_characters(tokenizer, section):
-    """Gives a tokenizer its labels.
+    """Sets the labels of a tokenizer.
 
     Arguments
     ---------
     tokenizer : CTCTextEncoder
-        What gets them.
+        The tokenizer to change.
     section : dict
         The checked section ``tokenizer``, of the kind "characters".
     """

@@ -1,8 +1,8 @@
-"""Model folders, or repositories of a model hub, to models.
+"""Loads models from folders or model hub repositories.
 
-``model.json``, ``safetensors`` files and the tokenizer's file are all that is
-read: none of them can name code. The model is first laid out without memory,
-and compared with the headers of its weights.
+Only ``model.json``, ``safetensors`` files and the tokenizer's file are read;
+none of them can name code. The model is first built without memory, and
+compared with the headers of its weights.
 """
 
 import inspect
@@ -53,20 +53,20 @@ def load_parts(
     source : str
         A folder, or a repository of a model hub.
     kind : str
-        "ctc" for a whole model, or "encoder" for front end and encoder, which
-        folders of both kinds have.
+        "ctc" for a complete model, or "encoder" for front end and encoder only,
+        which folders of both kinds have.
     trust : bool
-        Whether a language model may be a binary of KenLM.
+        Whether a language model may be a KenLM binary.
     overrides : dict, optional
         Values that replace those of ``model.json``, by section and entry.
     overrides_must_match : bool
         Whether ``model.json`` must have each section that is overridden.
     savedir : str or pathlib.Path, optional
-        Where fetched files are linked.
+        Folder that fetched files are linked in.
     download_only : bool
-        Whether files are fetched, and not loaded.
+        Whether to fetch files without loading them.
     local_strategy : LocalStrategy
-        How fetched files get to the ``savedir``.
+        How fetched files are placed in ``savedir``.
     fetch_config : FetchConfig, optional
         How files are fetched.
 
@@ -74,9 +74,9 @@ def load_parts(
     -------
     dict
         By name: ``sample_rate``; the modules ``extractor``, ``encoder`` and
-        ``encoder_wrapper``; of a whole model also ``head``, ``model``,
-        ``tokenizer``, ``endpointer``, ``word_offsets`` and ``search``, the
-        last three possibly ``None``. ``None`` with ``download_only``.
+        ``encoder_wrapper``; for a complete model also ``head``, ``model``,
+        ``tokenizer``, ``endpointer``, ``word_offsets`` and ``search``, the last
+        three possibly ``None``. ``None`` with ``download_only``.
 
     Raises
     ------
@@ -98,19 +98,19 @@ def load_parts(
             fetch_config=fetch_config or FetchConfig(),
         )
 
-    whole = kind == "ctc"
+    is_ctc = kind == "ctc"
     path = locate(MODEL_FILE)
     description = read_description(
         path,
-        ("ctc",) if whole else ("ctc", "encoder"),
+        ("ctc",) if is_ctc else ("ctc", "encoder"),
         overrides,
         overrides_must_match,
     )
-    names = CTC_PARTS if whole else ENCODER_PARTS
+    names = CTC_PARTS if is_ctc else ENCODER_PARTS
     files = {
         name: locate(description["weights"][name]["file"]) for name in names
     }
-    if whole:
+    if is_ctc:
         files["tokenizer"] = _locate_tokenizer(
             description["tokenizer"], path, locate
         )
@@ -121,7 +121,7 @@ def load_parts(
         return None
     parts = _load_modules(description, {name: files[name] for name in names})
     parts["sample_rate"] = description["sample_rate"]
-    if whole:
+    if is_ctc:
         kind = description["tokenizer"]["kind"]
         parts["tokenizer"] = TOKENIZERS[kind]()
         load_tokenizer(parts["tokenizer"], files["tokenizer"])
@@ -134,7 +134,7 @@ OPTIONS = tuple(inspect.signature(load_parts).parameters)[3:]
 
 
 def _locate_tokenizer(section, model_file, locate):
-    """The file of the tokenizer, which is as it was written."""
+    """Finds the file of the tokenizer, and verifies its checksum."""
     if section["kind"] == "characters":
         return model_file
     path = locate(section["file"])
@@ -156,7 +156,7 @@ def _load_modules(description, files):
 
 
 def _options(description, language_model, trust):
-    """What a session does with log-probabilities, by name."""
+    """Options of sessions for decoding log-probabilities, by name."""
     options = {
         name: kind(**description[name]) if description[name] else None
         for name, kind in (
@@ -174,21 +174,21 @@ def _options(description, language_model, trust):
 
 
 def load_model(source, kind, make, trust=False, hparams_file=None, **options):
-    """Loads a model, or says what is wrong with its folder.
+    """Loads a model, with clear errors for a bad folder.
 
     Arguments
     ---------
     source : str or pathlib.Path
-        A folder, which is read where it lies: ``savedir`` has no effect then.
-        Or a repository of a model hub.
+        A folder, which is read in place, so that ``savedir`` has no effect, or
+        a repository of a model hub.
     kind : str
         As for :func:`load_parts`.
     make : callable
-        Makes the model of the dict that :func:`load_parts` gives.
+        Makes the model from the dict that :func:`load_parts` returns.
     trust : bool
-        Whether a language model may be a binary of KenLM.
+        Whether a language model may be a KenLM binary.
     hparams_file : str, optional
-        Accepted for SpeechBrain's signature, with the name that it has there.
+        Accepted for compatibility with SpeechBrain's signature.
     **options : dict
         As for :func:`load_parts`.
 
@@ -202,7 +202,7 @@ def load_model(source, kind, make, trust=False, hparams_file=None, **options):
     FileNotFoundError
         If the folder, or a file in it, does not exist.
     TypeError
-        If an argument is of another type.
+        If an argument has the wrong type.
     ValueError
         If a file in it is damaged, of another model or another version.
     """
@@ -245,23 +245,23 @@ def load_model(source, kind, make, trust=False, hparams_file=None, **options):
 
 
 def load_encoder_weights(pretrained_folder, extractor, encoder_wrapper):
-    """Loads the weights of a model folder into modules that exist.
+    """Loads the weights of a model folder into existing modules.
 
     Arguments
     ---------
     pretrained_folder : str or pathlib.Path
         A folder of either kind.
     extractor : StreamingLatentExtractor
-        The front end, of the folder's sizes.
+        The front end, with the folder's sizes.
     encoder_wrapper : StreamingEncoderWrapper
-        The encoder, of the folder's sizes; its attention may be another.
+        The encoder, with the folder's sizes; its attention may differ.
 
     Raises
     ------
     FileNotFoundError
         If the folder, or a file in it, does not exist.
     ValueError
-        If a file in it is damaged, or does not fit the modules.
+        If a file in it is damaged, or does not match the modules.
     """
     name = "pretrained_folder"
     folder, description = _read_pretrained(pretrained_folder)
@@ -285,7 +285,7 @@ def load_encoder_weights(pretrained_folder, extractor, encoder_wrapper):
 
 
 def weights_checksums(pretrained_folder):
-    """Reads which weights of front end and encoder a model folder holds.
+    """Reads the checksums of a model folder's front end and encoder weights.
 
     Arguments
     ---------
@@ -309,7 +309,7 @@ def weights_checksums(pretrained_folder):
 
 
 def _read_pretrained(pretrained_folder):
-    """The path of a pre-trained folder, and its description."""
+    """Returns the path of a pre-trained folder and its description."""
     name = "pretrained_folder"
     folder = Path(_checked_source(pretrained_folder, name))
     check_present(folder, MODEL_FILE, name)
@@ -322,7 +322,7 @@ def _read_pretrained(pretrained_folder):
 
 
 def _checked_source(source, name="source"):
-    """The source as a text, unless nothing can be there."""
+    """Returns the source as a string, unless it cannot exist."""
     check_type(name, source, (str, os.PathLike))
     source = str(source)
     if Path(source).is_dir():

@@ -1,5 +1,5 @@
-"""The parts of a model: built from the sections of ``model.json``, and
-described by them.
+"""Builds the parts of a model from sections of ``model.json``, and describes
+parts as such sections.
 
 Each kind of a section has a row in ``PARTS``. To add a kind, write its two
 functions and a row here, and the check of its entries in
@@ -35,11 +35,11 @@ class Part:
     """The class of the module."""
 
     build: Callable
-    """Makes the module of the entries of the section, and of a dict of the
-    parts before it."""
+    """Builds the module from the entries of the section and a dict of the parts
+    before it."""
 
     describe: Callable
-    """The entries of the section, of the module."""
+    """Returns the entries of the section for a module."""
 
 
 def _build_extractor(section, parts):
@@ -109,7 +109,7 @@ def _describe_encoder(encoder):
 
 
 def _one_or_list(values):
-    """The one value of a tuple, or several as a list."""
+    """Unwraps a tuple of one value; longer ones become lists."""
     return values[0] if len(values) == 1 else list(values)
 
 
@@ -178,11 +178,11 @@ PARTS = {
         ),
     },
 }
-"""By name of the section and its kind; built in this order."""
+"""Kinds of parts by section and kind; sections are built in this order."""
 
 
 def build_parts(description, sections=tuple(PARTS)):
-    """Builds modules, with weights of chance.
+    """Builds modules with random weights.
 
     Arguments
     ---------
@@ -200,7 +200,7 @@ def build_parts(description, sections=tuple(PARTS)):
     Raises
     ------
     ValueError
-        If sizes do not go together.
+        If sizes are inconsistent.
     """
     parts = {}
     for name, kinds in PARTS.items():
@@ -236,7 +236,7 @@ def describe_part(name, module):
     Raises
     ------
     TypeError
-        If no kind of the section is of the module's class.
+        If the section has no kind for the class of the module.
     """
     kinds = PARTS[name]
     for kind, part in kinds.items():
@@ -269,7 +269,7 @@ def describe_encoder(extractor, encoder_wrapper):
     Raises
     ------
     TypeError
-        If one of them, or the encoder within, is of another class.
+        If one of them, or the encoder within, has an unsupported class.
     """
     return {
         "extractor": describe_part("extractor", extractor),

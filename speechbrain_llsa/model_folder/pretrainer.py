@@ -16,25 +16,25 @@ from speechbrain_llsa_runtime.utils.errors import must_be
 
 
 class FolderPretrainer(Pretrainer):
-    """SpeechBrain's ``Pretrainer`` for one model folder, whose files have
-    names of their own and are loaded completely or not at all.
+    """SpeechBrain's ``Pretrainer`` for one model folder, with custom file names
+    and strict loading.
 
-    Files of a local folder are read where they lie, so that nothing is linked
-    and nothing of an earlier run is picked up.
+    Files of a local folder are read in place, so that nothing is linked and no
+    file of an earlier run is picked up.
 
     Arguments
     ---------
     loadables : dict
         Modules and tokenizers by name.
     file_names : dict
-        For each the name of its file in the source.
+        File name of each in the source.
 
     Raises
     ------
     TypeError
         If an argument is not a dict.
     ValueError
-        If the names differ, or a file is not in the source itself.
+        If the names differ, or a file is not directly in the source.
     """
 
     def __init__(self, loadables, file_names):
@@ -85,7 +85,7 @@ class FolderPretrainer(Pretrainer):
         FileNotFoundError
             If a file is missing in a local folder.
         ValueError
-            If one is not as ``model.json`` there describes it.
+            If a file does not match its description in ``model.json``.
         """
         folder = Path(str(default_source))
         self.paths.update(
@@ -103,7 +103,7 @@ class FolderPretrainer(Pretrainer):
 
 
 def check_present(folder, file_name, name="source"):
-    """Refuses a folder that lacks a file.
+    """Rejects a folder without a required file.
 
     Arguments
     ---------
@@ -112,7 +112,7 @@ def check_present(folder, file_name, name="source"):
     file_name : str
         Name of the file.
     name : str
-        Name of the argument that gave the folder.
+        Name of the argument that the folder was passed as.
 
     Raises
     ------
@@ -136,7 +136,7 @@ def load_part(part, path):
     Arguments
     ---------
     part : torch.nn.Module or CTCTextEncoder or SentencePieceProcessor
-        What is loaded into.
+        The part to load into.
     path : str or pathlib.Path
         The file: weights for a module, ``model.json`` for characters,
         SentencePiece's own file for its tokenizer.
@@ -146,7 +146,7 @@ def load_part(part, path):
     FileNotFoundError
         If there is no such file.
     ValueError
-        If it is damaged, or does not fit.
+        If it is damaged, or does not match the part.
     """
     if isinstance(part, torch.nn.Module):
         load_weights(path, part)

@@ -1,11 +1,12 @@
-"""Untrusted files of the version before, checked and read as plain values.
+"""Validates untrusted files of the previous version, and reads them as plain
+values.
 
 They are a ``hyperparams.yaml`` for HyperPyYAML, which builds any class and
 calls any function that a file names, evaluates arithmetic in its references,
 and reads text in round brackets with a loader that runs code; weights of
-``torch.save``, whose reader believes the sizes that a file declares; and the
-labels of SpeechBrain's encoders. ``model_folder.convert`` alone reads them,
-and nothing is built from them.
+``torch.save``, whose reader trusts the sizes that a file declares; and the
+labels of SpeechBrain's encoders. Only ``model_folder.convert`` reads them, and
+nothing is built from them.
 """
 
 import pickletools
@@ -33,13 +34,13 @@ LARGEST_INTEGERS = {
     "beam_size": 1_000,
     "most_provisional_frames": 100_000,
 }
-"""Largest value of what costs time or memory without weights in a file."""
+"""Upper limits of values that cost time or memory without weights in a file."""
 
 LISTED_INTEGERS = {"look_ahead", "hop"}
-"""Those of which a model may be trained for several."""
+"""Values of which a model may be trained for several."""
 
 MOST_LISTED = 64
-"""Longest list of them."""
+"""Maximum length of their lists."""
 
 
 _PACKAGE = "speechbrain_llsa."
@@ -62,7 +63,7 @@ CLASSES = {
     "speechbrain.dataio.encoder.CTCTextEncoder",
     "sentencepiece.SentencePieceProcessor",
 }
-"""What ``!new:`` may name."""
+"""Classes that ``!new:`` may name."""
 
 ACTIVATIONS = {
     f"{home}.{name}"
@@ -76,10 +77,10 @@ NAMES = ACTIVATIONS | {
     _PACKAGE + "lobes.decoding.CTCGreedyState",
     _PACKAGE + "lobes.decoding.TextState",
 }
-"""What ``!name:`` may name."""
+"""Classes that ``!name:`` may name."""
 
 LARGEST_INDEX_BYTES = 16 << 20
-"""Of the record that names the tensors of a file of weights."""
+"""Maximum size of the record that names the tensors of a weights file."""
 
 _GLOBALS = {
     "collections OrderedDict",
@@ -129,7 +130,7 @@ def read_hyperparameters(path):
 
 
 def check_hyperparameters(text):
-    """Refuses a hyperparameter file that could do anything but describe a
+    """Rejects a hyperparameter file that could do anything but describe a
     streaming CTC model. Nothing is built or imported.
 
     Arguments
@@ -195,7 +196,7 @@ def _check_key(key):
 
 
 def _check_node(node, above, top=False):
-    """Checks a value; ``above`` names the entries that it may refer to."""
+    """Validates a node; ``above`` names the entries that it may refer to."""
     tag = node.tag or ""
     if tag.startswith("!new:") and top:
         if tag.removeprefix("!new:") not in CLASSES:
@@ -297,7 +298,7 @@ def read_entries(text):
         The arguments of each entry as plain values, by name: references as
         "<name>", named classes by the last part of their name.
     dict
-        The class that each entry is of, by name.
+        The class of each entry, by name.
 
     Example
     -------
@@ -432,7 +433,7 @@ def read_labels(path):
 
 
 def check_tokenizer_size(path):
-    """Refuses a file that is too large for a tokenizer.
+    """Rejects a file that is too large for a tokenizer.
 
     Arguments
     ---------

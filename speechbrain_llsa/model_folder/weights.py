@@ -163,7 +163,7 @@ def file_checksum(path):
 
 
 def check_checksum(path, expected):
-    """Refuses a file that is not as it was written.
+    """Rejects a file that is not as it was written.
 
     Arguments
     ---------

@@ -1,4 +1,4 @@
-"""Model folders: written, and loaded again to see that they are right.
+"""Writes model folders, and verifies them by loading.
 
 A folder holds ``model.json``, which describes the model, a ``safetensors``
 file for each part, SpeechBrain's ``hyperparams.yaml``, and possibly the files
@@ -49,26 +49,27 @@ def write_streaming_folder(
 ):
     """Writes a model so that ``StreamingASR.from_hparams`` loads it.
 
-    The folder is complete or absent: it is written beside its place, loaded
-    and compared with the model, and then moved.
+    The folder is complete or absent: it is written to a temporary path, loaded
+    and compared with the model, and then renamed.
 
     Arguments
     ---------
     folder : str or pathlib.Path
-        Where to write. What an earlier call wrote there is replaced.
+        Path of the folder. A folder of an earlier call is replaced.
     model : StreamingCTC
         The model. Its head is a ``torch.nn.Linear`` or SpeechBrain's
         ``Linear``.
     tokenizer : CTCTextEncoder or SentencePieceProcessor
         Its labels, with the blank at 0.
     endpointer : Endpointer, optional
-        Where segments close, if a session does not say. By default nowhere.
+        Decides where segments close, unless a session says otherwise. By
+        default they never do.
     word_offsets : WordOffsets, optional
-        Where words begin and end, relative to the frames of their labels. By
-        default they are those frames.
+        Start and end of words relative to the frames of their labels; by
+        default 0.
     search : BeamSearchOptions, optional
-        How text is found; the file of its language model is copied. Greedy by
-        default.
+        Options of beam search; the file of its language model is copied. By
+        default the search is greedy.
 
     Returns
     -------
@@ -78,14 +79,14 @@ def write_streaming_folder(
     Raises
     ------
     TypeError
-        If model, head, encoder, tokenizer or an option is of another kind.
+        If model, head, encoder, tokenizer or an option has an unsupported type.
     FileNotFoundError
         If there is no such language model.
     ValueError
-        If the tokenizer does not fit the head, the written model does not
-        give what the model gives, or the search is out of range.
+        If the tokenizer does not match the head, the outputs of the written
+        model differ, or an option of the search is out of range.
     FileExistsError
-        If there is something else at the place.
+        If something else already exists at the path.
     """
     folder = check_replaceable(folder, HPARAMS_FILE)
     check_type("model", model, StreamingCTC)
@@ -122,7 +123,7 @@ def write_streaming_folder(
     weights = {name: getattr(model, name).state_dict() for name in CTC_PARTS}
     with written_atomically(folder) as new:
         write_files(new, sections, weights, content, language_model)
-        _check_same(model, new, "ctc", lambda loaded: loaded["model"])
+        _check_outputs(model, new, "ctc", lambda loaded: loaded["model"])
     return folder
 
 
@@ -133,7 +134,7 @@ def write_encoder_folder(folder, extractor, encoder_wrapper):
     Arguments
     ---------
     folder : str or pathlib.Path
-        Where to write. What an earlier call wrote there is replaced.
+        Path of the folder. A folder of an earlier call is replaced.
     extractor : StreamingLatentExtractor
         The front end.
     encoder_wrapper : StreamingEncoderWrapper
@@ -147,11 +148,11 @@ def write_encoder_folder(folder, extractor, encoder_wrapper):
     Raises
     ------
     TypeError
-        If front end or encoder is of another class.
+        If front end or encoder has an unsupported class.
     ValueError
-        If the written encoder does not give what the encoder gives.
+        If the outputs of the written encoder differ.
     FileExistsError
-        If there is something else at the place.
+        If something else already exists at the path.
     """
     folder = check_replaceable(folder, HPARAMS_FILE)
     sections = {
@@ -162,7 +163,7 @@ def write_encoder_folder(folder, extractor, encoder_wrapper):
     weights = {name: part.state_dict() for name, part in parts.items()}
     with written_atomically(folder) as new:
         write_files(new, sections, weights)
-        _check_same(_Embedder(parts), new, "encoder", _Embedder)
+        _check_outputs(_Embedder(parts), new, "encoder", _Embedder)
     return folder
 
 
@@ -229,7 +230,7 @@ def write_description(folder, description):
 
 
 class _Embedder(torch.nn.Module):
-    """Front end and encoder, whose embeddings are compared."""
+    """Front end and encoder as one module, whose embeddings are compared."""
 
     def __init__(self, parts):
         super().__init__()
@@ -242,8 +243,8 @@ class _Embedder(torch.nn.Module):
 
 @torch.no_grad()
 @full_float32()
-def _check_same(model, folder, kind, take):
-    """Loads what was written, and compares what it gives for noise."""
+def _check_outputs(model, folder, kind, take):
+    """Loads the written model, and compares its outputs for noise."""
     written = load_model(folder, kind, take, trust=True).eval()
     generator = torch.Generator().manual_seed(0)
     noise = torch.randn(
@@ -253,9 +254,9 @@ def _check_same(model, folder, kind, take):
     # as it is loaded: few bits of a type, or a GPU's TF32, would round more
     # than a small mistake changes
     expected, _ = copy.deepcopy(model).cpu().float().eval()(noise)
-    given, _ = written.float()(noise)
-    if not torch.allclose(given, expected, atol=1e-3):
-        error = (given - expected).abs().max().item()
+    actual, _ = written.float()(noise)
+    if not torch.allclose(actual, expected, atol=1e-3):
+        error = (actual - expected).abs().max().item()
         raise ValueError(
             "model must be what its sections in model.json describe: written "
             f"and loaded, what it gives differs by up to {error:.3g}"

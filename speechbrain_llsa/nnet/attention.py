@@ -1,9 +1,9 @@
 """Multi-head self-attention, and the two schedules that drive it.
 
-A schedule knows where the frames of a pass lie in time and which state is
-behind them. :class:`FrameSchedule` lays frames out one by one (aa, maa, sa),
-:class:`HopSchedule` hop by hop with provisional frames (llsa). Offline is a
-pass of the whole utterance behind an empty state.
+A schedule knows the positions of the frames of a pass, and the state before
+them. :class:`FrameSchedule` lays frames out one by one (aa, maa, sa),
+:class:`HopSchedule` hop by hop with provisional frames (llsa). Offline
+processing is a single pass over the whole utterance with an empty state.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from speechbrain_llsa.visibility import hop_tags
 
 
 class StreamingSelfAttention(nn.Module):
-    """The projections of multi-head self-attention. Its parameters are the
-    same for every attention and every schedule.
+    """The projections of multi-head self-attention. Its parameters do not
+    depend on the attention or the schedule.
 
     Arguments
     ---------
@@ -60,11 +60,11 @@ class StreamingSelfAttention(nn.Module):
         x : torch.Tensor
             Frames to attend with, (batch, frames, features).
         residual : torch.Tensor
-            What the layer adds the result to, of the same shape.
+            Input that the layer adds the result to, of the same shape.
         schedule : FrameSchedule or HopSchedule
-            Where the frames lie in time.
+            Positions of the frames.
         state : LayerState
-            What lies behind them. It is not changed.
+            State before these frames; not modified.
 
         Returns
         -------
@@ -73,7 +73,7 @@ class StreamingSelfAttention(nn.Module):
         torch.Tensor
             The residual of these frames, of the same shape.
         LayerState
-            The state for what comes next.
+            The state after these frames.
         """
         # (batch, frames, 3 * features) -> 3 x (batch, heads, frames, head dim)
         query, key, value = (
@@ -95,8 +95,8 @@ class StreamingSelfAttention(nn.Module):
 class FrameSchedule:
     """Frames one by one: aa, maa and sa.
 
-    A query waits in the state of its layer until its look-ahead has come, so
-    that each layer gives its frames ``look_ahead`` frames late.
+    A query waits in the state of its layer until its look-ahead has arrived, so
+    that each layer delays its frames by ``look_ahead`` frames.
 
     Arguments
     ---------
@@ -134,7 +134,7 @@ class FrameSchedule:
         self._masks = {}
 
     def _rotate(self, query, key, first):
-        """The angles are shared by the layers that stand at the same frame."""
+        """Rotates by position; layers at the same frame share the angles."""
         if not self.positions:
             return query, key
         place = (first, query.shape[2])
@@ -149,7 +149,7 @@ class FrameSchedule:
         return rotate(query, *angles), rotate(key, *angles)
 
     def attend(self, query, key, value, residual, state, dropout=0.0):
-        """Attends behind a state.
+        """Attends to a state and the new frames.
 
         Arguments
         ---------
@@ -160,10 +160,10 @@ class FrameSchedule:
         value : torch.Tensor
             New values, of the same shape.
         residual : torch.Tensor
-            What belongs to the queries and waits with them, (batch, frames,
-            features).
+            Input of the layer at the queries, which waits with them, (batch,
+            frames, features).
         state : LayerState
-            What lies behind the new frames. It is not changed.
+            State before the new frames; not modified.
         dropout : float
             Probability to drop an attention weight.
 
@@ -175,7 +175,7 @@ class FrameSchedule:
         torch.Tensor
             Their residual, (batch, frames, features).
         LayerState
-            The state for what comes next.
+            The state after these frames.
         """
         query, key = self._rotate(query, key, state.received)
         received = state.received + query.shape[2]
@@ -218,10 +218,9 @@ class FrameSchedule:
 class HopSchedule:
     """Frames hop by hop: llsa.
 
-    The first layer may be given the frames one by one: the copies of a frame
-    differ in what they see alone, so that they are projected once, and laid
-    out hop by hop behind the projection. The last layer may give the committed
-    frames alone.
+    The first layer may receive the frames one by one: copies of a frame differ
+    only in what they see, so they are projected once, and laid out hop by hop
+    after the projection. The last layer may output only the committed frames.
 
     Arguments
     ---------
@@ -236,9 +235,9 @@ class HopSchedule:
     positions : bool
         Whether queries and keys are rotated by their positions.
     device : torch.device, optional
-        Where the frames live.
+        Device of the frames.
     committed_only : bool
-        Whether only committed frames come out.
+        Whether to output only committed frames.
 
     Example
     -------
@@ -274,10 +273,10 @@ class HopSchedule:
         self._masks = {}
 
     def attend(self, query, key, value, residual, state, dropout=0.0):
-        """Attends behind a state. Arguments and results are those of
-        :meth:`FrameSchedule.attend`, but that no query waits: the frames lie
-        hop by hop, with the look-ahead that they need among them, or one by
-        one: those of all hops, and the look-ahead of the last."""
+        """Attends to a state and the new frames. Arguments and results are
+        those of :meth:`FrameSchedule.attend`, except that no query waits: the
+        frames come either hop by hop, including the look-ahead that they need,
+        or one by one, those of all hops and the look-ahead of the last."""
         query, key, value = (self._lay_out(x, 2) for x in (query, key, value))
         residual = self._lay_out(residual, 1)
         if self.positions:
@@ -310,7 +309,7 @@ class HopSchedule:
         return attended, residual, state
 
     def last(self):
-        """The schedule of the last layer, which gives committed frames alone.
+        """The schedule of the last layer, which outputs only committed frames.
 
         Returns
         -------
@@ -337,7 +336,7 @@ class HopSchedule:
         return by_hop[:, :, : self.geometry.hop].flatten(1, 2)
 
     def _lay_out(self, x, axis):
-        """Frames one by one become hop by hop; what is, stays."""
+        """Lays frames out hop by hop, unless they already are."""
         hop, look_ahead = self.geometry.hop, self.geometry.look_ahead
         if x.shape[axis] == self.hops * (hop + look_ahead):
             return x
@@ -346,7 +345,7 @@ class HopSchedule:
         return windows.movedim(-1, axis + 1).flatten(axis, axis + 1)
 
     def _remember(self, past, new):
-        """The last ``look_back`` committed frames."""
+        """Selects the last ``look_back`` committed frames."""
         hop, look_back = self.geometry.hop, self.geometry.look_back
         # (batch, heads, hops * (hop + look_ahead), dimension) -> committed
         new = new.unflatten(2, (self.hops, -1))[:, :, :, :hop].flatten(2, 3)

@@ -53,7 +53,7 @@ class StreamingTransformerEncoderLayer(nn.Module):
     activation : type
         Class of the feed-forward network's activation.
     normalize_before : bool
-        Whether the norms stand before attention and feed-forward, or after.
+        Whether norms precede attention and feed-forward, or follow them.
 
     Example
     -------
@@ -98,16 +98,16 @@ class StreamingTransformerEncoderLayer(nn.Module):
         src : torch.Tensor
             Frames, (batch, frames, features).
         schedule : FrameSchedule or HopSchedule
-            Where the frames lie in time.
+            Positions of the frames.
         state : LayerState
-            What lies behind them. It is not changed.
+            State before these frames; not modified.
 
         Returns
         -------
         torch.Tensor
             The frames that need not wait, (batch, frames, features).
         LayerState
-            The state for what comes next.
+            The state after these frames.
         """
         attended, src, state = self.self_att(
             self.norm1(src) if self.normalize_before else src,
@@ -126,10 +126,10 @@ class StreamingTransformerEncoderLayer(nn.Module):
 
 
 class StreamingTransformerEncoder(nn.Module):
-    """A transformer encoder with one of four attentions, in the place of
-    ``speechbrain.lobes.models.transformer.Transformer.TransformerEncoder``.
+    """A transformer encoder with one of four attentions, a drop-in replacement
+    for ``speechbrain.lobes.models.transformer.Transformer.TransformerEncoder``.
 
-    The four share one layout of parameters: weights of one load into another.
+    All four have the same parameters: weights of one load into another.
 
     Arguments
     ---------
@@ -159,23 +159,23 @@ class StreamingTransformerEncoder(nn.Module):
         Dropout probability.
     attention_dropout : float, optional
         Probability to drop an attention weight; as ``dropout`` if not given.
-        0 lets PyTorch take its fused attention in training as well.
+        With 0, PyTorch can use fused attention in training as well.
     layerdrop_prob : float
         Probability to skip a layer in training.
     activation : type
         Class of the feed-forward networks' activation.
     normalize_before : bool
-        Whether the norms stand before attention and feed-forward, or after.
+        Whether norms precede attention and feed-forward, or follow them.
     output_hidden_states : bool
-        Whether ``forward``, ``forward_streaming`` and ``flush`` also give a
-        list of the input and every layer's output. In streaming these are
-        the frames that will not change: with llsa the committed ones for all
+        Whether ``forward``, ``forward_streaming`` and ``flush`` also return a
+        list of the input and every layer's output. In streaming these are the
+        frames that will not change: with llsa the committed ones for all
         layers, otherwise for each layer ``look_ahead`` frames fewer than for
         the one before it.
     gradient_checkpointing : bool
         Whether the backward pass computes each layer again, in training, so
-        that only the layers' inputs stay in memory. Outputs and gradients are
-        the same; a training step does about a third more work.
+        that only the layers' inputs stay in memory. Outputs and gradients do
+        not change; a training step does about a third more work.
 
     Raises
     ------
@@ -316,25 +316,23 @@ class StreamingTransformerEncoder(nn.Module):
         src : torch.Tensor
             Frames, (batch, frames, d_model).
         src_mask : None
-            Part of SpeechBrain's interface. The attention says who sees whom.
+            Part of SpeechBrain's interface. The attention determines the mask.
         src_key_padding_mask : torch.Tensor, optional
-            True at padding, which follows the frames of a row, (batch,
-            frames). Each row gives what it gives alone.
+            True at padding, which follows the frames of a row, (batch, frames).
+            Rows do not depend on each other.
         pos_embs : None
             Part of SpeechBrain's interface. Positions are rotary.
         dynchunktrain_config : None
-            Part of SpeechBrain's interface. The geometry stands in its place.
+            Part of SpeechBrain's interface. The geometry replaces it.
         geometry : StreamGeometry, optional
-            One of those that the encoder is trained for; the default one
-            otherwise.
+            One of those that the encoder is trained for; by default the first.
 
         Returns
         -------
         torch.Tensor
             (batch, frames, d_model).
         list
-            One entry for each layer, ``None``: the weights of the attention
-            are not kept.
+            One entry per layer, ``None``: attention weights are not kept.
         list
             Only with ``output_hidden_states``: the input and each layer's
             output, (batch, frames, d_model).
@@ -377,18 +375,19 @@ class StreamingTransformerEncoder(nn.Module):
         return out, attention_list
 
     def make_streaming_context(self, config=None, geometry=None):
-        """A fresh state for :meth:`forward_streaming`.
+        """Makes an initial state for :meth:`forward_streaming`.
 
         Arguments
         ---------
         config : speechbrain.utils.dynamic_chunk_training.DynChunkTrainConfig
-            Part of SpeechBrain's interface: how much the caller will push.
-            Where llsa is trained for several hops, its ``chunk_size`` is the
-            hop, unless a geometry is given; otherwise it has no effect, since
-            pushes of any length give the same. ``left_context_size`` has none.
+            Part of SpeechBrain's interface: how much the caller will push. If
+            llsa is trained for several hops, its ``chunk_size`` is the hop,
+            unless a geometry is given; otherwise it has no effect, since
+            results do not depend on the length of pushes. ``left_context_size``
+            has no effect.
         geometry : StreamGeometry, optional
-            That of the stream: one of those that the encoder is trained for;
-            the default one otherwise.
+            Geometry of the stream: one of those that the encoder is trained
+            for; by default the first.
 
         Returns
         -------
@@ -397,7 +396,7 @@ class StreamingTransformerEncoder(nn.Module):
         Raises
         ------
         TypeError
-            If an argument is of another type.
+            If an argument has the wrong type.
         ValueError
             If the attention is aa, which needs the whole utterance, or if the
             encoder is not trained for the geometry or the ``chunk_size``.
@@ -427,30 +426,29 @@ class StreamingTransformerEncoder(nn.Module):
         src : torch.Tensor
             Frames, (batch, frames, d_model), any number of them.
         context : EncoderState
-            What lies behind them. It is brought up to date, unless an error
-            is raised.
+            State after the previous input; updated in place unless an error is
+            raised.
         pos_embs : None
             Part of SpeechBrain's interface. Positions are rotary.
         end : torch.Tensor, optional
             For rows that have ended: frames of the row since the utterance
-            began, int64 (batch,), at most those pushed so far, with these.
-            A negative number for rows that go on. What is pushed past the end
-            of a row is ignored, and what comes back past it has no meaning.
+            began, int64 (batch,), at most those pushed so far, with these. A
+            negative number for rows that have not ended. Input past the end of
+            a row is ignored, and output past it is meaningless.
 
         Returns
         -------
         torch.Tensor
-            The frames that are now committed, (batch, frames, d_model),
-            possibly none.
+            The newly committed frames, (batch, frames, d_model), possibly none.
         list
-            One entry for each layer, ``None``.
+            One entry per layer, ``None``.
         list
             Only with ``output_hidden_states``.
 
         Raises
         ------
         ValueError
-            If the frames do not fit the encoder or the context.
+            If the frames do not match the encoder or the context.
         """
         if pos_embs is not None:
             raise ValueError(
@@ -463,12 +461,12 @@ class StreamingTransformerEncoder(nn.Module):
         return self._stream(src, context, end, final=False)
 
     def flush(self, context):
-        """Ends the utterances and encodes what still waits.
+        """Ends the utterances and encodes the remaining frames.
 
         Arguments
         ---------
         context : EncoderState
-            The state, which takes no more frames after this.
+            The state, which accepts no more frames after this.
 
         Returns
         -------
@@ -476,14 +474,14 @@ class StreamingTransformerEncoder(nn.Module):
             The rest of the frames, exactly what ``forward`` gives there,
             (batch, frames, d_model).
         list
-            One entry for each layer, ``None``.
+            One entry per layer, ``None``.
         list
             Only with ``output_hidden_states``.
 
         Raises
         ------
         ValueError
-            If the context has been flushed, or is of another encoder.
+            If the context has been flushed, or belongs to another encoder.
         """
         _check_context(context)
         src = next(self.parameters()).new_zeros(
@@ -497,17 +495,17 @@ class StreamingTransformerEncoder(nn.Module):
         frame_seconds=FRAME_SECONDS,
         geometry=None,
     ):
-        """The declared latency of this encoder, beside the other attentions.
+        """The declared latency of this encoder, next to those of the other
+        attentions.
 
         Arguments
         ---------
         receptive_field_samples : int
             Receptive field of the front end before the encoder, in samples.
         frame_seconds : float
-            Seconds from one frame that the encoder is given to the next.
+            Seconds from one input frame to the next.
         geometry : StreamGeometry, optional
-            One of those that the encoder is trained for; the default one
-            otherwise.
+            One of those that the encoder is trained for; by default the first.
 
         Returns
         -------
@@ -680,8 +678,8 @@ class StreamingTransformerEncoder(nn.Module):
         return out, hidden_states, state
 
     def _run(self, src, schedule, states, training, last_schedule=None):
-        """The stack: its output, the hidden states if they are asked for (the
-        input, then each layer that ran), and the states that follow. The last
+        """Runs the stack. Returns its output, the hidden states if requested
+        (the input, then each layer that ran), and the new states. The last
         layer may have a schedule of its own."""
         keep = [True] * len(self.layers)
         if training and self.layerdrop_prob > 0.0:
@@ -707,9 +705,9 @@ def _run_layer(layer, src, schedule, state):
 
 
 def _run_layer_checkpointed(layer, src, schedule, state):
-    """As :func:`_run_layer`, but that the state stays as it was: training
-    does not go on behind it, and keeping the new one would keep the keys and
-    values of every layer in memory."""
+    """Like :func:`_run_layer`, but without a new state: training does not
+    continue from it, and it would keep the keys and values of every layer in
+    memory."""
     out = checkpoint(
         lambda frames: layer(frames, schedule, state)[0],
         src,
@@ -752,7 +750,7 @@ def _lengths(src, padding_mask):
 
 
 def _ended(end, state, src):
-    """Merges newly known ends into the state's."""
+    """Merges newly known ends into those of the state."""
     if not isinstance(end, torch.Tensor) or end.is_floating_point():
         kind = getattr(end, "dtype", type(end).__name__)
         raise TypeError(must_be("end", "a tensor of integers", kind))

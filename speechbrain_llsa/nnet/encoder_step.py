@@ -1,12 +1,12 @@
-"""One streaming step of fixed shapes: what batches of live streams run, and
-what is exported.
+"""A streaming step with fixed shapes, for batches of live streams and for
+export.
 
-The encoder's own streaming takes pushes of any length, in step for all rows.
-Here a step always takes the same number of frames, and each row has its own
-clock. What a stream remembers has the same shape from its first step to its
+The encoder's own streaming accepts pushes of any length, in lockstep for all
+rows. Here a step always takes the same number of frames, and each row has its
+own clock. The state of a stream has the same shape from its first step to its
 last: frames before the utterance have negative positions and do not exist
-(:class:`~speechbrain_llsa_runtime.step_clock.StepClock`). The layers are the
-same.
+(:class:`~speechbrain_llsa_runtime.step_clock.StepClock`). The layers are
+shared.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ class StepSchedule:
     step_frames : int
         Frames that the step takes in; for llsa its hop.
     position : torch.Tensor
-        Position of the first frame that the first layer is given, for each
-        row, int64 (batch,); for llsa the beginning of a hop.
+        Position of the first input frame of the first layer, for each row,
+        int64 (batch,); for llsa the start of a hop.
     end : torch.Tensor
         Frames of each row's utterance, int64 (batch,).
     positions : bool
@@ -92,10 +92,10 @@ class StepSchedule:
         return rotate(query, *self._angles), rotate(key, *self._angles)
 
     def attend(self, query, key, value, residual, state, dropout=0.0):
-        """Attends behind a state. Arguments and results are those of
-        :meth:`speechbrain_llsa.nnet.attention.FrameSchedule.attend`; the
-        state is full, of :func:`initial_layer_state`'s shapes. For maa and sa
-        the clock then goes on to the next layer, ``look_ahead`` frames late.
+        """Attends to a state and the new frames. Arguments and results are
+        those of :meth:`speechbrain_llsa.nnet.attention.FrameSchedule.attend`;
+        the state has the shapes of :func:`initial_layer_state`. For maa and sa,
+        the clock then advances to the next layer, ``look_ahead`` frames later.
         """
         query, key = self._rotate(query, key)
         key = torch.cat([state.key, key], dim=2)
@@ -130,7 +130,8 @@ class StepSchedule:
 
 
 def initial_layer_state(attention, geometry, heads, head_dim, like):
-    """What a layer remembers before the first step: frames that do not exist.
+    """Makes the state of a layer before the first step: frames that do not
+    exist.
 
     Arguments
     ---------
@@ -176,29 +177,29 @@ def encoder_step(encoder, frames, ahead, layers, position, end, geometry=None):
         The next frames, (batch, step frames, features).
     ahead : torch.Tensor
         llsa: the ``look_ahead`` frames before them, which are not committed
-        yet, (batch, look_ahead, features). The others: no frames.
+        yet, (batch, look_ahead, features). Otherwise no frames.
     layers : list of LayerState
-        What the layers remember.
+        States of the layers.
     position : torch.Tensor
         Position of the first of ``frames`` in each row, int64 (batch,).
     end : torch.Tensor
         Frames of each row's utterance, int64 (batch,).
     geometry : StreamGeometry, optional
-        That of the streams: one of those that the encoder is trained for; the
-        default one otherwise.
+        Geometry of the streams: one of those that the encoder is trained for;
+        by default the first.
 
     Returns
     -------
     torch.Tensor
         The frames that the step commits, (batch, step frames, features),
-        ``StepClock.delay_frames`` behind the new ones.
+        ``StepClock.delay_frames`` before the new ones.
     torch.Tensor
-        llsa: the output at the frames ahead of them, (batch, look_ahead,
-        features). The others: no frames.
+        llsa: the output at the frames after them, (batch, look_ahead,
+        features). Otherwise no frames.
     torch.Tensor
         ``ahead`` of the next step.
     list of LayerState
-        What the layers remember then.
+        New states of the layers.
     """
     step = frames.shape[1]
     window = torch.cat([ahead, frames], dim=1)

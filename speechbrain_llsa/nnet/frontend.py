@@ -1,10 +1,10 @@
-"""The convolution front end of wav2vec 2.0, able to stream.
+"""The convolutional front end of wav2vec 2.0, with exact streaming.
 
 SpeechBrain's ``W2VLatentExtractor`` turns 16 kHz samples into one latent frame
 every 20 ms with a stack of strided convolutions. Here each convolution also
-remembers the end of its input that later frames still need, so that pushes of
-any length give exactly the frames of the whole waveform and nothing is
-convolved twice.
+keeps the end of its input that later frames depend on, so that pushes of any
+length yield exactly the frames of the whole waveform, and nothing is computed
+twice.
 """
 
 from dataclasses import dataclass, replace
@@ -23,10 +23,10 @@ from speechbrain_llsa_runtime.utils.errors import must_be
 
 @dataclass
 class FrontEndState:
-    """What the front end remembers of one session, or of a batch of sessions
-    that run in step.
+    """State of the front end for one session, or a batch of sessions that run
+    in lockstep.
 
-    Its tensors are replaced, never written to, so that a fork costs nothing.
+    Its tensors are replaced, never modified, so that a fork is free.
 
     Example
     -------
@@ -38,16 +38,16 @@ class FrontEndState:
     """
 
     carried: tuple[torch.Tensor, ...] | None = None
-    """For each convolution the end of its input that frames to come still
-    need, (batch, fewer than the kernel size, channels): samples for the
-    first, frames of the one before for the others. ``None`` before the first
-    push, which sets the batch size."""
+    """End of the input of each convolution that future frames depend on,
+    (batch, fewer than the kernel size, channels): samples for the first, frames
+    of the one before for the others. ``None`` before the first push, which sets
+    the batch size."""
 
     samples: int = 0
     """Samples pushed since the utterance began, in each row."""
 
     def fork(self):
-        """An independent copy, which shares the tensors.
+        """Makes an independent copy, which shares the tensors.
 
         Returns
         -------
@@ -56,11 +56,11 @@ class FrontEndState:
         return replace(self)
 
     def reset(self):
-        """Forgets everything: the state is as new."""
+        """Resets the state to its initial value."""
         self.carried, self.samples = None, 0
 
     def nbytes(self):
-        """Bytes that the tensors hold."""
+        """Size of the tensors in bytes."""
         return sum(tensor.nbytes for tensor in self.carried or ())
 
 
@@ -130,7 +130,7 @@ class StreamingLatentExtractor(W2VLatentExtractor):
         self.stride_samples = properties.stride
 
     def forward(self, x, normalize_signal=False):
-        """Calculates the latent frames of whole waveforms.
+        """Computes the latent frames of whole waveforms.
 
         Arguments
         ---------
@@ -138,8 +138,8 @@ class StreamingLatentExtractor(W2VLatentExtractor):
             Waveforms, (batch, samples), of any floating point type; the
             frames are of the weights' type.
         normalize_signal : bool
-            Only False is possible. SpeechBrain's layer norm over the whole
-            waveform cannot be streamed and depends on the padding.
+            Must be False. SpeechBrain's layer norm over the whole waveform
+            cannot be streamed and depends on the padding.
 
         Returns
         -------
@@ -171,7 +171,7 @@ class StreamingLatentExtractor(W2VLatentExtractor):
         return latents
 
     def make_streaming_context(self):
-        """A fresh state for :meth:`forward_streaming`.
+        """Makes an initial state for :meth:`forward_streaming`.
 
         Returns
         -------
@@ -180,7 +180,7 @@ class StreamingLatentExtractor(W2VLatentExtractor):
         return FrontEndState()
 
     def forward_streaming(self, samples, context):
-        """Calculates the latent frames that the pushed samples complete.
+        """Computes the latent frames that the pushed samples complete.
 
         Arguments
         ---------
@@ -188,8 +188,8 @@ class StreamingLatentExtractor(W2VLatentExtractor):
             The next samples, (batch, samples), any number of them, of any
             floating point type; the frames are of the weights' type.
         context : FrontEndState
-            What lies behind them. It is brought up to date, unless an error
-            is raised.
+            State after the previous input; updated in place unless an error is
+            raised.
 
         Returns
         -------
@@ -214,7 +214,7 @@ class StreamingLatentExtractor(W2VLatentExtractor):
         return latents
 
     def initial_carried(self, batch):
-        """What the convolutions carry before the first :meth:`step`.
+        """Makes the carried inputs before the first :meth:`step`.
 
         Arguments
         ---------
@@ -224,8 +224,7 @@ class StreamingLatentExtractor(W2VLatentExtractor):
         Returns
         -------
         list of torch.Tensor
-            For each convolution zeros, (batch, kernel size - stride,
-            channels).
+            Zeros for each convolution, (batch, kernel size - stride, channels).
         """
         weight = next(self.parameters())
         return [
@@ -236,30 +235,30 @@ class StreamingLatentExtractor(W2VLatentExtractor):
         ]
 
     def step(self, samples, carried):
-        """Calculates frames in a step of fixed shapes.
+        """Computes frames in a step of fixed shapes.
 
-        Unlike :meth:`forward_streaming` a stream does not wait for its first
-        frame: it begins with frames that reach before the utterance, and have
-        no meaning (:class:`speechbrain_llsa_runtime.step_clock.StepClock`).
+        Unlike in :meth:`forward_streaming`, a stream does not wait for its
+        first frame: it starts with meaningless frames that reach before the
+        utterance (:class:`speechbrain_llsa_runtime.step_clock.StepClock`).
 
         Arguments
         ---------
         samples : torch.Tensor
             The next samples, (batch, a multiple of ``stride_samples``).
         carried : list of torch.Tensor
-            What the step before gave, or :meth:`initial_carried`.
+            Result of the previous step, or of :meth:`initial_carried`.
 
         Returns
         -------
         torch.Tensor
             (batch, samples / ``stride_samples``, channels).
         list of torch.Tensor
-            What the next step needs.
+            Carried inputs for the next step.
         """
         return self._extract(samples, carried)
 
     def get_output_lengths(self, input_lengths):
-        """Calculates how many frames so many samples give.
+        """Number of frames that a number of samples yields.
 
         Arguments
         ---------
@@ -290,9 +289,10 @@ class StreamingLatentExtractor(W2VLatentExtractor):
         return lengths.to(torch.long)
 
     def _extract(self, samples, carried):
-        """Runs the stack on samples behind what each convolution carried.
+        """Runs the stack on samples, preceded by the carried input of each
+        convolution.
 
-        Returns the frames and what each convolution has to carry now.
+        Returns the frames and the new carried inputs.
         """
         x = samples.to(next(self.parameters()).dtype).unsqueeze(2)
         left_over = []
@@ -309,7 +309,7 @@ class StreamingLatentExtractor(W2VLatentExtractor):
         return self.norm(x), left_over
 
     def _check_state(self, samples, context):
-        """Refuses a state of another batch size or another model."""
+        """Rejects a state of another batch size or another model."""
         check_type("context", context, FrontEndState)
         if context.carried is None:
             return
@@ -338,10 +338,10 @@ class StreamingLatentExtractor(W2VLatentExtractor):
 
 
 def _convolve(block, x):
-    """Runs one block of SpeechBrain: convolution, norm, activation, dropout.
+    """Runs one SpeechBrain block: convolution, norm, activation, dropout.
 
-    The frames stay in the order (batch, frames, channels), which spares the
-    copies to and from (batch, channels, frames).
+    Frames stay in the order (batch, frames, channels), which avoids copies to
+    and from (batch, channels, frames).
     """
     convolution, *rest = block.values()
     # A stream must give the frames of the whole utterance, and cuDNN takes
@@ -359,7 +359,7 @@ def _convolve(block, x):
 
 
 def _convolve_by_backend(conv, x):
-    """A convolution as a two-dimensional one of height 1."""
+    """Computes a convolution as a two-dimensional one of height 1."""
     # (batch, frames, channels) -> (batch, channels, 1, frames), a view
     x = functional.conv2d(
         x.unsqueeze(1).permute(0, 3, 1, 2),
@@ -371,11 +371,12 @@ def _convolve_by_backend(conv, x):
 
 
 def _convolve_by_products(conv, x):
-    """A convolution as a sum of matrix products, none of which copies x.
+    """Computes a convolution as a sum of matrix products, none of which copies
+    x.
 
-    On the CPU the backend prepares a convolution for every new shape anew,
-    which for the shapes of training, each of them new, took longer than to
-    convolve. Matrix products are as fast as what it then runs.
+    On the CPU, the backend prepares a convolution for every new shape, which in
+    training, where every shape is new, takes longer than the convolution
+    itself. Matrix products are as fast as the convolution.
     """
     (taps,), (stride,) = conv.kernel_size, conv.stride
     rows, _, channels = x.shape
@@ -403,7 +404,7 @@ def _convolve_by_products(conv, x):
 
 
 def _check_convolutions(out_channels, kernel_sizes, strides):
-    """Refuses lists that do not describe a stack which can stream."""
+    """Rejects lists that do not describe a stack that can stream."""
     for name, values in (
         ("out_channels", out_channels),
         ("kernel_sizes", kernel_sizes),
@@ -434,7 +435,7 @@ def _check_convolutions(out_channels, kernel_sizes, strides):
 
 
 def _check_samples(samples):
-    """Refuses anything but a batch of floating point waveforms."""
+    """Rejects anything but a batch of floating point waveforms."""
     if not isinstance(samples, torch.Tensor) or not samples.is_floating_point():
         kind = getattr(samples, "dtype", type(samples).__name__)
         raise TypeError(must_be("samples", "a floating point tensor", kind))

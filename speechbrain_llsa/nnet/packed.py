@@ -1,5 +1,5 @@
-"""Linear layers with weights packed for the CPU: fewer bytes and cycles for
-the few rows of a streaming step."""
+"""Linear layers with weights packed for the CPU, which saves time and memory
+traffic for the few rows of a streaming step."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from torch import nn
 from torch.nn import functional as F
 
 STEP_ROWS = 12
-"""Rows that weights are packed for; any number of rows may come."""
+"""Number of rows that weights are packed for; any number is accepted."""
 
 
 class PackedLinear(nn.Module):
-    """A linear layer whose weight also lies in memory as oneDNN reads it
-    fastest.
+    """A linear layer with an additional copy of its weight in oneDNN's packed
+    layout.
 
-    The parameters, and what it gives up to rounding, are those of the layer
-    it is made from. The packed weight is used for inference in float32 on the
-    CPU; it does not follow later changes of the parameters.
+    Parameters, and results up to rounding, are those of the original layer. The
+    packed weight is used for float32 inference on the CPU; it does not follow
+    later changes of the parameters.
 
     Arguments
     ---------
@@ -48,7 +48,7 @@ class PackedLinear(nn.Module):
         )
 
     def __getstate__(self):
-        """Without what oneDNN packed, which PyTorch can neither copy nor
+        """Omits the packed weight, which PyTorch can neither copy nor
         pickle."""
         state = {**vars(self)}
         del state["_packed"]
@@ -83,10 +83,10 @@ class PackedLinear(nn.Module):
 
 
 def pack_linears(module):
-    """Packs the weights of all linear layers in a module, in place, where
-    PyTorch can.
+    """Packs the weights of all linear layers in a module, in place, if PyTorch
+    supports it.
 
-    The names and values of the parameters stay. The packed weights take as
+    Names and values of the parameters do not change. The packed weights take as
     much memory again. Pack after loading, and again after any change.
 
     Arguments
@@ -97,7 +97,7 @@ def pack_linears(module):
     Returns
     -------
     int
-        Layers that were packed; 0 where this PyTorch has no oneDNN.
+        Number of layers that were packed; 0 if this PyTorch has no oneDNN.
 
     Example
     -------

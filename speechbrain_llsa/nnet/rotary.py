@@ -1,4 +1,4 @@
-"""Rotary positions: relative, without a longest length, without drift."""
+"""Rotary positions: relative, of unlimited length, and without drift."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import torch
 
 
 def rotary_angles(position, head_dim, base=10000.0, dtype=torch.float32):
-    """The rotation of each frame, as the cosine and sine of its angles.
+    """Computes the rotation of each frame, as the cosine and sine of its
+    angles.
 
     RoFormer (arXiv 2104.09864), equation 34: pair i of a head turns by
     ``position * base ** (-2 i / head_dim)``. The angles are computed in
@@ -15,8 +16,8 @@ def rotary_angles(position, head_dim, base=10000.0, dtype=torch.float32):
     Arguments
     ---------
     position : torch.Tensor
-        Positions in frames, (frames,), or (batch, frames) where rows stand at
-        different ones.
+        Positions in frames, (frames,), or (batch, frames) if rows differ in
+        position.
     head_dim : int
         Features of one attention head, even.
     base : float
@@ -58,7 +59,7 @@ def rotate(x, cosine, sine):
     x : torch.Tensor
         Queries or keys, (batch, heads, frames, head dimension).
     cosine : torch.Tensor
-        As :func:`rotary_angles` gives them.
+        The result of :func:`rotary_angles`.
     sine : torch.Tensor
         Of the same shape.
 

@@ -1,8 +1,8 @@
 """The fast paths of attention: dense, banded, and banded by hops; on CUDA the
 banded ones are FlexAttention in training.
 
-Every one of them agrees with :mod:`speechbrain_llsa.ops.reference`, and takes
-its mask from :func:`speechbrain_llsa.visibility.visible`.
+All of them agree with :mod:`speechbrain_llsa.ops.reference`, and take their
+masks from :func:`speechbrain_llsa.visibility.visible`.
 """
 
 from __future__ import annotations
@@ -24,23 +24,24 @@ BLOCK_FRAMES = 64
 """Queries that share one window of keys in the banded paths."""
 
 LONG_FRAMES = 1024
-"""Queries above which the band of sa saves memory rather than time."""
+"""Number of queries above which the band of sa saves memory rather than
+time."""
 
 SEGMENT_FRAMES = 128
-"""Queries whose windows are in memory at once then."""
+"""Number of queries whose windows are then in memory at once."""
 
 
-def _goes_to_flex(query, whole, dropout):
+def _uses_flex(query, whole_utterance, dropout):
     """Whether sa and llsa go through :mod:`speechbrain_llsa.ops.flex`: whole
     utterances on CUDA, in training, without dropout of attention weights,
     which FlexAttention does not have.
 
-    Without gradients the paths here need little memory too, and a stream must
-    not wait for a compiler.
+    Without gradients, the paths here need little memory as well, and a stream
+    must not wait for a compiler.
     """
     return (
         query.is_cuda
-        and whole
+        and whole_utterance
         and torch.is_grad_enabled()
         and dropout == 0.0
         and query.dtype != torch.float64
@@ -60,11 +61,11 @@ def attend_frames(
     dropout=0.0,
     masks=None,
 ):
-    """Attention of frames in a row over frames in a row: aa, maa and sa.
+    """Attention of consecutive queries over consecutive keys: aa, maa and sa.
 
-    aa and maa hold a score for every pair of a query and a key. sa computes
-    the band alone, in time and memory that grow linearly with the queries;
-    few queries are one block of the band, for which the pairs are the same.
+    aa and maa compute a score for every pair of query and key. sa computes only
+    the band, in time and memory linear in the queries; few queries form a
+    single block of the band, which has the same pairs.
 
     Arguments
     ---------
@@ -87,9 +88,9 @@ def attend_frames(
     dropout : float
         Probability to drop an attention weight.
     masks : dict, optional
-        Keeps the masks, which do not depend on the content: layers that share
-        it, and pass the same ``geometry``, ``attention`` and ``end``, make
-        them once.
+        Cache of masks, which do not depend on the content: layers that share
+        it, and pass the same ``geometry``, ``attention`` and ``end``, make them
+        only once.
 
     Returns
     -------
@@ -106,8 +107,10 @@ def attend_frames(
     >>> torch.allclose(banded, masked, atol=1e-6)
     True
     """
-    whole = first_query == first_key == 0 and query.shape[2] == key.shape[2]
-    if attention == "sa" and _goes_to_flex(query, whole, dropout):
+    whole_utterance = (
+        first_query == first_key == 0 and query.shape[2] == key.shape[2]
+    )
+    if attention == "sa" and _uses_flex(query, whole_utterance, dropout):
         return flex.attend_frames(query, key, value, geometry, attention, end)
     path = _attend_dense
     if attention == "sa" and query.shape[2] > BLOCK_FRAMES:
@@ -140,8 +143,8 @@ def attend_frames(
 def attend_tagged(
     query, key, value, query_tags, key_tags, first, geometry, attention, end
 ):
-    """Attention of a few frames over a few, whose rows stand at different
-    places of their utterances: one step of fixed shapes, for many streams.
+    """Attention over few frames, with rows at different positions in their
+    utterances: one step of fixed shapes, for many streams.
 
     Arguments
     ---------
@@ -157,7 +160,7 @@ def attend_tagged(
         Tags of the keys, relative to ``first``, each field (keys,).
     first : torch.Tensor
         The position that the tags are relative to, for each row, in frames,
-        int64 (batch,); for llsa where a hop begins.
+        int64 (batch,); for llsa the start of a hop.
     geometry : StreamGeometry
         Look-back, look-ahead and hop, in frames.
     attention : str
@@ -221,7 +224,8 @@ def _attend_dense(
 
 
 def _tagged_mask(query_tags, key_tags, geometry, attention, end):
-    """(batch or 1, 1, queries, keys), from tags at their own positions."""
+    """Mask of shape (batch or 1, 1, queries, keys) from tags at their own
+    positions."""
     query_tags, key_tags = query_tags.as_queries(), key_tags.as_keys()
     present = exists(
         key_tags.position, None if end is None else end[:, None, None, None]
@@ -285,10 +289,10 @@ def _attend_band(
 class _SegmentedBand(torch.autograd.Function):
     """The band of a long utterance, segment by segment.
 
-    Windows of keys and values overlap, and hold more than the keys and values
-    themselves. Here they are made for one segment at a time, and made again
-    in the backward pass, so that little more than inputs, output and their
-    gradients is ever in memory.
+    Windows of keys and values overlap, and take more memory than keys and
+    values themselves. Here they are built for one segment at a time, and
+    rebuilt in the backward pass, so that little more than inputs, outputs and
+    their gradients is in memory at any time.
     """
 
     @staticmethod
@@ -352,7 +356,7 @@ class _SegmentedBand(torch.autograd.Function):
 
 
 def _gradients_of_band(query, key, value, gradient, *place):
-    """Computes the band again, and its gradients for query, key and value."""
+    """Recomputes the band, and its gradients for query, key and value."""
     inputs = [
         tensor.detach().requires_grad_() for tensor in (query, key, value)
     ]
@@ -362,8 +366,8 @@ def _gradients_of_band(query, key, value, gradient, *place):
 
 
 def _segments(query, key, first_query, first_key, geometry):
-    """The queries of each segment, and the keys that they can see, as slices
-    of axis 2."""
+    """Yields the queries of each segment, and the keys that they can see, as
+    slices of axis 2."""
     queries, keys = query.shape[2], key.shape[2]
     shift = first_query - first_key
     for begin in range(0, queries, SEGMENT_FRAMES):
@@ -385,13 +389,12 @@ def attend_hops(
     dropout=0.0,
     masks=None,
 ):
-    """Attention of hops in a row: llsa.
+    """Attention of consecutive hops: llsa.
 
-    The frames lie hop by hop, as
-    :func:`speechbrain_llsa.visibility.hop_tags` has them: ``hop`` committed
-    ones, then ``look_ahead`` provisional ones. Hops are taken in groups; a
-    group sees one window of committed frames and its own provisional frames,
-    so that time and memory grow linearly with the hops.
+    The frames lie hop by hop, as :func:`speechbrain_llsa.visibility.hop_tags`
+    has them: ``hop`` committed ones, then ``look_ahead`` provisional ones. Hops
+    are processed in groups; a group sees one window of committed frames and its
+    own provisional frames, so that time and memory are linear in the hops.
 
     Arguments
     ---------
@@ -415,7 +418,7 @@ def attend_hops(
     dropout : float
         Probability to drop an attention weight.
     masks : dict, optional
-        Keeps the masks, as for :func:`attend_frames`.
+        Cache of masks, as for :func:`attend_frames`.
 
     Returns
     -------
@@ -430,8 +433,8 @@ def attend_hops(
     >>> attend_hops(x, x, x, None, None, 0, geometry).shape
     torch.Size([2, 4, 30, 16])
     """
-    whole = first_hop == 0 and past_key is None
-    if _goes_to_flex(query, whole, dropout):
+    whole_utterance = first_hop == 0 and past_key is None
+    if _uses_flex(query, whole_utterance, dropout):
         return flex.attend_hops(query, key, value, geometry, end)
     masks = {} if masks is None else masks
     slots = geometry.hop + geometry.look_ahead
@@ -520,8 +523,8 @@ def _attend_one_group(
     dropout,
     masks,
 ):
-    """A few hops, as a stream pushes them: all of them see one window, which
-    is every key there is."""
+    """Attention of few hops, as in a stream: all of them share one window,
+    which holds all keys."""
     past = 0
     if past_key is not None:
         past = past_key.shape[2]
@@ -554,8 +557,8 @@ def _cover(tensor, first, wanted_first, wanted):
 
 
 def _windows(tensor, width, step):
-    """(batch, heads, frames, dimension) -> (batch, heads, windows, width,
-    dimension), a view."""
+    """Sliding windows as a view: (batch, heads, frames, dimension) -> (batch,
+    heads, windows, width, dimension)."""
     return tensor.unfold(2, width, step).transpose(3, 4)
 
 
@@ -564,9 +567,9 @@ def _block_mask(
 ):
     """The mask of all blocks, (batch or 1, blocks, 1, queries, keys).
 
-    The tags are those of the first block; the others see each other alike.
-    ``position`` (blocks, keys) are those of the keys of each block, and
-    ``present`` (blocks, keys) says which keys were given at all.
+    The tags are those of the first block; the other blocks have the same
+    pattern. ``position`` (blocks, keys) are those of the keys of each block,
+    and ``present`` (blocks, keys) marks the keys that exist.
     """
     query_tags, key_tags = query_tags.as_queries(), key_tags.as_keys()
     rule = visible(query_tags, key_tags, geometry, attention)
@@ -579,7 +582,7 @@ def _block_mask(
 
 
 def _attend_blocks(query, key, value, mask, dropout):
-    """One masked attention for each block.
+    """Computes masked attention block by block.
 
     ``query`` (batch, heads, blocks, queries, dimension), ``key`` and ``value``
     (batch, heads, blocks, keys, dimension); ``mask`` (batch or 1, blocks, 1,

@@ -1,10 +1,10 @@
-"""The band on CUDA: sa and llsa as FlexAttention, which computes the blocks
-that the rule touches and keeps no score for the backward pass.
+"""The band on CUDA: sa and llsa with FlexAttention, which computes only the
+blocks that the rule touches and keeps no scores for the backward pass.
 
-The mask is made from :func:`speechbrain_llsa.visibility.visible`. It comes in
-two parts: which blocks of queries and keys meet at all, found once for each
-number of frames and remembered, and who sees whom within them, which the
-kernel asks for each pair.
+The mask is made from :func:`speechbrain_llsa.visibility.visible`. It consists
+of two parts: the blocks of queries and keys that interact, computed once for
+each number of frames and cached, and the rule within them, which the kernel
+evaluates for each pair.
 """
 
 from __future__ import annotations
@@ -26,14 +26,15 @@ from speechbrain_llsa.visibility import (
 )
 
 BLOCK_FRAMES = 128
-"""Queries, and keys, of a block of the mask: FlexAttention's own size."""
+"""Queries and keys per block of the mask: FlexAttention's own size."""
 
 MOST_KERNELS = 256
-"""Kernels that a process may compile: one for each hop, or each look-ahead of
-sa, that a model is trained for. PyTorch's own limit is 8."""
+"""Maximum number of kernels that a process may compile: one for each hop, or
+for each look-ahead of sa, that a model is trained for. PyTorch's default is
+8."""
 
 LEAST_HEAD_DIM = 16
-"""Features of a head that the compiled kernel needs."""
+"""Minimum number of features per head for the compiled kernel."""
 
 
 def attend_frames(query, key, value, geometry, attention, end=None):
@@ -67,11 +68,11 @@ def attend_frames(query, key, value, geometry, attention, end=None):
 def attend_hops(query, key, value, geometry, end=None):
     """Attention of a whole utterance, hop by hop: llsa.
 
-    Queries stay as they lie. Keys are put into another order, the committed
-    ones of all hops first: between the committed frames that a hop looks back
-    on lie the provisional ones of other hops, which it does not see. At hop
-    1, look-back 64 and look-ahead 8 a block of 128 queries has keys in about 3
-    blocks of 128 so, and in 6 or 7 hop by hop; at hop 8 in 3 either way.
+    Queries keep their order. Keys are reordered, the committed ones of all hops
+    first: otherwise, provisional frames of other hops, which a hop does not
+    see, lie between the committed frames that it looks back on. At hop 1,
+    look-back 64 and look-ahead 8 a block of 128 queries then has keys in about
+    3 blocks of 128, rather than in 6 or 7; at hop 8, in 3 either way.
 
     Arguments
     ---------
@@ -98,7 +99,8 @@ def attend_hops(query, key, value, geometry, end=None):
 
 
 def _attend(query, key, value, geometry, attention, end, last):
-    """``last`` is the end of what is laid out, in frames."""
+    """Pads to blocks, and runs the kernel; ``last`` is the end of the laid-out
+    frames."""
     batch, _, frames, _ = query.shape
     # whole blocks, at least two: PyTorch compiles sizes of 1 and those that
     # the block divides apart from others
@@ -123,18 +125,18 @@ def _attend(query, key, value, geometry, attention, end, last):
 
 @cache
 def _kernel():
-    """FlexAttention, compiled for sizes of any number: lengths and batch
-    sizes of training vary. Without a full graph it would fall back to all
-    scores at once, silently."""
+    """Compiles FlexAttention for dynamic sizes, since lengths and batch sizes
+    vary in training. Without a full graph, it would silently fall back to
+    computing all scores at once."""
     return torch.compile(flex_attention, dynamic=True, fullgraph=True)
 
 
 def _mask_mod(query_tags, key_tags, geometry, attention, end):
-    """The rule as FlexAttention asks for it, by indices.
+    """Makes the rule as a FlexAttention ``mask_mod``, a function of indices.
 
     The geometry is a default argument because PyTorch compiles integers of
-    those as constants. Other integers become symbols with dynamic shapes, of
-    which the kernels cannot take expressions.
+    those as constants. With dynamic shapes, other integers become symbols, and
+    kernels do not support expressions of these.
     """
 
     def seen(row, head, query_index, key_index, geometry=geometry):
@@ -157,8 +159,8 @@ def _tag(tags, index):
 @torch.inference_mode(False)
 @torch.no_grad()
 def _layout(blocks, geometry, attention, device):
-    """Tags of the queries, the order of the keys, and the blocks in which
-    some query sees some key of an utterance that does not end.
+    """Computes the tags of the queries, the order of the keys, and the blocks
+    in which some query sees some key, for an utterance without end.
 
     The blocks are found for one block of queries at a time: a matrix of all
     queries and keys would not fit into memory.

@@ -1,4 +1,4 @@
-"""Attention as the definition says it: the ground truth of every fast path."""
+"""Attention by its definition: the ground truth for every fast path."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ from speechbrain_llsa.training.data import RankBatchSampler
 from speechbrain_llsa.training.ranks import join_faults, on_main
 from speechbrain_llsa.training.resuming import restart_reason
 from speechbrain_llsa.utils.distributed import rank_count, sum_over_ranks
-from speechbrain_llsa_runtime.utils.atomic_files import naming
+from speechbrain_llsa_runtime.utils.atomic_files import naming_write_errors
 from speechbrain_llsa_runtime.utils.errors import must_be
 
 logger = get_logger(__name__)
@@ -628,7 +628,9 @@ class StreamingBrain(sb.Brain):
         """Calls a SpeechBrain logger, if the recipe defines it."""
         stats_logger = getattr(self.hparams, logger_name, None)
         if stats_logger is not None:
-            with naming(getattr(stats_logger, "save_file", logger_name)):
+            with naming_write_errors(
+                getattr(stats_logger, "save_file", logger_name)
+            ):
                 stats_logger.log_stats(*args, **kwargs)
 
     def end_epoch(self, num_to_keep=1, max_keys=(), min_keys=()):

@@ -13,7 +13,7 @@ from speechbrain.utils.checkpoints import METAFNAME, ckpt_recency
 from speechbrain.utils.logger import get_logger
 
 from speechbrain_llsa_runtime.utils.atomic_files import (
-    naming,
+    naming_write_errors,
     sync,
     write_atomically,
 )
@@ -48,7 +48,7 @@ def write_checkpoint(checkpointer, meta, end_of_epoch=True, **keep):
     before = set(folder.iterdir())
     try:
         # torch.save reports a full disk as a RuntimeError
-        with naming(folder, RuntimeError):
+        with naming_write_errors(folder, RuntimeError):
             checkpoint = checkpointer.save_checkpoint(
                 meta=meta, end_of_epoch=end_of_epoch
             )

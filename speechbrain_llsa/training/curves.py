@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from speechbrain_llsa_runtime.utils.atomic_files import (
-    naming,
+    naming_write_errors,
     write_atomically,
     written_atomically,
 )
@@ -75,7 +75,7 @@ class CurveLog:
             If the file cannot be written.
         """
         line = json.dumps({"split": split, "step": step, **values})
-        with naming(self.path):
+        with naming_write_errors(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with open(self.path, "a", encoding="utf-8") as stream:
                 stream.write(line + "\n")

@@ -17,7 +17,7 @@ from speechbrain_llsa.training.data import (
 )
 from speechbrain_llsa.training.ranks import on_main
 from speechbrain_llsa.training.run_record import record_training
-from speechbrain_llsa_runtime.utils.atomic_files import naming
+from speechbrain_llsa_runtime.utils.atomic_files import naming_write_errors
 from speechbrain_llsa_runtime.utils.errors import reason
 
 BAD_INPUT = (
@@ -129,7 +129,7 @@ def _raise_on_lost_log_lines():
             # closing writes once more what did not fit
             with suppress(OSError):
                 handler.close()
-            with naming(handler.baseFilename):
+            with naming_write_errors(handler.baseFilename):
                 raise sys.exc_info()[1]
 
         return raise_named

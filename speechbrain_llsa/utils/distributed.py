@@ -5,12 +5,12 @@ from torch import distributed
 
 
 def rank_count():
-    """Processes that train together.
+    """Number of processes that train together.
 
     Returns
     -------
     int
-        1 where nothing is distributed.
+        1 if training is not distributed.
 
     Example
     -------
@@ -24,12 +24,12 @@ def rank_count():
 
 @torch.no_grad()
 def sum_over_ranks(values):
-    """Adds up a tensor over all ranks: every rank must call it.
+    """Sums a tensor over all ranks. Every rank must call this.
 
     Arguments
     ---------
     values : torch.Tensor
-        Of any shape, the same on all ranks.
+        Tensor of any shape, which must be equal on all ranks.
 
     Returns
     -------

@@ -1,17 +1,17 @@
-"""Transcripts of one form, however they were typed."""
+"""Normalisation of transcripts: Unicode form, spaces, case, apostrophes."""
 
 import unicodedata
 
 
 def normalise_transcript(text):
-    """Brings a transcript to Unicode's form NFC, with one space between words
-    and none at its ends.
+    """Normalises a transcript to Unicode form NFC, with single spaces between
+    words and none at the ends.
 
     Arguments
     ---------
     text : str
-        The transcript. Whatever Unicode takes for white space is a space, as
-        are line separators.
+        The transcript. Any Unicode white space counts as a space, and so do
+        line separators.
 
     Returns
     -------
@@ -26,19 +26,19 @@ def normalise_transcript(text):
 
 
 CASES = {"as_is": str, "upper": str.upper, "lower": str.lower}
-"""What ``transcript_case`` may be."""
+"""Allowed values of ``transcript_case``."""
 
 APOSTROPHES = "\u2019\u2018\u201b\u02bc\uff07"
-"""What is typed for an apostrophe, besides ``'``."""
+"""Characters other than ``'`` that are typed as an apostrophe."""
 
 
 def check_transcript_case(case):
-    """Refuses anything but a case of letters.
+    """Rejects anything but a case of letters.
 
     Arguments
     ---------
     case : str
-        What the YAML file says.
+        The value from the YAML file.
 
     Raises
     ------
@@ -52,7 +52,7 @@ def check_transcript_case(case):
 
 
 def fold_transcript(text, case="as_is", units="'"):
-    """Brings a transcript to the form that a model writes.
+    """Normalises a transcript to the spelling that a model writes.
 
     Arguments
     ---------
@@ -61,13 +61,13 @@ def fold_transcript(text, case="as_is", units="'"):
     case : str
         "as_is", "upper" or "lower".
     units : str
-        The characters that the model writes. Curly apostrophes become ``'``
-        where that is one of them, and they are not.
+        The characters that the model writes. Curly apostrophes become ``'`` if
+        that is one of them and they are not.
 
     Returns
     -------
     str
-        In Unicode's form NFC, with one space between words.
+        The transcript in Unicode form NFC, with single spaces between words.
 
     Example
     -------
@@ -82,7 +82,7 @@ def fold_transcript(text, case="as_is", units="'"):
 
 
 def case_of_units(units):
-    """The case of letters that a model writes.
+    """Case of the letters that a model writes.
 
     Arguments
     ---------
@@ -92,7 +92,7 @@ def case_of_units(units):
     Returns
     -------
     str
-        "upper" or "lower" where it knows no other letters, else "as_is".
+        "upper" or "lower" if it has no other letters, else "as_is".
 
     Example
     -------

@@ -1,10 +1,10 @@
-"""The precision of what is computed for a stream.
+"""Numeric precision of streaming inference.
 
 SpeechBrain allows PyTorch to round float32 to TF32 on CUDA, as soon as it is
 imported (``speechbrain.utils.quirks.allow_tf32``). That is right for training;
-but which products are rounded depends on their sizes, and a stream's are not
-those of the whole utterance. Nor is a stream computed in the type of an
-autocast that a program trains or infers with.
+but which products are rounded depends on their sizes, which differ between a
+stream and a whole utterance. A stream also ignores an autocast that the program
+uses for training or inference.
 """
 
 import contextlib
@@ -18,25 +18,25 @@ import torch
 from speechbrain_llsa_runtime.utils.processes import fork_safe_lock
 
 AUTOCAST_DEVICES = "cpu", "cuda", "mps", "xpu"
-"""Each has an autocast of its own."""
+"""Device types with an autocast of their own."""
 
 _lock = fork_safe_lock()
 _inside = Counter()
-"""How often each thread is inside; those that are not are not in it."""
+"""Nesting depth of ``full_float32`` by thread; only threads that are inside."""
 
 _before = None
 
 
 @contextlib.contextmanager
 def full_float32() -> Iterator[None]:
-    """Has matrix products of float32 computed in float32, in all threads, for
-    as long as any of them is inside, and takes this thread out of autocast;
-    also a decorator.
+    """Makes float32 matrix products use full float32 precision, in all threads
+    while any of them is inside, and disables autocast in this thread. Also
+    works as a decorator.
 
-    PyTorch has two switches for products on CUDA, and raises an error where a
-    program has used both and they disagree: such a program's choice is left
-    alone. Convolutions of cuDNN have a switch of their own, and the front end
-    asks for none outside of training.
+    PyTorch has two switches for products on CUDA, and raises an error if a
+    program has set both inconsistently: such a program's choice is left alone.
+    cuDNN convolutions have a switch of their own; the front end avoids them
+    outside of training.
 
     Example
     -------
@@ -59,7 +59,7 @@ def full_float32() -> Iterator[None]:
 
 
 def _enter():
-    """Gives the thread that is inside now."""
+    """Enters, and returns the identifier of this thread."""
     global _before
     with _lock:
         if not _inside:
@@ -82,8 +82,8 @@ def _leave(thread, times=1):
 
 
 def _forbid_rounding():
-    """Gives what the switches were: that of all devices, ``None`` where it
-    stays, and that of the CPU; ``None`` where both stay."""
+    """Sets the switches and returns their previous values: for all devices
+    (``None`` if unchanged) and for the CPU; ``None`` if both are unchanged."""
     matmul = torch.backends.mkldnn.matmul
     precision, of_cpu = None, matmul.fp32_precision
     # both raise an error where switches disagree
@@ -98,7 +98,7 @@ def _forbid_rounding():
 
 
 def _forget_other_threads():
-    """They do not live on in a forked process."""
+    """Other threads do not exist in a forked process."""
     for thread, times in [*_inside.items()]:
         if thread != threading.get_ident():
             _leave(thread, times)

@@ -34,7 +34,7 @@ from speechbrain_llsa.model_folder.write import write_streaming_folder
 from speechbrain_llsa_runtime.dataio.audio_stream import AudioStream
 from speechbrain_llsa_runtime.dataio.pcm import PCMDecoder
 from speechbrain_llsa_runtime.inference.onnx import OnnxStreamingASR
-from speechbrain_llsa_runtime.snapshot import BLANK
+from speechbrain_llsa_runtime.snapshot import CHECKSUM_PLACEHOLDER
 from speechbrain_llsa_runtime.transcripts.endpointer import Endpointer
 from speechbrain_llsa_runtime.transcripts.words import WordOffsets
 from tiny_model import make_model, make_signal, make_tokenizer
@@ -286,9 +286,11 @@ def load_snapshot(folder, model, sealed):
 
 def seal(data):
     """Puts the right checksum in the place of the first one."""
-    blanked = re.sub(rb"[0-9a-f]{64}", BLANK.encode(), data, count=1)
+    blanked = re.sub(
+        rb"[0-9a-f]{64}", CHECKSUM_PLACEHOLDER.encode(), data, count=1
+    )
     checksum = hashlib.sha256(blanked).hexdigest()
-    return blanked.replace(BLANK.encode(), checksum.encode(), 1)
+    return blanked.replace(CHECKSUM_PLACEHOLDER.encode(), checksum.encode(), 1)
 
 
 YAML_TOKENS = (

@@ -136,7 +136,7 @@ def test_dispatch(eager, monkeypatch, attention):
     inputs, end, expected = case(attention, geometry, (45, 38))
     called = []
     monkeypatch.setattr(
-        attend, "_goes_to_flex", lambda *args: called.append(args) or True
+        attend, "_uses_flex", lambda *args: called.append(args) or True
     )
     if attention == "llsa":
         actual = attend.attend_hops(*inputs, None, None, 0, geometry, end)
@@ -166,9 +166,7 @@ def test_encoder(eager, monkeypatch, attention, gradient_checkpointing):
     padding_mask = torch.arange(41) >= torch.tensor([[41], [13]])
     results = []
     for goes in (False, True):
-        monkeypatch.setattr(
-            attend, "_goes_to_flex", lambda *args, goes=goes: goes
-        )
+        monkeypatch.setattr(attend, "_uses_flex", lambda *args, goes=goes: goes)
         out, _ = encoder(src, src_key_padding_mask=padding_mask)
         out = out[~padding_mask]
         gradients = torch.autograd.grad(
@@ -189,7 +187,7 @@ def test_dispatch_rule():
             "shape": (2, 8, 100, 96),
         }
         query = SimpleNamespace(**{**settings, **changes})
-        return attend._goes_to_flex(query, whole, dropout)
+        return attend._uses_flex(query, whole, dropout)
 
     assert goes()
     assert not goes(is_cuda=False)

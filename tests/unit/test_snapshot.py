@@ -457,13 +457,13 @@ def open_up(data):
 
 def close_up(about, arrays):
     """Writes a snapshot with a right checksum, whatever is in it."""
-    about = {"checksum": snapshots.BLANK, **about}
-    about["checksum"] = snapshots.BLANK
+    about = {"checksum": snapshots.CHECKSUM_PLACEHOLDER, **about}
+    about["checksum"] = snapshots.CHECKSUM_PLACEHOLDER
     metadata = {"session": json.dumps(about, ensure_ascii=False)}
     arrays = {name: np.ascontiguousarray(a) for name, a in arrays.items()}
     data = save(arrays, metadata)
     checksum = hashlib.sha256(data).hexdigest().encode()
-    return data.replace(snapshots.BLANK.encode(), checksum, 1)
+    return data.replace(snapshots.CHECKSUM_PLACEHOLDER.encode(), checksum, 1)
 
 
 def test_a_right_checksum_is_accepted(model):
@@ -692,16 +692,20 @@ def test_a_promise_of_a_gigabyte_is_refused(llsa):
     }
     text = json.dumps(header)
     checksum = about["checksum"]
-    blank = text.replace(checksum, snapshots.BLANK, 1).encode()
+    blank = text.replace(checksum, snapshots.CHECKSUM_PLACEHOLDER, 1).encode()
     blank = len(blank).to_bytes(8, "little") + blank + data[8 + size :]
     digest = hashlib.sha256(blank).hexdigest().encode()
-    refused(llsa, blank.replace(snapshots.BLANK.encode(), digest, 1))
+    refused(
+        llsa, blank.replace(snapshots.CHECKSUM_PLACEHOLDER.encode(), digest, 1)
+    )
 
 
 def test_text_with_the_blank_checksum_in_it(llsa):
     """Text that looks like what stands for the checksum does no harm."""
     session = pushed(llsa)
-    session._state.transcriber.text = snapshots.BLANK + 'ä"\\\n' + "é" * 70
+    session._state.transcriber.text = (
+        snapshots.CHECKSUM_PLACEHOLDER + 'ä"\\\n' + "é" * 70
+    )
     restored = Session(llsa, DECODER, session.snapshot())
     assert restored.text == session.text
 

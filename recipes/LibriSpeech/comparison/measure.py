@@ -3,9 +3,9 @@
 
 > python measure.py MODEL DATA OUT --split test --attention maa
 
-writes OUT, a JSON file: what ``speechbrain_llsa.evaluation`` finds, with all
-texts. Options swap the attention, or choose one of the geometries that the
-model was trained for.
+writes OUT, a JSON file with the results of ``speechbrain_llsa.evaluation``,
+including all texts. Options swap the attention, or choose one of the geometries
+that the model was trained for.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from speechbrain_llsa_runtime.utils.atomic_files import write_atomically
 
 
 def main(arguments=None):
-    """Evaluates.
+    """Evaluates the model, and writes the results.
 
     Arguments
     ---------

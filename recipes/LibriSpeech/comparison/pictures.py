@@ -1,4 +1,4 @@
-"""Pictures of a comparison: error rate against latency, and pre-training."""
+"""Plots of a comparison: error rate against latency, and pre-training."""
 
 from speechbrain_llsa.evaluation import error_rate_picture as picture
 from speechbrain_llsa_runtime.utils.atomic_files import written_atomically
@@ -10,14 +10,14 @@ def draw_error_rates(results, path):
     Arguments
     ---------
     results : comparison.results.Results
-        What there is.
+        The results so far.
     path : pathlib.Path
         The PNG file.
 
     Returns
     -------
     int
-        Rows that were drawn; with none, nothing is written.
+        Number of rows that were drawn; if 0, nothing is written.
     """
     points = []
     for row in results.rows:
@@ -39,19 +39,19 @@ def draw_error_rates(results, path):
 
 
 def draw_pretraining(results, path):
-    """Draws loss and accuracy of the pre-trainings, as validated.
+    """Draws the validation loss and accuracy of pre-training.
 
     Arguments
     ---------
     results : comparison.results.Results
-        What there is.
+        The results so far.
     path : pathlib.Path
         The PNG file.
 
     Returns
     -------
     int
-        Trainings that were drawn; with none, nothing is written.
+        Number of trainings that were drawn; if 0, nothing is written.
     """
     # matplotlib is slow to import, and only this function needs it
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -90,7 +90,7 @@ def draw_pretraining(results, path):
 
 
 def _smooth(points, width=5):
-    """Means of neighbouring points: steps, and values."""
+    """Averages neighbouring points; returns steps and values."""
     steps, values = zip(*points, strict=True)
     means = []
     for index in range(len(values)):

@@ -1,4 +1,4 @@
-"""What is compared: rows that differ in a few entries of the recipes.
+"""The plan of a comparison: rows that differ in a few entries of the recipes.
 
 A plan is a YAML file:
 
@@ -16,11 +16,11 @@ A plan is a YAML file:
     comparisons:
       - [llsa, acausal]
 
-``device`` says where PyTorch computes; ``push_seconds``, ``streamed_count`` and
-``timing_seconds`` are those of ``speechbrain_llsa.evaluation``.
+``device`` is the device of PyTorch; ``push_seconds``, ``streamed_count`` and
+``timing_seconds`` are arguments of ``speechbrain_llsa.evaluation``.
 
-With ``base``, a plan beside it, it says only where it differs from that one:
-its entries replace those there, and of overrides each by itself.
+With ``base``, another plan in the same folder, a plan only lists differences:
+its entries replace those of the base, and overrides are merged one by one.
 """
 
 import re
@@ -83,71 +83,70 @@ class Row:
     """One row of the table."""
 
     name: str
-    """What it is called."""
+    """Name of the row."""
 
     seeds: tuple[int, ...]
-    """Each is a training of its own."""
+    """Seeds of the row, each for a training of its own."""
 
     overrides: dict = field(default_factory=dict)
-    """By recipe, "pretrain" and "finetune", entries of its YAML file. Of a
-    row with the weights of another, "swaps" alone: attention, hop and
-    look_ahead that it is evaluated with."""
+    """Overridden YAML entries by recipe, "pretrain" and "finetune". A row with
+    the weights of another has only "swaps": the attention, hop and look_ahead
+    that it is evaluated with."""
 
     weights_of: str | None = None
     """The row whose training this one shares; ``None`` for its own."""
 
     note: str = ""
-    """What a reader must know."""
+    """Remark for the reader."""
 
     @property
     def folder_name(self):
-        """The name, fit for a folder."""
+        """The name as a valid folder name."""
         return re.sub(r"\W+", "_", self.name).strip("_").lower()
 
 
 @dataclass(frozen=True)
 class Plan:
-    """All that is compared, and how."""
+    """A comparison: its rows, and how they are trained and measured."""
 
     file_name: str
-    """Of its YAML file."""
+    """Name of its YAML file."""
 
     title: str
     """Heading of the report."""
 
     text: str
-    """What the report says first."""
+    """Introduction of the report."""
 
     hparams: dict
-    """By recipe, the path of its YAML file."""
+    """Path of the YAML file of each recipe."""
 
     test_split: str
     """The split that the rows are measured on."""
 
     threads: int
-    """Threads of every process."""
+    """Number of threads of every process."""
 
     measurement: dict
-    """Options of ``measure.py`` that are the same for all rows; the recipes
-    take "device" too."""
+    """Options of ``measure.py`` for all rows; recipes use "device" as well."""
 
     rows: tuple[Row, ...]
-    """In the order of the table."""
+    """Rows in the order of the table."""
 
     comparisons: tuple[tuple[str, str], ...]
-    """Pairs of rows whose difference the report gives."""
+    """Pairs of rows whose difference is reported."""
 
     def row(self, name):
-        """The row of a name."""
+        """Finds a row by name."""
         return next(row for row in self.rows if row.name == name)
 
     def trained(self, row):
-        """The row whose training a row uses: often itself."""
+        """Finds the row whose training a row uses, by default itself."""
         return self.row(row.weights_of) if row.weights_of else row
 
 
 def read_plan(path):
-    """Reads a plan, and checks all of it.
+    """Reads and validates a plan.
 
     Arguments
     ---------
@@ -163,7 +162,7 @@ def read_plan(path):
     FileNotFoundError
         If the file, or one that it names, does not exist.
     TypeError
-        If an entry is of another type.
+        If an entry has the wrong type.
     ValueError
         If an entry is unknown, missing or out of range; a row is named.
     """
@@ -204,7 +203,7 @@ def read_plan(path):
 
 
 def read_entries(path):
-    """The entries of a plan, with those of its base.
+    """Reads the entries of a plan, merged with those of its base.
 
     Arguments
     ---------
@@ -220,7 +219,7 @@ def read_entries(path):
     FileNotFoundError
         If the file, or its base, does not exist.
     TypeError
-        If an entry is of another type.
+        If an entry has the wrong type.
     ValueError
         If an entry is unknown, or a file is not readable.
     """
@@ -404,7 +403,7 @@ def _check_swaps(row, trained, entries):
 
 
 def recipe_entries(path):
-    """The entries of a recipe's YAML file, as they stand there.
+    """Reads the entries of a recipe's YAML file, unresolved.
 
     Arguments
     ---------
@@ -419,7 +418,7 @@ def recipe_entries(path):
 
 
 def as_arguments(overrides):
-    """Overrides as a command line of the recipes.
+    """Formats overrides as command-line arguments of the recipes.
 
     Arguments
     ---------

@@ -47,9 +47,9 @@ def write_report(results, folder):
     Arguments
     ---------
     results : comparison.results.Results
-        What there is.
+        The results so far.
     folder : pathlib.Path
-        Where they go.
+        Folder of the files.
     """
     folder.mkdir(parents=True, exist_ok=True)
     pictures = [
@@ -161,7 +161,7 @@ def _cells(row):
 
 
 def _different(measured):
-    """Of how many utterances, where not all were streamed."""
+    """Number of different texts, with the total if not all were streamed."""
     different = sum(each["different_texts"] for each in measured)
     texts = [text for each in measured for text in each["texts"]]
     streamed = sum(text["streamed"] is not None for text in texts)
@@ -192,13 +192,13 @@ def _rate(rate):
 def _notes(rows):
     notes = []
     for row in rows:
-        said = []
+        remarks = []
         if row.weights_of:
-            said.append(f"the training is that of *{row.weights_of}*")
+            remarks.append(f"the training is that of *{row.weights_of}*")
         if row.note:
-            said.append(row.note)
-        if said:
-            notes.append(f"- *{row.name}*: {'; '.join(said)}.")
+            remarks.append(row.note)
+        if remarks:
+            notes.append(f"- *{row.name}*: {'; '.join(remarks)}.")
     return ["\n".join(notes)] if notes else []
 
 

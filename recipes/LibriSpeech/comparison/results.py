@@ -1,4 +1,4 @@
-"""What a comparison has found so far, row by row."""
+"""Results of a comparison so far, row by row."""
 
 import json
 from dataclasses import dataclass, field, replace
@@ -18,19 +18,19 @@ MODES = ("offline", "streamed")
 
 @dataclass(frozen=True)
 class Difference:
-    """How much higher an error rate of one row is than another's."""
+    """Difference between the error rates of two rows."""
 
     unit: str
-    """What is counted: "words" or "characters"."""
+    """Unit of the error rate: "words" or "characters"."""
 
     row: str
-    """The one."""
+    """Name of the first row."""
 
     other: str
-    """The other."""
+    """Name of the other row."""
 
     percent: float
-    """Points of percent; below 0 where the one is better."""
+    """Difference in percentage points; negative if the first row is better."""
 
     low: float
     """Lower end of its 95 % interval, by bootstrap over utterances."""
@@ -39,25 +39,25 @@ class Difference:
     """Upper end."""
 
     speakers_low: float
-    """Lower end by bootstrap over speakers, whose utterances go together: of
-    other speakers than those of the test, too."""
+    """Lower end by bootstrap over speakers, which accounts for the choice of
+    speakers."""
 
     speakers_high: float
     """Upper end."""
 
     relative: float
-    """The difference by the other's rate, in percent."""
+    """Difference relative to the rate of the other row, in percent."""
 
 
 @dataclass
 class RowResult:
-    """What is known about a row."""
+    """Results of a row."""
 
     name: str
-    """Of the row."""
+    """Name of the row."""
 
     weights_of: str | None
-    """The row that it shares its training with."""
+    """The row whose training it shares; ``None`` for its own."""
 
     note: str
     """What a reader must know."""
@@ -66,21 +66,20 @@ class RowResult:
     """All seeds of its plan."""
 
     measured: dict = field(default_factory=dict)
-    """By seed, what ``measure.py`` wrote."""
+    """Output of ``measure.py``, by seed."""
 
     costs: dict = field(default_factory=dict)
-    """By seed, a Cost for "pretrain" and one for "finetune"."""
+    """Costs of "pretrain" and "finetune", by seed."""
 
     curves: dict = field(default_factory=dict)
-    """By seed, the log of the pre-training."""
+    """Log of the pre-training, by seed."""
 
     _counts: dict = field(default_factory=dict, repr=False)
-    """By seed and mode, what was counted before: it takes a second."""
+    """Cache of error counts by seed and mode, since counting takes a second."""
 
     def rate(self, mode, unit):
-        """An error rate over all seeds that are done: errors and words of an
-        utterance are summed over seeds, and utterances are drawn again and
-        again for the interval.
+        """Error rate over all finished seeds: errors and words of an utterance
+        are summed over seeds, and utterances are resampled for the interval.
 
         Arguments
         ---------
@@ -107,8 +106,8 @@ class RowResult:
         )
 
     def counts(self, mode, unit):
-        """Errors and words of each utterance, summed over seeds: two arrays
-        of (utterances,), or ``None`` where not all utterances have a text."""
+        """Errors and words of each utterance, summed over seeds: two arrays of
+        (utterances,), or ``None`` unless all utterances have a text."""
         counts = []
         for seed, found in self.measured.items():
             if any(each[mode] is None for each in found["texts"]):
@@ -125,8 +124,8 @@ class RowResult:
 
     @property
     def mode(self):
-        """The mode whose word errors count: "streamed", or "offline" for what
-        cannot stream, or was not streamed as a whole."""
+        """Mode whose word errors count: "streamed", or "offline" if the model
+        cannot stream or not all utterances were streamed."""
         streamed = self.counts("streamed", "words")
         return "offline" if streamed is None else "streamed"
 
@@ -135,9 +134,9 @@ class RowResult:
         return self.counts(self.mode, unit)
 
     def speakers(self):
-        """Word error rate of each speaker over all seeds, in percent, by the
-        speaker's name, with which LibriSpeech begins those of utterances;
-        streamed, or offline for what cannot stream."""
+        """Word error rate over all seeds in percent, by speaker, the first part
+        of an utterance's name in LibriSpeech; streamed, or offline if the model
+        cannot stream."""
         if not self.measured:
             return {}
         names, errors, totals = self.speaker_counts()
@@ -174,7 +173,7 @@ class RowResult:
 
 
 def collect(comparison):
-    """Reads what the rows of a comparison left.
+    """Collects the results of the rows of a comparison.
 
     Arguments
     ---------
@@ -216,20 +215,20 @@ def collect(comparison):
 
 @dataclass(frozen=True)
 class Results:
-    """All that is known."""
+    """Results of a comparison."""
 
     plan: object
     """What is compared."""
 
     rows: tuple[RowResult, ...]
-    """In the order of the plan."""
+    """Results of rows in the order of the plan."""
 
     differences: tuple[Difference, ...]
-    """Of the pairs of the plan that are there."""
+    """Differences of the pairs whose results exist."""
 
 
 def _count(texts, mode):
-    """By unit, errors and words of each utterance: two arrays."""
+    """Counts errors and words of each utterance, by unit: two arrays."""
     rates = ErrorRates()
     for each in texts:
         rates.append(each["identity"], each[mode], each["transcript"])
@@ -243,8 +242,8 @@ def _count(texts, mode):
 
 
 def _difference(row, other, unit="words"):
-    """The same utterances are drawn for both rows. Seeds that only one of
-    them has do not count."""
+    """Compares two rows by paired bootstrap: the same utterances are drawn for
+    both. Seeds that only one of them has are ignored."""
     row, other = (
         replace(
             each,
@@ -273,8 +272,8 @@ def _difference(row, other, unit="words"):
 
 
 def _interval(errors, totals, other_errors, other_totals):
-    """Of the difference of two error rates: arrays of (utterances,), or of
-    (speakers,), of which the same are drawn for both."""
+    """Confidence interval of the difference of two error rates, from arrays of
+    (utterances,) or (speakers,), with the same draws for both."""
     generator = np.random.default_rng(0)
     # (resamples, utterances)
     drawn = generator.integers(len(errors), size=(RESAMPLES, len(errors)))

@@ -1,10 +1,10 @@
 """The stages of a training: processes that may be killed at any time.
 
-A stage is a recipe in a process of its own. What it cost is written down while
-it runs, so that a stage which is killed and started again counts all of its
-attempts. A training is locked by whoever runs it, and by the recipe that it
-started: two comparisons at once share the rows, and none disturbs a recipe
-whose comparison was killed.
+A stage is a recipe in a process of its own. Its cost is recorded while it runs,
+so that a stage that is killed and restarted counts all its attempts. A training
+is locked by the comparison that runs it, and by the recipe that this starts:
+two comparisons at once share the rows, and neither disturbs a recipe whose
+comparison was killed.
 """
 
 import contextlib
@@ -26,42 +26,42 @@ _ENDED = "ended"
 
 
 class StageError(RuntimeError):
-    """A stage whose process failed."""
+    """Raised if the process of a stage fails."""
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What a stage took, over all of its attempts."""
+    """Cost of a stage, over all its attempts."""
 
     seconds: float
-    """By the clock."""
+    """Wall-clock time."""
 
     cpu_seconds: float
-    """Of all cores together."""
+    """CPU time of all cores."""
 
     peak_memory_bytes: int | None
-    """Largest resident set; ``None`` if no attempt came to an end."""
+    """Peak resident set; ``None`` if no attempt ended."""
 
     attempts: int
-    """How often it was started."""
+    """Number of starts."""
 
 
 @contextlib.contextmanager
 def locked(folder, wait=False):
-    """Locks a folder, for this process and those that it starts.
+    """Locks a folder for this process and its child processes.
 
     Arguments
     ---------
     folder : pathlib.Path
-        Made if need be.
+        The folder; created if necessary.
     wait : bool
-        Whether to wait for a lock that somebody else holds.
+        Whether to wait for a lock that another process holds.
 
     Yields
     ------
     int or None
-        A descriptor to pass on to them; ``None`` if somebody else holds the
-        lock.
+        A file descriptor to pass to child processes; ``None`` if another
+        process holds the lock.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / "lock", "w", encoding="utf-8") as file:
@@ -76,25 +76,25 @@ def locked(folder, wait=False):
 
 
 class Stage:
-    """A command that is run until it has ended well, once.
+    """A command that is run until it has succeeded once.
 
     Arguments
     ---------
     name : str
-        What it is called: its files are ``<name>.json``, its attempts, and
-        ``<name>.log``, what it says.
+        Name of the stage: ``<name>.json`` holds its attempts, and
+        ``<name>.log`` its output.
     folder : pathlib.Path
-        Where they go.
+        Folder of the files.
     command : list of str
-        What is run.
+        The command line.
     settings : dict
-        What decides its result, as plain values. Another folder or another
-        copy of the recipes may go on with it.
+        Everything that determines its result, as plain values. Paths of the
+        folder and of the recipes may change.
 
     Raises
     ------
     ValueError
-        If the folder holds the stage with other settings.
+        If the folder holds the stage with different settings.
     """
 
     def __init__(self, name, folder, command, settings):
@@ -126,12 +126,12 @@ class Stage:
 
     @property
     def ended(self):
-        """Whether it has ended well."""
+        """Whether it has succeeded."""
         return any(each[_ENDED] == 0 for each in self.record["attempts"])
 
     @property
     def cost(self):
-        """What it took so far: a Cost."""
+        """Its cost so far, a Cost."""
         attempts = self.record["attempts"]
         peaks = [each["peak_memory_bytes"] for each in attempts]
         return Cost(
@@ -142,14 +142,14 @@ class Stage:
         )
 
     def run(self, lock, threads):
-        """Runs it, unless it has ended well.
+        """Runs the command, unless it has succeeded before.
 
         Arguments
         ---------
         lock : int
-            As :func:`locked` gives it.
+            The descriptor from :func:`locked`.
         threads : int
-            Threads that the process may use.
+            Number of threads that the process may use.
 
         Raises
         ------
@@ -191,8 +191,8 @@ class Stage:
         attempt[_ENDED] = process.returncode
         self._write()
         if process.returncode:
-            said = self.log_path.read_text(encoding="utf-8", errors="replace")
-            lines = said.strip().splitlines()[-_LAST_LINES:]
+            log = self.log_path.read_text(encoding="utf-8", errors="replace")
+            lines = log.strip().splitlines()[-_LAST_LINES:]
             raise StageError(
                 f"{self.name} in {self.folder} ended with "
                 f"{process.returncode}: {' | '.join(lines)}"
@@ -221,7 +221,7 @@ class Stage:
 
 @contextlib.contextmanager
 def _passing_on_signals(process):
-    """Whoever ends the comparison ends the recipe as well."""
+    """Passes signals that end the comparison on to the recipe."""
 
     def end(number, frame):
         process.terminate()
@@ -240,7 +240,7 @@ def _passing_on_signals(process):
 
 
 def _cpu_seconds(pid):
-    """Of a process that runs; 0 where the system does not tell."""
+    """CPU time of a running process; 0 if the system does not report it."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
     except OSError:

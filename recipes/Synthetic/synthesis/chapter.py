@@ -23,14 +23,14 @@ _synthesizer = None
 
 @dataclass(frozen=True)
 class Chapter:
-    """What a worker process has to make.
+    """The work of one worker process.
 
     Arguments
     ---------
     folder : str
-        Where the files go: SPLIT/SPEAKER/CHAPTER.
+        Folder of the files: SPLIT/SPEAKER/CHAPTER.
     speaker : Speaker
-        Who speaks.
+        The speaker.
     name : str
         SPEAKER-CHAPTER, the beginning of all file names.
     seed : tuple of int
@@ -56,7 +56,7 @@ class Chapter:
 
 
 def synthesize_chapter(chapter):
-    """Makes the files of a chapter, unless they are all there already.
+    """Makes the files of a chapter, unless all exist already.
 
     The transcript is written last: a chapter that has it is complete.
 
@@ -71,7 +71,7 @@ def synthesize_chapter(chapter):
     seconds : float
         Duration of the audio.
     kept : bool
-        Whether the files were there already.
+        Whether the files existed already.
     """
     global _synthesizer
     folder = Path(chapter.folder)

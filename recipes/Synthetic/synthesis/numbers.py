@@ -20,7 +20,7 @@ def make_numbers(generator):
     Returns
     -------
     str
-        With commas between them.
+        The numbers, separated by commas.
 
     Example
     -------
@@ -33,7 +33,7 @@ def make_numbers(generator):
 
 
 def cardinal(number):
-    """A number in words.
+    """Spells out a number.
 
     Arguments
     ---------

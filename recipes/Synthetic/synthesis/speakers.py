@@ -80,7 +80,7 @@ _FIRST_SPEAKER = 1001
 
 @dataclass(frozen=True)
 class Speaker:
-    """Who speaks.
+    """The speaker.
 
     Arguments
     ---------
@@ -127,7 +127,7 @@ def choose_speakers(voices, seed):
     voices : dict of str to int
         Number of speakers per split.
     seed : int
-        Two calls with the same arguments choose the same speakers.
+        Equal arguments choose equal speakers.
 
     Returns
     -------
@@ -178,7 +178,7 @@ def choose_speakers(voices, seed):
 
 
 def _choose_from(families, count, seed, number, split):
-    """Habits of `count` speakers whose variants are of these families."""
+    """Draws `count` speakers whose variants are of these families."""
     generator = np.random.default_rng([seed, 1, number])
     # First one variant of each family, then the second ones and so on.
     columns = [list(generator.permutation(family)) for family in families]

@@ -1,4 +1,4 @@
-"""What is said: digit strings, numbers, or sentences of a grammar."""
+"""Generates texts: digit strings, numbers, or sentences of a grammar."""
 
 import re
 import zlib
@@ -27,7 +27,7 @@ _TRIES = 50
 
 
 def transcript_of(text):
-    """The words of a text as LibriSpeech writes them.
+    """Converts a text to a transcript in LibriSpeech's style.
 
     Arguments
     ---------
@@ -47,7 +47,7 @@ def transcript_of(text):
 
 
 def make_digits(generator, shortest, longest):
-    """A string of digits, with a pause here and there.
+    """Draws a string of digits, with occasional pauses.
 
     Arguments
     ---------
@@ -75,7 +75,7 @@ def make_digits(generator, shortest, longest):
 
 
 def cut_words(text, fewest, most, generator):
-    """A run of words out of a text.
+    """Cuts a run of words out of a text.
 
     Arguments
     ---------
@@ -112,7 +112,8 @@ def make_texts(
     longest_list=None,
     words=None,
 ):
-    """Texts for all splits, no transcript twice while there are others.
+    """Draws texts for all splits; no transcript is repeated while there are
+    unused ones.
 
     Arguments
     ---------

@@ -103,7 +103,7 @@ def available_variants():
 
 
 class SpeechSynthesizer:
-    """espeak-ng, made to depend on nothing but its arguments.
+    """espeak-ng, made deterministic.
 
     espeak-ng keeps the phase of its pitch flutter and of its noise in static
     variables, so that the same text sounds different the second time. Each
@@ -298,7 +298,7 @@ class SpeechSynthesizer:
 
 @contextmanager
 def _interrupts_deferred():
-    """Lets Ctrl-C wait: in a callback of ctypes, it would get lost."""
+    """Defers Ctrl-C, which would get lost in a ctypes callback."""
     here = threading.current_thread() is threading.main_thread()
     if not here or signal.getsignal(signal.SIGINT) is None:
         yield
@@ -316,7 +316,8 @@ def _interrupts_deferred():
 
 
 def _is_loaded(path):
-    """Whether this process has the library loaded, as far as can be told."""
+    """Whether this process has the library loaded, if that can be
+    determined."""
     if not hasattr(os, "RTLD_NOLOAD"):
         return False
     try:
@@ -335,12 +336,12 @@ def _close(library):
 
 
 def _align(written, events, total_samples):
-    """Gives each written word its span of samples.
+    """Assigns each written word its span of samples.
 
     Arguments
     ---------
     written : list of re.Match
-        The words of the text and where they stand.
+        The words of the text and their positions.
     events : list of (int, int, int, bytes)
         What espeak-ng reported: type, position in the text (from 1), sample,
         name of the phoneme.

@@ -1,4 +1,4 @@
-"""Audio files, read piece by piece."""
+"""Block-wise reading of audio files, even truncated or unfinished ones."""
 
 import contextlib
 import os
@@ -20,38 +20,38 @@ from speechbrain_llsa_runtime.geometry import SAMPLE_RATE
 from speechbrain_llsa_runtime.utils.errors import must_be
 
 BLOCK_SAMPLES = 1 << 20
-"""Samples that are read at once, at most, whatever a header declares."""
+"""Maximum number of samples per read, whatever a header declares."""
 
 MISSING_SECONDS = 0.1
-"""Audio that is shorter than declared by more than this is truncated, where a
-decoder says how much there should be; some estimate it."""
+"""Tolerance before audio that is shorter than declared counts as truncated;
+some decoders only estimate the duration."""
 
 FLAC_TOTAL = slice(21, 26)
-"""Where a FLAC file says how many samples it has, in the lower 36 bits."""
+"""Position of the number of samples in a FLAC file: its lower 36 bits."""
 
 FLAC_TOTAL_LIMIT = 1 << 36
-"""It can say so of less; 0 stands for a number that was not known."""
+"""Number of samples that this field cannot express; 0 means unknown."""
 
 OGG_PAGE_BYTES = 27 + 255 + 255 * 255
-"""A page of an Ogg file has no more."""
+"""Maximum size of an Ogg page."""
 
 ALAC = b"alac"
-"""Stands in the description of compressed samples in a CAF file."""
+"""Marks compressed samples in the description of a CAF file."""
 
 
 class TruncatedAudio(UserWarning):
-    """An audio file holds less than its header declares."""
+    """Warns that an audio file holds less than its header declares."""
 
 
 @dataclass(frozen=True)
 class AudioInfo:
-    """What an audio file holds."""
+    """Sample rate and duration of an audio file."""
 
     sample_rate: int
     """Samples per second."""
 
     duration_seconds: float
-    """Length of the audio."""
+    """Duration of the audio."""
 
 
 def audio_info(path):
@@ -79,8 +79,8 @@ def audio_info(path):
 
 @contextlib.contextmanager
 def open_audio(path):
-    """Opens an audio file. Where its header does not say how much audio there
-    is, since it was written before that was known, all that follows counts.
+    """Opens an audio file. If its header was written before the amount of audio
+    was known, everything after the header is audio.
 
     Arguments
     ---------
@@ -90,10 +90,10 @@ def open_audio(path):
     Yields
     ------
     file : soundfile.SoundFile
-        The audio that is there.
+        The audio that is present.
     shortfall : str
-        What is missing of that which the header declares, as far as one can
-        say without reading it all; "" for nothing.
+        Describes what is missing of the declared audio, as far as that shows
+        without reading all of it; "" if nothing is.
 
     Raises
     ------
@@ -121,9 +121,11 @@ def open_audio(path):
                 must_be("path", "an existing audio file", repr(str(path)))
             )
         try:
-            source, shortfall = _completed(raw)
+            source, shortfall = _complete_header(raw)
             raw.seek(0)
-            file = stack.enter_context(_Sequential(source or _file_name(path)))
+            file = stack.enter_context(
+                _SequentialFile(source or _file_name(path))
+            )
         except (soundfile.SoundFileError, TypeError, ValueError) as error:
             raise _unreadable(path, error) from error
         try:
@@ -141,15 +143,15 @@ def open_audio(path):
 
 
 def read_blocks(path, block_seconds):
-    """Reads an audio file piece by piece. If it is truncated, a warning names
-    it at the end.
+    """Reads an audio file block by block. If it is truncated, a warning at the
+    end says so.
 
     Arguments
     ---------
     path : str, pathlib.Path or binary file
         The file.
     block_seconds : float
-        Length of a piece. The last one may be shorter, and none has more
+        Duration of a block. The last one may be shorter, and none has more
         than 2 ** 20 samples.
 
     Yields
@@ -175,7 +177,7 @@ def read_blocks(path, block_seconds):
     with open_audio(path) as (file, shortfall):
         block_samples = round(block_seconds * file.samplerate)
         block_samples = min(max(1, block_samples), BLOCK_SAMPLES)
-        held = 0
+        present = 0
         while True:
             try:
                 block = file.read(
@@ -185,29 +187,29 @@ def read_blocks(path, block_seconds):
                 raise _unreadable(path, error) from error
             if not len(block):
                 break
-            held += len(block)
+            present += len(block)
             yield block
-        missing_samples = file.frames - held
+        missing_samples = file.frames - present
         if (
             missing_samples > MISSING_SECONDS * file.samplerate
             and not shortfall
         ):
-            shortfall = _shortfall("samples", file.frames, held)
+            shortfall = _shortfall("samples", file.frames, present)
         if shortfall:
             message = f"{_name(path)} is truncated: {shortfall}"
             warnings.warn(message, TruncatedAudio, stacklevel=2)
 
 
 def read_signal(path, channel=None):
-    """Reads a whole audio file at the rate of the model.
+    """Reads a whole audio file at the sample rate of the model.
 
     Arguments
     ---------
     path : str or pathlib.Path
-        The file, of any rate, with up to 8 channels.
+        The file, of any sample rate, with up to 8 channels.
     channel : int, optional
-        Which of them is taken, counted from 0. By default the mean of all;
-        then channels that cancel out get one warning.
+        The channel to use, counted from 0. By default the mean of all, with one
+        warning if they cancel out.
 
     Returns
     -------
@@ -239,7 +241,7 @@ def read_signal(path, channel=None):
 
 
 def _file_name(path):
-    """As bytes: soundfile by itself refuses names that are not UTF-8."""
+    """Encodes a path as bytes: soundfile rejects names that are not UTF-8."""
     return path if hasattr(path, "read") else os.fsencode(path)
 
 
@@ -257,77 +259,77 @@ def _unreadable(path, error):
     )
 
 
-def _shortfall(what, declared, held):
-    return f"{declared} {what} are declared, {held} are there"
+def _shortfall(what, declared, present):
+    return f"{declared} {what} are declared, {present} are there"
 
 
-class _Patched:
-    """A file that reads as if other bytes stood at one place of it."""
+class _PatchedFile:
+    """A file that reads as if some of its bytes were replaced."""
 
-    def __init__(self, file, place, patch):
-        self._file, self._place, self._patch = file, place, patch
+    def __init__(self, file, offset, patch):
+        self._file, self._offset, self._patch = file, offset, patch
         self.seek, self.tell = file.seek, file.tell
 
     def read(self, size):
         start = self.tell()
         data = bytearray(self._file.read(size))
-        first = max(start, self._place)
-        last = min(start + len(data), self._place + len(self._patch))
+        first = max(start, self._offset)
+        last = min(start + len(data), self._offset + len(self._patch))
         if first < last:
             data[first - start : last - start] = self._patch[
-                first - self._place : last - self._place
+                first - self._offset : last - self._offset
             ]
         return bytes(data)
 
 
-class _Sequential(soundfile.SoundFile):
-    """Read from its beginning to its end, which need not be known: soundfile
-    would seek after each read, which MP3 does not survive sample by sample."""
+class _SequentialFile(soundfile.SoundFile):
+    """A file read strictly in order. Otherwise soundfile seeks after each read,
+    which is not sample-accurate for MP3."""
 
     def seekable(self):
         return False
 
 
-def _completed(raw):
-    """A file whose header declares the audio that is there, ``None`` if it
-    does so by itself; and what is missing, in words."""
+def _complete_header(raw):
+    """Returns a file whose header declares the audio that is present, ``None``
+    if the original does, and a description of what is missing."""
     total_bytes = raw.seek(0, 2)
     chunk = find_data(raw)
     if chunk is not None:
-        held = max(total_bytes - chunk.place, 0)
-        if chunk.declared is not None and chunk.declared <= held:
+        present = max(total_bytes - chunk.offset, 0)
+        if chunk.declared is not None and chunk.declared <= present:
             return None, ""
         shortfall = ""
         if chunk.declared is not None:
-            shortfall = _shortfall("bytes of samples", chunk.declared, held)
+            shortfall = _shortfall("bytes of samples", chunk.declared, present)
         if ALAC in (chunk.description or b""):
-            return None, shortfall  # its header counts packets too
-        field = chunk.size_field(held)
-        return _Patched(raw, chunk.size_place, field), shortfall
+            return None, shortfall  # its header also counts packets
+        field = chunk.size_field(present)
+        return _PatchedFile(raw, chunk.size_offset, field), shortfall
     raw.seek(0)
     head = raw.read(FLAC_TOTAL.stop)
     if head[:4] == b"OggS":
         return None, _ogg_shortfall(raw, total_bytes)
     field = int.from_bytes(head[FLAC_TOTAL], "big")
     if head[:4] == b"fLaC" and field % FLAC_TOTAL_LIMIT == 0:
-        field = (field + _count(raw)).to_bytes(5, "big")
-        return _Patched(raw, FLAC_TOTAL.start, field), ""
+        field = (field + _count_samples(raw)).to_bytes(5, "big")
+        return _PatchedFile(raw, FLAC_TOTAL.start, field), ""
     return None, ""
 
 
-def _count(raw):
-    """How many samples a file holds, by decoding it."""
+def _count_samples(raw):
+    """Counts the samples of a file by decoding it."""
     raw.seek(0)
-    with _Sequential(raw) as file:
+    with _SequentialFile(raw) as file:
         samples = 0
-        while held := len(file.read(BLOCK_SAMPLES, "int16", True)):
-            samples += held
+        while present := len(file.read(BLOCK_SAMPLES, "int16", True)):
+            samples += present
     return samples % FLAC_TOTAL_LIMIT
 
 
 def _ogg_shortfall(raw, total_bytes):
-    """What is missing where an Ogg file does not end with a page that says so,
-    in words."""
+    """Describes what is missing if an Ogg file does not end with a page marked
+    as its last."""
     raw.seek(max(0, total_bytes - OGG_PAGE_BYTES))
     tail = raw.read()
     page = tail[tail.rfind(b"OggS") :]

@@ -1,4 +1,4 @@
-"""Audio that comes as bytes, in whatever format, as from a pipe."""
+"""Decodes audio of any format from a stream of bytes, such as a pipe."""
 
 import tempfile
 
@@ -21,33 +21,33 @@ from speechbrain_llsa_runtime.dataio.resampling import check_rate
 from speechbrain_llsa_runtime.utils.errors import reason
 
 SPOOL_GIB = 1
-"""What cannot be decoded as it comes may be so long."""
+"""Maximum size of an input that cannot be decoded as it arrives."""
 
 SPOOL_BLOCK_SECONDS = 0.1
-"""Audio that is given at once when such an input has ended."""
+"""Duration of the blocks that such an input is decoded in once it has ended."""
 
 READ_BYTES = 1 << 9
-"""What a decoder asks for at once, at most."""
+"""Maximum number of bytes that a decoder asks for at once."""
 
 PROMPT = {"probesize": "32", "analyzeduration": "1"}
-"""Has PyAV begin with the first audio that it finds."""
+"""Makes PyAV start with the first audio that it finds."""
 
 
 class AudioStream:
-    """Turns bytes into samples. Samples without a header, and those of WAV and
-    RF64, are decoded as they come, other formats as well where PyAV is
-    installed and can. Else they are kept in a temporary file until the input
+    """Decodes a stream of bytes into samples. Raw samples, WAV and RF64 are
+    decoded as they arrive; so are other formats if PyAV is installed and
+    supports that. Otherwise they are kept in a temporary file until the input
     ends.
 
     Arguments
     ---------
     read : callable
-        Gives the next bytes, as many as there are; none when the input has
-        ended.
+        Returns the next bytes, as many as are available; none once the input
+        has ended.
     decoder : PCMDecoder
-        Knows how samples without a header are encoded.
-    tell : callable
-        Takes what a person should know, as text.
+        Decoder of samples without a header.
+    notify : callable
+        Called with messages for the user.
 
     Example
     -------
@@ -62,16 +62,16 @@ class AudioStream:
     (100, 8000)
     """
 
-    def __init__(self, read, decoder, tell):
+    def __init__(self, read, decoder, notify):
         self.sample_rate = decoder.sample_rate
-        """Samples per second, once there are any."""
+        """Samples per second; valid once there are samples."""
         self._read = read
         self._decoder = decoder
-        self._tell = tell
-        self._held = b""
+        self._notify = notify
+        self._buffered = b""
 
     def __iter__(self):
-        """Gives the samples as they come, (samples, channels).
+        """Yields the samples as they are decoded, (samples, channels).
 
         Yields
         ------
@@ -83,21 +83,21 @@ class AudioStream:
         OSError
             If the input cannot be read.
         ValueError
-            If it is damaged, too long for a temporary file, or of a format
-            that nothing here can decode.
+            If the input is damaged, too long for a temporary file, or of a
+            format that cannot be decoded.
         """
         container = self._recognise()
         if container in (None, WAV):
             try:
-                yield from self._uncompressed()
+                yield from self._decode_uncompressed()
                 return
             except OtherEncoding:
                 container = WAV
-        av = container.live and _import_av()
+        av = container.pyav_name and _import_av()
         if av:
-            yield from self._live(av, container)
+            yield from self._decode_live(av, container)
         elif container.known_to_soundfile:
-            yield from self._spooled(container)
+            yield from self._decode_spooled(container)
         else:
             raise ValueError(
                 "input must be audio that soundfile can decode where PyAV is "
@@ -111,49 +111,50 @@ class AudioStream:
         Arguments
         ---------
         size : int
-            How many, at most.
+            Maximum number of bytes.
 
         Returns
         -------
         bytes
-            Empty when the input has ended.
+            Empty once the input has ended.
         """
-        if not self._held:
-            self._held = self._read()
-        data, self._held = self._held[:size], self._held[size:]
+        if not self._buffered:
+            self._buffered = self._read()
+        data, self._buffered = self._buffered[:size], self._buffered[size:]
         return data
 
     def _recognise(self):
-        """Finds the format; what has been read for it is held, without a
-        tag."""
+        """Recognises the format. The bytes read for that are buffered, without
+        a leading tag."""
         head, ended, tagged = b"", False, False
         while True:
             if len(head) >= SIGNATURE_BYTES and (tag := tag_bytes(head)):
-                head, tagged = self._behind(head, tag), True
+                head, tagged = self._skip(head, tag), True
             container, decided = recognise(head, ended)
             if decided:
-                self._held = head
+                self._buffered = head
                 return MP3 if tagged and container is None else container
             data = self._read()
             ended = not data
             head += data
 
-    def _behind(self, head, size):
-        """What follows so many bytes."""
+    def _skip(self, head, size):
+        """Skips bytes of the stream, and returns what has been read after
+        them."""
         while len(head) < size and (data := self._read()):
             size -= len(head)
             head = data
         return head[size:]
 
-    def _uncompressed(self):
+    def _decode_uncompressed(self):
         header = b""
         while data := self.read(1 << 16):
-            if not self._decoder.begun:
+            if not self._decoder.started:
                 header += data
             try:
                 samples = self._decoder.push(data)
             except OtherEncoding:
-                self._held = header
+                self._buffered = header
                 raise
             self.sample_rate = self._decoder.sample_rate
             if len(samples):
@@ -162,21 +163,21 @@ class AudioStream:
         if len(samples):
             yield samples
         if self._decoder.missing:
-            self._tell(
+            self._notify(
                 f"the input is truncated: {self._decoder.missing} bytes of "
                 "samples that its header declares are missing"
             )
         elif self._decoder.left_over:
-            self._tell(
+            self._notify(
                 f"{self._decoder.left_over} bytes at the end are no sample"
             )
 
-    def _live(self, av, container):
+    def _decode_live(self, av, container):
         seconds = 0
         try:
             with av.open(
                 self,
-                format=container.live,
+                format=container.pyav_name,
                 options=PROMPT,
                 buffer_size=READ_BYTES,
             ) as source:
@@ -186,7 +187,7 @@ class AudioStream:
                         "sample_rate", frame.sample_rate
                     )
                     seconds += frame.samples / frame.sample_rate
-                    yield _samples(frame)
+                    yield _frame_samples(frame)
                 declared = (stream.duration or 0) * stream.time_base
         except (av.error.FFmpegError, IndexError) as error:
             raise ValueError(
@@ -194,13 +195,13 @@ class AudioStream:
                 f"{reason(error)}"
             ) from error
         if seconds < declared - MISSING_SECONDS:
-            self._tell(
+            self._notify(
                 f"the input is truncated: {float(declared):.2f} s are "
                 f"declared, {seconds:.2f} s have come"
             )
 
-    def _spooled(self, container):
-        self._tell(
+    def _decode_spooled(self, container):
+        self._notify(
             f"{container.name} cannot be decoded here as it comes: it waits in "
             f"a temporary file of at most {SPOOL_GIB} GiB for its end"
         )
@@ -217,8 +218,8 @@ class AudioStream:
             yield from read_blocks(file, SPOOL_BLOCK_SECONDS)
 
 
-def _samples(frame):
-    """Those of a frame of PyAV, (samples, channels)."""
+def _frame_samples(frame):
+    """Samples of a PyAV frame, (samples, channels)."""
     samples = frame.to_ndarray()
     if samples.dtype == np.uint8:
         samples = (samples.astype(np.int16) - 128) << 8

@@ -1,4 +1,4 @@
-"""Channels made one. Needs NumPy alone."""
+"""Mixes channels to mono, and warns if they cancel out. Needs only NumPy."""
 
 import warnings
 
@@ -7,23 +7,23 @@ import numpy as np
 from speechbrain_llsa_runtime.utils.checks import check_integer
 
 WINDOW_SAMPLES = 8000
-"""Samples that are judged together."""
+"""Length of the windows in which power is compared."""
 
 AUDIBLE_POWER = 1e-5
-"""Mean square of what is no silence: -50 dB."""
+"""Mean square above which a window is not silence: -50 dB."""
 
-CANCELLED_PART = 0.01
-"""Channels cancel out where their mean has less than this part of their
-power, -20 dB. Two that have nothing in common keep a half, eight an eighth."""
+CANCELLED_RATIO = 0.01
+"""Channels cancel out if the power of their mean is below this fraction of
+their own, -20 dB. Two unrelated channels keep a half, eight an eighth."""
 
 
 class CancelledChannelsWarning(UserWarning):
-    """The mean of the channels has lost what the channels hold."""
+    """Warns that channels cancel out in their mean."""
 
 
 class ChannelMixer:
-    """Takes one channel of a signal, or the mean of all, and then warns once
-    if they cancel out, as two of opposite sign do.
+    """Selects one channel of a signal, or averages all, with one warning if
+    they cancel out, as two of opposite sign do.
 
     Arguments
     ---------
@@ -74,7 +74,7 @@ class ChannelMixer:
         if self.channel is None and channels > 1:
             mean = samples.mean(axis=1)
             if not self._warned:
-                self._judge(samples, mean)
+                self._check_cancellation(samples, mean)
             return mean
         channel = self.channel or 0
         if channel >= channels:
@@ -84,9 +84,9 @@ class ChannelMixer:
             )
         return np.ascontiguousarray(samples[:, channel])
 
-    def _judge(self, samples, mean):
-        """Warns if they cancel out in a window; windows lie side by side,
-        wherever pushes end."""
+    def _check_cancellation(self, samples, mean):
+        """Warns if channels cancel out within a window. Windows do not overlap,
+        and do not depend on where pushes end."""
         while len(mean) and not self._warned:
             count = min(len(mean), WINDOW_SAMPLES - self._samples)
             self._samples += count
@@ -97,11 +97,11 @@ class ChannelMixer:
             samples, mean = samples[count:], mean[count:]
             if self._samples < WINDOW_SAMPLES:
                 return
-            of_channels, of_mean = self._power / WINDOW_SAMPLES
+            channel_power, mean_power = self._power / WINDOW_SAMPLES
             self._samples, self._power = 0, np.zeros(2)
             self._warned = (
-                of_channels > AUDIBLE_POWER
-                and of_mean < CANCELLED_PART * of_channels
+                channel_power > AUDIBLE_POWER
+                and mean_power < CANCELLED_RATIO * channel_power
             )
         if self._warned:
             warnings.warn(

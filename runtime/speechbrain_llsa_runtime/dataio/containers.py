@@ -1,5 +1,5 @@
-"""Audio formats, recognised by their first bytes. Needs the standard library
-alone."""
+"""Recognises audio formats by their first bytes. Needs only the standard
+library."""
 
 import re
 from dataclasses import dataclass
@@ -10,10 +10,10 @@ class Container:
     """A format of audio files."""
 
     name: str
-    """For people."""
+    """Name for messages."""
 
-    live: str | None = None
-    """What PyAV calls it, if it can decode it as it comes."""
+    pyav_name: str | None = None
+    """Name of the format in PyAV, if it can be decoded as it arrives."""
 
     known_to_soundfile: bool = True
     """Whether soundfile decodes it."""
@@ -66,10 +66,10 @@ _PATTERNS = [
 ]
 
 SIGNATURE_BYTES = 32
-"""The longest signature has no more."""
+"""Length of the longest signature."""
 
-FRAMES = 3
-"""So many frames of MPEG audio in a row are no accident."""
+CONSECUTIVE_FRAMES = 3
+"""Number of consecutive MPEG audio frames that are no coincidence."""
 
 _V2_KILOBITS = (*range(8, 65, 8), *range(80, 161, 16))
 _KILOBITS = {
@@ -96,30 +96,29 @@ _KILOBITS = {
     (False, 2): _V2_KILOBITS,
     (False, 1): _V2_KILOBITS,
 }
-"""Of MPEG audio, by whether it is version 1, and by the number that stands for
-the layer."""
+"""Bit rates of MPEG audio, by whether it is version 1, and by layer code."""
 
 _RATES = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000)}
 _RATES[0] = (11025, 12000, 8000)
-"""Samples per second, by the number that stands for the version."""
+"""Samples per second, by version code."""
 
 
 def recognise(head, ended=False):
-    """Finds the format of audio.
+    """Recognises the format of audio.
 
     Arguments
     ---------
     head : bytes
-        Its first bytes.
+        The first bytes of the audio.
     ended : bool
-        Whether there are no more.
+        Whether the audio ends with them.
 
     Returns
     -------
     container : Container or None
         ``None`` for samples without a header.
     decided : bool
-        Whether more bytes would not change it.
+        Whether the result is final: more bytes would not change it.
 
     Example
     -------
@@ -138,7 +137,7 @@ def recognise(head, ended=False):
 
 
 def tag_bytes(head):
-    """The length of an ID3 tag, which may stand before any format.
+    """Length of an ID3 tag, which may precede any format.
 
     Arguments
     ---------
@@ -164,31 +163,31 @@ def tag_bytes(head):
 
 
 def _recognise_frames(head, ended):
-    """MP3 and AAC have no header: frames follow one another."""
-    place, first = 0, None
-    for _ in range(FRAMES):
-        header = head[place : place + 6]
+    """Recognises MP3 and AAC, which have no header, by consecutive frames."""
+    offset, first = 0, None
+    for _ in range(CONSECUTIVE_FRAMES):
+        header = head[offset : offset + 6]
         if len(header) < 6:
-            whole = ended and place == len(head) and first is not None
-            return first[0] if whole else None, ended
+            all_complete = ended and offset == len(head) and first is not None
+            return first[0] if all_complete else None, ended
         frame = _frame(header)
         if frame is None or (first and frame[:2] != first[:2]):
             return None, True
         first = first or frame
-        place += frame[2]
+        offset += frame[2]
     return first[0], True
 
 
 def _frame(header):
-    """Format, what stays the same, and bytes of a frame; ``None`` if it is
-    none."""
+    """Format of a frame, the values that all frames of a stream share, and its
+    number of bytes; ``None`` if it is not a frame."""
     if header[0] != 0xFF or header[1] < 0xE0:
         return None
     version, layer = header[1] >> 3 & 3, header[1] >> 1 & 3
     if header[1] & 0xF6 == 0xF0:
         length = (header[3] & 3) << 11 | header[4] << 3 | header[5] >> 5
-        same = header[1], header[2], header[3] >> 6
-        return (AAC, same, length) if length > 7 else None
+        invariants = header[1], header[2], header[3] >> 6
+        return (AAC, invariants, length) if length > 7 else None
     kilobits, rate, padding = header[2] >> 4, header[2] >> 2 & 3, header[2] >> 1
     if version == 1 or layer == 0 or kilobits in (0, 15) or rate == 3:
         return None

@@ -1,4 +1,4 @@
-"""The microphone, as PortAudio has it."""
+"""Microphone input through PortAudio."""
 
 import queue
 
@@ -7,10 +7,10 @@ from speechbrain_llsa_runtime.utils.checks import check_integer
 from speechbrain_llsa_runtime.utils.errors import must_be, reason
 
 BLOCK_SECONDS = 0.05
-"""Audio that the device gives at once."""
+"""Duration of the blocks that the device delivers."""
 
 LONGEST_WAIT_SECONDS = 30
-"""Audio that may wait to be taken."""
+"""Maximum duration of audio in the queue."""
 
 
 class Microphone:
@@ -19,20 +19,20 @@ class Microphone:
     Arguments
     ---------
     sample_rate : int, optional
-        Samples per second; that of the device by default.
+        Samples per second; by default that of the device.
     channels : int
-        Channels.
+        Number of channels.
     device : int or str, optional
-        Number of the device, or a part of its name; the default input if not
-        given.
+        Number of the device, or a part of its name; by default the system's
+        default input.
 
     Raises
     ------
     ImportError
         If sounddevice is not installed.
     OSError
-        If PortAudio is not, or if there is no such device, or it cannot
-        record so.
+        If PortAudio is not installed, or if there is no such device, or it does
+        not support these settings.
     TypeError
         If a number is not an integer.
     ValueError
@@ -62,7 +62,7 @@ class Microphone:
                 device=device,
                 channels=channels,
                 dtype="float32",
-                callback=self._take,
+                callback=self._callback,
             )
         except (sounddevice.PortAudioError, ValueError) as error:
             raise _no_device(device, error) from error
@@ -86,12 +86,12 @@ class Microphone:
         Arguments
         ---------
         timeout_seconds : float
-            How long to wait for them.
+            How long to wait.
 
         Returns
         -------
         numpy.ndarray or None
-            float32 (samples, channels); ``None`` if there are none in time.
+            float32 (samples, channels); ``None`` on timeout.
 
         Raises
         ------
@@ -105,7 +105,7 @@ class Microphone:
                 raise _no_device(self._device, "it has stopped") from None
             return None
 
-    def _take(self, samples, frames, time, status):
+    def _callback(self, samples, frames, time, status):
         """Called by PortAudio in a thread of its own."""
         self.overruns += bool(status.input_overflow)
         try:

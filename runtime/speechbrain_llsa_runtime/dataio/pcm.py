@@ -1,4 +1,4 @@
-"""Raw samples as bytes, as they come from a pipe. Needs NumPy alone."""
+"""Decodes raw and WAV samples from a stream of bytes. Needs only NumPy."""
 
 import io
 import struct
@@ -14,12 +14,12 @@ from speechbrain_llsa_runtime.utils.errors import must_be
 
 
 def _centred(data):
-    """8 bits around 128, as 16 bits."""
+    """Converts unsigned 8-bit samples to 16 bits."""
     return (np.frombuffer(data, np.uint8).astype(np.int16) - 128) << 8
 
 
 def _widened(data):
-    """24 bits, as 32 bits."""
+    """Converts 24-bit samples to 32 bits."""
     wide = np.zeros((len(data) // 3, 4), np.uint8)
     wide[:, 1:] = np.frombuffer(data, np.uint8).reshape(-1, 3)
     return wide.view("<i4")[:, 0]
@@ -58,7 +58,7 @@ ENCODINGS = {
     "ulaw": (1, _table(_u_law())),
     "alaw": (1, _table(_a_law())),
 }
-"""Bytes of a sample, little-endian, and what makes samples of them."""
+"""Bytes per sample, little-endian, and decoder of each encoding."""
 
 WAV_ENCODINGS = {
     (1, 8): "u8",
@@ -70,34 +70,34 @@ WAV_ENCODINGS = {
     (6, 8): "alaw",
     (7, 8): "ulaw",
 }
-"""By format and bits in the header of a WAV file."""
+"""Encodings by format code and bits in the header of a WAV file."""
 
 EXTENSIBLE = 0xFFFE
-"""The format that says in an extension what it is."""
+"""Format code of files whose actual format is in an extension."""
 
-WAV_MARKS = (b"RIFF", b"RF64")
-"""What such a file begins with."""
+WAV_SIGNATURES = (b"RIFF", b"RF64")
+"""First bytes of WAV and RF64 files."""
 
 HEADER_BYTES = 1 << 16
-"""Longest header of a WAV file, before its samples."""
+"""Maximum length of a WAV header, up to the samples."""
 
 
 class OtherEncoding(ValueError):
-    """A WAV file whose samples need another decoder."""
+    """Raised for a WAV file whose samples need another decoder."""
 
 
 class PCMDecoder:
-    """Turns bytes in pieces of any length into samples. A WAV or RF64 header at
-    the beginning is recognised, and then says how the samples are encoded.
+    """Decodes bytes into samples, in chunks of any length. A WAV or RF64 header
+    at the beginning is recognised, and takes precedence over the arguments.
 
     Arguments
     ---------
     sample_rate : int
-        Samples per second, without a header.
+        Samples per second, if there is no header.
     channels : int
-        Channels, without a header.
+        Number of channels, if there is no header.
     encoding : str
-        s16, s32, f32, f64, u8, s24, ulaw or alaw, without a header.
+        s16, s32, f32, f64, u8, s24, ulaw or alaw, if there is no header.
 
     Raises
     ------
@@ -124,43 +124,43 @@ class PCMDecoder:
             )
         self._describe(sample_rate, channels, encoding)
         self._bytes = b""
-        self.begun = False
+        self.started = False
         self._remaining = None
 
     @property
     def left_over(self):
-        """Bytes that are no whole sample, or not enough for a header."""
+        """Number of bytes that are not yet a complete sample or header."""
         return len(self._bytes)
 
     @property
     def missing(self):
-        """Bytes of samples that the header declares, and that have not come.
-        0 where it does not say."""
+        """Number of bytes that the header declares and that have not arrived; 0
+        if it declares none."""
         return max((self._remaining or 0) - self.left_over, 0)
 
     def push(self, data):
-        """Takes the next bytes.
+        """Decodes the next bytes.
 
         Arguments
         ---------
         data : bytes
-            Any number of them.
+            Any number of bytes.
 
         Returns
         -------
         numpy.ndarray
-            The samples that are whole now, (samples, channels).
+            The samples that are now complete, (samples, channels).
 
         Raises
         ------
         ValueError
-            If a WAV header is damaged, or, as an ``OtherEncoding``, of another
-            encoding.
+            If a WAV header is damaged; ``OtherEncoding`` if its encoding is not
+            supported.
         """
         self._bytes += data
-        if not self.begun:
-            self._begin(ended=False)
-        return self._take() if self.begun else self._samples(b"")
+        if not self.started:
+            self._read_header(ended=False)
+        return self._take_complete() if self.started else self._samples(b"")
 
     def finish(self):
         """Ends the stream.
@@ -168,7 +168,7 @@ class PCMDecoder:
         Returns
         -------
         numpy.ndarray
-            Samples so few that they could have been a header, (samples,
+            Samples too few to be told from a header before, (samples,
             channels).
 
         Raises
@@ -176,23 +176,23 @@ class PCMDecoder:
         ValueError
             If the stream ends within a WAV header.
         """
-        if not self.begun:
-            self._begin(ended=True)
-        if not self.begun and self._bytes[:4] in WAV_MARKS:
+        if not self.started:
+            self._read_header(ended=True)
+        if not self.started and self._bytes[:4] in WAV_SIGNATURES:
             raise _damaged("it ends too soon")
-        self.begun = True
-        return self._take()
+        self.started = True
+        return self._take_complete()
 
-    def _take(self):
-        """The samples that are whole."""
+    def _take_complete(self):
+        """Takes the complete samples out of the buffer."""
         data = self._bytes[: self._remaining]
-        whole = len(data) // self._frame_bytes * self._frame_bytes
-        self._bytes = self._bytes[whole:]
+        complete_bytes = len(data) // self._frame_bytes * self._frame_bytes
+        self._bytes = self._bytes[complete_bytes:]
         if self._remaining is not None:
-            self._remaining -= whole
+            self._remaining -= complete_bytes
             if self._remaining < self._frame_bytes:
                 self._remaining, self._bytes = 0, b""
-        return self._samples(data[:whole])
+        return self._samples(data[:complete_bytes])
 
     def _samples(self, data):
         return self._decode(data).reshape(-1, self.channels)
@@ -208,24 +208,24 @@ class PCMDecoder:
         sample_bytes, self._decode = ENCODINGS[encoding]
         self._frame_bytes = channels * sample_bytes
 
-    def _begin(self, ended):
-        """Reads the header as soon as it is there, if there is one."""
+    def _read_header(self, ended):
+        """Reads the header, if there is one, once it is complete."""
         data = self._bytes
-        if not any(mark.startswith(data[:4]) for mark in WAV_MARKS) or (
+        if not any(mark.startswith(data[:4]) for mark in WAV_SIGNATURES) or (
             len(data) >= 12 and data[8:12] != b"WAVE"
         ):
-            self.begun = True
+            self.started = True
             return
         chunk = find_data(io.BytesIO(data), ended)
-        if chunk is not None and chunk.place <= HEADER_BYTES:
-            self._begin_wav(chunk.description)
+        if chunk is not None and chunk.offset <= HEADER_BYTES:
+            self._read_wav_format(chunk.description)
             self._remaining = chunk.declared
-            self._bytes = data[chunk.place :]
-            self.begun = True
+            self._bytes = data[chunk.offset :]
+            self.started = True
         elif len(data) > HEADER_BYTES:
             raise _damaged("it is too long")
 
-    def _begin_wav(self, content):
+    def _read_wav_format(self, content):
         if content is None or len(content) < 16:
             raise _damaged("it says no format")
         kind, channels, sample_rate, _, _, bits = struct.unpack_from(

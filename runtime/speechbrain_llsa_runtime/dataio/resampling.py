@@ -1,8 +1,8 @@
 """Resampling of audio that arrives push by push.
 
-The same windowed sinc filter as ``torchaudio.transforms.Resample``, which
-SpeechBrain uses for files, but in NumPy alone. Each sample is given as soon as
-the samples that it depends on are there, and the last ones with
+Uses the windowed sinc filter of ``torchaudio.transforms.Resample``, which
+SpeechBrain uses for files, but needs only NumPy. Each sample is returned as
+soon as the samples that it depends on have arrived, the last ones by
 :meth:`finish`.
 """
 
@@ -15,42 +15,43 @@ from speechbrain_llsa_runtime.snapshot import blank_array
 from speechbrain_llsa_runtime.utils.errors import must_be
 
 FILTER_ZEROS = 6
-"""Zero crossings of the sinc on each side, as torchaudio's default."""
+"""Zero crossings of the sinc on each side; the default of torchaudio."""
 
 ROLL_OFF = 0.99
-"""Cut-off in parts of the lower Nyquist frequency, as torchaudio's."""
+"""Cut-off relative to the lower Nyquist frequency; the default of torchaudio.
+"""
 
 LOWEST_RATE = 1000
 HIGHEST_RATE = 768_000
-"""Samples per second that signals come in; what lies beyond is no speech, or
-a damaged header, and would ask for hours of work or gigabytes."""
+"""Highest input rate. Beyond it, a signal is no speech, or its header is
+damaged, and resampling would take hours or gigabytes."""
 
 BLOCK_SAMPLES = 1 << 15
-"""Samples that are calculated at once, to bound the memory."""
+"""Samples that are computed at once, to bound memory."""
 
 BLOCK_PHASES = 1 << 10
-"""Phases whose filters are calculated at once, to bound the memory."""
+"""Phases whose filters are computed at once, to bound memory."""
 
 
 @dataclass
 class ResamplerState:
-    """What a resampler remembers of one session."""
+    """State of a resampler for one session."""
 
     kept: np.ndarray
-    """End of the source that samples to come still need, (samples,). It
-    begins with the silence before the first sample."""
+    """Last source samples, which the next target samples depend on, (samples,).
+    Initially the silence before the first sample."""
 
     received: int = 0
     """Source samples pushed so far."""
 
     given: int = 0
-    """Target samples given so far."""
+    """Target samples returned so far."""
 
     finished: bool = False
     """Whether the source has ended."""
 
     def fork(self):
-        """An independent copy, which shares the array.
+        """Makes an independent copy, which shares the array.
 
         Returns
         -------
@@ -62,15 +63,15 @@ class ResamplerState:
 class StreamingResampler:
     """Resamples one signal push by push.
 
-    What all pushes give together equals ``torchaudio.transforms.Resample`` of
-    the whole signal, however it is split.
+    However the signal is split, the concatenated results equal
+    ``torchaudio.transforms.Resample`` of the whole signal.
 
     Arguments
     ---------
     source_rate : int
-        Samples per second that come in.
+        Samples per second of the input.
     target_rate : int
-        Samples per second that go out.
+        Samples per second of the output.
 
     Raises
     ------
@@ -88,8 +89,8 @@ class StreamingResampler:
     >>> streamed = np.concatenate([*pushes, resampler.finish(state)])
     >>> import torch, torchaudio
     >>> resample = torchaudio.transforms.Resample(44100, 16000)
-    >>> whole = resample(torch.from_numpy(signal)).numpy()
-    >>> np.allclose(streamed, whole, atol=1e-6)
+    >>> integer_rate = resample(torch.from_numpy(signal)).numpy()
+    >>> np.allclose(streamed, integer_rate, atol=1e-6)
     True
     """
 
@@ -108,7 +109,7 @@ class StreamingResampler:
             self._taps = self._make_taps(cut_off)
 
     def make_streaming_context(self):
-        """A fresh state for :meth:`push`.
+        """Makes an initial state for :meth:`push`.
 
         Returns
         -------
@@ -124,7 +125,7 @@ class StreamingResampler:
         samples : numpy.ndarray
             The next source samples, float32 (samples,), any number of them.
         state : ResamplerState
-            What lies behind them. It is brought up to date.
+            State after the previous samples; updated in place.
 
         Returns
         -------
@@ -149,7 +150,7 @@ class StreamingResampler:
         Arguments
         ---------
         state : ResamplerState
-            The state, which takes no more samples after this.
+            The state, which accepts no more samples after this.
 
         Returns
         -------
@@ -170,7 +171,8 @@ class StreamingResampler:
         return self._advance(silence, state, total)
 
     def context_form(self, received):
-        """The form of a state (:mod:`speechbrain_llsa_runtime.snapshot`).
+        """Expected layout of a state in a snapshot
+        (:mod:`speechbrain_llsa_runtime.snapshot`).
 
         Arguments
         ---------
@@ -189,15 +191,15 @@ class StreamingResampler:
         return ResamplerState(blank_array(np.float32, kept), received, given)
 
     def _ready(self, received):
-        """How many target samples are complete."""
+        """Number of target samples that can be computed."""
         # Target sample j needs source samples up to its centre + reach.
         reached = received - self._reach
         return max(0, -(-reached * self._target // self._source))
 
     def _advance(self, samples, state, ready):
-        """Gives the target samples up to index ``ready``."""
+        """Computes the target samples up to index ``ready``."""
         source = np.concatenate([state.kept, samples])
-        # Everything is counted from the first sample still kept.
+        # All indices are relative to the first sample still kept.
         first = state.given * self._source // self._target
         pieces = [source[:0]]
         for start in range(state.given, ready, BLOCK_SAMPLES):
@@ -227,7 +229,7 @@ class StreamingResampler:
         )
 
     def _phase_taps(self, phase, cut_off):
-        # torchaudio rounds this quotient to float32. To agree, so do we.
+        # torchaudio rounds this quotient to float32, so this does as well
         position = (phase / self._target).astype(np.float32).astype(float)
         centre = phase * self._source // self._target
         tap = centre[:, None] + np.arange(-self._reach, self._reach + 1)
@@ -239,7 +241,7 @@ class StreamingResampler:
 
 
 def check_rate(name, rate):
-    """Refuses a sample rate that is not a whole number of 1000 to 768000.
+    """Checks that a sample rate is a whole number from 1000 to 768000.
 
     Arguments
     ---------
@@ -266,22 +268,26 @@ def check_rate(name, rate):
     44100
     """
     try:
-        whole = int(rate)
+        integer_rate = int(rate)
     except (TypeError, ValueError, OverflowError):
-        whole = None
-    if whole is None or isinstance(rate, (str, bool)) or whole != rate:
+        integer_rate = None
+    if (
+        integer_rate is None
+        or isinstance(rate, (str, bool))
+        or integer_rate != rate
+    ):
         raise TypeError(
             must_be(name, "a whole number of samples per second", repr(rate))
         )
-    if not LOWEST_RATE <= whole <= HIGHEST_RATE:
+    if not LOWEST_RATE <= integer_rate <= HIGHEST_RATE:
         raise ValueError(
             must_be(
                 name,
                 f"{LOWEST_RATE} to {HIGHEST_RATE} samples per second",
-                whole,
+                integer_rate,
             )
         )
-    return whole
+    return integer_rate
 
 
 def _check_open(state):

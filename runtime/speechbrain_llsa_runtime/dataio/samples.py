@@ -1,4 +1,4 @@
-"""Samples from the outside, checked and made mono. Needs NumPy alone."""
+"""Validates samples from callers and mixes them to mono. Needs only NumPy."""
 
 from dataclasses import dataclass
 
@@ -9,40 +9,37 @@ from speechbrain_llsa_runtime.geometry import SAMPLE_RATE
 from speechbrain_llsa_runtime.utils.errors import must_be
 
 MAX_CHANNELS = 8
-"""More than this many columns are taken for samples in the wrong place."""
+"""More columns than this are taken for a transposed array."""
 
 SCALES = {"float32": 1, "float64": 1, "int16": 1 << 15, "int32": 1 << 31}
-"""The formats that samples may have, and their full scale, which becomes
-1.0."""
+"""Supported sample types with their full scale, which maps to 1.0."""
 
 
 DECIDING_SECONDS = 0.5
-"""Audio that says whether a stream is scaled."""
+"""Duration of audio that decides whether a stream is scaled correctly."""
 
 LOUDEST = 16.0
-"""Floats above are no audio that somebody has made too loud."""
+"""Float samples above this are unscaled integers, not just loud audio."""
 
 QUIETEST = 1 << 15
-"""What 16 bits hold at most: -96 dB in 32."""
+"""Largest magnitude of 16-bit samples: -96 dB of the 32-bit range."""
 
 STEP_OF_24_BITS = 1 << 8
-"""In 32 bits. Integers of 16 bits are not all multiples of it, while those of
-the noise floor of a converter of 24 bits or fewer are."""
+"""Step of 24-bit samples within 32 bits. The noise floor of a converter of at
+most 24 bits consists of multiples of it; 16-bit integers do not."""
 
 
 @dataclass(frozen=True)
 class ScaleCheck:
-    """Whether samples are scaled as their type says, or are integers of 16
-    bits in another type. It is decided on the first half second of a stream
-    that is not silence, sample by sample, so that the pushes have no say in
-    it.
+    """Detects 16-bit integers that were cast to another type without scaling.
+    The first half second of a stream that is not silence decides, sample by
+    sample, so that the result does not depend on the pushes.
 
-    Floats are refused above 16 times full scale, and if they are all integers
-    without being -1, 0 and 1 alone. Integers of 32 bits are refused if none
-    is above what 16 bits hold, unless they are multiples of what the last of
-    24 bits is worth.
+    Floats are rejected above 16 times full scale, and if all are integers other
+    than -1, 0 and 1. 32-bit integers are rejected if all fit into 16 bits,
+    unless they are multiples of the least significant bit of 24.
 
-    A value: each push gives a new one.
+    Immutable: each push returns a new one.
 
     Example
     -------
@@ -58,24 +55,24 @@ them as int16
     """
 
     kind: str | None = None
-    """Type of the samples heard."""
+    """Type of the samples so far."""
 
     heard: int = 0
-    """How many of them say something."""
+    """Number of samples so far that are not silence."""
 
     peak: float = 0.0
-    """The largest of these."""
+    """Largest magnitude of these."""
 
     whole: bool = True
-    """Whether these are multiples of the step: 1 for floats."""
+    """Whether all of these are multiples of the step, which is 1 for floats."""
 
     def push(self, samples, sample_rate):
-        """Looks at the next samples.
+        """Checks the next samples.
 
         Arguments
         ---------
         samples : torch.Tensor or numpy.ndarray
-            As for :func:`mono_samples`, which has checked them.
+            Samples that :func:`mono_samples` has accepted.
         sample_rate : int
             Samples per second.
 
@@ -86,7 +83,7 @@ them as int16
         Raises
         ------
         ValueError
-            If they look like integers of 16 bits.
+            If they look like 16-bit integers.
         """
         kind = str(samples.dtype).removeprefix("torch.")
         if kind == "int16":
@@ -107,7 +104,7 @@ them as int16
         if levels.ndim == 2:
             levels = levels.max(axis=1)
         floats = self.kind != "int32"
-        # the noise floor of 16 bits, in floats, may be clipped audio as well
+        # the 16-bit noise floor, as floats, may also be clipped audio
         silence = (levels == 0) | ((levels == 1) & floats)
         levels = levels[~silence][: wanted - self.heard]
         step = 1 if floats else STEP_OF_24_BITS
@@ -133,8 +130,8 @@ them as int16
         return check
 
     def _integers(self):
-        """What floats beyond their scale were before, and what to do."""
-        if self.peak <= 2 * SCALES["int16"]:  # by resampling somewhat louder
+        """Describes the integers that such floats come from, with a remedy."""
+        if self.peak <= 2 * SCALES["int16"]:  # resampling may overshoot
             return (
                 f"int16 samples cast to {self.kind}: divide them by "
                 f"{SCALES['int16']}, or pass them as int16"
@@ -146,7 +143,7 @@ them as int16
 
 
 def check_scale(wavs):
-    """Refuses waveforms that are integers, or look like integers cast to
+    """Rejects waveforms that are integers, or look like integers cast to
     floats.
 
     Arguments
@@ -159,7 +156,7 @@ def check_scale(wavs):
     TypeError
         If they are integers.
     ValueError
-        If one of them looks like it.
+        If one of them looks like integers.
     """
     if not wavs.is_floating_point():
         raise TypeError(
@@ -170,7 +167,7 @@ def check_scale(wavs):
 
 
 def mono_samples(samples, mixer=None):
-    """Checks samples and mixes their channels.
+    """Validates samples and mixes their channels to mono.
 
     Arguments
     ---------
@@ -178,7 +175,7 @@ def mono_samples(samples, mixer=None):
         float32, float64, int16 or int32; (samples,), or (samples, channels)
         with at most 8 channels. Integers are divided by their full scale.
     mixer : ChannelMixer, optional
-        Makes one channel of them. Their mean by default.
+        Mixes the channels; by default to their mean.
 
     Returns
     -------
@@ -188,9 +185,9 @@ def mono_samples(samples, mixer=None):
     Raises
     ------
     TypeError
-        If it is something else, or of another type.
+        If the type of the array or of its samples is not supported.
     ValueError
-        If it has another shape, or samples are not finite.
+        If the shape is not supported, or samples are not finite.
 
     Example
     -------

@@ -1,8 +1,7 @@
-"""From frame-wise label probabilities to text, push by push.
+"""Greedy CTC decoding of label probabilities to text, push by push.
 
-Greedy CTC decoding and the joining of pieces to text both need to remember
-a little of what came before: the last label, and whether there is any text.
-Needs NumPy alone.
+Between pushes, decoding must remember the last label, and joining pieces to
+text whether there has been any text. Needs only NumPy.
 """
 
 from __future__ import annotations
@@ -22,14 +21,14 @@ from speechbrain_llsa_runtime.utils.errors import must_be
 
 @dataclass
 class CTCGreedyState:
-    """What greedy CTC decoding remembers of one session, or of a batch."""
+    """State of greedy CTC decoding for one session, or for a batch."""
 
     last: NDArray[np.int64] | None = None
     """Label of the last frame of each row, blank included, int64 (batch,);
-    -1 for rows without any frame yet. ``None`` before the first push."""
+    -1 for rows without frames so far. ``None`` before the first push."""
 
     def fork(self) -> CTCGreedyState:
-        """An independent copy, which shares the array.
+        """Makes an independent copy, which shares the array.
 
         Returns
         -------
@@ -45,19 +44,19 @@ def ctc_greedy_decode_streaming(
     blank_index: int = 0,
 ) -> list[list[int]]:
     """Decodes the next frames: best label of each frame, repeats collapsed
-    (also those of the last frame of the push before), blanks dropped.
+    (also across pushes), blanks dropped.
 
-    The labels of all pushes together are those that SpeechBrain's
-    ``ctc_greedy_decode`` gives for all frames at once.
+    The concatenated labels of all pushes are those of SpeechBrain's
+    ``ctc_greedy_decode`` for all frames at once.
 
     Arguments
     ---------
     log_probs : torch.Tensor or numpy.ndarray
         Log-probabilities of the next frames, (batch, frames, labels).
     state : CTCGreedyState
-        What lies behind them. It is brought up to date.
+        State after the previous frames; updated in place.
     lengths : torch.Tensor or numpy.ndarray, optional
-        Frames of each row that count, int64 (batch,). All by default.
+        Number of valid frames in each row, int64 (batch,). All by default.
     blank_index : int
         The label that stands for blank.
 
@@ -69,7 +68,7 @@ def ctc_greedy_decode_streaming(
     Raises
     ------
     ValueError
-        If the shapes do not fit each other or the state.
+        If the shapes do not match each other or the state.
 
     Example
     -------
@@ -111,29 +110,29 @@ def ctc_greedy_decode_streaming(
 
 
 def _array(tensor: Any) -> NDArray[Any]:
-    """An array of what may be a tensor, without importing PyTorch."""
+    """Converts a tensor or array to an array, without importing PyTorch."""
     return tensor.cpu().numpy() if hasattr(tensor, "cpu") else tensor
 
 
 @dataclass
 class GreedySearchState:
-    """What greedy search remembers of one stream."""
+    """State of greedy search for one stream."""
 
     frames: int = 0
     """Frames since the stream began."""
 
     label: int = -1
-    """Label of the last frame, blank included; -1 before any frame."""
+    """Label of the last frame, blank included; -1 before the first frame."""
 
     start: int = 0
-    """Frame where the run of this label began."""
+    """First frame of the current run of this label."""
 
     confidence: float = 0.0
-    """Largest probability of the label in this run, 0 to 1; 0 where the run
-    is no token: of the blank, or given already."""
+    """Largest probability of the label in this run, 0 to 1; 0 if the run yields
+    no token, because it is blank or already committed."""
 
     def fork(self) -> GreedySearchState:
-        """An independent copy.
+        """Makes an independent copy.
 
         Returns
         -------
@@ -143,13 +142,13 @@ class GreedySearchState:
 
 
 class GreedySearch:
-    """The best label of each frame: a run of one label is one token, and
-    blanks are none. The labels are those of SpeechBrain's
+    """Greedy CTC search: the best label of each frame, where a run of one label
+    is one token and blanks are dropped. The labels are those of SpeechBrain's
     ``ctc_greedy_decode``.
 
-    A token is committed when its run is over, since only then its end is
-    known. Its span is the run, its confidence the largest probability that its
-    label has there.
+    A token is committed once its run is over, since its end is unknown before.
+    It spans the run, and its confidence is the largest probability of its label
+    there.
 
     Arguments
     ---------
@@ -172,7 +171,7 @@ class GreedySearch:
         self.blank_index = blank_index
 
     def make_streaming_context(self) -> GreedySearchState:
-        """A fresh state for :meth:`advance`.
+        """Makes an initial state for :meth:`advance`.
 
         Returns
         -------
@@ -183,21 +182,21 @@ class GreedySearch:
     def advance(
         self, log_probs: Array, state: GreedySearchState, final: bool = False
     ) -> list[Token]:
-        """Takes the next frames.
+        """Searches the next committed frames.
 
         Arguments
         ---------
         log_probs : torch.Tensor or numpy.ndarray
             Log-probabilities of the next committed frames, (frames, labels).
         state : GreedySearchState
-            What lies behind them. It is brought up to date.
+            State after the previous frames; updated in place.
         final : bool
-            Whether the stream ends with them.
+            Whether the stream ends with these frames.
 
         Returns
         -------
         list of Token
-            The tokens that are committed from now on.
+            The newly committed tokens.
 
         Raises
         ------
@@ -228,14 +227,15 @@ class GreedySearch:
     def look_ahead(
         self, log_probs: Array, state: GreedySearchState
     ) -> list[Token]:
-        """What follows the committed tokens, if the stream goes on like this.
+        """Finds the tokens that follow the committed ones if the stream
+        continues with these frames.
 
         Arguments
         ---------
         log_probs : torch.Tensor or numpy.ndarray
             Log-probabilities of provisional frames, (frames, labels).
         state : GreedySearchState
-            What lies behind them. It stays as it is.
+            State after the committed frames; not modified.
 
         Returns
         -------
@@ -244,18 +244,18 @@ class GreedySearch:
         return self.advance(log_probs, state.fork(), final=True)
 
     def close(self, state: GreedySearchState) -> list[Token]:
-        """Commits all that is best now: the run that goes on ends here. What
-        follows of it is no second token.
+        """Commits the token of the current run at an endpoint. Further frames
+        of the run do not yield a second token.
 
         Arguments
         ---------
         state : GreedySearchState
-            The state. It is brought up to date.
+            The state; updated in place.
 
         Returns
         -------
         list of Token
-            One, or none.
+            One token, or none.
         """
         confidence, state.confidence = state.confidence, 0.0
         if not confidence:
@@ -265,17 +265,17 @@ class GreedySearch:
     def context_form(
         self, values: Mapping[str, Any], frames: int, labels: int
     ) -> GreedySearchState:
-        """The form of the state after so many frames
+        """Expected layout of the state in a snapshot
         (:mod:`speechbrain_llsa_runtime.snapshot`).
 
         Arguments
         ---------
         values : dict
-            What a snapshot says of the state, by field.
+            Values of the state in the snapshot, by field.
         frames : int
-            Frames that the search has taken.
+            Number of frames that have been searched.
         labels : int
-            Labels that the model tells apart.
+            Number of labels of the model.
 
         Returns
         -------
@@ -284,7 +284,7 @@ class GreedySearch:
         Raises
         ------
         ValueError
-            If a state cannot be like that.
+            If no state can have these values.
         """
         label, start = values["label"], values["start"]
         confidence = values["confidence"]
@@ -306,13 +306,13 @@ class GreedySearch:
 
 @dataclass
 class TextState:
-    """What the joining of pieces remembers of one session."""
+    """State of joining pieces to text for one session."""
 
     started: bool = False
     """Whether there has been any text."""
 
     def fork(self) -> TextState:
-        """An independent copy.
+        """Makes an independent copy.
 
         Returns
         -------
@@ -322,19 +322,18 @@ class TextState:
 
 
 class PieceDecoder:
-    """Turns labels into text, all at once or push by push.
+    """Converts labels to text, all at once or push by push.
 
-    The texts of all pushes together are the text of all labels: for
-    characters their plain sequence, for SentencePiece what its own
-    ``decode`` gives, which drops the space before the first word.
+    The concatenated texts of all pushes are the text of all labels: the plain
+    sequence for characters, and for SentencePiece the result of its own
+    ``decode``, which drops the space before the first word.
 
     Arguments
     ---------
     pieces : list of str
         The text of each label; empty for the blank.
     first_pieces : list of str, optional
-        The text of each label where none came before. As ``pieces`` by
-        default.
+        The text of each label where it is the first; by default as ``pieces``.
 
     Example
     -------
@@ -355,12 +354,12 @@ class PieceDecoder:
         self.first_pieces = pieces if first_pieces is None else first_pieces
 
     def decode(self, labels: Iterable[int]) -> str:
-        """The text of a whole utterance.
+        """Decodes the labels of a whole utterance.
 
         Arguments
         ---------
         labels : iterable of int
-            Its labels.
+            The labels.
 
         Returns
         -------
@@ -369,19 +368,19 @@ class PieceDecoder:
         return self.decode_streaming(labels, TextState())
 
     def decode_streaming(self, labels: Iterable[int], state: TextState) -> str:
-        """The text that the next labels add.
+        """Decodes the next labels.
 
         Arguments
         ---------
         labels : iterable of int
             The next labels.
         state : TextState
-            What lies behind them. It is brought up to date.
+            State after the previous labels; updated in place.
 
         Returns
         -------
         str
-            To be appended to the text so far.
+            The text to append to the text so far.
 
         Raises
         ------

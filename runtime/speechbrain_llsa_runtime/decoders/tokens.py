@@ -1,25 +1,25 @@
-"""Tokens: what a search finds in frame-wise label probabilities.
+"""Tokens, and the interface of the searches that find them.
 
-A search turns the log-probabilities of one stream into tokens, push by push.
-``GreedySearch`` is one. Each has
+A search converts the log-probabilities of one stream to tokens, push by push;
+``GreedySearch`` is one. Each search has
 
-- ``make_streaming_context()``: a fresh state, whose ``fork()`` gives an
-  independent copy;
+- ``make_streaming_context()``: makes an initial state, whose ``fork()`` makes
+  an independent copy;
 - ``advance(log_probs, state, final=False)``: takes the next committed frames,
-  (frames, labels), and gives the tokens that are committed from now on. They
-  never change, and all of them together, with ``final`` at last, are what a
-  search over all frames at once gives;
-- ``look_ahead(log_probs, state)``: the tokens that follow the committed ones
-  if the stream goes on with these frames. It leaves the state alone;
-- ``close(state)``: an endpoint, at which all that is best now is committed;
-  the search goes on from there;
-- ``context_form(values, frames, labels)``: only where the state can be written
-  into a snapshot: its form after so many frames
+  (frames, labels), and returns the newly committed tokens. These never change.
+  Concatenated over all pushes, with ``final`` in the last, they are the result
+  of a search over all frames at once;
+- ``look_ahead(log_probs, state)``: returns the tokens that follow the committed
+  ones if the stream continues with these frames. Does not modify the state;
+- ``close(state)``: commits the current best tokens at an endpoint, from where
+  the search continues;
+- ``context_form(values, frames, labels)``: only if the state can be saved in a
+  snapshot: its expected layout after a number of frames
   (:mod:`speechbrain_llsa_runtime.snapshot`).
 
-:class:`Search` and :class:`WritableSearch` say so to a type checker.
+:class:`Search` and :class:`WritableSearch` are its types.
 
-Needs the standard library alone.
+Needs only the standard library.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from speechbrain_llsa_runtime.utils.arrays import Array
 
 @dataclass(frozen=True)
 class Token:
-    """One label that is spoken.
+    """A recognised label with its span and confidence.
 
     Example
     -------
@@ -42,16 +42,16 @@ class Token:
     """
 
     label: int
-    """Its number, never that of the blank."""
+    """Number of the label, never that of the blank."""
 
     start: int
-    """Its first frame, counted from the start of the stream."""
+    """First frame, counted from the start of the stream."""
 
     end: int
-    """The frame after its last one."""
+    """The frame after the last one."""
 
     confidence: float
-    """How sure the model is of it, 0 to 1."""
+    """Confidence of the model, 0 to 1."""
 
 
 class SearchState(Protocol):

@@ -1,4 +1,4 @@
-"""``model.json``, which describes a model folder: read, and checked entry by
+"""Reads ``model.json``, which describes a model folder, and validates every
 entry.
 
 ``docs/model-format.md`` says what each entry means. Nothing is imported or
@@ -36,13 +36,13 @@ HPARAMS_FILE = "hyperparams.yaml"
 
 FORMAT = "speechbrain_llsa"
 FORMAT_VERSION = 1
-"""Raised whenever an older reader would misread a folder."""
+"""Format version; raised whenever an older reader would misread a folder."""
 
 FORMAT_BEFORE = "speechbrain_llsa streaming step"
-"""Of exported folders before all kinds of folders had one format."""
+"""Format of exported folders before all kinds of folders shared one."""
 
 LARGEST_MODEL_FILE = 16 << 20
-"""Bytes of ``model.json`` that are read, at most."""
+"""Maximum size of ``model.json`` in bytes."""
 
 MOST_LABELS = 1 << 20
 
@@ -110,12 +110,12 @@ SECTIONS = {
         )
     ),
 }
-"""The check of each section. Another kind of a section is a row here, and a
+"""Checks of each section. A new kind of a section needs a row here, and a
 constructor in ``model_folder.parts``."""
 
 ENCODER_PARTS = ("extractor", "encoder_wrapper")
 CTC_PARTS = (*ENCODER_PARTS, "head")
-"""Parts of a model that have a file of weights each."""
+"""Parts of a model with a weights file each."""
 
 _ENCODER_SECTIONS = ("extractor", "encoder", "encoder_wrapper")
 _HEADER = {
@@ -179,14 +179,14 @@ _CHECK = by_kind(
 
 
 def read_description(path, kinds, overrides=None, overrides_must_match=True):
-    """Reads and checks a ``model.json``.
+    """Reads and validates a ``model.json``.
 
     Arguments
     ---------
     path : str or pathlib.Path
         The file.
     kinds : tuple of str
-        What the folder may be: "ctc", "encoder" or "onnx".
+        Allowed kinds of the folder: "ctc", "encoder" or "onnx".
     overrides : dict, optional
         Values that replace those of the file, by name of the section and, in
         a section, of the entry.
@@ -233,14 +233,14 @@ def read_description(path, kinds, overrides=None, overrides_must_match=True):
 
 
 def check_description(description, kinds):
-    """Checks the content of a ``model.json``.
+    """Validates the content of a ``model.json``.
 
     Arguments
     ---------
     description : dict
         The content.
     kinds : tuple of str
-        What the folder may be.
+        Allowed kinds of the folder.
 
     Raises
     ------
@@ -326,7 +326,7 @@ def _refuse_constant(name):
 
 
 def _overridden(description, overrides, must_match):
-    """The description with other values in their place."""
+    """Returns the description with overrides applied."""
     if not isinstance(overrides, dict):
         raise TypeError(
             f"overrides must be a dict, got {type(overrides).__name__}"
@@ -392,7 +392,7 @@ def is_exported(folder):
     Returns
     -------
     bool
-        ``False`` where that file is missing or damaged, which loading says.
+        ``False`` if that file is missing or damaged, which loading reports.
     """
     try:
         read_description(Path(folder, MODEL_FILE), ("onnx",))
@@ -402,7 +402,7 @@ def is_exported(folder):
 
 
 def describe_missing(folder):
-    """What to tell somebody whose folder holds no ``model.json``.
+    """Describes a folder without ``model.json``, for an error message.
 
     Arguments
     ---------

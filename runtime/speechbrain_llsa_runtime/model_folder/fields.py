@@ -1,6 +1,6 @@
 """Checks of plain values read from JSON, composed into checks of whole files.
 
-A check is a function of the name of a value and the value: it returns nothing,
+A check is a function of the name of a value and the value. It returns nothing,
 or raises a ``ValueError`` that says what the value must be. Nothing that it
 accepts is converted. Standard library only.
 """
@@ -19,7 +19,7 @@ _RELEASE = re.compile(r"[0-9]{1,4}(\.[0-9]{1,4}){1,3}")
 
 
 def shown(value):
-    """A value for an error message, of bounded length.
+    """Formats a value for an error message, with bounded length.
 
     Arguments
     ---------
@@ -50,7 +50,7 @@ def _refuse(name, expected, value):
 
 
 def integer(least, most):
-    """A check for an integer of a range, both ends included.
+    """Makes a check for an integer within a range, both ends included.
 
     Arguments
     ---------
@@ -80,7 +80,7 @@ def integer(least, most):
 
 
 def number(least=-1e9, most=1e9):
-    """A check for a finite number of a range, both ends included.
+    """Makes a check for a finite number within a range, both ends included.
 
     Arguments
     ---------
@@ -120,7 +120,7 @@ def boolean(name, value):
 
 
 def one_of(*allowed):
-    """A check for one of several values.
+    """Makes a check for one of several values.
 
     Arguments
     ---------
@@ -208,7 +208,7 @@ def release(name, value):
 
 
 def listed(check_item, least=0, most=64):
-    """A check for a list.
+    """Makes a check for a list.
 
     Arguments
     ---------
@@ -241,7 +241,7 @@ def listed(check_item, least=0, most=64):
 
 
 def one_or_listed(check_item, most=64):
-    """A check for a value, or a list of at least one.
+    """Makes a check for a value, or a list of at least one.
 
     Arguments
     ---------
@@ -263,7 +263,7 @@ def one_or_listed(check_item, most=64):
 
 
 def optional(check_value):
-    """A check for a value or null.
+    """Makes a check for a value or null.
 
     Arguments
     ---------
@@ -283,7 +283,7 @@ def optional(check_value):
 
 
 def built_by(kind):
-    """A check for the arguments of a class that checks them itself.
+    """Makes a check for the arguments of a class that checks them itself.
 
     Arguments
     ---------
@@ -307,7 +307,7 @@ def built_by(kind):
 
 
 def fields(required=None, **allowed):
-    """A check for an object with known entries.
+    """Makes a check for an object with known entries.
 
     Arguments
     ---------
@@ -350,7 +350,7 @@ def fields(required=None, **allowed):
 
 
 def by_kind(**kinds):
-    """A check for an object whose entry ``kind`` says what else it holds.
+    """Makes a check for an object whose entry ``kind`` says what else it holds.
 
     Arguments
     ---------

@@ -1,6 +1,6 @@
-"""Endpoints: where one segment of a stream closes and the next one begins.
+"""Endpointing: where one segment of a stream closes and the next begins.
 
-Needs NumPy alone.
+Needs only NumPy.
 """
 
 from __future__ import annotations
@@ -15,23 +15,24 @@ from speechbrain_llsa_runtime.utils.errors import must_be
 LONGEST_SECONDS = 1e6
 
 LONGEST_WORD_SECONDS = 5.0
-"""How long a segment that is long enough waits for the end of a word."""
+"""Maximum time that a segment of sufficient length waits for the end of a
+word."""
 
 
 @dataclass(frozen=True)
 class EndpointRule:
-    """When a segment closes: as soon as all three conditions hold.
+    """Condition for closing a segment: all three fields must be met.
 
-    Without any silence, as for a segment that is long enough, it waits for a
-    word boundary: for the first frame of the next word, where labels have a
-    space at their beginning, unless nothing has been said. Where none comes
-    within ``LONGEST_WORD_SECONDS``, as in noise that is taken for letters, it
-    closes at the next frame without speech.
+    A rule that requires no silence, such as one of maximum length, waits for a
+    word boundary once there has been speech: the first frame of the next word,
+    if labels have leading spaces. If none comes within
+    ``LONGEST_WORD_SECONDS``, as in noise taken for letters, the segment closes
+    at the next frame without speech.
 
     Raises
     ------
     TypeError
-        If a field is of another type.
+        If a field has the wrong type.
     ValueError
         If a number is out of range, or the rule would always hold.
 
@@ -42,14 +43,14 @@ class EndpointRule:
     """
 
     speech: bool = False
-    """Whether the segment must have speech: a frame whose best label is not
-    the blank."""
+    """Whether the segment must contain speech: a frame whose best label is not
+    blank."""
 
     silence_seconds: float = 0.0
-    """Silence at its end, at least: frames whose best label is the blank."""
+    """Minimum silence at its end: frames whose best label is blank."""
 
     length_seconds: float = 0.0
-    """Length of the segment, its silence included, at least."""
+    """Minimum length of the segment, including silence."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.speech, bool):
@@ -79,12 +80,12 @@ class EndpointRule:
 
     @property
     def silence_frames(self) -> int:
-        """The silence in frames."""
+        """Minimum silence in frames."""
         return _frames(self.silence_seconds)
 
     @property
     def length_frames(self) -> int:
-        """The length in frames."""
+        """Minimum length in frames."""
         return _frames(self.length_seconds)
 
 
@@ -96,17 +97,17 @@ LONGEST_WORD_FRAMES = _frames(LONGEST_WORD_SECONDS)
 
 
 def resolve_endpointer(
-    endpointer: Endpointer | Literal[False] | None, own: Endpointer | None
+    endpointer: Endpointer | Literal[False] | None,
+    model_endpointer: Endpointer | None,
 ) -> Endpointer | None:
-    """Says where the segments of a stream close.
+    """Chooses the endpointer of a stream.
 
     Arguments
     ---------
     endpointer : Endpointer or bool, optional
-        What the caller asks for: ``False`` for nowhere, ``None`` for where
-        the model says.
-    own : Endpointer or None
-        That of the model.
+        The caller's choice: ``False`` for none, ``None`` for that of the model.
+    model_endpointer : Endpointer or None
+        The endpointer of the model.
 
     Returns
     -------
@@ -115,7 +116,7 @@ def resolve_endpointer(
     Raises
     ------
     TypeError
-        If it is something else.
+        If it has the wrong type.
 
     Example
     -------
@@ -123,7 +124,7 @@ def resolve_endpointer(
     True
     """
     if endpointer is None:
-        return own
+        return model_endpointer
     if endpointer is False:
         return None
     if not isinstance(endpointer, Endpointer):
@@ -141,25 +142,25 @@ MAXIMUM_LENGTH = EndpointRule(length_seconds=20.0)
 
 @dataclass
 class SegmentState:
-    """What is known of the segment that goes on."""
+    """State of the open segment."""
 
     number: int = 0
-    """Its serial number, from 0."""
+    """Serial number of the segment, from 0."""
 
     start: int = 0
-    """Its first frame, counted from the start of the stream."""
+    """First frame of the segment, counted from the start of the stream."""
 
     silence: int = 0
-    """Frames at its end without speech."""
+    """Number of frames without speech at its end."""
 
     speech: bool = False
-    """Whether it has any frame with speech."""
+    """Whether any of its frames has speech."""
 
     label: int = -1
-    """Best label of the newest frame, -1 where that is not known."""
+    """Best label of the newest frame, -1 if unknown."""
 
     def fork(self) -> SegmentState:
-        """An independent copy.
+        """Makes an independent copy.
 
         Returns
         -------
@@ -169,13 +170,13 @@ class SegmentState:
 
 
 class Endpointer:
-    """Closes a segment when one of three rules says so, as streaming
-    recognisers have them: silence before anything has been said, silence
-    behind what has been said, and a length that is enough.
+    """Closes a segment when one of the three usual rules of streaming
+    recognisers applies: silence without speech, silence after speech, and
+    maximum length.
 
-    It looks at the best label of each committed frame: an endpoint lies at
-    the same frame however the audio is pushed. The model goes on as if there
-    were none, so that the text is the same.
+    It uses the best label of each committed frame, so that endpoints do not
+    depend on how audio is pushed. The model continues across endpoints, so that
+    the text does not depend on them.
 
     Arguments
     ---------
@@ -189,7 +190,7 @@ class Endpointer:
     Raises
     ------
     TypeError
-        If a rule is something else, or a field of it is.
+        If a rule or one of its fields has the wrong type.
     ValueError
         If a field of a rule is unknown or out of range.
 
@@ -226,7 +227,8 @@ class Endpointer:
         ]
 
     def to_dict(self) -> dict[str, dict[str, Any] | None]:
-        """The rules as plain values, from which the same one is made.
+        """Converts the rules to plain values, from which an equal endpointer
+        can be made.
 
         Returns
         -------
@@ -258,21 +260,21 @@ class Endpointer:
         best : list of int
             The best label of each frame.
         frame : int
-            The first of them, counted from the start of the stream.
+            Index of the first of them, counted from the start of the stream.
         state : SegmentState
-            The segment that goes on. It is brought up to date: up to the
-            endpoint, or else up to the last frame.
+            The open segment; updated in place up to the endpoint or, without
+            one, up to the last frame.
         begins_word : list of bool, optional
-            For each label, whether it begins with a space. Where no label
-            does, each label is a boundary, and so by default.
+            Whether each label begins with a space. If none does, which is the
+            default, each label is a word boundary.
         blank_index : int
-            The label that stands for blank.
+            Index of the blank label.
 
         Returns
         -------
         int or None
-            The frame where the next segment begins. It is the one after the
-            newest of the frames that the decision needs, or that one itself.
+            The frame where the next segment begins: the newest frame that the
+            decision depends on, or the one after it.
         """
         for index, label in enumerate(best, start=frame):
             spoken = label != blank_index
@@ -293,8 +295,8 @@ class Endpointer:
         return None
 
     def _holds(self, length: int, silence: int | None, speech: bool) -> bool:
-        """Whether a rule holds: at the start of a word where ``silence`` is
-        ``None``, or else behind a frame without speech."""
+        """Whether a rule applies: at the start of a word if ``silence`` is
+        ``None``, otherwise after a frame without speech."""
         for needs_speech, needed_silence, needed_length in self._rules:
             if length < needed_length or (needs_speech and not speech):
                 continue

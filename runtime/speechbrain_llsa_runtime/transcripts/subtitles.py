@@ -1,4 +1,4 @@
-"""Words with times as files: SubRip, WebVTT and NIST's CTM."""
+"""Formats words with times as SubRip, WebVTT or NIST's CTM."""
 
 import html
 import textwrap
@@ -7,18 +7,18 @@ from collections.abc import Callable, Iterable
 from speechbrain_llsa_runtime.transcripts.transcript import Word
 
 LINE_CHARACTERS = 42
-"""Characters of a line of subtitles, and with ``LINES`` of a cue, as
-broadcasters have them."""
+"""Maximum characters per line, and with ``LINES`` per cue, as in
+broadcasting."""
 
 LINES = 2
 LONGEST_CUE_SECONDS = 6.0
 PAUSE_SECONDS = 1.0
-"""Silence between two words that ends a cue."""
+"""Pause between two words that ends a cue."""
 
 
 def cues(words: Iterable[Word]) -> list[tuple[float, float, str]]:
-    """Groups words to what is shown at once: up to two lines of one segment,
-    without a pause in between.
+    """Groups words into cues: up to two lines of one segment, without a pause
+    in between.
 
     Arguments
     ---------
@@ -64,14 +64,14 @@ def _fits(group: list[Word], word: Word) -> bool:
 
 
 def to_srt(words: Iterable[Word], name: str = "") -> str:
-    """SubRip subtitles.
+    """Formats words as SubRip subtitles.
 
     Arguments
     ---------
     words : list of Word
         Words in order.
     name : str
-        Of the recording; SubRip has no place for it.
+        Name of the recording, which SubRip cannot hold.
 
     Returns
     -------
@@ -92,14 +92,14 @@ def to_srt(words: Iterable[Word], name: str = "") -> str:
 
 
 def to_vtt(words: Iterable[Word], name: str = "") -> str:
-    """WebVTT subtitles.
+    """Formats words as WebVTT subtitles.
 
     Arguments
     ---------
     words : list of Word
         Words in order.
     name : str
-        Of the recording; WebVTT has no place for it.
+        Name of the recording, which WebVTT cannot hold.
 
     Returns
     -------
@@ -127,15 +127,15 @@ def to_vtt(words: Iterable[Word], name: str = "") -> str:
 
 
 def to_ctm(words: Iterable[Word], name: str) -> str:
-    """NIST's CTM: a line for each word, with the name of the recording,
-    channel, start and duration in seconds, word and confidence.
+    """Formats words as NIST's CTM: one line per word, with the name of the
+    recording, channel, start and duration in seconds, word and confidence.
 
     Arguments
     ---------
     words : list of Word
         Words in order.
     name : str
-        Of the recording.
+        Name of the recording.
 
     Returns
     -------
@@ -155,7 +155,7 @@ def to_ctm(words: Iterable[Word], name: str) -> str:
 
 
 def _field(text: str) -> str:
-    """Fields of a CTM file have no blanks."""
+    """Replaces blanks, which fields of a CTM file cannot hold."""
     return "_".join(text.split())
 
 
@@ -172,4 +172,4 @@ FORMATS: dict[str, Callable[[Iterable[Word], str], str]] = {
     "vtt": to_vtt,
     "ctm": to_ctm,
 }
-"""Writers by the extension of their files."""
+"""Formatters by file extension."""

@@ -1,8 +1,7 @@
-"""From the log-probabilities of one stream to what it says: text, words with
-times, segments. Needs NumPy alone.
+"""Converts the log-probabilities of one stream to text, words with times and
+segments. Needs only NumPy.
 
-The one place where this is done: sessions and batchers give it the frames
-that they commit, and so does offline transcription.
+Sessions, batchers and offline transcription all use this class.
 """
 
 from __future__ import annotations
@@ -42,31 +41,31 @@ from speechbrain_llsa_runtime.utils.errors import must_be
 
 @dataclass
 class TranscriberState:
-    """What a transcriber remembers of one stream. It does not grow with the
-    stream, but for the text of the segment."""
+    """State of a transcriber for one stream. Only the text of the segment grows
+    with the stream."""
 
     search: SearchState | None = None
-    """What the search remembers; it has ``fork()``. ``None`` once the stream
-    has ended."""
+    """State of the search, which has ``fork()``. ``None`` once the stream has
+    ended."""
 
     pieces: TextState = field(default_factory=TextState)
-    """Joining of labels to text."""
+    """State of joining labels to text."""
 
     text: str = ""
-    """Committed text of the segment that goes on; without endpoints that of
-    the whole stream."""
+    """Committed text of the open segment; without endpoints, of the whole
+    stream."""
 
     frames: int = 0
     """Frames since the stream began."""
 
     word: WordState = field(default_factory=WordState)
-    """The word that goes on."""
+    """State of the open word."""
 
     segment: SegmentState = field(default_factory=SegmentState)
-    """The segment that goes on."""
+    """State of the open segment."""
 
     def fork(self) -> TranscriberState:
-        """An independent copy.
+        """Makes an independent copy.
 
         Returns
         -------
@@ -83,28 +82,28 @@ class TranscriberState:
 
 
 class Transcriber:
-    """Turns log-probabilities into transcripts, push by push.
+    """Converts log-probabilities to transcripts, push by push.
 
-    Whatever the pushes, the words, their times, their confidences and the
-    segments are the same.
+    Words, their times and confidences, and segments do not depend on how the
+    audio is pushed.
 
     Arguments
     ---------
     text_decoder : PieceDecoder
-        Turns labels into text.
+        Converts labels to text.
     search : GreedySearch or BeamSearch, optional
-        Turns log-probabilities into labels
+        Converts log-probabilities to labels
         (:mod:`speechbrain_llsa_runtime.decoders.tokens`). Greedy by default.
     endpointer : Endpointer, optional
-        Says where segments close. By default the stream is one segment.
+        Decides where segments close. By default the stream is one segment.
     word_offsets : WordOffsets, optional
-        Where words begin and end, relative to their frames. By default they
-        are the frames of their labels.
+        Start and end of words relative to the frames of their labels; by
+        default 0.
 
     Raises
     ------
     TypeError
-        If an argument is something else.
+        If an argument has the wrong type.
 
     Example
     -------
@@ -152,12 +151,12 @@ class Transcriber:
         self._begins_word = begins if any(begins) else None
 
     def with_search(self, search: Search) -> Transcriber:
-        """The same with another search.
+        """Makes a copy with another search.
 
         Arguments
         ---------
         search : GreedySearch or BeamSearch
-            Turns log-probabilities into labels.
+            Converts log-probabilities to labels.
 
         Returns
         -------
@@ -166,14 +165,14 @@ class Transcriber:
         Raises
         ------
         TypeError
-            If it is something else.
+            If it has the wrong type.
         """
         return Transcriber(
             self.text_decoder, search, self.endpointer, self._words.offsets
         )
 
     def make_streaming_context(self) -> TranscriberState:
-        """A fresh state for :meth:`advance`.
+        """Makes an initial state for :meth:`advance`.
 
         Returns
         -------
@@ -188,19 +187,20 @@ class Transcriber:
         state: TranscriberState,
         final: bool = False,
     ) -> Transcript:
-        """Takes the next frames.
+        """Processes the next frames.
 
         Arguments
         ---------
         log_probs : torch.Tensor or numpy.ndarray
             Log-probabilities of the next committed frames, (frames, labels).
         ahead : torch.Tensor or numpy.ndarray
-            Those of the provisional frames behind them, (frames, labels).
+            Log-probabilities of the provisional frames after them, (frames,
+            labels).
         state : TranscriberState
-            What lies before them. It is brought up to date, unless an error is
+            State after the previous frames; updated in place unless an error is
             raised.
         final : bool
-            Whether the stream ends with them.
+            Whether the stream ends with these frames.
 
         Returns
         -------
@@ -244,13 +244,13 @@ class Transcriber:
     def context_form(
         self, values: Mapping[str, Any], frames: int
     ) -> TranscriberState:
-        """The form of the state of a stream that goes on
+        """Expected layout of the state of a stream that has not ended
         (:mod:`speechbrain_llsa_runtime.snapshot`).
 
         Arguments
         ---------
         values : dict
-            What a snapshot says of the state, by path.
+            Values of the state in the snapshot, by path.
         frames : int
             Frames that have been committed.
 
@@ -261,7 +261,8 @@ class Transcriber:
         Raises
         ------
         ValueError
-            If the search cannot be written, or a state cannot be like that.
+            If the state of the search cannot be saved, or no state can have
+            these values.
         """
         self.check_snapshots()
         search = cast(WritableSearch, self.search).context_form(
@@ -291,7 +292,7 @@ class Transcriber:
         )
 
     def check_snapshots(self) -> None:
-        """Refuses a search whose state cannot be written.
+        """Rejects a search whose state cannot be written.
 
         Raises
         ------
@@ -312,8 +313,7 @@ class Transcriber:
             )
 
     def to_dict(self) -> dict[str, Any]:
-        """What the transcripts depend on, besides the log-probabilities, as
-        plain values.
+        """Returns the options that transcripts depend on, as plain values.
 
         Returns
         -------
@@ -329,8 +329,8 @@ class Transcriber:
     def _find_endpoint(
         self, log_probs: Array, state: TranscriberState
     ) -> int | None:
-        """How many of the frames belong to the segment that goes on, if it
-        ends with them."""
+        """Number of frames that belong to the open segment, if it closes within
+        them."""
         if self.endpointer is None:
             return None
         end = self.endpointer.find(
@@ -348,7 +348,7 @@ class Transcriber:
         segment: int,
         final: bool = True,
     ) -> tuple[str, list[Word]]:
-        """Takes tokens; gives their text, and the words that end there."""
+        """Adds tokens; returns their text, and the words that end with them."""
         texts, words = [], []
         for token in tokens:
             piece = self.text_decoder.decode_streaming(
@@ -366,7 +366,8 @@ class Transcriber:
     def _look_ahead(
         self, ahead: Array, state: TranscriberState
     ) -> tuple[str, list[Word]]:
-        """What would be said if the stream went on with these frames."""
+        """Text and words that would follow if the stream continued with these
+        frames."""
         segment = state.segment.number
         tokens = self.search.look_ahead(ahead, state.search)
         state = TranscriberState(
@@ -382,7 +383,7 @@ class Transcriber:
 
 
 def _is_word(word: WordState, text: str, frames: int) -> bool:
-    """Whether a word can be like that, behind its last space in the text."""
+    """Whether a word state is possible, given the text since its last space."""
     kinds = type(word.start), type(word.end), type(word.confidence)
     if kinds != (int, int, float):
         return False
@@ -393,7 +394,7 @@ def _is_word(word: WordState, text: str, frames: int) -> bool:
 
 
 def _is_segment(segment: SegmentState, frames: int, labels: int) -> bool:
-    """Whether a segment can be like that, after so many frames."""
+    """Whether a segment state is possible after a number of frames."""
     numbers = segment.number, segment.start, segment.silence, segment.label
     if not all(type(number) is int for number in numbers):
         return False

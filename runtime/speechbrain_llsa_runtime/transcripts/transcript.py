@@ -1,4 +1,4 @@
-"""What a stream says: text, words with times, segments."""
+"""The output of a stream: text, words with times, segments."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -7,7 +7,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Word:
-    """A word, and when it is spoken.
+    """A recognised word and its times.
 
     Example
     -------
@@ -19,26 +19,26 @@ class Word:
     """The word."""
 
     start: float
-    """Seconds from the start of the stream to where it begins."""
+    """Start in seconds from the start of the stream."""
 
     end: float
-    """Seconds from the start of the stream to where it ends."""
+    """End in seconds from the start of the stream."""
 
     confidence: float
-    """How sure the model is of it, 0 to 1: the least of the confidences of
-    its tokens, each of which is the largest probability that its label has in
-    one of its frames."""
+    """Confidence of the model, 0 to 1: the lowest confidence of its tokens,
+    each of which is the largest probability of the token's label in any of its
+    frames."""
 
     final: bool = True
     """Whether the word, its times and its confidence will not change. A word
-    is final when the next one begins, at an endpoint, and at the end of the
-    stream: it may go on until then."""
+    becomes final when the next one begins, at an endpoint, or at the end of the
+    stream; until then, it may continue."""
 
     segment: int = 0
     """Serial number of the segment that it belongs to, from 0."""
 
     def to_dict(self) -> dict[str, Any]:
-        """The word as a dict, for JSON.
+        """Converts the word to a dict, for JSON.
 
         Returns
         -------
@@ -46,17 +46,17 @@ class Word:
             With "word", "start" and "end" in seconds, "confidence", "final"
             and "segment".
         """
-        given = asdict(self)
+        values = asdict(self)
         return {
-            "word": given.pop("text"),
-            **given,
+            "word": values.pop("text"),
+            **values,
             "confidence": round(self.confidence, 4),
         }
 
 
 @dataclass(frozen=True)
 class Transcript:
-    """What one call to a session says.
+    """The output of one call to a session.
 
     Example
     -------
@@ -65,21 +65,20 @@ class Transcript:
     """
 
     committed: str
-    """Text that this call adds, and that will not change. The texts of all
-    calls, one behind the other, are the text of the stream, whether there are
-    endpoints or not."""
+    """Text that this call adds, and that will not change. The concatenated
+    texts of all calls are the text of the stream, with or without endpoints."""
 
     provisional: str = ""
-    """What the frames ahead of the committed ones say now, to be shown behind
-    all committed text. It replaces that of the call before."""
+    """Preliminary text of the frames after the committed ones, to be shown
+    after all committed text. It replaces that of the previous call."""
 
     words: tuple[Word, ...] = ()
-    """:class:`Word` by word: those that this call makes final, and then those
-    that are not final yet, which replace those of the call before."""
+    """:class:`Word` by word: those that this call makes final, followed by
+    those that are not final yet, which replace those of the previous call."""
 
     segment: int = 0
-    """Serial number of the segment that goes on after this call, from 0. An
-    endpoint closes a segment, and the next one begins."""
+    """Serial number of the segment that is open after this call, from 0. An
+    endpoint closes a segment and opens the next."""
 
     @property
     def final_words(self) -> tuple[Word, ...]:
@@ -87,12 +86,12 @@ class Transcript:
         return tuple(word for word in self.words if word.final)
 
     def to_dict(self) -> dict[str, Any]:
-        """The transcript as a dict, for JSON.
+        """Converts the transcript to a dict, for JSON.
 
         Returns
         -------
         dict
-            The fields, words by :meth:`Word.to_dict`.
+            The fields; words as of :meth:`Word.to_dict`.
         """
         return {
             "committed": self.committed,
@@ -102,7 +101,7 @@ class Transcript:
         }
 
     def to_json(self) -> str:
-        """The transcript as one line of JSON.
+        """Converts the transcript to one line of JSON.
 
         Returns
         -------
@@ -123,14 +122,14 @@ class Segment:
     """The words between two endpoints, all of them final."""
 
     number: int
-    """Its serial number, from 0."""
+    """Serial number of the segment, from 0."""
 
     words: tuple[Word, ...]
-    """Its words, at least one."""
+    """The words of the segment, at least one."""
 
     @property
     def text(self) -> str:
-        """The words with a space between them."""
+        """The words, joined by spaces."""
         return " ".join(word.text for word in self.words)
 
     @property
@@ -145,11 +144,11 @@ class Segment:
 
 
 class SegmentCollector:
-    """Puts the final words of transcripts together to segments.
+    """Collects the final words of transcripts into segments.
 
-    A session does not keep the words that it has given, so that it stays
-    small; who wants segments keeps them until they close. Segments without a
-    word are left out.
+    A session does not keep words that it has returned, to bound its memory;
+    this class keeps them until their segment closes. Segments without words are
+    left out.
 
     Example
     -------
@@ -169,17 +168,17 @@ class SegmentCollector:
         self._words: list[Word] = []
 
     def take(self, transcript: Transcript) -> list[Segment]:
-        """Takes what a call said.
+        """Adds the output of a call.
 
         Arguments
         ---------
         transcript : Transcript
-            What it said.
+            Output of the call.
 
         Returns
         -------
         list of Segment
-            Those that it closed.
+            The segments that it closed.
         """
         self._words += transcript.final_words
         return self._close(transcript.segment)
@@ -190,7 +189,7 @@ class SegmentCollector:
         Returns
         -------
         list of Segment
-            The last one, or none.
+            The last segment, or none.
         """
         return self._close(None)
 

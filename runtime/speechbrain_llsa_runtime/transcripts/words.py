@@ -1,13 +1,12 @@
-"""Words and their times, from tokens. Needs NumPy alone.
+"""Assembles words and their times from tokens. Needs only NumPy.
 
-A CTC model says that there is a label, not how long it lasts: the frames
-where a label is the best one are a narrow spike, somewhere within what it
-stands for. Where a model has learnt to put its spikes is much the same for all
-of its words. So two constants, which go with a model, lead from spikes to
-words: how far a word begins from its first frame, and ends behind its last
-one. A word ends no later than the next one begins: so in fluent speech, where
-one word follows the other, its end is where the next one says, and the
-constant matters before pauses alone.
+A CTC model detects labels, but not their duration: the frames where a label is
+the best one are a narrow spike somewhere within the sound. Where a model puts
+its spikes is much the same for all words. So two constants per model map spikes
+to words: the distance of a word's start from its first frame, and of its end
+from its last one. A word ends no later than the next one begins: in fluent
+speech, the start of the next word therefore determines its end, and the
+constant only matters before pauses.
 """
 
 from __future__ import annotations
@@ -24,17 +23,17 @@ LARGEST_OFFSET_SECONDS = 10.0
 
 @dataclass(frozen=True)
 class WordOffsets:
-    """Where words begin and end, relative to the frames of their labels.
+    """Offsets of word starts and ends from the frames of their labels.
 
-    ``estimate_offsets`` of :mod:`speechbrain_llsa.inference.word_times` finds
-    them for a model, given speech and when its words are spoken.
+    ``estimate_offsets`` of :mod:`speechbrain_llsa.inference.word_times`
+    estimates them for a model from speech with known word times.
 
     Raises
     ------
     TypeError
         If an offset is not a number.
     ValueError
-        If one is out of range, or the start lies behind the end.
+        If one is out of range, or the start is after the end.
 
     Example
     -------
@@ -68,21 +67,21 @@ class WordOffsets:
 
 @dataclass
 class WordState:
-    """What is known of the word that goes on. Its text is what follows the
-    last space of the text."""
+    """State of the open word. Its text is what follows the last space of the
+    text."""
 
     start: int = 0
-    """Its first frame; 0 where no word goes on."""
+    """First frame; 0 if no word is open."""
 
     end: int = 0
-    """The frame after the last one of its newest token; 0 where no word goes
-    on."""
+    """The frame after the last one of its newest token; 0 if no word is
+    open."""
 
     confidence: float = 1.0
-    """The least confidence of its tokens, 0 to 1; 1 where no word goes on."""
+    """Lowest confidence of its tokens, 0 to 1; 1 if no word is open."""
 
     def fork(self) -> WordState:
-        """An independent copy.
+        """Makes an independent copy.
 
         Returns
         -------
@@ -92,12 +91,12 @@ class WordState:
 
 
 class WordAssembler:
-    """Puts words together from the texts of tokens. Spaces lie between words.
+    """Assembles words from the texts of tokens. Words are separated by spaces.
 
     Arguments
     ---------
     offsets : WordOffsets
-        From frames to times.
+        Offsets of word times from frames.
 
     Example
     -------
@@ -124,18 +123,18 @@ class WordAssembler:
         segment: int,
         final: bool = True,
     ) -> list[Word]:
-        """Takes the next token.
+        """Adds the next token.
 
         Arguments
         ---------
         piece : str
-            Its text.
+            Text of the token.
         text : str
             The text of the segment before it.
         token : speechbrain_llsa_runtime.decoders.tokens.Token
             The token.
         state : WordState
-            The word that goes on. It is brought up to date.
+            The open word; updated in place.
         segment : int
             Serial number of the segment.
         final : bool
@@ -144,7 +143,7 @@ class WordAssembler:
         Returns
         -------
         list of Word
-            Those that have ended.
+            The words that have ended.
         """
         words = []
         part, *others = piece.split(" ")
@@ -160,12 +159,12 @@ class WordAssembler:
         return words
 
     def earliest_start(self, frame: int) -> float:
-        """Where a word can begin at the earliest.
+        """Earliest time at which a word can start.
 
         Arguments
         ---------
         frame : int
-            Its first frame, at the earliest.
+            Its earliest possible first frame.
 
         Returns
         -------
@@ -190,26 +189,26 @@ class WordAssembler:
         segment: int,
         final: bool = True,
     ) -> list[Word]:
-        """Ends the word that goes on.
+        """Ends the open word.
 
         Arguments
         ---------
         text : str
             The text of the segment, which ends with the word.
         limit : float
-            Where the word ends at the latest: seconds from the start of the
-            stream to the start of the next word, or to its own end.
+            Latest possible end of the word, in seconds from the start of the
+            stream: the start of the next word, or the end of the stream.
         state : WordState
-            The word. It is brought up to date.
+            The open word; updated in place.
         segment : int
             Serial number of the segment.
         final : bool
-            Whether all of its tokens are committed, and no more follow.
+            Whether all its tokens are committed and no more follow.
 
         Returns
         -------
         list of Word
-            One, or none.
+            One word, or none.
         """
         if not state.end:
             return []

@@ -1,1 +1,1 @@
-"""Atomic files, checks, error messages and the like: what all use."""
+"""Shared helpers: atomic files, argument checks, error messages and others."""

@@ -1,5 +1,5 @@
-"""Files and folders that are whole or not there, whenever a process dies or
-a disk is full."""
+"""Atomic writes: a file or folder is complete or absent, even after a crash or
+on a full disk."""
 
 import os
 import shutil
@@ -12,28 +12,28 @@ _SCRATCH = ".part"
 
 
 class WriteError(OSError):
-    """A file or folder that cannot be written, as on a full disk."""
+    """Raised if a file or folder cannot be written, as on a full disk."""
 
 
 @contextmanager
-def naming(path, *others):
-    """Names what could not be written, and how much room there is for it.
+def naming_write_errors(path, *others):
+    """Makes write errors name the path, and the free space on its disk.
 
     Arguments
     ---------
     path : str or pathlib.Path
-        What is written.
+        The file or folder that is written within.
     *others : type
-        Errors that tell of a full disk besides ``OSError``.
+        Errors other than ``OSError`` that may mean a full disk.
 
     Raises
     ------
     WriteError
-        If it cannot be written.
+        If one of these errors occurs.
 
     Example
     -------
-    >>> with naming("nowhere/example.txt"):
+    >>> with naming_write_errors("nowhere/example.txt"):
     ...     open("nowhere/example.txt", "w")
     Traceback (most recent call last):
     ...
@@ -45,32 +45,32 @@ nowhere/example.txt: [Errno 2] No such file or directory: 'nowhere/example.txt'
     except WriteError:
         raise
     except (OSError, *others) as error:
-        room = ""
+        free_space = ""
         with suppress(OSError):
             free = shutil.disk_usage(Path(path).parent).free
-            room = f", where {free / 1e6:.1f} MB are free"
+            free_space = f", where {free / 1e6:.1f} MB are free"
         raise WriteError(
-            f"could not write {path}{room}: {reason(error)}"
+            f"could not write {path}{free_space}: {reason(error)}"
         ) from error
 
 
 def write_atomically(path, content):
-    """Writes a file whole or not at all.
+    """Writes a file atomically.
 
     Arguments
     ---------
     path : str or pathlib.Path
-        The file; what it held before is replaced.
+        The file; previous content is replaced.
     content : str or bytes
-        What it is to hold; text becomes UTF-8, and bytes of names that are
-        not, escapes.
+        The new content. Text is encoded as UTF-8; characters that UTF-8 cannot
+        encode, as in undecodable file names, become escapes.
 
     Example
     -------
     >>> path = getfixture("tmp_path") / "example.txt"
-    >>> write_atomically(path, "whole")
+    >>> write_atomically(path, "complete")
     >>> path.read_text()
-    'whole'
+    'complete'
     """
     with written_atomically(path) as scratch:
         if isinstance(content, str):
@@ -80,18 +80,19 @@ def write_atomically(path, content):
 
 @contextmanager
 def written_atomically(path):
-    """Gives a place beside a file or folder, which it takes at the end.
+    """Provides a temporary path beside a file or folder, which replaces it at
+    the end.
 
     Arguments
     ---------
     path : str or pathlib.Path
-        The file or folder; what was there before is replaced.
+        The file or folder; a previous one is replaced.
 
     Yields
     ------
     pathlib.Path
-        Where to write; it does not exist yet. After an error it is removed,
-        and what was there before stays.
+        The path to write to; it does not exist yet. After an error it is
+        removed, and a previous file or folder is kept.
 
     Raises
     ------
@@ -109,13 +110,13 @@ def written_atomically(path):
     """
     path = Path(path)
     scratch = path.with_name(f".{path.name}{_SCRATCH}")
-    with naming(path), _removed_at_last(scratch):
+    with naming_write_errors(path), _removed_at_exit(scratch):
         path.parent.mkdir(parents=True, exist_ok=True)
         yield scratch
         for written in (*scratch.rglob("*"), scratch):
             sync(written)
         if path.is_dir():
-            # a folder cannot take the place of one that is not empty
+            # rename cannot replace a folder that is not empty
             old = path.with_name(f".{path.name}.old")
             _remove(old)
             path.rename(old)
@@ -127,24 +128,25 @@ def written_atomically(path):
 
 
 def check_replaceable(folder, marker):
-    """Refuses a place where there is something else.
+    """Checks that a folder may be written: it is new, empty, or a previous
+    output.
 
     Arguments
     ---------
     folder : str or pathlib.Path
-        Where a folder is to be.
+        The folder to write.
     marker : str
-        The file in it by which an earlier one is known.
+        Name of the file that identifies a previous output.
 
     Returns
     -------
     pathlib.Path
-        The place.
+        The folder.
 
     Raises
     ------
     FileExistsError
-        If there is something that is neither an earlier one nor empty.
+        If the path holds anything else.
 
     Example
     -------
@@ -152,7 +154,7 @@ def check_replaceable(folder, marker):
     True
     """
     folder = Path(folder)
-    if folder.exists() and not _may_be_replaced(folder, marker):
+    if folder.exists() and not _is_replaceable(folder, marker):
         raise FileExistsError(
             must_be(
                 "folder",
@@ -163,14 +165,14 @@ def check_replaceable(folder, marker):
     return folder
 
 
-def _may_be_replaced(folder, marker):
+def _is_replaceable(folder, marker):
     if not folder.is_dir():
         return False
     return (folder / marker).is_file() or not any(folder.iterdir())
 
 
 @contextmanager
-def _removed_at_last(path):
+def _removed_at_exit(path):
     _remove(path)
     try:
         yield
@@ -179,7 +181,7 @@ def _removed_at_last(path):
 
 
 def sync(path):
-    """Waits until a file, or the entries of a folder, are on the disk.
+    """Waits until a file, or the entries of a folder, are on disk.
 
     Arguments
     ---------

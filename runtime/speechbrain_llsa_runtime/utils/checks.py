@@ -1,4 +1,4 @@
-"""Checks of arguments, each with one sentence that names the argument.
+"""Argument checks; each error is one sentence that names the argument.
 
 Standard library only.
 """
@@ -10,16 +10,16 @@ from speechbrain_llsa_runtime.utils.errors import must_be
 
 
 def check_integer(name, value, minimum):
-    """Raises an error unless a value is an integer that is large enough.
+    """Raises an error unless a value is an integer of at least a minimum.
 
     Arguments
     ---------
     name : str
-        What the value is for.
+        Name of the value, for the error.
     value : int
         The value.
     minimum : int
-        The least that is allowed.
+        The smallest allowed value.
 
     Raises
     ------
@@ -47,18 +47,18 @@ def check_integer(name, value, minimum):
 
 
 def check_number(name, value, minimum, maximum=math.inf):
-    """Raises an error unless a value is a number of a range.
+    """Raises an error unless a value is a number within a range.
 
     Arguments
     ---------
     name : str
-        What the value is for.
+        Name of the value, for the error.
     value : float
         The value.
     minimum : float
-        The least that is allowed.
+        The smallest allowed value.
     maximum : float
-        The most that is allowed.
+        The largest allowed value.
 
     Raises
     ------
@@ -83,12 +83,12 @@ def check_number(name, value, minimum, maximum=math.inf):
 
 
 def check_type(name, value, kind):
-    """Raises an error unless a value is of a type.
+    """Raises an error unless a value has one of the given types.
 
     Arguments
     ---------
     name : str
-        What the value is for.
+        Name of the value, for the error.
     value : object
         The value.
     kind : type or tuple of type
@@ -97,7 +97,7 @@ def check_type(name, value, kind):
     Raises
     ------
     TypeError
-        If it is of another type.
+        If it has another type.
 
     Example
     -------

@@ -1,10 +1,10 @@
-"""Error messages: their grammar, and those of libraries in one line."""
+"""Error messages: one grammar for our own, one line for those of libraries."""
 
 LONGEST = 300
 
 
 def reason(error):
-    """What an error says, in one line of bounded length.
+    """Shortens the message of an error to one line of bounded length.
 
     Arguments
     ---------
@@ -27,7 +27,7 @@ def reason(error):
 
 
 def must_be(name, expected, got):
-    """The message of an error about an argument.
+    """Formats the message of an error about an argument.
 
     Arguments
     ---------
@@ -36,7 +36,7 @@ def must_be(name, expected, got):
     expected : str
         What is accepted, such as "a positive integer".
     got : object
-        What was given.
+        The value that was passed.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Names of a module that load when they are first used. Standard library
+"""Lazy imports: names of a module that load on first use. Standard library
 only."""
 
 import sys
@@ -6,16 +6,15 @@ from importlib import import_module
 
 
 def lazy_names(module, homes):
-    """What a module needs to give names that stand elsewhere.
-
-    What needs no PyTorch does not import it then.
+    """Makes the hooks with which a module re-exports names lazily, so that
+    PyTorch is imported only by users of names that need it.
 
     Arguments
     ---------
     module : str
         The module's ``__name__``.
     homes : dict of str to str
-        For each name the module that holds it.
+        The defining module of each name.
 
     Returns
     -------

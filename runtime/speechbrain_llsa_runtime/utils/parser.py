@@ -1,10 +1,10 @@
-"""A parser of command lines that says what is wrong in one line."""
+"""A command-line parser that reports errors in one line."""
 
 import argparse
 
 
 class OneLineParser(argparse.ArgumentParser):
-    """The parser of the standard library, whose errors come without usage.
+    """The standard library's parser, with errors that omit the usage.
 
     Arguments
     ---------
@@ -21,12 +21,12 @@ class OneLineParser(argparse.ArgumentParser):
     """
 
     def error(self, message):
-        """Ends the program with 2, and one line on standard error.
+        """Exits with status 2 and one line on standard error.
 
         Arguments
         ---------
         message : object
-            What is wrong, possibly an error.
+            The message, or an exception.
         """
         line = " ".join(str(message).split())
         self.exit(2, f"{self.prog}: error: {line}\n")

@@ -1,18 +1,18 @@
-"""Text on standard output, whatever its encoding."""
+"""Prints any text on standard output, whatever its encoding."""
 
 import contextlib
 import sys
 
-FAILING = ("strict", "surrogateescape")
-"""What a stream does about characters that it lacks, if that may end in an
-error; anything else is somebody's choice."""
+STRICT_HANDLERS = ("strict", "surrogateescape")
+"""Error handlers of a stream that may raise for unencodable characters; any
+other handler is a deliberate choice of the user."""
 
 
 @contextlib.contextmanager
 def all_characters():
-    """Standard output prints what its encoding lacks as escapes, such as
-    ``\\xc9``, as standard error always does: nothing is lost, and nothing is
-    in another encoding than the rest. A decorator as well.
+    """Makes standard output print unencodable characters as escapes, such as
+    ``\\xc9``, as standard error always does: nothing is lost, and the encoding
+    stays consistent. Also works as a decorator.
 
     Example
     -------
@@ -21,7 +21,7 @@ def all_characters():
     plain
     """
     stream, errors = sys.stdout, getattr(sys.stdout, "errors", None)
-    changed = errors in FAILING and hasattr(stream, "reconfigure")
+    changed = errors in STRICT_HANDLERS and hasattr(stream, "reconfigure")
     if changed:
         stream.reconfigure(errors="backslashreplace")
     try:

@@ -1,4 +1,4 @@
-"""This process: the CPUs that it may use, and locks across a fork."""
+"""CPUs available to this process, and locks that survive a fork."""
 
 import itertools
 import os
@@ -6,7 +6,7 @@ import threading
 import weakref
 
 CPU_LIMIT = "/sys/fs/cgroup/cpu.max"
-"""Where Linux says how much time a container may use, and in what time."""
+"""File with the CPU quota of a container on Linux: time per period."""
 
 _locks = weakref.WeakValueDictionary()
 _numbers = itertools.count()
@@ -14,8 +14,8 @@ _held = []
 
 
 def available_cpus():
-    """How many CPUs this process may use: those of its affinity, and no more
-    than its container has time for.
+    """Number of CPUs that this process may use: those of its affinity, limited
+    by the CPU quota of its container.
 
     Returns
     -------
@@ -40,8 +40,8 @@ def available_cpus():
 
 
 def fork_safe_lock():
-    """Makes a lock that is free in a forked process, with what it guards as
-    between two uses: a fork waits until no other thread holds it.
+    """Makes a lock that is free in a forked process, and whose data is
+    consistent there: a fork waits until no other thread holds the lock.
 
     Returns
     -------
@@ -84,8 +84,8 @@ class CallLock:
 
 
 def _acquire_all():
-    """The newest first: who holds one may ask for an older one, which belongs
-    to a module that is imported before."""
+    """Acquires all locks, newest first: the holder of a lock may request an
+    older one, since that belongs to a module imported earlier."""
     global _held
     locks = list(_locks.values())[::-1]
     for lock in locks:

@@ -1,4 +1,4 @@
-"""Text files of users: UTF-8, with or without a byte order mark."""
+"""Reading of users' text files: UTF-8, with or without a byte order mark."""
 
 import codecs
 import io
@@ -32,7 +32,7 @@ def read_text(path):
     Raises
     ------
     ValueError
-        If it is not UTF-8: the sentence names the file and the line.
+        If it is not UTF-8; the message names the file and the line.
 
     Example
     -------
@@ -48,9 +48,9 @@ def read_text(path):
 
 
 def read_lines(path):
-    """Reads the lines of a text file. They end at line feeds alone, before
-    which a carriage return may stand: other characters that Python takes for
-    line ends are part of the text.
+    """Reads the lines of a text file. Lines end with a line feed, optionally
+    after a carriage return; other characters that Python takes for line ends
+    are part of the text.
 
     Arguments
     ---------
@@ -60,7 +60,7 @@ def read_lines(path):
     Returns
     -------
     list of str
-        Without their ends.
+        The lines, without line ends.
 
     Raises
     ------
@@ -81,7 +81,7 @@ def read_lines(path):
 
 
 def open_text(path):
-    """Opens a text file for a reader that wants a stream and its ``name``.
+    """Opens a text file for a reader that needs a stream with a ``name``.
 
     Arguments
     ---------
@@ -103,7 +103,7 @@ def open_text(path):
 
 
 def other_encoding(head):
-    """Says how a file is encoded whose first bytes show that it is not UTF-8.
+    """Detects another encoding than UTF-8 by the first bytes of a file.
 
     Arguments
     ---------
@@ -113,7 +113,7 @@ def other_encoding(head):
     Returns
     -------
     str or None
-        ``None`` if it may be UTF-8.
+        Description of the encoding; ``None`` if it may be UTF-8.
     """
     for mark, name in _OTHER_MARKS.items():
         if head.startswith(mark):
@@ -125,12 +125,12 @@ def other_encoding(head):
 
 
 def decode_text(content):
-    """Decodes what a text file holds.
+    """Decodes the content of a text file.
 
     Arguments
     ---------
     content : bytes
-        All of it.
+        The whole content.
 
     Returns
     -------
@@ -140,7 +140,8 @@ def decode_text(content):
     Raises
     ------
     ValueError
-        If it is not UTF-8. The sentence wants the name of the file before it.
+        If it is not UTF-8. The message is a fragment, to be preceded by the
+        name of the file.
     """
     found = other_encoding(content)
     if found is not None:
@@ -159,7 +160,7 @@ def decode_text(content):
 
 @contextmanager
 def without_byte_order_mark(path):
-    """Gives a text file to a reader that takes a byte order mark for text.
+    """Provides a text file to a reader that takes a byte order mark for text.
 
     Arguments
     ---------

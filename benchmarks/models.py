@@ -7,7 +7,8 @@ import torch
 from hyperpyyaml import load_hyperpyyaml
 from speechbrain.dataio.encoder import CTCTextEncoder
 
-from common import ROOT, check_equal
+from _paths import ROOT
+from common import check_equal
 from speechbrain_llsa_runtime.geometry import SAMPLE_RATE
 
 SMALL = {

@@ -17,7 +17,7 @@ from speechbrain_llsa.__main__ import main
 from speechbrain_llsa.inference.asr import StreamingASR
 from speechbrain_llsa.inference.streaming_encoder import StreamingEncoder
 from speechbrain_llsa.model_folder.write import write_streaming_folder
-from speechbrain_llsa_runtime.commands import sessions, text_output, transcribe
+from speechbrain_llsa_runtime.commands import text_output, transcribe
 from speechbrain_llsa_runtime.transcripts.endpointer import (
     Endpointer,
     EndpointRule,
@@ -381,7 +381,7 @@ def test_the_model_stays_as_it_is(run, place, monkeypatch):
     asr.endpointer = own = Endpointer(
         maximum_length=EndpointRule(length_seconds=0.2)
     )
-    monkeypatch.setattr(sessions, "load_model", lambda arguments: asr)
+    monkeypatch.setattr(Models, "load", lambda self, arguments: asr)
     before = dict(vars(asr))
     code, out, _ = run("--model=model", "--json", "--no-endpoint", "a.wav")
     assert (code, len(out.splitlines())) == (0, 1)

@@ -13,6 +13,7 @@ import signal
 import sys
 from pathlib import Path
 
+from source_files import PYTHON_PATH
 from toy_recipe import MODEL
 
 ROOT = Path(__file__).parents[1]
@@ -77,7 +78,7 @@ class Process:
     """
 
     def __init__(self, function, *arguments, log, **options):
-        folders = [str(Path(__file__).parent), str(RECIPES), str(ROOT)]
+        folders = [str(Path(__file__).parent), str(RECIPES), PYTHON_PATH]
         before = os.environ.get("PYTHONPATH")
         os.environ["PYTHONPATH"] = os.pathsep.join(folders)
         os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -2,6 +2,8 @@
 
 import doctest
 import importlib
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -22,6 +24,8 @@ SECTIONS = {
 """By benchmark: rows at least, and plots."""
 
 NEEDED = ("local_attention", "onnxruntime", "onnxscript", "psutil")
+
+NO_PROGRAMS = {"common", "memory", "models", "small_model"}
 
 
 @pytest.fixture
@@ -257,6 +261,24 @@ def test_names_are_benchmarks(load):
     # need a trained model, or hours
     shared |= {"beam_search", "onnx_accuracy", "robustness"}
     shared |= {"soak", "word_times"}
-    scripts = {path.stem for path in FOLDER.glob("*.py")}
+    scripts = {path.stem for path in FOLDER.glob("[!_]*.py")}
     assert set(load("all").BENCHMARKS) == scripts - shared
     assert "benchmarks" in str(sys.modules["all"].__file__)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "path",
+    [path for path in FOLDER.glob("[!_]*.py") if path.stem not in NO_PROGRAMS],
+    ids=lambda path: path.stem,
+)
+def test_benchmarks_are_programs(path, tmp_path):
+    """They find what they import, from any folder."""
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    subprocess.run(
+        [sys.executable, path, "--help"],
+        cwd=tmp_path,
+        env=environment,
+        check=True,
+        capture_output=True,
+    )

@@ -14,6 +14,7 @@ import torch
 
 from headers import encoded, with_number
 from speechbrain_llsa.__main__ import main
+from speechbrain_llsa.commands.models import Models
 from speechbrain_llsa.inference.asr import StreamingASR
 from speechbrain_llsa.inference.streaming_encoder import StreamingEncoder
 from speechbrain_llsa.model_folder.write import write_streaming_folder

@@ -4,6 +4,7 @@ import warnings
 
 import numpy as np
 
+from speechbrain_llsa_runtime.utils.callers import caller_stacklevel
 from speechbrain_llsa_runtime.utils.checks import check_integer
 
 WINDOW_SAMPLES = 8000
@@ -109,5 +110,5 @@ class ChannelMixer:
                 "which is transcribed, is nearly silent, and they are not; "
                 "choose one of them (channel=0, --channel 0)",
                 CancelledChannelsWarning,
-                stacklevel=5,
+                stacklevel=caller_stacklevel(),
             )

@@ -18,10 +18,12 @@ from speechbrain_llsa.lobes.padding import sample_counts
 from speechbrain_llsa.model_folder.load import load_model
 from speechbrain_llsa_runtime.dataio.audio_files import read_signal
 from speechbrain_llsa_runtime.dataio.samples import ScaleCheck, check_scale
+from speechbrain_llsa_runtime.geometry import StreamGeometry
 from speechbrain_llsa_runtime.inference.audio_intake import (
     AudioState,
     StreamSession,
 )
+from speechbrain_llsa_runtime.latency import LatencyReport
 from speechbrain_llsa_runtime.utils.arrays import Array
 from speechbrain_llsa_runtime.utils.checks import check_type
 
@@ -121,12 +123,50 @@ class StreamingEncoder(LayerFeatures):
         hop: int | None = None,
         look_ahead: int | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Encodes whole utterances. Arguments and results are those of
-        :class:`speechbrain_llsa.lobes.layer_features.LayerFeatures`, but that
-        waveforms which are not scaled to -1 to 1 are refused."""
+        """Encodes whole utterances.
+
+        Arguments
+        ---------
+        wavs : torch.Tensor
+            As for :class:`speechbrain_llsa.lobes.layer_features.LayerFeatures`,
+            but that waveforms which are not scaled to -1 to 1 are refused.
+        wav_lens : torch.Tensor, optional
+            Length of each waveform relative to the longest, (batch,).
+        hop : int, optional
+            As for :meth:`session`.
+        look_ahead : int, optional
+            As for :meth:`session`.
+
+        Returns
+        -------
+        torch.Tensor
+            The frames, as of ``LayerFeatures``.
+        torch.Tensor
+            Frames of each row, int64 (batch,).
+        """
         sample_counts(wavs, wav_lens)  # refuses other types and shapes
         check_scale(wavs)
-        return super().forward(wavs, wav_lens, hop, look_ahead)
+        geometry = self.geometries.choose(hop, look_ahead)
+        return super().forward(wavs, wav_lens, geometry)
+
+    def latency_report(
+        self, hop: int | None = None, look_ahead: int | None = None
+    ) -> LatencyReport:
+        """The declared latency of the frames, next to those of the other
+        attentions.
+
+        Arguments
+        ---------
+        hop : int, optional
+            As for :meth:`session`.
+        look_ahead : int, optional
+            As for :meth:`session`.
+
+        Returns
+        -------
+        LatencyReport
+        """
+        return super().latency_report(self.geometries.choose(hop, look_ahead))
 
     def session(
         self,
@@ -159,7 +199,8 @@ class StreamingEncoder(LayerFeatures):
             If the encoder's attention cannot stream, or it is not trained for
             ``hop`` or ``look_ahead``.
         """
-        return EncoderSession(self, hop, look_ahead, channel)
+        geometry = self.geometries.choose(hop, look_ahead)
+        return EncoderSession(self, geometry, channel)
 
     def encode_file(
         self,
@@ -234,11 +275,8 @@ class EncoderSession(StreamSession):
     ---------
     encoder : StreamingEncoder
         The encoder.
-    hop : int, optional
-        Frames that llsa commits at once: one of the numbers that the encoder
-        is trained for; the first of them by default.
-    look_ahead : int, optional
-        Frames that a layer sees ahead, as for ``hop``.
+    geometry : StreamGeometry, optional
+        One of those that the encoder is trained for; the first by default.
     channel : int, optional
         Which channel of the audio is taken, counted from 0. By default the
         mean of all; then channels that cancel out get one warning.
@@ -249,7 +287,7 @@ class EncoderSession(StreamSession):
         If an argument is something else.
     ValueError
         If the encoder's attention cannot stream, or it is not trained for
-        ``hop`` or ``look_ahead``.
+        the geometry.
 
     Example
     -------
@@ -265,14 +303,13 @@ class EncoderSession(StreamSession):
     def __init__(
         self,
         encoder: LayerFeatures,
-        hop: int | None = None,
-        look_ahead: int | None = None,
+        geometry: StreamGeometry | None = None,
         channel: int | None = None,
     ) -> None:
         check_type("encoder", encoder, LayerFeatures)
         super().__init__(channel)
         self._encoder = encoder
-        self.geometry = encoder.geometries.choose(hop, look_ahead)
+        self.geometry = encoder.geometries.check(geometry)
         self.reset()
 
     @property
@@ -287,9 +324,7 @@ class EncoderSession(StreamSession):
 
     def reset(self) -> None:
         """Forgets everything but its geometry: the session is as new."""
-        context = self._encoder.make_streaming_context(
-            self.geometry.hop, self.geometry.look_ahead
-        )
+        context = self._encoder.make_streaming_context(self.geometry)
         with self._lock:
             self._scale = ScaleCheck()
             self._state = EncoderSessionState(context)

@@ -241,16 +241,14 @@ class LayerFeatures(nn.Module):
         )
         return index * self.frame_seconds
 
-    def latency_report(self, hop=None, look_ahead=None):
+    def latency_report(self, geometry=None):
         """The declared latency of the frames, next to those of the other
         attentions.
 
         Arguments
         ---------
-        hop : int, optional
-            As for :meth:`forward`.
-        look_ahead : int, optional
-            As for :meth:`forward`.
+        geometry : StreamGeometry, optional
+            One of those that the encoder is trained for; the first by default.
 
         Returns
         -------
@@ -264,13 +262,13 @@ class LayerFeatures(nn.Module):
             depth = max(1, depth)
         return LatencyReport(
             encoder.attention,
-            self.geometries.choose(hop, look_ahead),
+            self.geometries.check(geometry),
             depth,
             self.extractor.receptive_field_samples,
             self.frame_seconds,
         )
 
-    def forward(self, wavs, wav_lens=None, hop=None, look_ahead=None):
+    def forward(self, wavs, wav_lens=None, geometry=None):
         """Encodes whole utterances.
 
         Arguments
@@ -279,11 +277,8 @@ class LayerFeatures(nn.Module):
             Waveforms at 16 kHz, (batch, samples), padded at the end.
         wav_lens : torch.Tensor, optional
             Length of each waveform relative to the longest, (batch,).
-        hop : int, optional
-            Frames that llsa commits at once: one of the numbers that the
-            encoder is trained for; by default the first of them.
-        look_ahead : int, optional
-            Frames that a layer sees ahead, as for ``hop``.
+        geometry : StreamGeometry, optional
+            One of those that the encoder is trained for; the first by default.
 
         Returns
         -------
@@ -301,9 +296,9 @@ class LayerFeatures(nn.Module):
             If an argument is not a tensor.
         ValueError
             If an argument has another shape, a length is out of range, or the
-            encoder is not trained for ``hop`` or ``look_ahead``.
+            encoder is not trained for the geometry.
         """
-        geometry = self.geometries.choose(hop, look_ahead)
+        geometry = self.geometries.check(geometry)
         counts = sample_counts(wavs, wav_lens)
         with torch.no_grad(), full_float32():
             parameter = next(self.extractor.parameters())
@@ -317,15 +312,13 @@ class LayerFeatures(nn.Module):
             )
         return self._choose(out, hidden_states)[0], lengths
 
-    def make_streaming_context(self, hop=None, look_ahead=None):
+    def make_streaming_context(self, geometry=None):
         """Makes an initial state for :meth:`stream`.
 
         Arguments
         ---------
-        hop : int, optional
-            As for :meth:`forward`.
-        look_ahead : int, optional
-            As for :meth:`forward`.
+        geometry : StreamGeometry, optional
+            One of those that the encoder is trained for; the first by default.
 
         Returns
         -------
@@ -335,9 +328,9 @@ class LayerFeatures(nn.Module):
         ------
         ValueError
             If the encoder's attention cannot stream, or it is not trained for
-            ``hop`` or ``look_ahead``.
+            the geometry.
         """
-        geometry = self.geometries.choose(hop, look_ahead)
+        geometry = self.geometries.check(geometry)
         return FeaturesState(
             self.extractor.make_streaming_context(),
             self.encoder_wrapper.make_streaming_context(geometry=geometry),

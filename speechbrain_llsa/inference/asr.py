@@ -36,8 +36,8 @@ from speechbrain_llsa_runtime.dataio.samples import check_scale
 from speechbrain_llsa_runtime.decoders.greedy import GreedySearch
 from speechbrain_llsa_runtime.decoders.tokens import Search
 from speechbrain_llsa_runtime.geometry import FRAME_SECONDS
+from speechbrain_llsa_runtime.inference.recognizer import StreamingRecognizer
 from speechbrain_llsa_runtime.inference.session import Session
-from speechbrain_llsa_runtime.latency import LatencyReport
 from speechbrain_llsa_runtime.transcripts.endpointer import (
     Endpointer,
     resolve_endpointer,
@@ -52,7 +52,7 @@ CHUNK_SIZE = 16
 not depend on it."""
 
 
-class StreamingASR(SpeechBrainStreamingASR):
+class StreamingASR(StreamingRecognizer, SpeechBrainStreamingASR):
     """SpeechBrain's ``StreamingASR`` with exact ends, sessions, offline
     transcription for comparison, and defaults that work.
 
@@ -88,6 +88,8 @@ class StreamingASR(SpeechBrainStreamingASR):
         "model",
         "tokenizer",
     ]
+
+    text_decoder: TextDecoder
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -232,16 +234,13 @@ class StreamingASR(SpeechBrainStreamingASR):
             model, of another version or of other numbers, if there is no such
             search, or if a hotword cannot be spelled.
         """
-        return Session(
-            self.model,
-            self.text_decoder,
+        return self._session(
             snapshot,
             hop,
             look_ahead,
-            search=self._choose_search(search, hotwords, hotword_weight),
-            endpointer=resolve_endpointer(endpointer, self.endpointer),
-            word_offsets=self.word_offsets,
-            channel=channel,
+            self._choose_search(search, hotwords, hotword_weight),
+            endpointer,
+            channel,
         )
 
     def beam_search(self, **changes: Any) -> BeamSearch:
@@ -301,26 +300,6 @@ class StreamingASR(SpeechBrainStreamingASR):
                 )
             )
         return search.with_hotwords(hotwords, hotword_weight)
-
-    def latency_report(
-        self, hop: int | None = None, look_ahead: int | None = None
-    ) -> LatencyReport:
-        """The declared latency of the model.
-
-        Arguments
-        ---------
-        hop : int, optional
-            As for :meth:`session`.
-        look_ahead : int, optional
-            As for :meth:`session`.
-
-        Returns
-        -------
-        LatencyReport
-        """
-        return self.model.latency_report(
-            self.model.geometries.choose(hop, look_ahead)
-        )
 
     def batcher(
         self,

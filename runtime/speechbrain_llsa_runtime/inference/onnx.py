@@ -29,6 +29,7 @@ from speechbrain_llsa_runtime.inference.onnx_graph import (
     OnnxGraph,
     check_runtime,
 )
+from speechbrain_llsa_runtime.inference.recognizer import StreamingRecognizer
 from speechbrain_llsa_runtime.inference.session import Session
 from speechbrain_llsa_runtime.latency import LatencyReport
 from speechbrain_llsa_runtime.model_folder.description import (
@@ -40,10 +41,7 @@ from speechbrain_llsa_runtime.model_folder.description import (
 )
 from speechbrain_llsa_runtime.snapshot import blank_array
 from speechbrain_llsa_runtime.step_clock import NEVER, StepClock, StepCursor
-from speechbrain_llsa_runtime.transcripts.endpointer import (
-    Endpointer,
-    resolve_endpointer,
-)
+from speechbrain_llsa_runtime.transcripts.endpointer import Endpointer
 from speechbrain_llsa_runtime.transcripts.words import WordOffsets
 from speechbrain_llsa_runtime.utils.errors import must_be, reason
 
@@ -227,6 +225,19 @@ class OnnxCTC:
             blank_array(np.float32, *ahead),
         )
 
+    def latency_report(
+        self, geometry: StreamGeometry | None = None
+    ) -> LatencyReport:
+        """The declared latency. As
+        :meth:`speechbrain_llsa.lobes.ctc.StreamingCTC.latency_report`."""
+        clock = self.clock
+        return LatencyReport(
+            clock.attention,
+            self.geometries.check(geometry),
+            clock.num_layers,
+            clock.receptive_field_samples,
+        )
+
     def committed_frames(self, context: OnnxState) -> int:
         """How many frames :meth:`stream` has committed. As
         :meth:`speechbrain_llsa.lobes.ctc.StreamingCTC.committed_frames`."""
@@ -292,7 +303,7 @@ class OnnxCTC:
         return outputs
 
 
-class OnnxStreamingASR:
+class OnnxStreamingASR(StreamingRecognizer):
     """Streaming speech recognition from an exported folder.
 
     It can be sent to another process, which opens the graph in the folder
@@ -436,40 +447,8 @@ class OnnxStreamingASR:
             If the graph is of another ``hop`` or ``look_ahead``, or if the
             snapshot is damaged, of another model or of another version.
         """
-        return Session(
-            self.model,
-            self.text_decoder,
-            snapshot,
-            hop,
-            look_ahead,
-            search=search,
-            endpointer=resolve_endpointer(endpointer, self.endpointer),
-            word_offsets=self.word_offsets,
-            channel=channel,
-        )
-
-    def latency_report(
-        self, hop: int | None = None, look_ahead: int | None = None
-    ) -> LatencyReport:
-        """The declared latency of the model.
-
-        Arguments
-        ---------
-        hop : int, optional
-            As for :meth:`session`.
-        look_ahead : int, optional
-            As for :meth:`session`.
-
-        Returns
-        -------
-        LatencyReport
-        """
-        clock = self.model.clock
-        return LatencyReport(
-            clock.attention,
-            self.model.geometries.choose(hop, look_ahead),
-            clock.num_layers,
-            clock.receptive_field_samples,
+        return self._session(
+            snapshot, hop, look_ahead, search, endpointer, channel
         )
 
 

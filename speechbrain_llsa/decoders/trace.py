@@ -14,7 +14,7 @@ from typing import NamedTuple
 from speechbrain_llsa_runtime.decoders.tokens import Token
 
 BLANK, SPACE, WORD_START, INSIDE = range(4)
-"""Kinds of label: the blank; only a space; the start of a word, with its own
+"""Kinds of label. The blank; only a space; the start of a word, with its own
 mark; the continuation of a word, or its start after a space."""
 
 

@@ -153,7 +153,7 @@ class Evaluation:
     unless both modes were run."""
 
     word_ends: str | None
-    """Source of the end times of words: "reference"; "model" if only the model
+    """Source of the end times of words. "reference"; "model" if only the model
     has word times; ``None`` if neither does."""
 
     emission_delay: Delay | None

@@ -51,7 +51,6 @@ class Models(ExportedModels):
         ValueError
             If the model cannot be read.
         """
-        check_folder(arguments.model)
         if is_exported(arguments.model):
             return super().load(arguments)
         return load_model(arguments)

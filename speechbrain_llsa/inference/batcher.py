@@ -222,10 +222,11 @@ class SessionBatcher:
     @torch.no_grad()
     @full_float32()
     def _run(self, ready):
+        cursors = [session._cursor for session in ready]
         rows, position, end = torch.tensor(
             [
-                [session._slot, session._cursor.position, session._cursor.end]
-                for session in ready
+                [session._slot, cursor.position, cursor.end]
+                for session, cursor in zip(ready, cursors, strict=True)
             ],
             device=self._device,
         ).unbind(1)

@@ -33,8 +33,8 @@ class AudioState:
 
     Example
     -------
-    >>> state = AudioState()
-    >>> state.take(np.zeros((640, 2), np.float32), 32000).shape
+    >>> state, mixer = AudioState(), ChannelMixer()
+    >>> state.take(np.zeros((640, 2), np.float32), 32000, mixer).shape
     (314,)
     >>> state.take_rest().shape, state.sample_rate
     ((6,), 32000)
@@ -51,8 +51,8 @@ class AudioState:
     def take(
         self,
         samples: Array,
-        sample_rate: int | None = None,
-        mixer: ChannelMixer | None = None,
+        sample_rate: int | None,
+        mixer: ChannelMixer,
     ) -> NDArray[np.float32]:
         """Takes the next samples.
 
@@ -61,11 +61,11 @@ class AudioState:
         samples : torch.Tensor or numpy.ndarray
             float32, float64, int16 or int32; (samples,) or (samples,
             channels).
-        sample_rate : int, optional
-            Samples per second; by default those of the pushes before, or at
+        sample_rate : int or None
+            Samples per second; ``None`` for those of the pushes before, or at
             first those of the model.
-        mixer : ChannelMixer, optional
-            Makes one channel of several; their mean by default.
+        mixer : ChannelMixer
+            Makes one channel of several.
 
         Returns
         -------
@@ -80,7 +80,7 @@ class AudioState:
             If samples are not finite or of another shape, or if the rate is
             out of range or not that of the stream.
         """
-        mono = mono_samples(samples, ChannelMixer() if mixer is None else mixer)
+        mono = mono_samples(samples, mixer)
         return self._settle_rate(sample_rate).push(mono, self.signal)
 
     def take_rest(self) -> NDArray[np.float32]:

@@ -62,6 +62,11 @@ class EncoderState:
     committed: int = 0
     """Frames returned since the utterance began."""
 
+    positional: torch.Tensor | None = None
+    """Input frames that the positional convolution still sees, (batch, its
+    look-back and up to its look-ahead more, features). ``None`` before any
+    frame, and always for encoders without one."""
+
     frames: torch.Tensor | None = None
     """llsa: input frames that are not committed yet, (batch, frames,
     features). ``None`` before any frame, and always for the others."""

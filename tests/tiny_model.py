@@ -5,6 +5,9 @@ from speechbrain.dataio.encoder import CTCTextEncoder
 
 from speechbrain_llsa.lobes.ctc import StreamingCTC
 from speechbrain_llsa.lobes.wav2vec2 import StreamingEncoderWrapper
+from speechbrain_llsa.nnet.convolutional_front_end import (
+    ConvolutionalFrontEnd,
+)
 from speechbrain_llsa.nnet.encoder import StreamingTransformerEncoder
 from speechbrain_llsa.nnet.frontend import StreamingLatentExtractor
 
@@ -20,10 +23,38 @@ def make_tokenizer():
     return tokenizer
 
 
-def make_model(attention="llsa", labels=LABELS, **geometry):
+def make_front_end():
+    """Frames of 24 ms with a receptive field of 895 samples, as Moonshine."""
+    return ConvolutionalFrontEnd(
+        out_channels=[8, 12, 8],
+        kernel_sizes=[127, 7, 3],
+        strides=[64, 3, 2],
+        biases=[False, True, True],
+        functions=[["tanh"], ["gelu"], ["layer_norm", "gelu"]],
+        closing_norm=False,
+    )
+
+
+IMPORTED = {
+    "positional_encoding": "convolution",
+    "positional_look_back": 5,
+    "positional_look_ahead": 3,
+    "positional_groups": 2,
+    "positional_norm": True,
+    "normalize_before": False,
+    "closing_norm": False,
+    "attention_bias": False,
+    "norm_eps": 1e-5,
+}
+"""Options that encoders have which were trained elsewhere."""
+
+
+def make_model(attention="llsa", labels=LABELS, extractor=None, **geometry):
     """Two layers of 16 features; all labels are about equally likely."""
     torch.manual_seed(0)
     geometry = {"look_back": 12, "look_ahead": 4, "hop": 2, **geometry}
+    if extractor is None:
+        extractor = StreamingLatentExtractor(out_channels=[8] * 7)
     encoder = StreamingTransformerEncoder(
         num_layers=2,
         nhead=2,
@@ -33,7 +64,7 @@ def make_model(attention="llsa", labels=LABELS, **geometry):
         **geometry,
     )
     model = StreamingCTC(
-        StreamingLatentExtractor(out_channels=[8] * 7),
+        extractor,
         StreamingEncoderWrapper(8, 16, encoder),
         torch.nn.Linear(16, labels),
     ).eval()

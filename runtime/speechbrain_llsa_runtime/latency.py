@@ -26,7 +26,8 @@ class Latency:
     attention : str
         One of aa, maa, sa and llsa.
     look_ahead : int or None
-        Frames of look-ahead of the whole stack; ``None`` for the utterance.
+        Frames of look-ahead of the whole stack, and of the positional
+        convolution before it; ``None`` for the utterance.
     hop_wait : int
         Frames that a frame waits, at most, for its hop to fill.
     receptive_field_samples : int
@@ -109,6 +110,9 @@ class LatencyReport:
         Samples that the front end needs for its first frame; 0 without one.
     frame_seconds : float
         Seconds from one encoder frame to the next.
+    positional_look_ahead : int
+        Frames that a positional convolution before the layers sees ahead,
+        which adds to the latency once.
 
     Example
     -------
@@ -129,18 +133,21 @@ class LatencyReport:
     num_layers: int
     receptive_field_samples: int = 0
     frame_seconds: float = FRAME_SECONDS
+    positional_look_ahead: int = 0
 
     def __post_init__(self) -> None:
         check_attention(self.attention)
+        check_integer("positional_look_ahead", self.positional_look_ahead, 0)
         check_type("geometry", self.geometry, StreamGeometry)
         check_integer("num_layers", self.num_layers, 0)
 
     def __getitem__(self, attention: str) -> Latency:
+        look_ahead = self.geometry.stack_look_ahead(attention, self.num_layers)
+        if look_ahead is not None:
+            look_ahead += self.positional_look_ahead
         return Latency(
-            attention=check_attention(attention),
-            look_ahead=self.geometry.stack_look_ahead(
-                attention, self.num_layers
-            ),
+            attention=attention,
+            look_ahead=look_ahead,
             hop_wait=self.geometry.hop_wait(attention),
             receptive_field_samples=self.receptive_field_samples,
             frame_seconds=self.frame_seconds,
@@ -153,10 +160,13 @@ class LatencyReport:
 
     def __str__(self) -> str:
         geometry = self.geometry
+        positional = ""
+        if self.positional_look_ahead:
+            positional = f"positional look_ahead {self.positional_look_ahead}, "
         lines = [
             f"{self.num_layers} layers, look_back {geometry.look_back}, "
-            f"look_ahead {geometry.look_ahead}, hop {geometry.hop} "
-            f"(frames of {self.frame_seconds} s)",
+            f"look_ahead {geometry.look_ahead}, {positional}"
+            f"hop {geometry.hop} (frames of {self.frame_seconds} s)",
             f"{'attention':<10}{'look-ahead':>14}{'hop wait':>15}"
             f"{'receptive field':>17}{'total':>15}",
         ]

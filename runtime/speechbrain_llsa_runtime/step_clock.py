@@ -8,7 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import cast
 
-from speechbrain_llsa_runtime.geometry import StreamGeometry, check_attention
+from speechbrain_llsa_runtime.geometry import (
+    SAMPLE_RATE,
+    StreamGeometry,
+    check_attention,
+)
 from speechbrain_llsa_runtime.utils.checks import check_integer
 from speechbrain_llsa_runtime.utils.errors import must_be
 
@@ -40,6 +44,8 @@ class StepClock:
         Samples that the front end needs for its first frame.
     stride_samples : int
         Samples from one frame to the next.
+    positional_look_ahead : int
+        Frames that a positional convolution before the encoder sees ahead.
 
     Raises
     ------
@@ -61,6 +67,7 @@ class StepClock:
     step_frames: int
     receptive_field_samples: int
     stride_samples: int
+    positional_look_ahead: int = 0
 
     def __post_init__(self) -> None:
         if check_attention(self.attention) == "aa":
@@ -87,6 +94,11 @@ class StepClock:
         return self.step_frames * self.stride_samples
 
     @property
+    def frame_seconds(self) -> float:
+        """Seconds from one frame to the next."""
+        return self.stride_samples / SAMPLE_RATE
+
+    @property
     def overlap_samples(self) -> int:
         """Samples that neighbouring frames share, and that lie before the
         first step."""
@@ -96,7 +108,7 @@ class StepClock:
     def delay_frames(self) -> int:
         """Frames that committed ones lag behind those that a step takes in."""
         frames = self.geometry.stack_look_ahead(self.attention, self.num_layers)
-        return cast(int, frames)
+        return cast(int, frames) + self.positional_look_ahead
 
     @property
     def first_frame(self) -> int:
@@ -104,7 +116,7 @@ class StepClock:
         the utterance, and so that hops begin where they do offline."""
         first = -(-self.overlap_samples // self.stride_samples)
         if self.attention == "llsa":
-            first += (-first - self.geometry.look_ahead) % self.geometry.hop
+            first += (-first - self.delay_frames) % self.geometry.hop
         return -first
 
     @property

@@ -32,7 +32,6 @@ from speechbrain_llsa_runtime.commands.models import (
 from speechbrain_llsa_runtime.commands.signals import Interrupted
 from speechbrain_llsa_runtime.commands.warning_lines import warning_lines
 from speechbrain_llsa_runtime.dataio.channels import CancelledChannelsWarning
-from speechbrain_llsa_runtime.geometry import FRAME_SECONDS
 from speechbrain_llsa_runtime.inference.onnx import (
     PRECISIONS,
     OnnxStreamingASR,
@@ -110,9 +109,8 @@ def add_arguments(parser):
     parser.add_argument(
         "--push_seconds",
         type=float,
-        default=FRAME_SECONDS,
         metavar="S",
-        help="audio that is pushed at once, for delays (default: %(default)s)",
+        help="audio that is pushed at once, for delays (default: a frame)",
     )
     parser.add_argument(
         "--runs",

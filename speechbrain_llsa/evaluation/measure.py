@@ -18,7 +18,7 @@ from speechbrain_llsa.utils.normalization import (
     case_of_units,
     fold_transcript,
 )
-from speechbrain_llsa_runtime.geometry import FRAME_SECONDS, SAMPLE_RATE
+from speechbrain_llsa_runtime.geometry import SAMPLE_RATE
 from speechbrain_llsa_runtime.utils.checks import check_integer, check_number
 from speechbrain_llsa_runtime.utils.errors import must_be
 
@@ -208,7 +208,7 @@ def evaluate(
     name="model",
     hop=None,
     look_ahead=None,
-    push_seconds=FRAME_SECONDS,
+    push_seconds=None,
     offline=True,
     streamed_count=None,
     timing_push_seconds=None,
@@ -244,9 +244,9 @@ def evaluate(
         trained for; by default the first of them.
     look_ahead : int, optional
         Frames that a layer sees ahead, as for ``hop``.
-    push_seconds : float
-        Audio per push. The text does not depend on it; it is the resolution of
-        the delays.
+    push_seconds : float, optional
+        Audio per push; by default a frame. The text does not depend on it; it
+        is the resolution of the delays.
     offline : bool
         Whether to transcribe whole utterances as well, if the model can.
     streamed_count : int, optional
@@ -289,7 +289,8 @@ def evaluate(
     >>> evaluate(asr, utterances).streamed.wer.percent  # doctest: +SKIP
     3.5
     """
-    check_number("push_seconds", push_seconds, *PUSH_SECONDS)
+    if push_seconds is not None:
+        check_number("push_seconds", push_seconds, *PUSH_SECONDS)
     if timing_push_seconds is not None:
         check_number("timing_push_seconds", timing_push_seconds, *PUSH_SECONDS)
     check_number("timing_seconds", timing_seconds, 0)
@@ -309,12 +310,14 @@ def evaluate(
     geometry = {"hop": hop, "look_ahead": look_ahead}
     report = asr.latency_report(**geometry)
     latency = report.declared_latency
+    if push_seconds is None:
+        push_seconds = latency.frame_seconds
     known = any(each.words for each in utterances)
     delays = WordDelays("reference" if known else "model")
     modes = {}
     if latency.look_ahead is not None and streamed_count != 0:
         if timing_push_seconds is None:
-            timing_push_seconds = (latency.hop_wait + 1) * FRAME_SECONDS
+            timing_push_seconds = (latency.hop_wait + 1) * latency.frame_seconds
         modes["streamed"] = partial(_stream, asr, geometry)
     if offline and hasattr(asr, "transcribe_batch"):
         modes["offline"] = partial(_transcribe_offline, asr, geometry)

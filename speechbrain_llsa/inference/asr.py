@@ -35,7 +35,6 @@ from speechbrain_llsa_runtime.dataio.audio_files import (
 from speechbrain_llsa_runtime.dataio.samples import check_scale
 from speechbrain_llsa_runtime.decoders.greedy import GreedySearch
 from speechbrain_llsa_runtime.decoders.tokens import Search
-from speechbrain_llsa_runtime.geometry import FRAME_SECONDS
 from speechbrain_llsa_runtime.inference.recognizer import StreamingRecognizer
 from speechbrain_llsa_runtime.inference.session import Session
 from speechbrain_llsa_runtime.transcripts.endpointer import (
@@ -353,6 +352,7 @@ class StreamingASR(StreamingRecognizer, SpeechBrainStreamingASR):
             self._choose_search(search),
             resolve_endpointer(endpointer, self.endpointer),
             self.word_offsets,
+            self.model.frame_seconds,
         )
 
     @torch.no_grad()
@@ -644,7 +644,7 @@ class StreamingASR(StreamingRecognizer, SpeechBrainStreamingASR):
         path = self._local_path(path, **kwargs)
         sample_rate = audio_info(path).sample_rate
         session = self.session(hop=hop, look_ahead=look_ahead, channel=channel)
-        block_seconds = config.chunk_size * FRAME_SECONDS
+        block_seconds = config.chunk_size * self.model.frame_seconds
         for block in read_blocks(path, block_seconds):
             yield session.push(block, sample_rate).committed
         yield session.finish().committed

@@ -109,7 +109,11 @@ class SessionBatcher:
         self._step = StreamingStep(model, step_frames, geometry)
         self._clock = self._step.clock
         self._transcriber = Transcriber(
-            text_decoder, search, endpointer, word_offsets
+            text_decoder,
+            search,
+            endpointer,
+            word_offsets,
+            model.frame_seconds,
         )
         self._device = next(model.parameters()).device
         self._lock = fork_safe_lock()

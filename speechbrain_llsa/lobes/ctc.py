@@ -117,6 +117,11 @@ class StreamingCTC(torch.nn.Module):
         return self.head(weight.new_zeros(1, 0, features)).shape[2]
 
     @property
+    def frame_seconds(self):
+        """Seconds from one frame to the next."""
+        return self.extractor.frame_seconds
+
+    @property
     def geometries(self):
         """The ``TrainedGeometries`` of the encoder."""
         return self.encoder_wrapper.latent_encoder.geometries
@@ -400,5 +405,7 @@ class StreamingCTC(torch.nn.Module):
         LatencyReport
         """
         return self.encoder_wrapper.latent_encoder.latency_report(
-            self.extractor.receptive_field_samples, geometry=geometry
+            self.extractor.receptive_field_samples,
+            self.frame_seconds,
+            geometry,
         )

@@ -151,10 +151,16 @@ def encoder_layout(encoder, frames, geometry=None):
     """
     state = encoder.make_streaming_context(geometry=geometry)
     state.batch_size, state.received = 1, frames
+    if encoder.positions is not None:
+        waiting = min(frames, encoder.positional_look_ahead)
+        state.positional = _frames_layout(
+            encoder, encoder.positions.look_back + waiting
+        )
+        frames -= waiting
     if encoder.attention == "llsa":
-        _advance_hops(encoder, state)
+        _advance_hops(encoder, state, frames)
     elif frames:
-        _advance_frames(encoder, state)
+        _advance_frames(encoder, state, frames)
     return state
 
 
@@ -174,12 +180,12 @@ def _heads_layout(encoder, frames):
     )
 
 
-def _advance_hops(encoder, state):
+def _advance_hops(encoder, state, frames):
     """llsa: a hop is committed as soon as its look-ahead has arrived."""
     geometry = state.geometry
-    ready = max(0, state.received - geometry.look_ahead)
+    ready = max(0, frames - geometry.look_ahead)
     state.committed = ready // geometry.hop * geometry.hop
-    state.frames = _frames_layout(encoder, state.received - state.committed)
+    state.frames = _frames_layout(encoder, frames - state.committed)
     if not state.committed:
         return
     state.provisional = _frames_layout(encoder, geometry.look_ahead)
@@ -194,9 +200,9 @@ def _advance_hops(encoder, state):
     ]
 
 
-def _advance_frames(encoder, state):
+def _advance_frames(encoder, state, frames):
     """maa and sa: each layer delays its frames by ``look_ahead`` frames."""
-    committed, state.layers = state.received, []
+    committed, state.layers = frames, []
     geometry = state.geometry
     for _ in encoder.layers:
         received, committed = committed, max(0, committed - geometry.look_ahead)

@@ -10,7 +10,6 @@ from speechbrain_llsa.lobes.padding import padding_mask, sample_counts
 from speechbrain_llsa.nnet.frontend import FrontEndState
 from speechbrain_llsa.state import EncoderState
 from speechbrain_llsa.utils.precision import full_float32
-from speechbrain_llsa_runtime.geometry import SAMPLE_RATE
 from speechbrain_llsa_runtime.latency import LatencyReport
 from speechbrain_llsa_runtime.utils.checks import check_integer, check_type
 from speechbrain_llsa_runtime.utils.errors import must_be
@@ -201,7 +200,7 @@ class LayerFeatures(nn.Module):
     @property
     def frame_seconds(self):
         """Seconds from one frame to the next."""
-        return self.extractor.stride_samples / SAMPLE_RATE
+        return self.extractor.frame_seconds
 
     def train(self, mode=True):
         """Sets the mode of a sum over layers only."""
@@ -266,6 +265,7 @@ class LayerFeatures(nn.Module):
             depth,
             self.extractor.receptive_field_samples,
             self.frame_seconds,
+            encoder.positional_look_ahead,
         )
 
     def forward(self, wavs, wav_lens=None, geometry=None):

@@ -69,6 +69,7 @@ class StreamingStep(torch.nn.Module):
             geometry.hop if step_frames is None else step_frames,
             model.extractor.receptive_field_samples,
             model.extractor.stride_samples,
+            encoder.positional_look_ahead,
         )
         # Tensors without any element are no part of the state.
         self._shapes = {
@@ -134,9 +135,10 @@ class StreamingStep(torch.nn.Module):
         latents, carried = self.model.extractor.step(
             samples, [tensors[name] for name in self._carried_names()]
         )
-        committed, provisional, ahead, layers = encoder_step(
+        committed, provisional, positional, ahead, layers = encoder_step(
             encoder,
             wrapper.project(latents),
+            tensors["positional"],
             tensors["ahead"],
             [
                 LayerState(
@@ -151,7 +153,7 @@ class StreamingStep(torch.nn.Module):
             end,
             self.clock.geometry,
         )
-        new = self._named(carried, ahead, layers)
+        new = self._named(carried, positional, ahead, layers)
         return (
             self.model.classify(committed),
             self.model.classify(provisional),
@@ -162,9 +164,10 @@ class StreamingStep(torch.nn.Module):
         count = len(self.model.extractor.strides)
         return [f"carried_{index}" for index in range(count)]
 
-    def _named(self, carried, ahead, layers):
+    def _named(self, carried, positional, ahead, layers):
         return {
             **dict(zip(self._carried_names(), carried, strict=True)),
+            "positional": positional,
             "ahead": ahead,
             **{
                 f"{part}_{layer}": getattr(state, part)
@@ -190,8 +193,17 @@ class StreamingStep(torch.nn.Module):
             encoder.d_model // heads,
             ahead,
         )
-        carried = extractor.initial_carried(batch)
-        return self._named(carried, ahead, [layer] * len(encoder.layers))
+        positional = ahead[:, :0]
+        if encoder.positions is not None:
+            positional = encoder.positions.initial_carried(
+                ahead, encoder.positional_look_ahead
+            )
+        return self._named(
+            extractor.initial_carried(batch),
+            positional,
+            ahead,
+            [layer] * len(encoder.layers),
+        )
 
 
 _LAYER_PARTS = ("key", "value", "query", "residual")

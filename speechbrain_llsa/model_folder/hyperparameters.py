@@ -16,7 +16,7 @@ from speechbrain_llsa_runtime.model_folder.description import MODEL_FILE
 _ENCODER = """\
 sample_rate: {sample_rate}
 
-extractor: !new:speechbrain_llsa.hparams.StreamingLatentExtractor
+extractor: !new:speechbrain_llsa.hparams.{extractor_class}
 {extractor}
 encoder: !new:speechbrain_llsa.hparams.StreamingTransformerEncoder
 {encoder}    activation: !name:{activation}
@@ -82,6 +82,12 @@ modules:
     + _PRETRAINER
 )
 
+_EXTRACTORS = {
+    "convolutions": "StreamingLatentExtractor",
+    "front_end": "ConvolutionalFrontEnd",
+}
+"""Class of each kind of front end."""
+
 _HEADS = {
     "linear": ("torch.nn.Linear", "in_features", "out_features"),
     "speechbrain_linear": (
@@ -117,6 +123,7 @@ def hyperparameters_of(description):
     }
     values = {
         "sample_rate": description["sample_rate"],
+        "extractor_class": _EXTRACTORS[description["extractor"]["kind"]],
         "extractor": _arguments(description["extractor"]),
         "activation": _class_name(ACTIVATIONS[encoder.pop("activation")]),
         "encoder": _arguments(encoder),

@@ -6,6 +6,7 @@ functions and a row here, and the check of its entries in
 ``description.SECTIONS``.
 """
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -15,6 +16,9 @@ from speechbrain.nnet.linear import Linear
 
 from speechbrain_llsa.lobes.ctc import StreamingCTC
 from speechbrain_llsa.lobes.wav2vec2 import StreamingEncoderWrapper
+from speechbrain_llsa.nnet.convolutional_front_end import (
+    ConvolutionalFrontEnd,
+)
 from speechbrain_llsa.nnet.encoder import StreamingTransformerEncoder
 from speechbrain_llsa.nnet.frontend import StreamingLatentExtractor
 from speechbrain_llsa_runtime.utils.errors import must_be
@@ -58,6 +62,23 @@ def _describe_extractor(extractor):
     }
 
 
+def _build_front_end(section, parts):
+    return ConvolutionalFrontEnd(**_arguments(section))
+
+
+def _describe_front_end(front_end):
+    return {
+        **_describe_extractor(front_end),
+        "biases": front_end.biases,
+        "functions": front_end.functions,
+        "closing_norm": isinstance(front_end.norm, torch.nn.LayerNorm),
+    }
+
+
+def _arguments(section):
+    return {name: value for name, value in section.items() if name != "kind"}
+
+
 def _build_encoder(section, parts):
     activation = section["activation"]
     if activation not in ACTIVATIONS:
@@ -69,17 +90,7 @@ def _build_encoder(section, parts):
             )
         )
     return StreamingTransformerEncoder(
-        num_layers=section["num_layers"],
-        nhead=section["nhead"],
-        d_ffn=section["d_ffn"],
-        d_model=section["d_model"],
-        attention=section["attention"],
-        look_back=section["look_back"],
-        look_ahead=section["look_ahead"],
-        hop=section["hop"],
-        positional_encoding=section["positional_encoding"],
-        normalize_before=section["normalize_before"],
-        activation=ACTIVATIONS[activation],
+        **{**_arguments(section), "activation": ACTIVATIONS[activation]}
     )
 
 
@@ -105,6 +116,42 @@ def _describe_encoder(encoder):
         "positional_encoding": encoder.positional_encoding,
         "normalize_before": layer.normalize_before,
         "activation": name,
+        **_unusual(
+            attention_bias=layer.self_att.in_proj.bias is not None,
+            closing_norm=not isinstance(encoder.norm, torch.nn.Identity),
+            norm_eps=encoder.norm_eps,
+            rotary_features=_rotary_features(encoder),
+            **_describe_positions(encoder.positions),
+        ),
+    }
+
+
+def _rotary_features(encoder):
+    """Number of rotated features, ``None`` for the usual: all of a head."""
+    features, nhead = encoder.rotary_features, encoder.layers[0].self_att.nhead
+    if features in (0, encoder.d_model // nhead):
+        return None
+    return features
+
+
+def _describe_positions(positions):
+    if positions is None:
+        return {}
+    return {
+        "positional_look_back": positions.look_back,
+        "positional_look_ahead": positions.look_ahead,
+        "positional_groups": positions.conv.groups,
+        "positional_norm": positions.norm is not None,
+    }
+
+
+def _unusual(**entries):
+    """Those entries that are not the encoder's defaults."""
+    parameters = inspect.signature(StreamingTransformerEncoder).parameters
+    return {
+        name: value
+        for name, value in entries.items()
+        if value != parameters[name].default
     }
 
 
@@ -157,7 +204,10 @@ PARTS = {
     "extractor": {
         "convolutions": Part(
             StreamingLatentExtractor, _build_extractor, _describe_extractor
-        )
+        ),
+        "front_end": Part(
+            ConvolutionalFrontEnd, _build_front_end, _describe_front_end
+        ),
     },
     "encoder": {
         "transformer": Part(

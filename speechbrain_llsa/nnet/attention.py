@@ -31,6 +31,8 @@ class StreamingSelfAttention(nn.Module):
         Attention heads.
     dropout : float
         Probability to drop an attention weight in training.
+    bias : bool
+        Whether the projections have biases.
 
     Example
     -------
@@ -43,15 +45,16 @@ class StreamingSelfAttention(nn.Module):
     torch.Size([2, 30, 16])
     """
 
-    def __init__(self, d_model, nhead, dropout=0.0):
+    def __init__(self, d_model, nhead, dropout=0.0, bias=True):
         super().__init__()
         self.nhead = nhead
         self.dropout = dropout
-        self.in_proj = nn.Linear(d_model, 3 * d_model)
-        self.out_proj = nn.Linear(d_model, d_model)
+        self.in_proj = nn.Linear(d_model, 3 * d_model, bias=bias)
+        self.out_proj = nn.Linear(d_model, d_model, bias=bias)
         nn.init.xavier_uniform_(self.in_proj.weight)
-        nn.init.zeros_(self.in_proj.bias)
-        nn.init.zeros_(self.out_proj.bias)
+        if bias:
+            nn.init.zeros_(self.in_proj.bias)
+            nn.init.zeros_(self.out_proj.bias)
 
     def forward(self, x, residual, schedule, state):
         """
@@ -108,8 +111,9 @@ class FrameSchedule:
         Whether the utterance ends with this pass, so that nothing waits.
     end : torch.Tensor, optional
         Frames of each row's utterance, (batch,).
-    positions : bool
-        Whether queries and keys are rotated by their positions.
+    rotary_features : int, optional
+        Features of a head that are rotated by the positions of queries and
+        keys; by default all of them.
 
     Example
     -------
@@ -124,18 +128,20 @@ class FrameSchedule:
     (torch.Size([1, 4, 3, 16]), torch.Size([1, 4, 2, 16]))
     """
 
-    def __init__(self, attention, geometry, final, end=None, positions=True):
+    def __init__(
+        self, attention, geometry, final, end=None, rotary_features=None
+    ):
         self.attention = attention
         self.geometry = geometry
         self.final = final
         self.end = end
-        self.positions = positions
+        self.rotary_features = rotary_features
         self._angles = {}
         self._masks = {}
 
     def _rotate(self, query, key, first):
         """Rotates by position; layers at the same frame share the angles."""
-        if not self.positions:
+        if self.rotary_features == 0:
             return query, key
         place = (first, query.shape[2])
         if place not in self._angles:
@@ -143,7 +149,9 @@ class FrameSchedule:
                 first, first + query.shape[2], device=query.device
             )
             self._angles[place] = rotary_angles(
-                position, query.shape[3], dtype=query.dtype
+                position,
+                self.rotary_features or query.shape[3],
+                dtype=query.dtype,
             )
         angles = self._angles[place]
         return rotate(query, *angles), rotate(key, *angles)
@@ -232,8 +240,9 @@ class HopSchedule:
         Hops of this pass, at least one.
     end : torch.Tensor, optional
         Frames of each row's utterance, (batch,).
-    positions : bool
-        Whether queries and keys are rotated by their positions.
+    rotary_features : int, optional
+        Features of a head that are rotated by the positions of queries and
+        keys; by default all of them.
     device : torch.device, optional
         Device of the frames.
     committed_only : bool
@@ -258,7 +267,7 @@ class HopSchedule:
         first_hop,
         hops,
         end=None,
-        positions=True,
+        rotary_features=None,
         device=None,
         committed_only=False,
     ):
@@ -267,7 +276,7 @@ class HopSchedule:
         self.first_hop = first_hop
         self.hops = hops
         self.end = end
-        self.positions = positions
+        self.rotary_features = rotary_features
         self.position = hop_tags(first_hop, hops, geometry, device).position
         self._angles = None
         self._masks = {}
@@ -279,10 +288,12 @@ class HopSchedule:
         or one by one, those of all hops and the look-ahead of the last."""
         query, key, value = (self._lay_out(x, 2) for x in (query, key, value))
         residual = self._lay_out(residual, 1)
-        if self.positions:
+        if self.rotary_features != 0:
             if self._angles is None:
                 self._angles = rotary_angles(
-                    self.position, query.shape[3], dtype=query.dtype
+                    self.position,
+                    self.rotary_features or query.shape[3],
+                    dtype=query.dtype,
                 )
             query = rotate(query, *self._angles)
             key = rotate(key, *self._angles)

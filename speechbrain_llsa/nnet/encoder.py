@@ -19,6 +19,7 @@ from speechbrain_llsa.nnet.attention import (
     HopSchedule,
     StreamingSelfAttention,
 )
+from speechbrain_llsa.nnet.positional_convolution import PositionalConvolution
 from speechbrain_llsa.state import EncoderState, LayerState
 from speechbrain_llsa_runtime.geometry import (
     FRAME_SECONDS,
@@ -33,6 +34,9 @@ from speechbrain_llsa_runtime.utils.checks import (
     check_type,
 )
 from speechbrain_llsa_runtime.utils.errors import must_be
+
+NORM_EPS = 1e-6
+"""Epsilon of SpeechBrain's norms in a transformer."""
 
 
 class StreamingTransformerEncoderLayer(nn.Module):
@@ -54,6 +58,10 @@ class StreamingTransformerEncoderLayer(nn.Module):
         Class of the feed-forward network's activation.
     normalize_before : bool
         Whether norms precede attention and feed-forward, or follow them.
+    attention_bias : bool
+        Whether the projections of the attention have biases.
+    norm_eps : float
+        Epsilon of the norms.
 
     Example
     -------
@@ -74,10 +82,12 @@ class StreamingTransformerEncoderLayer(nn.Module):
         attention_dropout=0.0,
         activation=nn.GELU,
         normalize_before=True,
+        attention_bias=True,
+        norm_eps=NORM_EPS,
     ):
         super().__init__()
         self.self_att = StreamingSelfAttention(
-            d_model, nhead, attention_dropout
+            d_model, nhead, attention_dropout, attention_bias
         )
         self.pos_ffn = PositionalwiseFeedForward(
             d_ffn=d_ffn,
@@ -85,8 +95,8 @@ class StreamingTransformerEncoderLayer(nn.Module):
             dropout=dropout,
             activation=activation,
         )
-        self.norm1 = LayerNorm(d_model, eps=1e-6)
-        self.norm2 = LayerNorm(d_model, eps=1e-6)
+        self.norm1 = LayerNorm(d_model, eps=norm_eps)
+        self.norm2 = LayerNorm(d_model, eps=norm_eps)
         self.dropout1 = nn.Dropout(dropout)
         self.dropout2 = nn.Dropout(dropout)
         self.normalize_before = normalize_before
@@ -154,7 +164,20 @@ class StreamingTransformerEncoder(nn.Module):
         Frames that llsa commits at once; the others do not use it. A list as
         for ``look_ahead``.
     positional_encoding : str or None
-        "rope" for rotary positions, ``None`` for no positions.
+        "rope" for rotary positions, "convolution" for a convolution over the
+        frames before the first layer, as in wav2vec 2.0, ``None`` for no
+        positions.
+    rotary_features : int, optional
+        "rope": features of a head that are rotated; by default all of them.
+    positional_look_back : int
+        "convolution": frames that it sees behind a frame.
+    positional_look_ahead : int
+        "convolution": frames that it sees ahead, which add to the latency
+        once.
+    positional_groups : int
+        "convolution": groups of features.
+    positional_norm : bool
+        "convolution": whether a layer norm follows.
     dropout : float
         Dropout probability.
     attention_dropout : float, optional
@@ -166,12 +189,18 @@ class StreamingTransformerEncoder(nn.Module):
         Class of the feed-forward networks' activation.
     normalize_before : bool
         Whether norms precede attention and feed-forward, or follow them.
+    attention_bias : bool
+        Whether the projections of the attention have biases.
+    closing_norm : bool
+        Whether a norm follows the last layer.
+    norm_eps : float
+        Epsilon of the norms.
     output_hidden_states : bool
         Whether ``forward``, ``forward_streaming`` and ``flush`` also return a
-        list of the input and every layer's output. In streaming these are the
-        frames that will not change: with llsa the committed ones for all
-        layers, otherwise for each layer ``look_ahead`` frames fewer than for
-        the one before it.
+        list of the first layer's input and every layer's output. In streaming
+        these are the frames that will not change: with llsa the committed ones
+        for all layers, otherwise for each layer ``look_ahead`` frames fewer
+        than for the one before it.
     gradient_checkpointing : bool
         Whether the backward pass computes each layer again, in training, so
         that only the layers' inputs stay in memory. Outputs and gradients do
@@ -221,6 +250,14 @@ class StreamingTransformerEncoder(nn.Module):
         layerdrop_prob=0.0,
         activation=nn.GELU,
         normalize_before=True,
+        attention_bias=True,
+        closing_norm=True,
+        norm_eps=NORM_EPS,
+        rotary_features=None,
+        positional_look_back=64,
+        positional_look_ahead=0,
+        positional_groups=16,
+        positional_norm=False,
         output_hidden_states=False,
         gradient_checkpointing=False,
     ):
@@ -237,29 +274,19 @@ class StreamingTransformerEncoder(nn.Module):
                     "d_model", f"a multiple of nhead, which is {nhead}", d_model
                 )
             )
-        if positional_encoding not in ("rope", None):
+        if positional_encoding not in ("rope", "convolution", None):
             raise ValueError(
                 must_be(
                     "positional_encoding",
-                    "'rope' or None",
+                    "'rope', 'convolution' or None",
                     repr(positional_encoding),
-                )
-            )
-        if positional_encoding == "rope" and d_model // nhead % 2:
-            raise ValueError(
-                must_be(
-                    "d_model",
-                    (
-                        "an even number of features for each head with "
-                        "rotary positions"
-                    ),
-                    f"{d_model} with nhead {nhead}",
                 )
             )
         check_number("dropout", dropout, 0, 1)
         if attention_dropout is not None:
             check_number("attention_dropout", attention_dropout, 0, 1)
         check_number("layerdrop_prob", layerdrop_prob, 0)
+        check_number("norm_eps", norm_eps, 0)
         if not callable(activation):
             raise TypeError(
                 must_be(
@@ -276,6 +303,23 @@ class StreamingTransformerEncoder(nn.Module):
             )
         self.d_model = d_model
         self.positional_encoding = positional_encoding
+        self.rotary_features = 0
+        if positional_encoding == "rope":
+            self.rotary_features = _checked_rotary(
+                rotary_features, d_model, nhead
+            )
+        self.positions = None
+        if positional_encoding == "convolution":
+            self.positions = PositionalConvolution(
+                d_model,
+                positional_look_back,
+                positional_look_ahead,
+                positional_groups,
+                positional_norm,
+                norm_eps,
+                dropout,
+            )
+        self.norm_eps = norm_eps
         self.layerdrop_prob = layerdrop_prob
         self.output_hidden_states = output_hidden_states
         self.gradient_checkpointing = gradient_checkpointing
@@ -290,15 +334,24 @@ class StreamingTransformerEncoder(nn.Module):
                 ),
                 activation=activation,
                 normalize_before=normalize_before,
+                attention_bias=attention_bias,
+                norm_eps=norm_eps,
             )
             for _ in range(num_layers)
         )
-        self.norm = LayerNorm(d_model, eps=1e-6)
+        self.norm = nn.Identity()
+        if closing_norm:
+            self.norm = LayerNorm(d_model, eps=norm_eps)
 
     @property
     def geometry(self):
         """The default geometry."""
         return self.geometries.default
+
+    @property
+    def positional_look_ahead(self):
+        """Frames that the positional convolution sees ahead; 0 without one."""
+        return 0 if self.positions is None else self.positions.look_ahead
 
     def forward(
         self,
@@ -525,6 +578,7 @@ class StreamingTransformerEncoder(nn.Module):
             len(self.layers),
             receptive_field_samples,
             frame_seconds,
+            self.positional_look_ahead,
         )
 
     def _new_state(self, geometry):
@@ -534,13 +588,17 @@ class StreamingTransformerEncoder(nn.Module):
         )
 
     def _signature(self, geometry):
-        return (
+        signature = (
             self.attention,
             geometry,
             len(self.layers),
             self.d_model,
             self.layers[0].self_att.nhead,
         )
+        if self.positions is not None:
+            taps = self.positions.look_back, self.positions.look_ahead
+            signature += taps
+        return signature
 
     def _check_frames(self, src):
         if not isinstance(src, torch.Tensor) or not src.is_floating_point():
@@ -606,6 +664,8 @@ class StreamingTransformerEncoder(nn.Module):
     def _advance(self, src, state, final, training=False):
         """Passes frames through the stack: (batch, frames, features) to the
         committed ones, the hidden states, and the state that follows."""
+        if self.positions is not None:
+            src = self._add_positions(src, state, final)
         if self.attention == "llsa":
             return self._advance_hops(src, state, final, training)
         schedule = FrameSchedule(
@@ -613,7 +673,7 @@ class StreamingTransformerEncoder(nn.Module):
             state.geometry,
             final,
             state.end,
-            self.positional_encoding is not None,
+            self.rotary_features,
         )
         if src.shape[1] == 0 and (state.received == 0 or not final):
             return src, [src] * (len(self.layers) + 1), state
@@ -621,6 +681,17 @@ class StreamingTransformerEncoder(nn.Module):
             src, schedule, state.layers, training
         )
         return self.norm(out), hidden_states, state
+
+    def _add_positions(self, src, state, final):
+        """Adds what the positional convolution sees around the frames. Those
+        that wait for its look-ahead stay in the state."""
+        if state.end is not None and state.received:
+            first = state.received - src.shape[1]
+            number = torch.arange(first, state.received, device=src.device)
+            past_end = number >= state.end[:, None]
+            src = src.masked_fill(past_end[..., None], 0.0)
+        src, state.positional = self.positions(src, state.positional, final)
+        return src
 
     def _advance_hops(self, src, state, final, training):
         hop, look_ahead = state.geometry.hop, state.geometry.look_ahead
@@ -650,7 +721,7 @@ class StreamingTransformerEncoder(nn.Module):
             first_hop,
             hops,
             end,
-            self.positional_encoding is not None,
+            self.rotary_features,
             src.device,
         )
         # at the end of the utterance nothing is provisional
@@ -698,6 +769,32 @@ class StreamingTransformerEncoder(nn.Module):
                     hidden_states.append(src)
             new_states.append(state)
         return src, hidden_states, new_states
+
+
+def _checked_rotary(features, d_model, nhead):
+    """Number of features of a head that are rotated."""
+    head_dim = d_model // nhead
+    if features is None:
+        if head_dim % 2:
+            raise ValueError(
+                must_be(
+                    "d_model",
+                    "an even number of features for each head with rotary "
+                    "positions",
+                    f"{d_model} with nhead {nhead}",
+                )
+            )
+        return head_dim
+    check_integer("rotary_features", features, 2)
+    if features % 2 or features > head_dim:
+        raise ValueError(
+            must_be(
+                "rotary_features",
+                f"even, and at most the {head_dim} of a head",
+                features,
+            )
+        )
+    return features
 
 
 def _run_layer(layer, src, schedule, state):

@@ -35,8 +35,9 @@ class StepSchedule:
         int64 (batch,); for llsa the start of a hop.
     end : torch.Tensor
         Frames of each row's utterance, int64 (batch,).
-    positions : bool
-        Whether queries and keys are rotated by their positions.
+    rotary_features : int, optional
+        Features of a head that are rotated by the positions of queries and
+        keys; by default all of them.
 
     Example
     -------
@@ -54,14 +55,20 @@ class StepSchedule:
     """
 
     def __init__(
-        self, attention, geometry, step_frames, position, end, positions=True
+        self,
+        attention,
+        geometry,
+        step_frames,
+        position,
+        end,
+        rotary_features=None,
     ):
         self.attention = attention
         self.geometry = geometry
         self.step_frames = step_frames
         self.position = position
         self.end = end
-        self.positions = positions
+        self.rotary_features = rotary_features
         look_back, look_ahead = geometry.look_back, geometry.look_ahead
         device = position.device
         if attention == "llsa":
@@ -83,11 +90,12 @@ class StepSchedule:
         self._angles = None
 
     def _rotate(self, query, key):
-        if not self.positions:
+        if self.rotary_features == 0:
             return query, key
         if self._angles is None:
             self._angles = rotary_angles(
-                self.position[:, None] + self._new, query.shape[3]
+                self.position[:, None] + self._new,
+                self.rotary_features or query.shape[3],
             )
         return rotate(query, *self._angles), rotate(key, *self._angles)
 
@@ -166,7 +174,9 @@ def initial_layer_state(attention, geometry, heads, head_dim, like):
     )
 
 
-def encoder_step(encoder, frames, ahead, layers, position, end, geometry=None):
+def encoder_step(
+    encoder, frames, carried, ahead, layers, position, end, geometry=None
+):
     """Passes the frames of one step through an encoder.
 
     Arguments
@@ -175,6 +185,9 @@ def encoder_step(encoder, frames, ahead, layers, position, end, geometry=None):
         The encoder.
     frames : torch.Tensor
         The next frames, (batch, step frames, features).
+    carried : torch.Tensor
+        Frames before them that the positional convolution still sees, (batch,
+        its ``look_back`` + ``look_ahead``, features); without one no frames.
     ahead : torch.Tensor
         llsa: the ``look_ahead`` frames before them, which are not committed
         yet, (batch, look_ahead, features). Otherwise no frames.
@@ -197,11 +210,20 @@ def encoder_step(encoder, frames, ahead, layers, position, end, geometry=None):
         llsa: the output at the frames after them, (batch, look_ahead,
         features). Otherwise no frames.
     torch.Tensor
+        ``carried`` of the next step.
+    torch.Tensor
         ``ahead`` of the next step.
     list of LayerState
         New states of the layers.
     """
     step = frames.shape[1]
+    if encoder.positions is not None:
+        number = position[:, None] + torch.arange(step, device=position.device)
+        exists = (number >= 0) & (number < end[:, None])
+        frames, carried = encoder.positions(
+            frames.where(exists[..., None], 0.0), carried
+        )
+        position = position - encoder.positional_look_ahead
     window = torch.cat([ahead, frames], dim=1)
     schedule = StepSchedule(
         encoder.attention,
@@ -209,11 +231,11 @@ def encoder_step(encoder, frames, ahead, layers, position, end, geometry=None):
         step,
         position - ahead.shape[1],
         end,
-        encoder.positional_encoding is not None,
+        encoder.rotary_features,
     )
     out, new_layers = window, []
     for layer, state in zip(encoder.layers, layers, strict=True):
         out, state = layer(out, schedule, state)
         new_layers.append(state)
     out = encoder.norm(out)
-    return out[:, :step], out[:, step:], window[:, step:], new_layers
+    return out[:, :step], out[:, step:], carried, window[:, step:], new_layers

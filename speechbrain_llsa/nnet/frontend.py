@@ -7,12 +7,14 @@ length yield exactly the frames of the whole waveform, and nothing is computed
 twice.
 """
 
+import math
 from dataclasses import dataclass, replace
 
 import torch
 from speechbrain.lobes.models.wav2vec import W2VLatentExtractor
-from torch.nn import functional
+from torch.nn import functional as F
 
+from speechbrain_llsa_runtime.geometry import SAMPLE_RATE
 from speechbrain_llsa_runtime.utils.checks import (
     check_integer,
     check_number,
@@ -64,70 +66,54 @@ class FrontEndState:
         return sum(tensor.nbytes for tensor in self.carried or ())
 
 
-class StreamingLatentExtractor(W2VLatentExtractor):
-    """SpeechBrain's ``W2VLatentExtractor`` with an exact streaming mode.
+class StreamingFrontEnd(torch.nn.Module):
+    """A stack of strided convolutions over a waveform, with an exact streaming
+    mode.
 
-    Same arguments, weights and offline frames as SpeechBrain's class without
-    signal normalisation. Frame k depends on the samples
-    [k * stride_samples, k * stride_samples + receptive_field_samples) only.
-
-    Arguments
-    ---------
-    out_channels : list of int
-        Output channels of each convolution.
-    kernel_sizes : list of int
-        Kernel size of each convolution, not below its stride.
-    strides : list of int
-        Stride of each convolution.
-    dropout : float
-        Dropout after each convolution.
-    conv_init : str
-        Initialisation of the convolutions, as in SpeechBrain.
-
-    Raises
-    ------
-    TypeError
-        If an argument is not a list of integers.
-    ValueError
-        If the lists differ in length, a number is out of range, or a kernel
-        is below its stride.
-
-    Example
-    -------
-    >>> extractor = StreamingLatentExtractor(out_channels=[4] * 7).eval()
-    >>> waveform = torch.randn(2, 5000)
-    >>> offline = extractor(waveform)
-    >>> offline.shape
-    torch.Size([2, 14, 4])
-    >>> context = extractor.make_streaming_context()
-    >>> pushes = waveform.split(777, dim=1)
-    >>> frames = [extractor.forward_streaming(p, context) for p in pushes]
-    >>> torch.allclose(torch.cat(frames, dim=1), offline, atol=1e-4)
-    True
+    A subclass has ``kernel_sizes``, ``strides`` and ``out_channels``, lists
+    with an entry for each convolution; :meth:`blocks`; and ``norm``, which is
+    applied to the result of the last block.
     """
 
-    def __init__(
-        self,
-        out_channels=(512,) * 7,
-        kernel_sizes=(11, 3, 3, 3, 3, 3, 3),
-        strides=(5, 2, 2, 2, 2, 2, 2),
-        dropout=0.0,
-        conv_init="kaiming",
-    ):
-        _check_convolutions(out_channels, kernel_sizes, strides)
-        check_number("dropout", dropout, 0, 1)
-        super().__init__(
-            out_channels=list(out_channels),
-            kernel_sizes=list(kernel_sizes),
-            strides=list(strides),
-            dropout=dropout,
-            conv_init=conv_init,
-        )
-        self.out_channels = list(out_channels)
-        self.in_channels = [1, *self.out_channels[:-1]]
-        properties = self.extractor.get_filter_properties()
-        self.receptive_field_samples = properties.window_size
-        self.stride_samples = properties.stride
+    kernel_sizes: list[int]
+    strides: list[int]
+    out_channels: list[int]
+
+    def blocks(self):
+        """The convolutions, each with what follows it.
+
+        Returns
+        -------
+        iterable of tuple
+            A ``torch.nn.Conv1d``, and a list of modules that are applied to
+            its result, (batch, frames, channels).
+        """
+        raise NotImplementedError
+
+    @property
+    def in_channels(self):
+        """Input channels of each convolution."""
+        return [1, *self.out_channels[:-1]]
+
+    @property
+    def stride_samples(self):
+        """Samples from one frame to the next."""
+        return math.prod(self.strides)
+
+    @property
+    def receptive_field_samples(self):
+        """Samples that a frame depends on."""
+        samples = 1
+        for kernel_size, stride in zip(
+            reversed(self.kernel_sizes), reversed(self.strides), strict=True
+        ):
+            samples = (samples - 1) * stride + kernel_size
+        return samples
+
+    @property
+    def frame_seconds(self):
+        """Seconds from one frame to the next."""
+        return self.stride_samples / SAMPLE_RATE
 
     def forward(self, x, normalize_signal=False):
         """Computes the latent frames of whole waveforms.
@@ -296,14 +282,16 @@ class StreamingLatentExtractor(W2VLatentExtractor):
         """
         x = samples.to(next(self.parameters()).dtype).unsqueeze(2)
         left_over = []
-        for index, block in enumerate(self.extractor.values()):
+        for index, (convolution, functions) in enumerate(self.blocks()):
             if carried is not None:
                 x = torch.cat([carried[index], x], dim=1)
             kernel_size, stride = self.kernel_sizes[index], self.strides[index]
             frames = max((x.shape[1] - kernel_size) // stride + 1, 0)
             left_over.append(x[:, frames * stride :])
             if frames:
-                x = _convolve(block.convs, x)
+                x = _convolve(convolution, x)
+                for function in functions:
+                    x = function(x)
             else:
                 x = x.new_zeros(x.shape[0], 0, self.out_channels[index])
         return self.norm(x), left_over
@@ -337,31 +325,91 @@ class StreamingLatentExtractor(W2VLatentExtractor):
             )
 
 
-def _convolve(block, x):
-    """Runs one SpeechBrain block: convolution, norm, activation, dropout.
+class StreamingLatentExtractor(StreamingFrontEnd, W2VLatentExtractor):
+    """SpeechBrain's ``W2VLatentExtractor`` with an exact streaming mode.
 
-    Frames stay in the order (batch, frames, channels), which avoids copies to
-    and from (batch, channels, frames).
+    Same arguments, weights and offline frames as SpeechBrain's class without
+    signal normalisation. Frame k depends on the samples
+    [k * stride_samples, k * stride_samples + receptive_field_samples) only.
+
+    Arguments
+    ---------
+    out_channels : list of int
+        Output channels of each convolution.
+    kernel_sizes : list of int
+        Kernel size of each convolution, not below its stride.
+    strides : list of int
+        Stride of each convolution.
+    dropout : float
+        Dropout after each convolution.
+    conv_init : str
+        Initialisation of the convolutions, as in SpeechBrain.
+
+    Raises
+    ------
+    TypeError
+        If an argument is not a list of integers.
+    ValueError
+        If the lists differ in length, a number is out of range, or a kernel
+        is below its stride.
+
+    Example
+    -------
+    >>> extractor = StreamingLatentExtractor(out_channels=[4] * 7).eval()
+    >>> waveform = torch.randn(2, 5000)
+    >>> offline = extractor(waveform)
+    >>> offline.shape
+    torch.Size([2, 14, 4])
+    >>> context = extractor.make_streaming_context()
+    >>> pushes = waveform.split(777, dim=1)
+    >>> frames = [extractor.forward_streaming(p, context) for p in pushes]
+    >>> torch.allclose(torch.cat(frames, dim=1), offline, atol=1e-4)
+    True
     """
-    convolution, *rest = block.values()
+
+    def __init__(
+        self,
+        out_channels=(512,) * 7,
+        kernel_sizes=(11, 3, 3, 3, 3, 3, 3),
+        strides=(5, 2, 2, 2, 2, 2, 2),
+        dropout=0.0,
+        conv_init="kaiming",
+    ):
+        check_convolutions(out_channels, kernel_sizes, strides)
+        check_number("dropout", dropout, 0, 1)
+        super().__init__(
+            out_channels=list(out_channels),
+            kernel_sizes=list(kernel_sizes),
+            strides=list(strides),
+            dropout=dropout,
+            conv_init=conv_init,
+        )
+        self.out_channels = list(out_channels)
+
+    def blocks(self):
+        """The convolutions, each with its norm, activation and dropout."""
+        for block in self.extractor.values():
+            convolution, *functions = block.convs.values()
+            yield convolution.conv, functions
+
+
+def _convolve(conv, x):
+    """Computes a convolution of frames in the order (batch, frames, channels),
+    which avoids copies to and from (batch, channels, frames)."""
     # A stream must give the frames of the whole utterance, and cuDNN takes
     # another algorithm, or TF32, for other lengths: so outside of training it
     # is not asked. In an exported graph, a convolution is for the runtime to
     # choose how.
     by_products = x.device.type == "cpu" or not torch.is_grad_enabled()
     if by_products and not torch.compiler.is_exporting():
-        x = _convolve_by_products(convolution.conv, x)
-    else:
-        x = _convolve_by_backend(convolution.conv, x)
-    for module in rest:
-        x = module(x)
-    return x
+        return _convolve_by_products(conv, x)
+    return _convolve_by_backend(conv, x)
 
 
 def _convolve_by_backend(conv, x):
     """Computes a convolution as a two-dimensional one of height 1."""
     # (batch, frames, channels) -> (batch, channels, 1, frames), a view
-    x = functional.conv2d(
+    x = F.conv2d(
         x.unsqueeze(1).permute(0, 3, 1, 2),
         conv.weight.unsqueeze(2).contiguous(memory_format=torch.channels_last),
         bias=conv.bias,
@@ -383,6 +431,10 @@ def _convolve_by_products(conv, x):
     frames = (x.shape[1] - taps) // stride + 1
     # (out, in, taps) -> (taps * in, out)
     weight = conv.weight.transpose(1, 2).flatten(1).t()
+    if channels == 1:
+        # few numbers to copy: (batch, samples, 1) -> (batch, frames, taps)
+        windows = x[..., 0].unfold(1, taps, stride)
+        return F.linear(windows, weight.t(), conv.bias)
     result, tap = conv.bias, 0
     while tap < taps:
         # as many taps as lie behind each other for all frames: their stride
@@ -403,7 +455,7 @@ def _convolve_by_products(conv, x):
     return result
 
 
-def _check_convolutions(out_channels, kernel_sizes, strides):
+def check_convolutions(out_channels, kernel_sizes, strides):
     """Rejects lists that do not describe a stack that can stream."""
     for name, values in (
         ("out_channels", out_channels),

@@ -5,12 +5,12 @@ from __future__ import annotations
 import torch
 
 
-def rotary_angles(position, head_dim, base=10000.0, dtype=torch.float32):
+def rotary_angles(position, features, base=10000.0, dtype=torch.float32):
     """Computes the rotation of each frame, as the cosine and sine of its
     angles.
 
     RoFormer (arXiv 2104.09864), equation 34: pair i of a head turns by
-    ``position * base ** (-2 i / head_dim)``. The angles are computed in
+    ``position * base ** (-2 i / features)``. The angles are computed in
     float64, so that frame 4,320,000 (24 hours) is as exact as frame 0.
 
     Arguments
@@ -18,8 +18,8 @@ def rotary_angles(position, head_dim, base=10000.0, dtype=torch.float32):
     position : torch.Tensor
         Positions in frames, (frames,), or (batch, frames) if rows differ in
         position.
-    head_dim : int
-        Features of one attention head, even.
+    features : int
+        Features of an attention head that are rotated, even.
     base : float
         The slowest pair turns once in about ``2 pi base`` frames.
     dtype : torch.dtype
@@ -28,19 +28,19 @@ def rotary_angles(position, head_dim, base=10000.0, dtype=torch.float32):
     Returns
     -------
     torch.Tensor
-        Cosines, (frames, head_dim / 2), or (batch, 1, frames, head_dim / 2):
+        Cosines, (frames, features / 2), or (batch, 1, frames, features / 2):
         float32, or float64 to rotate float64.
     torch.Tensor
         Sines, of the same shape.
 
     Example
     -------
-    >>> cosine, sine = rotary_angles(torch.arange(3), head_dim=8)
+    >>> cosine, sine = rotary_angles(torch.arange(3), features=8)
     >>> cosine.shape
     torch.Size([3, 4])
     """
-    pair = torch.arange(0, head_dim, 2, device=position.device).double()
-    frequency = base ** (-pair / head_dim)
+    pair = torch.arange(0, features, 2, device=position.device).double()
+    frequency = base ** (-pair / features)
     if position.ndim == 2:
         position = position[:, None]
     angle = position.double()[..., None] * frequency
@@ -52,7 +52,8 @@ def rotate(x, cosine, sine):
     """Rotates queries or keys by their positions, in the precision of the
     cosines.
 
-    Feature i and feature ``i + head_dim / 2`` make a pair.
+    Of the first n features, twice as many as there are cosines, feature i and
+    feature ``i + n / 2`` make a pair. Features behind them stay as they are.
 
     Arguments
     ---------
@@ -71,13 +72,14 @@ def rotate(x, cosine, sine):
     Example
     -------
     >>> x = torch.rand(1, 2, 3, 8)
-    >>> turned = rotate(x, *rotary_angles(torch.arange(3), head_dim=8))
+    >>> turned = rotate(x, *rotary_angles(torch.arange(3), features=8))
     >>> torch.allclose(turned.norm(dim=-1), x.norm(dim=-1))
     True
     """
-    first, second = x.to(cosine.dtype).chunk(2, dim=-1)
-    turned = torch.cat(
-        [first * cosine - second * sine, second * cosine + first * sine],
-        dim=-1,
-    )
-    return turned.to(x.dtype)
+    pairs = cosine.shape[-1]
+    rotated, rest = x[..., : 2 * pairs], x[..., 2 * pairs :]
+    first, second = rotated.to(cosine.dtype).chunk(2, dim=-1)
+    turned = [first * cosine - second * sine, second * cosine + first * sine]
+    if rest.shape[-1]:
+        turned.append(rest.to(cosine.dtype))
+    return torch.cat(turned, dim=-1).to(x.dtype)

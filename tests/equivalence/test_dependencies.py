@@ -55,6 +55,23 @@ def measured_look_ahead(depends):
     return (last - torch.arange(len(depends))).max().item()
 
 
+@pytest.mark.parametrize("attention", ["llsa", "sa"])
+def test_convolutional_positions_look_ahead_once(attention):
+    """Their look-ahead adds to that of the layers once, however many there
+    are."""
+    positions = {
+        "positional_encoding": "convolution",
+        "positional_groups": 2,
+        "positional_look_back": 5,
+        "positional_look_ahead": 3,
+    }
+    measured = measure(
+        attention, 4, 40, look_back=4, look_ahead=2, hop=1, **positions
+    )
+    layers = StreamGeometry(4, 2).stack_look_ahead(attention, 4)
+    assert measured_look_ahead(measured) == layers + 3
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("attention", "frames"), [("llsa", 24), ("sa", 110), ("maa", 110)]

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tiny_model import make_encoder
+from tiny_model import IMPORTED, make_encoder
 
 TOLERANCE = 1e-5
 FRAMES = 64
@@ -70,6 +70,9 @@ def test_one_frame_at_a_time(attention, hop):
         {"num_layers": 1},
         {"look_back": 200},
         {"output_hidden_states": True},
+        {"rotary_features": 4},
+        {"positional_encoding": "convolution", "positional_groups": 4},
+        IMPORTED,
     ],
     ids=str,
 )
@@ -84,11 +87,12 @@ def test_every_option(attention, changes):
     assert (streamed - offline).abs().max() < TOLERANCE
 
 
+@pytest.mark.parametrize("options", [{}, IMPORTED], ids=["rope", "convolution"])
 @pytest.mark.parametrize("attention", ["maa", "sa", "llsa"])
-def test_latency_is_as_declared(attention):
+def test_latency_is_as_declared(attention, options):
     """A frame comes out with the push that completes its look-ahead and its
     hop, not later and not earlier."""
-    encoder = make_encoder(attention=attention, hop=4)
+    encoder = make_encoder(attention=attention, hop=4, **options)
     declared = encoder.latency_report().declared_latency
     context = encoder.make_streaming_context()
     given_back = 0

@@ -174,6 +174,11 @@ class OnnxCTC:
         """The one geometry that the graph is of, as ``TrainedGeometries``."""
         return TrainedGeometries(*astuple(self.clock.geometry))
 
+    @property
+    def frame_seconds(self) -> float:
+        """Seconds from one frame to the next."""
+        return self.clock.frame_seconds
+
     def make_streaming_context(
         self, geometry: StreamGeometry | None = None
     ) -> OnnxState:
@@ -236,6 +241,8 @@ class OnnxCTC:
             self.geometries.check(geometry),
             clock.num_layers,
             clock.receptive_field_samples,
+            clock.frame_seconds,
+            clock.positional_look_ahead,
         )
 
     def committed_frames(self, context: OnnxState) -> int:
@@ -496,6 +503,7 @@ def describe(
         "step_frames": clock.step_frames,
         "receptive_field_samples": clock.receptive_field_samples,
         "stride_samples": clock.stride_samples,
+        **_positional(clock),
         **_derived(clock),
         "never": NEVER,
         "blank_index": 0,
@@ -587,6 +595,13 @@ def _options(description):
     )
 
 
+def _positional(clock: StepClock) -> dict[str, int]:
+    """The entry of models with a positional convolution that sees ahead."""
+    if not clock.positional_look_ahead:
+        return {}
+    return {"positional_look_ahead": clock.positional_look_ahead}
+
+
 def _clock(description):
     return StepClock(
         description["attention"],
@@ -599,6 +614,7 @@ def _clock(description):
         description["step_frames"],
         description["receptive_field_samples"],
         description["stride_samples"],
+        description.get("positional_look_ahead", 0),
     )
 
 

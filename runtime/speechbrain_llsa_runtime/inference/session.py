@@ -161,7 +161,11 @@ class Session(StreamSession):
         super().__init__(channel)
         self._model = model
         self._transcriber = Transcriber(
-            text_decoder, search, endpointer, word_offsets
+            text_decoder,
+            search,
+            endpointer,
+            word_offsets,
+            model.frame_seconds,
         )
         self._state = self._new_state(model.geometries.choose(hop, look_ahead))
         if snapshot is not None:

@@ -19,6 +19,10 @@ class StreamingModel(Protocol):
     def geometries(self) -> TrainedGeometries:
         """The geometries that it is trained for."""
 
+    @property
+    def frame_seconds(self) -> float:
+        """Seconds from one frame to the next."""
+
     def make_streaming_context(
         self, geometry: StreamGeometry | None = None
     ) -> Any:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from speechbrain_llsa_runtime.geometry import ATTENTIONS, SAMPLE_RATE
 from speechbrain_llsa_runtime.model_folder.fields import (
+    absent_or,
     boolean,
     built_by,
     by_kind,
@@ -46,6 +47,15 @@ LARGEST_MODEL_FILE = 16 << 20
 
 MOST_LABELS = 1 << 20
 
+FRONT_END_FUNCTIONS = (
+    "layer_norm",
+    "instance_norm",
+    "group_norm",
+    "gelu",
+    "tanh",
+)
+"""What may follow a convolution of a front end."""
+
 _SIZE = integer(1, 1 << 20)
 _EXPORTED_NUMBER = integer(0, 1 << 20)
 _LINEAR = {"in_features": _SIZE, "out_features": _SIZE, "bias": boolean}
@@ -57,7 +67,15 @@ SECTIONS = {
             "out_channels": listed(_SIZE, 1),
             "kernel_sizes": listed(integer(1, 1 << 12), 1),
             "strides": listed(integer(1, 1 << 12), 1),
-        }
+        },
+        front_end={
+            "out_channels": listed(_SIZE, 1),
+            "kernel_sizes": listed(integer(1, 1 << 12), 1),
+            "strides": listed(integer(1, 1 << 12), 1),
+            "biases": listed(boolean, 1),
+            "functions": listed(listed(one_of(*FRONT_END_FUNCTIONS)), 1),
+            "closing_norm": boolean,
+        },
     ),
     "encoder": by_kind(
         transformer={
@@ -69,9 +87,17 @@ SECTIONS = {
             "look_back": integer(0, 10_000),
             "look_ahead": one_or_listed(integer(0, 1000)),
             "hop": one_or_listed(integer(1, 1000)),
-            "positional_encoding": one_of("rope", None),
+            "positional_encoding": one_of("rope", "convolution", None),
             "normalize_before": boolean,
             "activation": text,
+            "attention_bias": absent_or(boolean),
+            "closing_norm": absent_or(boolean),
+            "norm_eps": absent_or(number(0, 1)),
+            "rotary_features": absent_or(_SIZE),
+            "positional_look_back": absent_or(integer(0, 1000)),
+            "positional_look_ahead": absent_or(integer(0, 1000)),
+            "positional_groups": absent_or(_SIZE),
+            "positional_norm": absent_or(boolean),
         }
     ),
     "encoder_wrapper": by_kind(
@@ -147,6 +173,7 @@ _CHECK = by_kind(
         "step_frames": _EXPORTED_NUMBER,
         "receptive_field_samples": _EXPORTED_NUMBER,
         "stride_samples": integer(1, 1 << 20),
+        "positional_look_ahead": absent_or(integer(0, 1000)),
         # these follow from those above
         "step_samples": integer(0, 1 << 40),
         "leading_samples": integer(0, 1 << 40),

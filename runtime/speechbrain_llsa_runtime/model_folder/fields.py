@@ -282,6 +282,35 @@ def optional(check_value):
     return check
 
 
+def absent_or(check_value):
+    """Makes a check for an entry that an object may lack.
+
+    Arguments
+    ---------
+    check_value : callable
+        Checks the value, where there is one.
+
+    Returns
+    -------
+    callable
+
+    Example
+    -------
+    >>> check = fields(bias=absent_or(boolean))
+    >>> check("head", {})
+    >>> check("head", {"bias": 1})
+    Traceback (most recent call last):
+    ...
+    ValueError: head.bias must be true or false, got 1
+    """
+
+    def check(name, value):
+        check_value(name, value)
+
+    check.may_be_absent = True
+    return check
+
+
 def built_by(kind):
     """Makes a check for the arguments of a class that checks them itself.
 
@@ -312,7 +341,8 @@ def fields(required=None, **allowed):
     Arguments
     ---------
     required : collection of str, optional
-        Names of the entries that must be there; by default all.
+        Names of the entries that must be there; by default all but those
+        whose check is :func:`absent_or`.
     **allowed : dict
         A check for each entry, by its name.
 
@@ -329,7 +359,12 @@ def fields(required=None, **allowed):
     ...
     ValueError: head has the unknown entry 'bais'
     """
-    required = allowed.keys() if required is None else required
+    if required is None:
+        required = {
+            name
+            for name, check_entry in allowed.items()
+            if not getattr(check_entry, "may_be_absent", False)
+        }
 
     def check(name, value):
         if not isinstance(value, dict):

@@ -65,7 +65,7 @@ class EndpointRule:
                 raise ValueError(
                     must_be(name, f"0 to {LONGEST_SECONDS:g}", value)
                 )
-        if not max(self.silence_frames, self.length_frames):
+        if not max(self.silence_seconds, self.length_seconds):
             raise ValueError(
                 must_be(
                     "silence_seconds",
@@ -78,22 +78,10 @@ class EndpointRule:
                 )
             )
 
-    @property
-    def silence_frames(self) -> int:
-        """Minimum silence in frames."""
-        return _frames(self.silence_seconds)
 
-    @property
-    def length_frames(self) -> int:
-        """Minimum length in frames."""
-        return _frames(self.length_seconds)
-
-
-def _frames(seconds: float) -> int:
-    return round(seconds / FRAME_SECONDS)
-
-
-LONGEST_WORD_FRAMES = _frames(LONGEST_WORD_SECONDS)
+def _frames(seconds: float, frame_seconds: float) -> int:
+    """Converts a minimum in seconds to frames; 0 for none."""
+    return max(1, round(seconds / frame_seconds)) if seconds else 0
 
 
 def resolve_endpointer(
@@ -220,11 +208,7 @@ class Endpointer:
             "after_speech": _rule("after_speech", after_speech),
             "maximum_length": _rule("maximum_length", maximum_length),
         }
-        given = [rule for rule in self.rules.values() if rule is not None]
-        self._rules = [
-            (rule.speech, rule.silence_frames, rule.length_frames)
-            for rule in given
-        ]
+        self._given = [rule for rule in self.rules.values() if rule is not None]
 
     def to_dict(self) -> dict[str, dict[str, Any] | None]:
         """Converts the rules to plain values, from which an equal endpointer
@@ -252,6 +236,7 @@ class Endpointer:
         state: SegmentState,
         begins_word: Sequence[bool] | None = None,
         blank_index: int = 0,
+        frame_seconds: float = FRAME_SECONDS,
     ) -> int | None:
         """Finds the first endpoint within frames.
 
@@ -269,6 +254,8 @@ class Endpointer:
             default, each label is a word boundary.
         blank_index : int
             Index of the blank label.
+        frame_seconds : float
+            Seconds from one frame to the next.
 
         Returns
         -------
@@ -276,37 +263,47 @@ class Endpointer:
             The frame where the next segment begins: the newest frame that the
             decision depends on, or the one after it.
         """
+        rules = [
+            (
+                rule.speech,
+                _frames(rule.silence_seconds, frame_seconds),
+                _frames(rule.length_seconds, frame_seconds),
+            )
+            for rule in self._given
+        ]
+        longest_word = _frames(LONGEST_WORD_SECONDS, frame_seconds)
+
+        def holds(length: int, silence: int | None, speech: bool) -> bool:
+            """Whether a rule applies: at the start of a word if ``silence`` is
+            ``None``, otherwise after a frame without speech."""
+            for needs_speech, needed_silence, needed_length in rules:
+                if length < needed_length or (needs_speech and not speech):
+                    continue
+                if not needed_silence:
+                    overdue = length >= needed_length + longest_word
+                    if silence is None or not speech or overdue:
+                        return True
+                elif silence is not None and silence >= needed_silence:
+                    return True
+            return False
+
         for index, label in enumerate(best, start=frame):
             spoken = label != blank_index
             if (
                 spoken
                 and label != state.label
                 and (begins_word is None or begins_word[label])
-                and self._holds(index - state.start, None, state.speech)
+                and holds(index - state.start, None, state.speech)
             ):
                 return self._close(state, index)
             state.label = label
             state.silence = 0 if spoken else state.silence + 1
             state.speech = state.speech or spoken
-            if not spoken and self._holds(
+            if not spoken and holds(
                 index + 1 - state.start, state.silence, state.speech
             ):
                 return self._close(state, index + 1)
         return None
-
-    def _holds(self, length: int, silence: int | None, speech: bool) -> bool:
-        """Whether a rule applies: at the start of a word if ``silence`` is
-        ``None``, otherwise after a frame without speech."""
-        for needs_speech, needed_silence, needed_length in self._rules:
-            if length < needed_length or (needs_speech and not speech):
-                continue
-            if not needed_silence:
-                overdue = length >= needed_length + LONGEST_WORD_FRAMES
-                if silence is None or not speech or overdue:
-                    return True
-            elif silence is not None and silence >= needed_silence:
-                return True
-        return False
 
     @staticmethod
     def _close(state: SegmentState, frame: int) -> int:

@@ -99,6 +99,8 @@ class Transcriber:
     word_offsets : WordOffsets, optional
         Start and end of words relative to the frames of their labels; by
         default 0.
+    frame_seconds : float
+        Seconds from one frame to the next.
 
     Raises
     ------
@@ -126,6 +128,7 @@ class Transcriber:
         search: Search | None = None,
         endpointer: Endpointer | None = None,
         word_offsets: WordOffsets | None = None,
+        frame_seconds: float = FRAME_SECONDS,
     ) -> None:
         search = GreedySearch() if search is None else search
         for name, part, needed in (
@@ -146,7 +149,7 @@ class Transcriber:
         self.text_decoder = text_decoder
         self.search: Search = search
         self.endpointer = endpointer
-        self._words = WordAssembler(word_offsets)
+        self._words = WordAssembler(word_offsets, frame_seconds)
         begins = [piece.startswith(" ") for piece in text_decoder.pieces]
         self._begins_word = begins if any(begins) else None
 
@@ -168,7 +171,11 @@ class Transcriber:
             If it has the wrong type.
         """
         return Transcriber(
-            self.text_decoder, search, self.endpointer, self._words.offsets
+            self.text_decoder,
+            search,
+            self.endpointer,
+            self._words.offsets,
+            self._words.frame_seconds,
         )
 
     def make_streaming_context(self) -> TranscriberState:
@@ -230,7 +237,7 @@ class Transcriber:
             words += self._words.end(forked.text, limit, forked.word, segment)
             forked.text = ""
         if final:
-            limit = round((forked.frames + 1) * FRAME_SECONDS, 3)
+            limit = round((forked.frames + 1) * self._words.frame_seconds, 3)
             words += self._words.end(forked.text, limit, forked.word, segment)
             provisional = ""
             others: list[Word] = []
@@ -338,6 +345,7 @@ class Transcriber:
             state.frames,
             state.segment,
             self._begins_word,
+            frame_seconds=self._words.frame_seconds,
         )
         return None if end is None else end - state.frames
 

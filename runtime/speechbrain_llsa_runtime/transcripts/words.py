@@ -97,6 +97,8 @@ class WordAssembler:
     ---------
     offsets : WordOffsets
         Offsets of word times from frames.
+    frame_seconds : float
+        Seconds from one frame to the next.
 
     Example
     -------
@@ -111,8 +113,11 @@ class WordAssembler:
     [Word(text='TA', start=1.2, end=1.3, confidence=0.8, final=False, segment=0)]
     """  # noqa: E501
 
-    def __init__(self, offsets: WordOffsets) -> None:
+    def __init__(
+        self, offsets: WordOffsets, frame_seconds: float = FRAME_SECONDS
+    ) -> None:
         self.offsets = offsets
+        self.frame_seconds = frame_seconds
 
     def add(
         self,
@@ -171,7 +176,7 @@ class WordAssembler:
         float
             Seconds from the start of the stream.
         """
-        return _seconds(frame, self.offsets.start_seconds)
+        return self._seconds(frame, self.offsets.start_seconds)
 
     def _extend(self, part: str, token: Token, state: WordState) -> None:
         if not part:
@@ -213,7 +218,7 @@ class WordAssembler:
         if not state.end:
             return []
         start = self.earliest_start(state.start)
-        end = min(limit, _seconds(state.end, self.offsets.end_seconds))
+        end = min(limit, self._seconds(state.end, self.offsets.end_seconds))
         word = Word(
             text[text.rfind(" ") + 1 :],
             start,
@@ -225,6 +230,5 @@ class WordAssembler:
         vars(state).update(vars(WordState()))
         return [word]
 
-
-def _seconds(frame: int, offset_seconds: float) -> float:
-    return round(max(0.0, frame * FRAME_SECONDS + offset_seconds), 3)
+    def _seconds(self, frame: int, offset_seconds: float) -> float:
+        return round(max(0.0, frame * self.frame_seconds + offset_seconds), 3)

@@ -32,7 +32,8 @@ def log_probability(ngrams, history, word):
 @pytest.fixture(scope="module", params=[2, 3, 4])
 def model(request, tmp_path_factory):
     """A file of some order, and its n-grams."""
-    from ngram import estimate_ngrams, write_arpa
+    from ngrams.arpa import write_arpa
+    from ngrams.estimation import estimate_ngrams
 
     path = tmp_path_factory.mktemp("arpa") / "a.arpa"
     write_arpa(path, estimate_ngrams(SENTENCES, request.param))
@@ -76,14 +77,26 @@ def test_kenlm_reads_it(model):
         assert math.isclose(given, expected, abs_tol=1e-4)
 
 
+def add_chapter(data, split, speaker, transcripts):
+    """Adds a file of transcripts to a folder in LibriSpeech layout."""
+    chapter = data / split / speaker / "1"
+    chapter.mkdir(parents=True)
+    name = f"{speaker}-1"
+    lines = [f"{name}-{i:04} {words}\n" for i, words in enumerate(transcripts)]
+    (chapter / f"{name}.trans.txt").write_text("".join(lines), encoding="utf-8")
+
+
+def words_of(path):
+    """The words of a file, without the three that are marks."""
+    words = {ngram[0] for ngram in read_arpa(path) if len(ngram) == 1}
+    return words - {"<s>", "</s>", "<unk>"}
+
+
 def test_command(tmp_path, capsys):
     """From a folder of transcripts, or from made up text."""
     from ngram import main
 
-    chapter = tmp_path / "data" / "train" / "7" / "1"
-    chapter.mkdir(parents=True)
-    lines = [f"7-1-000{i} {text}\n" for i, text in enumerate(SENTENCES)]
-    (chapter / "7-1.trans.txt").write_text("".join(lines))
+    add_chapter(tmp_path / "data", "train", "7", SENTENCES)
     out = tmp_path / "a.arpa"
     main([str(out), "--data", str(tmp_path / "data"), "--order", "2"])
     assert "6, " in capsys.readouterr().out
@@ -97,15 +110,88 @@ def test_transcripts_of_another_form(tmp_path):
     apostrophes, and in capitals where that is wanted."""
     from ngram import main
 
-    chapter = tmp_path / "data" / "train" / "7" / "1"
-    chapter.mkdir(parents=True)
-    path = chapter / "7-1.trans.txt"
-    path.write_text("7-1-0000 don’t e\u0301te\u0301\n", encoding="utf-8")
+    add_chapter(tmp_path / "data", "train", "7", ["don’t e\u0301te\u0301"])
     out, data = str(tmp_path / "a.arpa"), str(tmp_path / "data")
     main([out, "--data", data])
     assert ("don't", "été") in read_arpa(tmp_path / "a.arpa")
     main([out, "--data", data, "--transcript_case", "upper"])
     assert ("DON'T", "ÉTÉ") in read_arpa(tmp_path / "a.arpa")
+
+
+def test_many_sources(tmp_path):
+    """All are counted: folders, each with its splits or all with the same,
+    text files, and made up text."""
+    from ngram import main
+
+    one, two = tmp_path / "one", tmp_path / "two"
+    add_chapter(one, "x", "7", ["A"])
+    add_chapter(one, "y", "8", ["B"])
+    add_chapter(two, "x", "9", ["C"])
+    texts = [tmp_path / "d.txt", tmp_path / "e.txt"]
+    texts[0].write_text("d\n")
+    texts[1].write_text("e\n")
+    out = tmp_path / "a.arpa"
+    arguments = [str(out), "--data", str(one), "--data", str(two), "--splits"]
+    main([*arguments, "x", "y", "--splits", "x"])
+    assert words_of(out) == set("ABC")
+    main([*arguments, "x", "--text_files", *map(str, texts)])
+    assert words_of(out) == set("ACDE")
+    main([*arguments, "x", "--text", "digits", "--lines", "50"])
+    assert words_of(out) > {"A", "C", "SEVEN"}
+
+
+@pytest.mark.parametrize(
+    ("text", "spelled"),
+    [
+        ("Don’t — she'd said 'no'!", "DON'T SHE'D SAID NO"),
+        (
+            "The felons' twenty-one cells (all).",
+            "THE FELONS TWENTY ONE CELLS ALL",
+        ),
+        ("Mr. Müller, of the U.S. Army", "MR MULLER OF THE U S ARMY"),
+        (
+            "In 1865 the 2nd cost $3.50: no_one paid...it",
+            "IN THE COST NO ONE PAID IT",
+        ),
+        ("mu μ, ﬁre and 第", "MU FIRE AND"),
+        ("1, 2, 3.", ""),
+    ],
+)
+def test_text_is_spelled_as_transcripts_are(text, spelled):
+    """Capitals, and apostrophes within words; no word with a digit or with a
+    letter of another alphabet."""
+    from ngrams.sources import spell
+
+    assert spell(text) == spelled
+
+
+def test_sentences_of_speakers_are_left_out(tmp_path):
+    """Theirs, and the same or nearly the same from others and from files."""
+    from ngram import main
+
+    line = "ONE TWO THREE FOUR FIVE SIX SEVEN EIGHT"
+    data, text = tmp_path / "data", tmp_path / "text.txt"
+    add_chapter(data, "x", "7", ["LEFT", "NO ONE'S", line + " OUT"])
+    add_chapter(data, "y", "7", ["ALSO LEFT"])
+    add_chapter(data, "x", "8", ["KEPT", "NO ONE'S", "NO ONE'S WORD"])
+    part = line.removesuffix(" EIGHT").lower()
+    text.write_text(
+        f"Left.\nWhat’s left?\nZero, {line.lower()} -- nine.\n"
+        f"Zero, {part}.\n\nNo one’s.\n",
+        encoding="utf-8",
+    )
+    out = tmp_path / "a.arpa"
+    arguments = [str(out), "--data", str(data), "--splits", "x", "y"]
+    arguments += ["--text_files", str(text)]
+    main([*arguments, "--without_speakers", "7"])
+    kept = f"KEPT NO ONE'S WORD WHAT'S LEFT ZERO {part.upper()}"
+    assert words_of(out) == set(kept.split())
+    begun = {
+        ngram[1] for ngram in read_arpa(out) if ngram[0] == "<s>" and ngram[1:]
+    }
+    assert begun == {"KEPT", "NO", "WHAT'S", "ZERO"}
+    main(arguments)
+    assert {"ALSO", "OUT", "NINE"} < words_of(out)
 
 
 @pytest.mark.parametrize(
@@ -117,7 +203,16 @@ def test_transcripts_of_another_form(tmp_path):
             ["--text", "digits", "--lines", "0"],
             r"transcripts must .*got none",
         ),
-        ([], "one of the arguments --data --text is required"),
+        ([], "one of the arguments --data --text_files --text is required"),
+        (
+            ["--data", "a", "--splits", "b", "--splits", "c"],
+            "splits must be given once, or once for each --data, got 2 for 1",
+        ),
+        (["--text_files", "nowhere"], "No such file .*nowhere"),
+        (
+            ["--text", "digits", "--without_speakers", "8", "7"],
+            "without_speakers must be speakers of the splits, got 7, 8",
+        ),
     ],
 )
 def test_bad_commands(tmp_path, capsys, arguments, message):

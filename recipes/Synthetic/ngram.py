@@ -15,7 +15,7 @@ that does not fit into memory, use KenLM's lmplz.
 import argparse
 
 from ngrams.arpa import write_arpa
-from ngrams.estimation import estimate_ngrams
+from ngrams.estimation import SMOOTHINGS, estimate_ngrams
 from ngrams.sources import (
     leave_out_speakers,
     read_sentences,
@@ -74,6 +74,13 @@ def main(arguments=None):
         "--order", type=int, default=3, help="words of an n-gram (default: 3)"
     )
     parser.add_argument(
+        "--smoothing",
+        choices=SMOOTHINGS,
+        default="witten_bell",
+        help="where words that were not seen after a history get probability "
+        "from (default: %(default)s)",
+    )
+    parser.add_argument(
         "--data",
         action="append",
         default=[],
@@ -121,7 +128,7 @@ def main(arguments=None):
         )
     try:
         transcripts = [transcript for _, transcript in _collect(options)]
-        levels = estimate_ngrams(transcripts, options.order)
+        levels = estimate_ngrams(transcripts, options.order, options.smoothing)
         write_arpa(options.out, levels)
     except (ValueError, OSError) as error:
         parser.error(error)

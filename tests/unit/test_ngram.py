@@ -29,14 +29,20 @@ def log_probability(ngrams, history, word):
     return left + log_probability(ngrams, history[1:], word)
 
 
+@pytest.fixture(scope="module", params=["witten_bell", "kneser_ney"])
+def smoothing(request):
+    """How unseen words get their probabilities."""
+    return request.param
+
+
 @pytest.fixture(scope="module", params=[2, 3, 4])
-def model(request, tmp_path_factory):
+def model(request, smoothing, tmp_path_factory):
     """A file of some order, and its n-grams."""
     from ngrams.arpa import write_arpa
     from ngrams.estimation import estimate_ngrams
 
     path = tmp_path_factory.mktemp("arpa") / "a.arpa"
-    write_arpa(path, estimate_ngrams(SENTENCES, request.param))
+    write_arpa(path, estimate_ngrams(SENTENCES, request.param, smoothing))
     return path, read_arpa(path)
 
 
@@ -49,14 +55,34 @@ def test_probabilities_sum_to_one(model):
         assert total == pytest.approx(1.0, abs=1e-5)
 
 
-def test_counts(model):
-    """By hand: A is 6 of 18 words and ends, which are of 4 kinds, and of 5
-    with the unknown word. It began 2 of 5 sentences, 3 kinds of word did."""
+def test_counts(model, smoothing):
+    """By hand. A is 6 of 18 words and ends, which are of 4 kinds, and of 5
+    with the unknown word. It began 2 of 5 sentences, 3 kinds of word did.
+    It stood after 4 of the 11 pairs' first words, and the discounts of counts
+    of 1, 2 and more are 0.5, 1 and 1.5."""
     _, ngrams = model
-    alone = 18 / 22 * 6 / 18 + 4 / 22 / 5
-    expected = 5 / 8 * 2 / 5 + 3 / 8 * alone
+    if smoothing == "witten_bell":
+        alone = 18 / 22 * 6 / 18 + 4 / 22 / 5
+        expected = 5 / 8 * 2 / 5 + 3 / 8 * alone
+    else:
+        alone = (4 - 1.5) / 11 + (1 + 1 + 1.5 + 1.5) / 11 / 5
+        expected = (2 - 1) / 5 + (0.5 + 1 + 1) / 5 * alone
     given = 10 ** log_probability(ngrams, ("<s>",), "A")
     assert given == pytest.approx(expected, abs=1e-6)
+
+
+def test_discounts():
+    """By hand: 8, 4, 2 and 2 pairs occur 1, 2, 3 and 4 times, so the discounts
+    are 0.5, 1.25 and 1. Too few words do, which leaves the usual ones."""
+    from ngrams.estimation import estimate_ngrams
+
+    sentences = [*"ABCD", *"EEFF", *"GGG", *"HHHH"]
+    unigrams, bigrams = estimate_ngrams(sentences, 2, "kneser_ney")
+    alone = (1 - 0.5) / 16 + (8 * 0.5 + 1.5) / 16 / 10
+    assert unigrams["H",][0] == pytest.approx(alone)
+    left = (4 * 0.5 + 2 * 1.25 + 1 + 1) / 15
+    assert bigrams["<s>", "H"][0] == pytest.approx((4 - 1) / 15 + left * alone)
+    assert unigrams["<s>",][1] == pytest.approx(left)
 
 
 def test_kenlm_reads_it(model):
@@ -101,8 +127,13 @@ def test_command(tmp_path, capsys):
     main([str(out), "--data", str(tmp_path / "data"), "--order", "2"])
     assert "6, " in capsys.readouterr().out
     assert ("A", "B") in read_arpa(out)
-    main([str(out), "--text", "sentences", "--lines", "20", "--seed", "3"])
-    assert len(read_arpa(out)) > 100
+    made_up = [str(out), "--text", "sentences", "--lines", "20", "--seed", "3"]
+    main(made_up)
+    ngrams = read_arpa(out)
+    assert len(ngrams) > 100
+    main([*made_up, "--smoothing", "kneser_ney"])
+    assert read_arpa(out).keys() == ngrams.keys()
+    assert read_arpa(out) != ngrams
 
 
 def test_transcripts_of_another_form(tmp_path):
@@ -192,6 +223,15 @@ def test_sentences_of_speakers_are_left_out(tmp_path):
     assert begun == {"KEPT", "NO", "WHAT'S", "ZERO"}
     main(arguments)
     assert {"ALSO", "OUT", "NINE"} < words_of(out)
+
+
+def test_unknown_smoothing():
+    """Is named."""
+    from ngrams.estimation import estimate_ngrams
+
+    message = "smoothing must be witten_bell or kneser_ney, got 'none'"
+    with pytest.raises(ValueError, match=message):
+        estimate_ngrams(SENTENCES, 2, "none")
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ import argparse
 
 from ngrams.arpa import write_arpa
 from ngrams.estimation import SMOOTHINGS, estimate_ngrams
+from ngrams.pruning import prune_ngrams
 from ngrams.sources import (
     leave_out_speakers,
     read_sentences,
@@ -81,6 +82,14 @@ def main(arguments=None):
         "from (default: %(default)s)",
     )
     parser.add_argument(
+        "--prune",
+        metavar="THRESHOLD",
+        type=float,
+        default=0.0,
+        help="leave out n-grams without which the perplexity grows by a "
+        "smaller share than this, such as 1e-7 (default: none)",
+    )
+    parser.add_argument(
         "--data",
         action="append",
         default=[],
@@ -129,6 +138,7 @@ def main(arguments=None):
     try:
         transcripts = [transcript for _, transcript in _collect(options)]
         levels = estimate_ngrams(transcripts, options.order, options.smoothing)
+        levels = prune_ngrams(levels, options.prune)
         write_arpa(options.out, levels)
     except (ValueError, OSError) as error:
         parser.error(error)

@@ -36,13 +36,21 @@ def smoothing(request):
 
 
 @pytest.fixture(scope="module", params=[2, 3, 4])
-def model(request, smoothing, tmp_path_factory):
-    """A file of some order, and its n-grams."""
-    from ngrams.arpa import write_arpa
+def levels(request, smoothing):
+    """A model of some order."""
     from ngrams.estimation import estimate_ngrams
 
+    return estimate_ngrams(SENTENCES, request.param, smoothing)
+
+
+@pytest.fixture(scope="module", params=[0.0, 0.01, 0.02])
+def model(request, levels, tmp_path_factory):
+    """A file, pruned or not, and its n-grams."""
+    from ngrams.arpa import write_arpa
+    from ngrams.pruning import prune_ngrams
+
     path = tmp_path_factory.mktemp("arpa") / "a.arpa"
-    write_arpa(path, estimate_ngrams(SENTENCES, request.param, smoothing))
+    write_arpa(path, prune_ngrams(levels, request.param))
     return path, read_arpa(path)
 
 
@@ -55,20 +63,19 @@ def test_probabilities_sum_to_one(model):
         assert total == pytest.approx(1.0, abs=1e-5)
 
 
-def test_counts(model, smoothing):
+def test_counts(levels, smoothing):
     """By hand. A is 6 of 18 words and ends, which are of 4 kinds, and of 5
     with the unknown word. It began 2 of 5 sentences, 3 kinds of word did.
     It stood after 4 of the 11 pairs' first words, and the discounts of counts
     of 1, 2 and more are 0.5, 1 and 1.5."""
-    _, ngrams = model
     if smoothing == "witten_bell":
         alone = 18 / 22 * 6 / 18 + 4 / 22 / 5
         expected = 5 / 8 * 2 / 5 + 3 / 8 * alone
     else:
         alone = (4 - 1.5) / 11 + (1 + 1 + 1.5 + 1.5) / 11 / 5
         expected = (2 - 1) / 5 + (0.5 + 1 + 1) / 5 * alone
-    given = 10 ** log_probability(ngrams, ("<s>",), "A")
-    assert given == pytest.approx(expected, abs=1e-6)
+    given, _ = levels[1]["<s>", "A"]
+    assert given == pytest.approx(expected)
 
 
 def test_discounts():
@@ -103,6 +110,71 @@ def test_kenlm_reads_it(model):
         assert math.isclose(given, expected, abs_tol=1e-4)
 
 
+def test_no_pruning(levels):
+    """A threshold of 0 changes nothing."""
+    from ngrams.pruning import prune_ngrams
+
+    assert prune_ngrams(levels, 0.0) == levels
+
+
+def test_what_stays(levels):
+    """All words; for each n-gram its probability, its beginning and its end. A
+    higher threshold leaves out more, and the highest all but words."""
+    from ngrams.pruning import prune_ngrams
+
+    before = levels
+    for threshold in (0.005, 0.01, 0.02, 0.04, 1.0):
+        pruned = prune_ngrams(levels, threshold)
+        assert pruned[0].keys() == levels[0].keys()
+        for shorter, longer in itertools.pairwise(pruned):
+            assert {ngram[:-1] for ngram in longer} <= shorter.keys()
+            assert {ngram[1:] for ngram in longer} <= shorter.keys()
+        for level, lesser, full in zip(pruned, before, levels, strict=True):
+            assert level.keys() <= lesser.keys()
+            assert all(level[each][0] == full[each][0] for each in level)
+        before = pruned
+    assert not any(before[1:])
+
+
+def test_what_is_pruned(smoothing):
+    """Pairs without which the perplexity grows by less than the threshold,
+    computed from all words after all histories."""
+    from ngrams.estimation import estimate_ngrams
+    from ngrams.pruning import prune_ngrams
+
+    unigrams, bigrams = estimate_ngrams(SENTENCES, 2, smoothing)
+    single = {word: p for (word,), (p, _) in unigrams.items() if p}
+
+    def after(history, pairs):
+        """Distribution of the next word, with some pairs alone."""
+        seen = {w: p for (h, w), (p, _) in pairs.items() if h == history}
+        rest = sum(p for word, p in single.items() if word not in seen)
+        left = (1 - sum(seen.values())) / rest
+        return {word: seen.get(word, left * p) for word, p in single.items()}
+
+    growths = {}
+    for pair in bigrams:
+        history = pair[0]
+        full = after(history, bigrams)
+        others = after(history, {p: bigrams[p] for p in bigrams if p != pair})
+        divergence = sum(p * math.log(p / others[w]) for w, p in full.items())
+        frequency = single["</s>" if history == "<s>" else history]
+        growths[pair] = math.exp(frequency * divergence) - 1
+    for threshold in growths.values():
+        _, kept = prune_ngrams([unigrams, bigrams], threshold * 1.000001)
+        expected = {pair for pair in growths if growths[pair] > threshold}
+        assert kept.keys() == expected
+
+
+@pytest.mark.parametrize("threshold", [-1e-9, math.nan, math.inf])
+def test_bad_thresholds(threshold):
+    """Are named."""
+    from ngrams.pruning import prune_ngrams
+
+    with pytest.raises(ValueError, match=f"prune must be .*got {threshold}"):
+        prune_ngrams([{}, {}], threshold)
+
+
 def add_chapter(data, split, speaker, transcripts):
     """Adds a file of transcripts to a folder in LibriSpeech layout."""
     chapter = data / split / speaker / "1"
@@ -134,6 +206,8 @@ def test_command(tmp_path, capsys):
     main([*made_up, "--smoothing", "kneser_ney"])
     assert read_arpa(out).keys() == ngrams.keys()
     assert read_arpa(out) != ngrams
+    main([*made_up, "--prune", "1e-3"])
+    assert 0 < len(ngrams) - len(read_arpa(out)) < len(ngrams)
 
 
 def test_transcripts_of_another_form(tmp_path):

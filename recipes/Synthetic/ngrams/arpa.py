@@ -8,7 +8,9 @@ NEVER = -99.0
 
 
 def write_arpa(path, levels):
-    """Writes n-grams in ARPA format.
+    """Writes n-grams in ARPA format. Where the mass for unseen words is 1, as
+    after most long n-grams, it is not written; SpeechBrain's own reader needs
+    that of words.
 
     Arguments
     ---------
@@ -32,7 +34,7 @@ def write_arpa(path, levels):
             probability, left = level[ngram]
             logarithm = math.log10(probability) if probability else NEVER
             line = f"{logarithm:.7f}\t{' '.join(ngram)}"
-            if n < len(levels):
+            if n == 1 or (n < len(levels) and left != 1.0):
                 line += f"\t{math.log10(left):.7f}"
             lines.append(line)
     lines += ["", "\\end\\", ""]

@@ -2,7 +2,8 @@
 
     python ngram.py digits.arpa --order 3 --data DATA --splits train
     python ngram.py sentences.arpa --order 3 --text sentences --lines 20000
-    python ngram.py english.arpa --data DATA --splits train-clean-5 \
+    python ngram.py english.arpa --order 4 --smoothing kneser_ney --prune 1e-8 \
+        --data DATA --splits train-clean-5 so762-train \
         --text_files books.txt letters.txt --without_speakers 1867 1898
 
 The first command counts the words of a folder in LibriSpeech layout, the second

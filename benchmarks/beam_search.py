@@ -34,11 +34,9 @@ import torch
 
 import _paths  # noqa: F401
 from librispeech_prepare import prepare_librispeech
-from ngram import (
-    estimate_ngrams,
-    read_transcripts,
-    write_arpa,
-)
+from ngrams.arpa import write_arpa
+from ngrams.estimation import estimate_ngrams
+from ngrams.sources import read_transcripts
 from speechbrain_llsa import StreamingASR
 from speechbrain_llsa.decoders.beam_search import BeamSearch
 from speechbrain_llsa.decoders.language_model import LanguageModel

@@ -8,7 +8,8 @@ WORDS = ("A", "BC", "CAB", "B")
 def make_arpa(path, order=3, words=WORDS, seed=0):
     """Counts the n-grams of sentences at random; the recipes have to be
     importable."""
-    from ngram import estimate_ngrams, write_arpa
+    from ngrams.arpa import write_arpa
+    from ngrams.estimation import estimate_ngrams
 
     generator = np.random.default_rng(seed)
     sentences = [

@@ -2,170 +2,60 @@
 
     python ngram.py digits.arpa --order 3 --data DATA --splits train
     python ngram.py sentences.arpa --order 3 --text sentences --lines 20000
+    python ngram.py english.arpa --order 4 --smoothing kneser_ney --prune 1e-8 \
+        --data DATA --splits train-clean-5 so762-train \
+        --text_files books.txt letters.txt --without_speakers 1867 1898
 
 The first command counts the words of a folder in LibriSpeech layout, the second
-those of the sentences that `synthesize.py` generates. The smoothing is
-interpolated Witten-Bell: the probability of a word after a history is its
-relative frequency, discounted by the mass that the history reserves for unseen
-words. For text that does not fit into memory, use KenLM's lmplz.
+those of the sentences that `synthesize.py` generates, the third those of all
+that is named. Speakers who are to test a recogniser should have no sentence in
+its n-grams: --without_speakers leaves theirs out, in text files too. For text
+that does not fit into memory, use KenLM's lmplz.
 """
 
 import argparse
-import math
-from collections import Counter, defaultdict
-from pathlib import Path
 
-from speechbrain_llsa.evaluation import librispeech
+from ngrams.arpa import write_arpa
+from ngrams.estimation import SMOOTHINGS, estimate_ngrams
+from ngrams.pruning import prune_ngrams
+from ngrams.sources import (
+    leave_out_speakers,
+    read_sentences,
+    read_utterances,
+)
 from speechbrain_llsa.utils.normalization import CASES, fold_transcript
 from speechbrain_llsa_runtime.utils.errors import must_be
 from speechbrain_llsa_runtime.utils.parser import OneLineParser
 from speechbrain_llsa_runtime.utils.printing import all_characters
 from synthesis.text import KINDS, make_texts, transcript_of
 
-BEGIN, END, UNKNOWN = "<s>", "</s>", "<unk>"
-NEVER = -99.0
-"""Logarithm of a probability of 0, as ARPA files write it."""
 
-
-def estimate_ngrams(transcripts, order):
-    """Estimates the probabilities of an n-gram model.
-
-    Arguments
-    ---------
-    transcripts : iterable of str
-        Words with spaces between them, one sentence each.
-    order : int
-        Length of the longest n-grams, 2 to 6, the range of KenLM.
-
-    Returns
-    -------
-    list of dict
-        For n-grams of 1, 2, ... words: by n-gram, a tuple of str, its
-        conditional probability, and the probability mass that it reserves for
-        unseen next words.
-
-    Raises
-    ------
-    ValueError
-        If the order is out of range, or there are no words.
-
-    Example
-    -------
-    >>> unigrams, bigrams = estimate_ngrams(["A B", "A A"], order=2)
-    >>> probability, left = bigrams["A", "B"]
-    >>> round(probability, 3)  # half of 1/3, and half of that of B alone
-    0.264
-    """
-    if not 2 <= order <= 6:
-        raise ValueError(must_be("order", "2 to 6", order))
-    followers = [defaultdict(Counter) for _ in range(order)]
-    for transcript in transcripts:
-        words = [BEGIN, *transcript.split(), END]
-        for end in range(1, len(words)):
-            for history in range(min(order, end + 1)):
-                before = tuple(words[end - history : end])
-                followers[history][before][words[end]] += 1
-    vocabulary = {*followers[0][()], UNKNOWN}
-    if len(vocabulary) < 3:
+def _collect(options):
+    """Speaker, if there is one, and sentence of all that is to be counted."""
+    splits = options.splits or [["train"]]
+    if len(splits) == 1:
+        splits *= len(options.data)
+    if len(splits) != len(options.data):
         raise ValueError(
-            must_be("transcripts", "text with at least one word", "none")
-        )
-    uniform = {(word,): 1 / len(vocabulary) for word in vocabulary}
-    levels, shorter = [], uniform
-    for histories in followers:
-        probabilities = {}
-        for before, words in histories.items():
-            left = _left(words)
-            total = sum(words.values())
-            for word in words if before else sorted(vocabulary):
-                lower = shorter[(*before[1:], word)]
-                probabilities[(*before, word)] = (1 - left) * words[
-                    word
-                ] / total + left * lower
-        levels.append(probabilities)
-        shorter = probabilities
-    levels[0][(BEGIN,)] = 0.0
-    lefts = {
-        before: _left(words)
-        for histories in followers[1:]
-        for before, words in histories.items()
-    }
-    return [
-        {
-            ngram: (value, lefts.get(ngram, 1.0))
-            for ngram, value in level.items()
-        }
-        for level in levels
-    ]
-
-
-def _left(words):
-    """Probability mass that a history reserves for unseen words."""
-    return len(words) / (len(words) + sum(words.values()))
-
-
-def write_arpa(path, levels):
-    """Writes n-grams in ARPA format.
-
-    Arguments
-    ---------
-    path : str or pathlib.Path
-        The file.
-    levels : list of dict
-        The result of :func:`estimate_ngrams`.
-    """
-    lines = ["\\data\\"]
-    lines += [f"ngram {n}={len(level)}" for n, level in enumerate(levels, 1)]
-    for n, level in enumerate(levels, 1):
-        lines += ["", f"\\{n}-grams:"]
-        for ngram in sorted(level):
-            probability, left = level[ngram]
-            logarithm = math.log10(probability) if probability else NEVER
-            line = f"{logarithm:.7f}\t{' '.join(ngram)}"
-            if n < len(levels):
-                line += f"\t{math.log10(left):.7f}"
-            lines.append(line)
-    lines += ["", "\\end\\", ""]
-    Path(path).write_text("\n".join(lines), encoding="utf-8")
-
-
-def read_transcripts(data, splits):
-    """Reads the transcripts of a folder in LibriSpeech layout.
-
-    Arguments
-    ---------
-    data : str or pathlib.Path
-        The folder.
-    splits : list of str
-        Its sub-folders.
-
-    Returns
-    -------
-    list of str
-
-    Raises
-    ------
-    FileNotFoundError
-        If a sub-folder is missing, or holds no transcripts.
-    ValueError
-        If a file is not UTF-8.
-    """
-    transcripts = []
-    for split in splits:
-        files = sorted(Path(data, split).rglob("*.trans.txt"))
-        if not files:
-            raise FileNotFoundError(
-                must_be(
-                    "splits",
-                    f"a folder in {data} with transcripts (*.trans.txt)",
-                    repr(split),
-                )
+            must_be(
+                "splits",
+                "given once, or once for each --data",
+                f"{len(splits)} for {len(options.data)}",
             )
-        for file in files:
-            transcripts += [
-                words for _, words in librispeech.read_transcripts(file)
-            ]
-    return transcripts
+        )
+    utterances = []
+    for data, names in zip(options.data, splits, strict=True):
+        utterances += read_utterances(data, names)
+    for path in options.text_files:
+        utterances += [(None, sentence) for sentence in read_sentences(path)]
+    utterances = [
+        (speaker, fold_transcript(words, options.transcript_case))
+        for speaker, words in utterances
+    ]
+    if options.text:
+        texts = make_texts(options.text, {"lines": options.lines}, options.seed)
+        utterances += [(None, transcript_of(text)) for text in texts["lines"]]
+    return leave_out_speakers(utterances, options.without_speakers)
 
 
 @all_characters()
@@ -185,36 +75,71 @@ def main(arguments=None):
     parser.add_argument(
         "--order", type=int, default=3, help="words of an n-gram (default: 3)"
     )
-    source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--data", help="folder in LibriSpeech layout")
-    source.add_argument("--text", choices=KINDS, help="what is made up")
     parser.add_argument(
-        "--splits", nargs="+", default=["train"], help="folders of --data"
+        "--smoothing",
+        choices=SMOOTHINGS,
+        default="witten_bell",
+        help="where words that were not seen after a history get probability "
+        "from (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--prune",
+        metavar="THRESHOLD",
+        type=float,
+        default=0.0,
+        help="leave out n-grams without which the perplexity grows by a "
+        "smaller share than this, such as 1e-7 (default: none)",
+    )
+    parser.add_argument(
+        "--data",
+        action="append",
+        default=[],
+        help="folder in LibriSpeech layout; may be given several times",
+    )
+    parser.add_argument(
+        "--splits",
+        nargs="+",
+        action="append",
+        help="folders of --data; given once for all of them, or once for each, "
+        "in order (default: train)",
+    )
+    parser.add_argument(
+        "--text_files",
+        metavar="FILE",
+        nargs="+",
+        default=[],
+        help="files with a sentence on each line, spelled here in capitals "
+        "without digits and punctuation",
+    )
+    parser.add_argument("--text", choices=KINDS, help="what is made up")
+    parser.add_argument(
+        "--without_speakers",
+        metavar="SPEAKER",
+        nargs="+",
+        default=[],
+        help="speakers of --data whose sentences are left out, whoever says "
+        "them",
     )
     parser.add_argument(
         "--transcript_case",
         choices=CASES,
         default="as_is",
-        help="case of the words of --data, that of the model's units "
-        "(default: %(default)s)",
+        help="case of the words of --data and --text_files, that of the "
+        "model's units (default: %(default)s)",
     )
     parser.add_argument(
         "--lines", type=int, default=20000, help="how much of --text"
     )
     parser.add_argument("--seed", type=int, default=1, help="of --text")
     options = parser.parse_args(arguments)
+    if not (options.data or options.text_files or options.text):
+        parser.error(
+            "one of the arguments --data --text_files --text is required"
+        )
     try:
-        if options.data:
-            transcripts = [
-                fold_transcript(transcript, options.transcript_case)
-                for transcript in read_transcripts(options.data, options.splits)
-            ]
-        else:
-            texts = make_texts(
-                options.text, {"lines": options.lines}, options.seed
-            )
-            transcripts = map(transcript_of, texts["lines"])
-        levels = estimate_ngrams(transcripts, options.order)
+        transcripts = [transcript for _, transcript in _collect(options)]
+        levels = estimate_ngrams(transcripts, options.order, options.smoothing)
+        levels = prune_ngrams(levels, options.prune)
         write_arpa(options.out, levels)
     except (ValueError, OSError) as error:
         parser.error(error)

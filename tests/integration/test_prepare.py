@@ -361,7 +361,7 @@ def test_transcripts_of_other_editors(prepare, tmp_path, write):
     """A byte order mark, other blanks, line separators within a line, and
     names of files instead of utterances give the same manifest; as do the
     evaluation and the n-grams."""
-    from ngram import read_transcripts
+    from ngrams.sources import read_transcripts
     from speechbrain_llsa.evaluation.corpus import read_split
 
     corpus = tmp_path / "corpus"
@@ -389,7 +389,7 @@ def test_transcripts_of_other_editors(prepare, tmp_path, write):
 )
 def test_transcripts_in_other_encodings(prepare, tmp_path, encoding, fault):
     """Named with file and line, by preparation and n-grams."""
-    from ngram import read_transcripts
+    from ngrams.sources import read_transcripts
 
     corpus = tmp_path / "corpus"
     chapter = add_chapter(corpus, "dev-clean", "84", [0.1])

@@ -1,0 +1,1 @@
+"""Parts of the estimation of n-grams behind `ngram.py`."""

@@ -49,6 +49,10 @@ from speechbrain_llsa.training.error_rates import (
     compare_offline_and_streamed,
     format_error_rates,
 )
+from speechbrain_llsa.training.learning_rates import (
+    parameter_groups,
+    scale_learning_rates,
+)
 from speechbrain_llsa.training.ranks import on_main
 from speechbrain_llsa.training.recipe import (
     begin_recipe,
@@ -83,12 +87,25 @@ class FinetuneBrain(StreamingBrain):
     """Learns transcripts with the CTC loss.
 
     In addition to the hyperparameters of ``StreamingBrain``, it reads
-    ``freeze_extractor``, ``freeze_encoder_steps``, ``masker`` (for training
-    only, or ``None``), ``epoch_chosen_by``, "wer" or "cer", and the attribute
-    ``tokenizer``.
+    ``freeze_extractor``, ``freeze_encoder_steps``, ``head_lr_factor`` and
+    ``layer_lr_decay`` (optional), ``masker`` (for training only, or ``None``),
+    ``epoch_chosen_by``, "wer" or "cer", and the attribute ``tokenizer``.
     """
 
     tokenizer = None
+
+    def __init__(self, *args, opt_class, **kwargs):
+        def make_optimizer(parameters):
+            groups = parameter_groups(
+                self.hparams.model,
+                getattr(self.hparams, "head_lr_factor", 1),
+                getattr(self.hparams, "layer_lr_decay", 1),
+            )
+            optimizer = opt_class(groups)
+            scale_learning_rates(optimizer)
+            return optimizer
+
+        super().__init__(*args, opt_class=make_optimizer, **kwargs)
 
     def on_fit_batch_start(self, batch, should_step):
         """Freezes the parameters that the step must not train.

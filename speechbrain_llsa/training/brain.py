@@ -54,6 +54,7 @@ from speechbrain_llsa.training.checkpoints import (
 )
 from speechbrain_llsa.training.curves import CurveLog, draw_curves
 from speechbrain_llsa.training.data import RankBatchSampler
+from speechbrain_llsa.training.learning_rates import scale_learning_rates
 from speechbrain_llsa.training.ranks import join_faults, on_main
 from speechbrain_llsa.training.resuming import restart_reason
 from speechbrain_llsa.utils.distributed import rank_count, sum_over_ranks
@@ -378,6 +379,7 @@ class StreamingBrain(sb.Brain):
         scheduler = getattr(self.hparams, "lr_scheduler", None)
         if scheduler is not None:
             scheduler(self.optimizer, self.optimizer_step + 1)
+            scale_learning_rates(self.optimizer)
         if self._several_geometries():
             self.geometry_counts[
                 _geometry_name(self.geometry(sb.Stage.TRAIN))

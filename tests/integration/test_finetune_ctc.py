@@ -250,6 +250,35 @@ def test_from_pretrained_with_sentencepiece(digits_corpus, tmp_path):
 
 
 @pytest.mark.slow
+def test_parts_learn_at_rates_of_their_own(digits_corpus, tmp_path):
+    """Where nothing before the last layer learns, the front end stays as it
+    is; a resumed training keeps the rates."""
+    brain = finetune(
+        digits_corpus,
+        tmp_path,
+        number_of_epochs=1,
+        head_lr_factor=3,
+        layer_lr_decay=0,
+        streamed_count=0,
+    )
+    rates = [group["lr"] for group in brain.optimizer.param_groups]
+    assert rates[-1] == pytest.approx(3 * rates[0]) and rates[0] > 0
+    assert set(rates[2:-1]) == {0.0}
+    again = finetune(
+        digits_corpus,
+        tmp_path,
+        number_of_epochs=2,
+        head_lr_factor=3,
+        layer_lr_decay=0,
+        streamed_count=0,
+    )
+    assert again.optimizer_step > brain.optimizer_step
+    before = brain.hparams.extractor.state_dict()
+    for name, weight in again.hparams.extractor.state_dict().items():
+        assert torch.equal(weight, before[name])
+    assert not torch.equal(again.hparams.head.weight, brain.hparams.head.weight)
+
+
 def test_acausal_is_measured_offline(digits_corpus, tmp_path):
     """aa cannot stream, and its report says so."""
     finetune(digits_corpus, tmp_path, attention="aa", number_of_epochs=1)

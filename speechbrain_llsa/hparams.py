@@ -40,6 +40,7 @@ __all__, __getattr__, __dir__ = lazy_names(
         "ChunkText": f"{_PACKAGE}.inference.speechbrain_interface",
         "decode_chunk": f"{_PACKAGE}.inference.speechbrain_interface",
         "FolderPretrainer": f"{_PACKAGE}.model_folder.pretrainer",
+        "load_for_finetuning": f"{_PACKAGE}.model_folder.finetuning",
         "load_part": f"{_PACKAGE}.model_folder.pretrainer",
     },
 )

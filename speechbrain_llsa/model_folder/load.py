@@ -264,7 +264,7 @@ def load_encoder_weights(pretrained_folder, extractor, encoder_wrapper):
         If a file in it is damaged, or does not match the modules.
     """
     name = "pretrained_folder"
-    folder, description = _read_pretrained(pretrained_folder)
+    folder, description = read_pretrained(pretrained_folder)
     files = description["weights"]
     modules = {"extractor": extractor, "encoder_wrapper": encoder_wrapper}
     try:
@@ -304,12 +304,32 @@ def weights_checksums(pretrained_folder):
     ValueError
         If that file is damaged.
     """
-    _, description = _read_pretrained(pretrained_folder)
+    _, description = read_pretrained(pretrained_folder)
     return [description["weights"][part]["sha256"] for part in ENCODER_PARTS]
 
 
-def _read_pretrained(pretrained_folder):
-    """Returns the path of a pre-trained folder and its description."""
+def read_pretrained(pretrained_folder):
+    """Reads the description of a pre-trained folder.
+
+    Arguments
+    ---------
+    pretrained_folder : str or pathlib.Path
+        A folder of either kind.
+
+    Returns
+    -------
+    pathlib.Path
+        The folder.
+    dict
+        Its description.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder, or its ``model.json``, does not exist.
+    ValueError
+        If that file is damaged.
+    """
     name = "pretrained_folder"
     folder = Path(_checked_source(pretrained_folder, name))
     check_present(folder, MODEL_FILE, name)

@@ -79,7 +79,23 @@ def _arguments(section):
     return {name: value for name, value in section.items() if name != "kind"}
 
 
-def _build_encoder(section, parts):
+def encoder_arguments(section):
+    """The arguments of an encoder.
+
+    Arguments
+    ---------
+    section : dict
+        Its checked section of a description.
+
+    Returns
+    -------
+    dict
+
+    Raises
+    ------
+    ValueError
+        If there is no such activation.
+    """
     activation = section["activation"]
     if activation not in ACTIVATIONS:
         raise ValueError(
@@ -89,9 +105,11 @@ def _build_encoder(section, parts):
                 repr(activation),
             )
         )
-    return StreamingTransformerEncoder(
-        **{**_arguments(section), "activation": ACTIVATIONS[activation]}
-    )
+    return {**_arguments(section), "activation": ACTIVATIONS[activation]}
+
+
+def _build_encoder(section, parts):
+    return StreamingTransformerEncoder(**encoder_arguments(section))
 
 
 def _describe_encoder(encoder):

@@ -9,6 +9,7 @@ from hyperpyyaml import load_hyperpyyaml
 
 ROOT = Path(__file__).parents[2]
 PLANS = sorted((ROOT / "hparams").glob("compare_*.yaml"))
+MODEL_FOLDER = ROOT / "tests" / "data" / "model_folders" / "version_1" / "ctc"
 FILES = sorted({*(ROOT / "hparams").rglob("*.yaml")} - {*PLANS})
 """All but the plans of compare.py, which name recipes and build nothing."""
 
@@ -23,6 +24,8 @@ def test_loads(path, tmp_path):
     placeholders = re.findall(r"^(\w+): !PLACEHOLDER", text, re.MULTILINE)
     folders = dict.fromkeys(placeholders, str(tmp_path))
     folders["output_folder"] = str(tmp_path / "out")
+    if "pretrained_folder" in placeholders:
+        folders["pretrained_folder"] = str(MODEL_FOLDER)
     hparams = load_hyperpyyaml(text, folders)
     recovered = {
         id(parameter)

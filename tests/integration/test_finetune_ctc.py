@@ -23,6 +23,7 @@ from speechbrain_llsa.training.units import encode, make_tokenizer
 from speechbrain_llsa_runtime.transcripts.endpointer import Endpointer
 from speechbrain_llsa_runtime.transcripts.transcript import Transcript, Word
 from speechbrain_llsa_runtime.transcripts.words import WordOffsets
+from tiny_model import IMPORTED, make_front_end, make_model
 from toy_recipe import MODEL
 
 ROOT = Path(__file__).parents[2]
@@ -277,6 +278,44 @@ def test_parts_learn_at_rates_of_their_own(digits_corpus, tmp_path):
     for name, weight in again.hparams.extractor.state_dict().items():
         assert torch.equal(weight, before[name])
     assert not torch.equal(again.hparams.head.weight, brain.hparams.head.weight)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("attention", ["aa", "llsa"])
+def test_an_encoder_trained_elsewhere(attention, digits_corpus, tmp_path):
+    """Of a folder whose sizes no YAML file says, with frames of 24 ms and
+    convolutional positions: fine-tuned with any attention, and streamed."""
+    source = make_model("aa", extractor=make_front_end(), **IMPORTED)
+    folder = write_encoder_folder(
+        tmp_path / "source", source.extractor, source.encoder_wrapper
+    )
+    brain = run(
+        finetune_ctc,
+        str(ROOT / "hparams" / "finetune_pretrained.yaml"),
+        digits_corpus,
+        tmp_path / "out",
+        pretrained_folder=folder,
+        attention=attention,
+        hop=3,
+        look_ahead=4,
+        train_splits="[train]",
+        valid_splits="[valid]",
+        test_splits="[test]",
+        output_units=20,
+        optimizer_step_limit=3,
+        seconds_per_batch=20,
+        num_buckets=1,
+        warmup=1,
+        streamed_count=3,
+    )
+    trained = brain.hparams.extractor.state_dict()
+    for name, weight in source.extractor.state_dict().items():
+        assert torch.equal(trained[name], weight), "the front end is frozen"
+    rates = json.loads((tmp_path / "out" / "error_rates.json").read_text())
+    asr = StreamingASR.from_hparams(tmp_path / "out" / "streaming")
+    assert asr.model.frame_seconds == 0.024
+    if attention == "llsa":
+        assert all(rate["different_texts"] == 0 for rate in rates.values())
 
 
 def test_acausal_is_measured_offline(digits_corpus, tmp_path):

@@ -1,0 +1,104 @@
+"""Loads the encoder of a model folder for fine-tuning, with any attention."""
+
+from speechbrain_llsa.lobes.wav2vec2 import StreamingEncoderWrapper
+from speechbrain_llsa.model_folder.load import (
+    load_encoder_weights,
+    read_pretrained,
+)
+from speechbrain_llsa.model_folder.parts import build_parts, encoder_arguments
+from speechbrain_llsa.nnet.encoder import StreamingTransformerEncoder
+from speechbrain_llsa_runtime.model_folder.description import SECTIONS
+
+
+def load_for_finetuning(
+    folder,
+    attention="llsa",
+    look_back=64,
+    look_ahead=8,
+    hop=1,
+    dropout=0.0,
+    attention_dropout=None,
+    layerdrop_prob=0.0,
+    gradient_checkpointing=False,
+):
+    """Builds front end and encoder as a folder describes them, with another
+    attention, and loads their weights. For YAML files: sizes stand in the
+    folder alone.
+
+    Arguments
+    ---------
+    folder : str or pathlib.Path
+        A model folder of either kind.
+    attention : str
+        One of aa, maa, sa and llsa.
+    look_back : int
+        Frames that a layer sees behind a frame (llsa: behind its hop).
+    look_ahead : int or list of int
+        Frames that a layer sees ahead of a frame (llsa: ahead of its hop).
+    hop : int or list of int
+        Frames that llsa commits at once.
+    dropout : float
+        Dropout probability, also at the encoder's input.
+    attention_dropout : float, optional
+        Probability to drop an attention weight; as ``dropout`` if not given.
+    layerdrop_prob : float
+        Probability to skip a layer in training.
+    gradient_checkpointing : bool
+        Whether the backward pass computes each layer again.
+
+    Returns
+    -------
+    dict
+        ``extractor``, ``encoder`` and ``encoder_wrapper``.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder, or a file in it, does not exist.
+    TypeError
+        If an argument has the wrong type.
+    ValueError
+        If an argument is out of range, or a file in the folder is damaged.
+
+    Example
+    -------
+    >>> from speechbrain_llsa.model_folder.write import write_encoder_folder
+    >>> model, _ = getfixture("tiny_ctc")
+    >>> folder = write_encoder_folder(
+    ...     getfixture("tmp_path") / "pretrained",
+    ...     model.extractor,
+    ...     model.encoder_wrapper,
+    ... )
+    >>> parts = load_for_finetuning(folder, attention="sa", look_ahead=2)
+    >>> parts["encoder"].attention, parts["encoder"].geometry.look_ahead
+    ('sa', 2)
+    """
+    _, description = read_pretrained(folder)
+    section = {
+        **description["encoder"],
+        "attention": attention,
+        "look_back": look_back,
+        "look_ahead": look_ahead,
+        "hop": hop,
+    }
+    SECTIONS["encoder"]("encoder", section)
+    encoder = StreamingTransformerEncoder(
+        **encoder_arguments(section),
+        dropout=dropout,
+        attention_dropout=attention_dropout,
+        layerdrop_prob=layerdrop_prob,
+        gradient_checkpointing=gradient_checkpointing,
+    )
+    wrapper = StreamingEncoderWrapper(
+        description["encoder_wrapper"]["in_dim"],
+        encoder.d_model,
+        encoder,
+        dropout_encoder_input=dropout,
+    )
+    extractor = build_parts(description, ("extractor",))["extractor"]
+    load_encoder_weights(folder, extractor, wrapper)
+    return {
+        "extractor": extractor,
+        "encoder": encoder,
+        "encoder_wrapper": wrapper,
+    }

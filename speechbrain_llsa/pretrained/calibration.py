@@ -32,6 +32,8 @@ def calibrate(model, audio):
     Such a norm takes mean and deviation of a whole utterance. Both are measured
     for each utterance and averaged; the norm is then a fixed factor and offset
     for each channel, which become part of the convolution before or behind it.
+    From then on the level of the audio matters, which the norm took out: draw
+    gains in fine-tuning.
 
     Arguments
     ---------
@@ -168,7 +170,7 @@ def _checked_samples(front_end, samples, index):
     """Returns an utterance as a tensor."""
     name = f"audio[{index}]"
     try:
-        samples = torch.as_tensor(samples)
+        samples = torch.as_tensor(samples, device="cpu")
     except (TypeError, ValueError, RuntimeError) as error:
         raise TypeError(
             must_be(name, "a tensor or an array", type(samples).__name__)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from speechbrain_llsa.nnet.convolutional_front_end import ConvolutionalFrontEnd
 from speechbrain_llsa.nnet.encoder import StreamingTransformerEncoder
 from speechbrain_llsa.pretrained.imported import ImportedModel
 from speechbrain_llsa_runtime.utils.checks import check_type
-from speechbrain_llsa_runtime.utils.errors import must_be
+from speechbrain_llsa_runtime.utils.errors import must_be, reason
 
 NORM_EPS = 1e-5
 """Epsilon of all norms of the family."""
@@ -28,6 +29,9 @@ _NORMALIZES = (
     "the source normalises each waveform to zero mean and unit variance; this "
     "model takes it as it is"
 )
+
+_PRE_TRAINING = ("quantizer.", "project_hid.", "project_q.")
+"""What transformers' models for pre-training have around the encoder."""
 
 _KINDS = ("wav2vec2", "hubert")
 """What ``model_type`` of a configuration may be."""
@@ -203,10 +207,14 @@ def from_transformers(model_or_folder):
 got 'missing'
     """
     labels, notes, model = None, [], model_or_folder
+    normalizes = None
     if isinstance(model, (str, os.PathLike)):
         folder = Path(model)
         model, notes = _load_transformers(folder)
         labels = _read_labels(folder / "vocab.json")
+        normalizes = _read_json(folder / "preprocessor_config.json").get(
+            "do_normalize"
+        )
     config = getattr(model, "config", None)
     if not isinstance(model, torch.nn.Module) or config is None:
         raise TypeError(
@@ -224,9 +232,13 @@ got 'missing'
             head[rest] = weight
         elif top == config.model_type:
             weights[rest] = weight
+        elif name.startswith(_PRE_TRAINING):
+            notes.append(f"weight {name} is left out")
         else:
             weights[name] = weight
-    if config.feat_extract_norm == "layer":
+    if normalizes is None:
+        normalizes = config.feat_extract_norm == "layer"
+    if normalizes:
         notes.append(_NORMALIZES)
     blank = config.pad_token_id if head else None
     imported = _build(layout, weights, head, labels, notes)
@@ -307,15 +319,16 @@ def _load_transformers(folder):
                 "none",
             )
         ) from error
-    config = transformers.AutoConfig.from_pretrained(
-        folder, local_files_only=True
-    )
+    options = {"local_files_only": True, "trust_remote_code": False}
+    with _named_errors(folder):
+        config = transformers.AutoConfig.from_pretrained(folder, **options)
     _check_config(config)
     is_ctc = any("ForCTC" in name for name in config.architectures or ())
     family = transformers.AutoModelForCTC if is_ctc else transformers.AutoModel
-    model, report = family.from_pretrained(
-        folder, local_files_only=True, output_loading_info=True
-    )
+    with _named_errors(folder):
+        model, report = family.from_pretrained(
+            folder, output_loading_info=True, **options
+        )
     missing = set(report["missing_keys"])
     missing = {name for name in missing if "masked_spec_embed" not in name}
     if missing:
@@ -326,23 +339,50 @@ def _load_transformers(folder):
     return model, [f"weight {name} is left out" for name in left]
 
 
+@contextmanager
+def _named_errors(folder):
+    """Says which folder it is that transformers cannot load."""
+    try:
+        yield
+    except Exception as error:
+        raise ValueError(
+            must_be(
+                "model_or_folder",
+                "a folder that transformers loads",
+                f"{str(folder)!r}: {reason(error)}",
+            )
+        ) from error
+
+
+def _read_json(path):
+    """Reads an object; one without entries if there is no such file."""
+    if not path.is_file():
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(must_be(path.name, "JSON", reason(error))) from error
+    check_type(path.name, content, dict)
+    return content
+
+
 def _read_labels(path):
     """Labels of a vocabulary in the order of their numbers; ``None`` if there
     is no such file."""
-    if not path.is_file():
+    numbers = _read_json(path)
+    if not numbers:
         return None
+    by_number = {str(number): label for label, number in numbers.items()}
     try:
-        numbers = json.loads(path.read_text(encoding="utf-8"))
-        labels = sorted(numbers, key=numbers.__getitem__)
-        complete = [numbers[label] for label in labels] == [*range(len(labels))]
-    except (AttributeError, TypeError, ValueError):
-        complete = False
-    if not complete:
+        labels = [by_number[str(index)] for index in range(len(numbers))]
+    except KeyError as error:
         raise ValueError(
             must_be(
-                path.name, "labels with their numbers, from 0", "something else"
+                path.name,
+                "labels with their numbers, from 0",
+                f"none with {error}",
             )
-        )
+        ) from error
     return [" " if label == "|" else label for label in labels]
 
 
@@ -365,11 +405,14 @@ def _move_blank(imported, blank):
 def _build(layout, weights, head, labels, notes):
     """Builds our modules and gives them the weights of a source.
 
-    The weights have transformers' names without the model's prefix.
+    The weights have transformers' names without the model's prefix. Half
+    precision becomes single.
     """
-    weights = _with_folded_positions(weights)
     double = all(each.dtype == torch.float64 for each in weights.values())
     dtype = torch.float64 if double else torch.float32
+    weights = _with_folded_positions(
+        {name: each.detach().to("cpu", dtype) for name, each in weights.items()}
+    )
     extractor = ConvolutionalFrontEnd(
         out_channels=layout.out_channels,
         kernel_sizes=layout.kernel_sizes,
@@ -428,7 +471,6 @@ def _build(layout, weights, head, labels, notes):
 def _with_folded_positions(weights):
     """Multiplies out the weight norm of the positional convolution, under the
     names that older and newer versions of PyTorch give its two tensors."""
-    weights = dict(weights)
     prefix = "encoder.pos_conv_embed.conv."
     for gain_name, direction_name in (
         ("weight_g", "weight_v"),

@@ -82,17 +82,15 @@ def make_transformers(name, large, taps=8, **options):
     """A tiny model of transformers with the layout of BASE or LARGE."""
     transformers = pytest.importorskip("transformers")
     torch.manual_seed(0)
-    family = getattr(transformers, f"{name.removesuffix('ForCTC')}Config", None)
-    if family is None:
-        family = getattr(transformers, name.replace("Model", "Config"))
-    config = family(
+    family = getattr(transformers, name)
+    config = family.config_class(
         do_stable_layer_norm=large,
         conv_bias=large,
         feat_extract_norm="layer" if large else "group",
         num_conv_pos_embeddings=taps,
         **{**TRANSFORMERS, **options},
     )
-    return disturb(getattr(transformers, name)(config))
+    return disturb(family(config))
 
 
 def run(imported, waveforms, lengths=None):
@@ -109,7 +107,7 @@ def run(imported, waveforms, lengths=None):
             imported.encoder_wrapper.project(latents),
             src_key_padding_mask=mask,
         )
-    logits = None if imported.head is None else imported.head(out)
+        logits = None if imported.head is None else imported.head(out)
     return hidden, out, logits
 
 
@@ -400,46 +398,71 @@ NAMES = pytest.mark.parametrize(
 )
 
 
+def run_transformers(source, waveforms, mask=None):
+    """The input of the first layer, every layer's output, and the model's."""
+    base = getattr(source, source.base_model_prefix, source)
+    last = []
+    hook = base.encoder.layers[-1].register_forward_hook(
+        lambda module, inputs, output: last.append(output)
+    )
+    with torch.no_grad():
+        out = base(waveforms, mask, output_hidden_states=True)
+    hook.remove()
+    # some versions have the closing norm in their last hidden state
+    last = last[0] if isinstance(last[0], torch.Tensor) else last[0][0]
+    return [*out.hidden_states[:-1], last], out.last_hidden_state
+
+
 @TYPES
 @LARGE
+@TAPS
 @NAMES
-def test_transformers(name, large, dtype):
+def test_transformers(name, taps, large, dtype):
     """Every layer, the output and the logits."""
-    source = make_transformers(name, large).to(dtype)
+    source = make_transformers(name, large, taps).to(dtype)
     imported = from_transformers(source)
     waveforms = make_waveforms(dtype)
     hidden, out, logits = run(imported, waveforms)
-    with torch.no_grad():
-        expected = source(waveforms, output_hidden_states=True)
-    theirs = list(expected.hidden_states)
-    # transformers' last one has passed the closing norm
-    hidden[-1] = out
-    for our_layer, their_layer in zip(hidden, theirs, strict=True):
-        assert_close(our_layer, their_layer, TOLERANCES[dtype])
+    expected, expected_out = run_transformers(source, waveforms)
+    assert len(hidden) == 4
+    for ours, theirs in zip(hidden, expected, strict=True):
+        assert_close(ours, theirs, TOLERANCES[dtype])
+    assert_close(out, expected_out, TOLERANCES[dtype])
     if name.endswith("ForCTC"):
-        assert_close(logits, expected.logits, TOLERANCES[dtype])
+        with torch.no_grad():
+            assert_close(logits, source(waveforms).logits, TOLERANCES[dtype])
     else:
         assert logits is None
     assert any("unit variance" in note for note in imported.notes) == large
 
 
+@TYPES
 @NAMES
-def test_padded_rows_of_transformers(name):
-    source = make_transformers(name, large=True).double()
+def test_padded_rows_of_transformers(name, dtype):
+    """With layer norms, a row does not depend on its padding."""
+    source = make_transformers(name, large=True).to(dtype)
     lengths = torch.tensor([SAMPLES, 3500])
-    waveforms = make_waveforms(torch.float64)
+    waveforms = make_waveforms(dtype)
     waveforms[1, 3500:] = 0.0
     mask = torch.arange(SAMPLES) < lengths[:, None]
     imported = from_transformers(source)
     hidden, out, _ = run(imported, waveforms, lengths)
-    hidden[-1] = out
-    with torch.no_grad():
-        theirs = source(waveforms, mask.long(), output_hidden_states=True)
+    expected, expected_out = run_transformers(source, waveforms, mask.long())
     frames = imported.extractor.get_output_lengths(lengths).tolist()
-    for our_layer, their_layer in zip(
-        hidden, theirs.hidden_states, strict=True
+    for ours, theirs in zip(
+        [*hidden, out], [*expected, expected_out], strict=True
     ):
-        assert_close(our_layer, their_layer, 1e-10, frames)
+        assert_close(ours, theirs, TOLERANCES[dtype], frames)
+
+
+@pytest.mark.parametrize("feat_proj_layer_norm", [False, True])
+def test_hubert_without_the_front_ends_closing_norm(feat_proj_layer_norm):
+    source = make_transformers(
+        "HubertModel", False, feat_proj_layer_norm=feat_proj_layer_norm
+    ).double()
+    waveforms = make_waveforms(torch.float64)
+    _, out, _ = run(from_transformers(source), waveforms)
+    assert_close(out, run_transformers(source, waveforms)[1], 1e-10)
 
 
 def write_folder(folder, source, labels=None):
@@ -493,15 +516,38 @@ def test_an_older_file(tmp_path):
     assert_close(run(from_transformers(source), waveforms)[2], expected, 1e-10)
 
 
-def test_weights_that_a_folder_leaves_are_named(tmp_path):
-    """A pre-trained model has a quantiser."""
-    transformers = pytest.importorskip("transformers")
+def test_what_only_pre_training_needs_is_left_out_and_named(tmp_path):
+    """A pre-trained model has a quantiser, in a folder and as an object."""
     source = make_transformers("Wav2Vec2ForPreTraining", large=False)
-    imported = from_transformers(write_folder(tmp_path, source))
-    assert isinstance(source, transformers.Wav2Vec2ForPreTraining)
-    assert "weight project_q.bias is left out" in imported.notes
-    mask = imported.encoder_wrapper.mask_emb
-    assert torch.equal(mask, source.wav2vec2.masked_spec_embed)
+    for given in (source, write_folder(tmp_path, source)):
+        imported = from_transformers(given)
+        assert "weight project_q.bias is left out" in imported.notes
+        assert "weight quantizer.codevectors is left out" in imported.notes
+        mask = imported.encoder_wrapper.mask_emb
+        assert torch.equal(mask, source.wav2vec2.masked_spec_embed)
+        waveforms = make_waveforms(torch.float32)
+        _, expected = run_transformers(source, waveforms)
+        assert_close(run(imported, waveforms)[1], expected, 1e-5)
+
+
+def test_half_precision_becomes_single():
+    source = make_transformers("HubertForCTC", large=True).half()
+    imported = from_transformers(source)
+    waveforms = make_waveforms(torch.float32)
+    with torch.no_grad():
+        expected = source.float()(waveforms).logits
+    assert_close(run(imported, waveforms)[2], expected, 1e-5)
+
+
+@pytest.mark.parametrize("large,says", [(False, True), (True, False)])
+def test_a_folder_says_whether_it_normalises(tmp_path, large, says):
+    source = make_transformers("Wav2Vec2ForCTC", large)
+    write_folder(tmp_path, source)
+    (tmp_path / "preprocessor_config.json").write_text(
+        json.dumps({"do_normalize": says})
+    )
+    notes = from_transformers(tmp_path).notes
+    assert any("unit variance" in note for note in notes) == says
 
 
 BAD_OPTIONS = {
@@ -541,4 +587,22 @@ def test_bad_folders(tmp_path):
         from_transformers(tmp_path)
     (tmp_path / "vocab.json").write_text('{"A": 3, "B": 7}')
     with pytest.raises(ValueError, match=r"^vocab\.json must be labels with"):
+        from_transformers(tmp_path)
+    (tmp_path / "model.safetensors").write_bytes(b"nothing")
+    with pytest.raises(ValueError, match="a folder that transformers loads"):
+        from_transformers(tmp_path)
+    (tmp_path / "model.safetensors").unlink()
+    with pytest.raises(ValueError, match="a folder that transformers loads"):
+        from_transformers(tmp_path)
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(ValueError, match="a folder that transformers loads"):
+        from_transformers(tmp_path)
+
+
+def test_weights_that_a_folder_lacks_are_named(tmp_path):
+    source = make_transformers("Wav2Vec2ForCTC", large=True)
+    weights = source.state_dict()
+    del weights["wav2vec2.encoder.layers.1.attention.k_proj.bias"]
+    source.save_pretrained(tmp_path, state_dict=weights)
+    with pytest.raises(ValueError, match=r"no .*layers\.1\.attention\.k_proj"):
         from_transformers(tmp_path)

@@ -8,6 +8,8 @@ import torch
 from torchaudio.models import wav2vec2_model, wavlm_model
 
 from speechbrain_llsa.lobes.ctc import StreamingCTC
+from speechbrain_llsa.model_folder.load import load_parts
+from speechbrain_llsa.model_folder.write import write_encoder_folder
 from speechbrain_llsa.nnet.convolutional_front_end import (
     ConvolutionalFrontEnd,
 )
@@ -285,6 +287,23 @@ def test_streaming_keeps_the_weights(large):
     assert encoders[0].attention == "aa"
     assert fewer.notes[:-2] == model.notes
     assert old.data_ptr() != new.data_ptr()
+
+
+@LARGE
+def test_a_model_folder(tmp_path, large):
+    """What was made of a source is written and loaded."""
+    model = from_torchaudio(make_torchaudio(large)).streaming()
+    signal = make_signal(SAMPLES)
+    if not large:
+        model = calibrate(model, [signal])
+    folder = tmp_path / "folder"
+    write_encoder_folder(folder, model.extractor, model.encoder_wrapper)
+    parts = load_parts(folder, "encoder")
+    loaded = ImportedModel(
+        parts["extractor"].eval(), parts["encoder_wrapper"].eval()
+    )
+    _, expected, _ = run(model, signal[None])
+    assert torch.equal(run(loaded, signal[None])[1], expected)
 
 
 def test_streaming_refuses_what_the_source_lacks():

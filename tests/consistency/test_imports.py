@@ -33,6 +33,7 @@ LAYERS = {
         "decoders",
         "lobes",
         "model_folder",
+        "pretrained",
         "inference",
         "evaluation",
         "training",

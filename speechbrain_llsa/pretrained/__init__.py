@@ -1,0 +1,16 @@
+"""Public encoders that see whole utterances, turned into streaming ones.
+
+The names below load when they are first used.
+"""
+
+from speechbrain_llsa_runtime.utils.lazy import lazy_names
+
+__all__, __getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "ImportedModel": f"{__name__}.imported",
+        "calibrate": f"{__name__}.calibration",
+        "from_torchaudio": f"{__name__}.wav2vec2_family",
+        "from_transformers": f"{__name__}.wav2vec2_family",
+    },
+)

@@ -10,6 +10,7 @@ __all__, __getattr__, __dir__ = lazy_names(
     {
         "ImportedModel": f"{__name__}.imported",
         "calibrate": f"{__name__}.calibration",
+        "from_moonshine": f"{__name__}.moonshine",
         "from_torchaudio": f"{__name__}.wav2vec2_family",
         "from_transformers": f"{__name__}.wav2vec2_family",
     },

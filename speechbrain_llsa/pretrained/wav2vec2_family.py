@@ -15,6 +15,10 @@ from torchaudio.models import Wav2Vec2Model
 from speechbrain_llsa.lobes.wav2vec2 import StreamingEncoderWrapper
 from speechbrain_llsa.nnet.convolutional_front_end import ConvolutionalFrontEnd
 from speechbrain_llsa.nnet.encoder import StreamingTransformerEncoder
+from speechbrain_llsa.pretrained.copying import (
+    copy_weights,
+    named_parameters,
+)
 from speechbrain_llsa.pretrained.imported import ImportedModel
 from speechbrain_llsa_runtime.utils.checks import check_type
 from speechbrain_llsa_runtime.utils.errors import must_be, reason
@@ -456,9 +460,9 @@ def _build(layout, weights, head, labels, notes):
         linear = torch.nn.Linear(
             layout.embedding_dim, labelled, bias="bias" in head
         ).to(dtype)
-        targets.update(_parameters("head", linear))
+        targets.update(named_parameters("head", linear))
         weights.update((f"head.{name}", each) for name, each in head.items())
-    _copy(weights, targets)
+    copy_weights(weights, targets, "wav2vec 2.0 or HuBERT")
     return ImportedModel(
         extractor.eval(),
         wrapper.eval(),
@@ -489,19 +493,16 @@ def _with_folded_positions(weights):
     return weights
 
 
-def _parameters(name, module):
-    """Parameters of a module under another name for it."""
-    return {f"{name}.{key}": each for key, each in module.named_parameters()}
-
-
 def _front_end_targets(extractor):
     """The front end's parameters by the source's names."""
     for index, (convolution, functions) in enumerate(extractor.blocks()):
         prefix = f"feature_extractor.conv_layers.{index}"
-        yield from _parameters(f"{prefix}.conv", convolution).items()
+        yield from named_parameters(f"{prefix}.conv", convolution).items()
         for function in functions:
-            yield from _parameters(f"{prefix}.layer_norm", function).items()
-    yield from _parameters(
+            yield from named_parameters(
+                f"{prefix}.layer_norm", function
+            ).items()
+    yield from named_parameters(
         "feature_projection.layer_norm", extractor.norm
     ).items()
 
@@ -529,22 +530,4 @@ def _encoder_targets(wrapper):
             for name, part in zip("qkv", parameter.chunk(3), strict=True):
                 yield f"{prefix}.attention.{name}_proj.{key}", part
     for name, module in modules.items():
-        yield from _parameters(name, module).items()
-
-
-@torch.no_grad()
-def _copy(weights, targets):
-    """Copies all weights into the parameters of their names."""
-    expected = "those of wav2vec 2.0 or HuBERT"
-    different = sorted(weights.keys() ^ targets.keys())
-    if different:
-        name = different[0]
-        got = f"no {name}" if name in targets else f"{name} besides"
-        raise ValueError(must_be("weights", expected, got))
-    for name, target in sorted(targets.items()):
-        shape = tuple(weights[name].shape)
-        if shape != tuple(target.shape):
-            raise ValueError(
-                must_be(name, f"of shape {tuple(target.shape)}", shape)
-            )
-        target.copy_(weights[name])
+        yield from named_parameters(name, module).items()

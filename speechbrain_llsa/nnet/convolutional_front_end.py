@@ -84,6 +84,7 @@ class ConvolutionalFrontEnd(StreamingFrontEnd):
 
     Example
     -------
+    >>> import torch
     >>> front_end = ConvolutionalFrontEnd(
     ...     out_channels=[4, 8],
     ...     kernel_sizes=[16, 3],

@@ -122,7 +122,7 @@ class OnnxCTC:
         self.clock = clock
         self.labels = labels
         self._graph = OnnxGraph(
-            path, threads, json.dumps(astuple(clock)).encode()
+            path, threads, json.dumps(_identity(clock)).encode()
         )
         inputs, outputs = self._graph.inputs(), self._graph.outputs()
         names = [each.name for each in inputs[3:]]
@@ -593,6 +593,15 @@ def _options(description):
         None if rules is None else Endpointer(**rules),
         WordOffsets(**description["word_offsets"]),
     )
+
+
+def _identity(clock: StepClock) -> tuple[Any, ...]:
+    """What a fingerprint knows of a clock: that of models without a positional
+    look-ahead is as it was before there were any."""
+    *others, positional_look_ahead = astuple(clock)
+    if positional_look_ahead:
+        others.append(positional_look_ahead)
+    return tuple(others)
 
 
 def _positional(clock: StepClock) -> dict[str, int]:

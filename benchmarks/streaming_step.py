@@ -292,8 +292,8 @@ class EncoderStep(torch.nn.Module):
             for key, value in zip(past[::2], past[1::2], strict=True)
         ]
         end = torch.full_like(position, torch.iinfo(torch.int64).max)
-        out, _, ahead, layers = encoder_step(
-            self.encoder, frames, ahead, layers, position, end
+        out, _, _, ahead, layers = encoder_step(
+            self.encoder, frames, nothing, ahead, layers, position, end
         )
         new = [part for layer in layers for part in (layer.key, layer.value)]
         return out, ahead, *new

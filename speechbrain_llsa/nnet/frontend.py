@@ -431,8 +431,9 @@ def _convolve_by_products(conv, x):
     frames = (x.shape[1] - taps) // stride + 1
     # (out, in, taps) -> (taps * in, out)
     weight = conv.weight.transpose(1, 2).flatten(1).t()
-    if channels == 1:
-        # few numbers to copy: (batch, samples, 1) -> (batch, frames, taps)
+    if channels == 1 and taps < 2 * stride:
+        # many products of one tap otherwise:
+        # (batch, samples, 1) -> (batch, frames, taps)
         windows = x[..., 0].unfold(1, taps, stride)
         return F.linear(windows, weight.t(), conv.bias)
     result, tap = conv.bias, 0

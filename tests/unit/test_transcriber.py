@@ -457,7 +457,7 @@ def test_rules_as_plain_values():
             TypeError,
             r"speech must .*got 1",
         ),
-        ({"without_speech": {"silence_seconds": 0}}, ValueError, "got 0"),
+        ({"without_speech": {"silence_seconds": 0.004}}, ValueError, "got 0"),
     ],
 )
 def test_bad_rules_are_refused(rules, error, message):

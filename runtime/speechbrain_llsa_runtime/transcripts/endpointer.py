@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
+from functools import cache
 from typing import Any, Literal
 
 from speechbrain_llsa_runtime.geometry import FRAME_SECONDS
@@ -65,7 +66,7 @@ class EndpointRule:
                 raise ValueError(
                     must_be(name, f"0 to {LONGEST_SECONDS:g}", value)
                 )
-        if not max(self.silence_seconds, self.length_seconds):
+        if not _usual_frames(max(self.silence_seconds, self.length_seconds)):
             raise ValueError(
                 must_be(
                     "silence_seconds",
@@ -79,9 +80,45 @@ class EndpointRule:
             )
 
 
+def _usual_frames(seconds: float) -> int:
+    return round(seconds / FRAME_SECONDS)
+
+
 def _frames(seconds: float, frame_seconds: float) -> int:
-    """Converts a minimum in seconds to frames; 0 for none."""
-    return max(1, round(seconds / frame_seconds)) if seconds else 0
+    """Converts a minimum in seconds to frames: what is a usual frame is at
+    least one of any duration."""
+    return max(min(1, _usual_frames(seconds)), round(seconds / frame_seconds))
+
+
+@dataclass(frozen=True)
+class _Minima:
+    """The minima of a rule in frames."""
+
+    speech: bool
+    silence: int
+    length: int
+    overdue: int
+    """Length at which no end of a word is waited for."""
+
+    def met(self, length: int, silence: int | None, speech: bool) -> bool:
+        """Whether the rule applies: at the start of a word if ``silence`` is
+        ``None``, otherwise after a frame without speech."""
+        if length < self.length or (self.speech and not speech):
+            return False
+        if self.silence:
+            return silence is not None and silence >= self.silence
+        return silence is None or not speech or length >= self.overdue
+
+
+@cache
+def _minima(rule: EndpointRule, frame_seconds: float) -> _Minima:
+    length = _frames(rule.length_seconds, frame_seconds)
+    return _Minima(
+        rule.speech,
+        _frames(rule.silence_seconds, frame_seconds),
+        length,
+        length + _frames(LONGEST_WORD_SECONDS, frame_seconds),
+    )
 
 
 def resolve_endpointer(
@@ -263,44 +300,25 @@ class Endpointer:
             The frame where the next segment begins: the newest frame that the
             decision depends on, or the one after it.
         """
-        rules = [
-            (
-                rule.speech,
-                _frames(rule.silence_seconds, frame_seconds),
-                _frames(rule.length_seconds, frame_seconds),
-            )
-            for rule in self._given
-        ]
-        longest_word = _frames(LONGEST_WORD_SECONDS, frame_seconds)
-
-        def holds(length: int, silence: int | None, speech: bool) -> bool:
-            """Whether a rule applies: at the start of a word if ``silence`` is
-            ``None``, otherwise after a frame without speech."""
-            for needs_speech, needed_silence, needed_length in rules:
-                if length < needed_length or (needs_speech and not speech):
-                    continue
-                if not needed_silence:
-                    overdue = length >= needed_length + longest_word
-                    if silence is None or not speech or overdue:
-                        return True
-                elif silence is not None and silence >= needed_silence:
-                    return True
-            return False
-
+        rules = [_minima(rule, frame_seconds) for rule in self._given]
         for index, label in enumerate(best, start=frame):
             spoken = label != blank_index
             if (
                 spoken
                 and label != state.label
                 and (begins_word is None or begins_word[label])
-                and holds(index - state.start, None, state.speech)
+                and any(
+                    rule.met(index - state.start, None, state.speech)
+                    for rule in rules
+                )
             ):
                 return self._close(state, index)
             state.label = label
             state.silence = 0 if spoken else state.silence + 1
             state.speech = state.speech or spoken
-            if not spoken and holds(
-                index + 1 - state.start, state.silence, state.speech
+            if not spoken and any(
+                rule.met(index + 1 - state.start, state.silence, state.speech)
+                for rule in rules
             ):
                 return self._close(state, index + 1)
         return None

@@ -32,3 +32,12 @@ def tiny_ctc():
     from tiny_model import make_model, make_tokenizer
 
     return make_model(), TextDecoder(make_tokenizer())
+
+
+@pytest.fixture
+def tiny_wav2vec2():
+    """A tiny wav2vec 2.0 model of torchaudio with random weights, laid out as
+    BASE, with a head of 5 labels."""
+    from tiny_wav2vec2 import make_torchaudio
+
+    return make_torchaudio(large=False)

@@ -24,26 +24,8 @@ class ImportedModel:
 
     Example
     -------
-    >>> from torchaudio.models import wav2vec2_model
     >>> from speechbrain_llsa.pretrained import from_torchaudio
-    >>> source = wav2vec2_model(
-    ...     extractor_mode="layer_norm",
-    ...     extractor_conv_layer_config=[(8, 10, 5), (8, 4, 4)],
-    ...     extractor_conv_bias=True,
-    ...     encoder_embed_dim=16,
-    ...     encoder_projection_dropout=0.0,
-    ...     encoder_pos_conv_kernel=8,
-    ...     encoder_pos_conv_groups=2,
-    ...     encoder_num_layers=2,
-    ...     encoder_num_heads=2,
-    ...     encoder_attention_dropout=0.0,
-    ...     encoder_ff_interm_features=32,
-    ...     encoder_ff_interm_dropout=0.0,
-    ...     encoder_dropout=0.0,
-    ...     encoder_layer_norm_first=True,
-    ...     encoder_layer_drop=0.0,
-    ...     aux_num_out=None,
-    ... )
+    >>> source = getfixture("tiny_wav2vec2")
     >>> model = from_torchaudio(source).streaming(look_back=32, look_ahead=4)
     >>> encoder = model.encoder_wrapper.latent_encoder
     >>> encoder.attention, encoder.geometry.look_ahead

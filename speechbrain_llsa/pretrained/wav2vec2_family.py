@@ -85,25 +85,7 @@ def from_torchaudio(model):
 
     Example
     -------
-    >>> from torchaudio.models import wav2vec2_model
-    >>> source = wav2vec2_model(
-    ...     extractor_mode="group_norm",
-    ...     extractor_conv_layer_config=[(8, 10, 5), (8, 4, 4)],
-    ...     extractor_conv_bias=False,
-    ...     encoder_embed_dim=16,
-    ...     encoder_projection_dropout=0.0,
-    ...     encoder_pos_conv_kernel=8,
-    ...     encoder_pos_conv_groups=2,
-    ...     encoder_num_layers=2,
-    ...     encoder_num_heads=2,
-    ...     encoder_attention_dropout=0.0,
-    ...     encoder_ff_interm_features=32,
-    ...     encoder_ff_interm_dropout=0.0,
-    ...     encoder_dropout=0.0,
-    ...     encoder_layer_norm_first=False,
-    ...     encoder_layer_drop=0.0,
-    ...     aux_num_out=10,
-    ... ).eval()
+    >>> source = getfixture("tiny_wav2vec2")
     >>> imported = from_torchaudio(source)
     >>> waveform = torch.randn(1, 800)
     >>> with torch.no_grad():

@@ -39,8 +39,8 @@ __all__, __getattr__, __dir__ = lazy_names(
         "ChunkHead": f"{_PACKAGE}.inference.speechbrain_interface",
         "ChunkText": f"{_PACKAGE}.inference.speechbrain_interface",
         "decode_chunk": f"{_PACKAGE}.inference.speechbrain_interface",
+        "build_for_finetuning": f"{_PACKAGE}.model_folder.finetuning",
         "FolderPretrainer": f"{_PACKAGE}.model_folder.pretrainer",
-        "load_for_finetuning": f"{_PACKAGE}.model_folder.finetuning",
         "load_part": f"{_PACKAGE}.model_folder.pretrainer",
     },
 )

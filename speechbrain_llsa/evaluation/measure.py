@@ -289,10 +289,12 @@ def evaluate(
     >>> evaluate(asr, utterances).streamed.wer.percent  # doctest: +SKIP
     3.5
     """
-    if push_seconds is not None:
-        check_number("push_seconds", push_seconds, *PUSH_SECONDS)
-    if timing_push_seconds is not None:
-        check_number("timing_push_seconds", timing_push_seconds, *PUSH_SECONDS)
+    for argument, seconds in (
+        ("push_seconds", push_seconds),
+        ("timing_push_seconds", timing_push_seconds),
+    ):
+        if seconds is not None:
+            check_number(argument, seconds, *PUSH_SECONDS)
     check_number("timing_seconds", timing_seconds, 0)
     check_integer("timing_runs", timing_runs, 1)
     if streamed_count is not None:

@@ -7,7 +7,9 @@ from weakref import WeakKeyDictionary
 
 import torch
 
-from speechbrain_llsa.nnet.encoder import NORM_EPS
+from speechbrain_llsa.nnet.convolutional_front_end import (
+    ConvolutionalFrontEnd,
+)
 from speechbrain_llsa_runtime.utils.processes import fork_safe_lock
 
 _KNOWN = WeakKeyDictionary()
@@ -46,26 +48,11 @@ def ctc_fingerprint(model):
         "kernel_sizes": list(extractor.kernel_sizes),
         "strides": list(extractor.strides),
         "weights": _weights_digest(model),
-        **_unusual(extractor, encoder),
+        **encoder.unusual_options(),
     }
+    if isinstance(extractor, ConvolutionalFrontEnd):
+        description["functions"] = extractor.functions
     return hashlib.sha256(json.dumps(description).encode()).hexdigest()
-
-
-def _unusual(extractor, encoder):
-    """What weights do not show of front ends and encoders that were trained
-    elsewhere."""
-    unusual = {}
-    if hasattr(extractor, "functions"):
-        unusual["functions"] = extractor.functions
-    if encoder.norm_eps != NORM_EPS:
-        unusual["norm_eps"] = encoder.norm_eps
-    if encoder.positional_encoding == "rope":
-        nhead = encoder.layers[0].self_att.nhead
-        if encoder.rotary_features != encoder.d_model // nhead:
-            unusual["rotary_features"] = encoder.rotary_features
-    if encoder.positional_look_ahead:
-        unusual["positional_look_ahead"] = encoder.positional_look_ahead
-    return unusual
 
 
 def _weights_digest(model):

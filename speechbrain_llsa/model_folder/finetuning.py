@@ -1,16 +1,13 @@
-"""Loads the encoder of a model folder for fine-tuning, with any attention."""
+"""Builds the encoder of a model folder for fine-tuning, with any attention."""
 
 from speechbrain_llsa.lobes.wav2vec2 import StreamingEncoderWrapper
-from speechbrain_llsa.model_folder.load import (
-    load_encoder_weights,
-    read_pretrained,
-)
+from speechbrain_llsa.model_folder.load import read_pretrained
 from speechbrain_llsa.model_folder.parts import build_parts, encoder_arguments
 from speechbrain_llsa.nnet.encoder import StreamingTransformerEncoder
 from speechbrain_llsa_runtime.model_folder.description import SECTIONS
 
 
-def load_for_finetuning(
+def build_for_finetuning(
     folder,
     attention="llsa",
     look_back=64,
@@ -22,8 +19,8 @@ def load_for_finetuning(
     gradient_checkpointing=False,
 ):
     """Builds front end and encoder as a folder describes them, with another
-    attention, and loads their weights. For YAML files: sizes stand in the
-    folder alone.
+    attention. For YAML files: sizes stand in the folder alone. The weights are
+    random; the recipe loads those of the folder.
 
     Arguments
     ---------
@@ -54,11 +51,11 @@ def load_for_finetuning(
     Raises
     ------
     FileNotFoundError
-        If the folder, or a file in it, does not exist.
+        If the folder, or its ``model.json``, does not exist.
     TypeError
         If an argument has the wrong type.
     ValueError
-        If an argument is out of range, or a file in the folder is damaged.
+        If an argument is out of range, or that file is damaged.
 
     Example
     -------
@@ -69,7 +66,7 @@ def load_for_finetuning(
     ...     model.extractor,
     ...     model.encoder_wrapper,
     ... )
-    >>> parts = load_for_finetuning(folder, attention="sa", look_ahead=2)
+    >>> parts = build_for_finetuning(folder, attention="sa", look_ahead=2)
     >>> parts["encoder"].attention, parts["encoder"].geometry.look_ahead
     ('sa', 2)
     """
@@ -96,7 +93,6 @@ def load_for_finetuning(
         dropout_encoder_input=dropout,
     )
     extractor = build_parts(description, ("extractor",))["extractor"]
-    load_encoder_weights(folder, extractor, wrapper)
     return {
         "extractor": extractor,
         "encoder": encoder,

@@ -10,7 +10,7 @@ import json
 import torch
 from speechbrain.nnet.activations import Swish
 
-from speechbrain_llsa.model_folder.parts import ACTIVATIONS
+from speechbrain_llsa.model_folder.parts import ACTIVATIONS, PARTS
 from speechbrain_llsa_runtime.model_folder.description import MODEL_FILE
 
 _ENCODER = """\
@@ -82,12 +82,6 @@ modules:
     + _PRETRAINER
 )
 
-_EXTRACTORS = {
-    "convolutions": "StreamingLatentExtractor",
-    "front_end": "ConvolutionalFrontEnd",
-}
-"""Class of each kind of front end."""
-
 _HEADS = {
     "linear": ("torch.nn.Linear", "in_features", "out_features"),
     "speechbrain_linear": (
@@ -117,14 +111,16 @@ def hyperparameters_of(description):
     str
         The content, identical for identical descriptions.
     """
+    extractor = description["extractor"]
     encoder = dict(description["encoder"])
     files = {
         name: entry["file"] for name, entry in description["weights"].items()
     }
+    front_end = PARTS["extractor"][extractor["kind"]].module
     values = {
         "sample_rate": description["sample_rate"],
-        "extractor_class": _EXTRACTORS[description["extractor"]["kind"]],
-        "extractor": _arguments(description["extractor"]),
+        "extractor_class": front_end.__name__,
+        "extractor": _arguments(extractor),
         "activation": _class_name(ACTIVATIONS[encoder.pop("activation")]),
         "encoder": _arguments(encoder),
         "encoder_wrapper": _arguments(description["encoder_wrapper"]),

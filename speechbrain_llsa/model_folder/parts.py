@@ -6,7 +6,6 @@ functions and a row here, and the check of its entries in
 ``description.SECTIONS``.
 """
 
-import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -134,42 +133,7 @@ def _describe_encoder(encoder):
         "positional_encoding": encoder.positional_encoding,
         "normalize_before": layer.normalize_before,
         "activation": name,
-        **_unusual(
-            attention_bias=layer.self_att.in_proj.bias is not None,
-            closing_norm=not isinstance(encoder.norm, torch.nn.Identity),
-            norm_eps=encoder.norm_eps,
-            rotary_features=_rotary_features(encoder),
-            **_describe_positions(encoder.positions),
-        ),
-    }
-
-
-def _rotary_features(encoder):
-    """Number of rotated features, ``None`` for the usual: all of a head."""
-    features, nhead = encoder.rotary_features, encoder.layers[0].self_att.nhead
-    if features in (0, encoder.d_model // nhead):
-        return None
-    return features
-
-
-def _describe_positions(positions):
-    if positions is None:
-        return {}
-    return {
-        "positional_look_back": positions.look_back,
-        "positional_look_ahead": positions.look_ahead,
-        "positional_groups": positions.conv.groups,
-        "positional_norm": positions.norm is not None,
-    }
-
-
-def _unusual(**entries):
-    """Those entries that are not the encoder's defaults."""
-    parameters = inspect.signature(StreamingTransformerEncoder).parameters
-    return {
-        name: value
-        for name, value in entries.items()
-        if value != parameters[name].default
+        **encoder.unusual_options(),
     }
 
 

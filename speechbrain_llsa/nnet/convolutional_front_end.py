@@ -162,43 +162,14 @@ class ConvolutionalFrontEnd(StreamingFrontEnd):
             if isinstance(module, NormOverTime)
         ]
 
-    def make_streaming_context(self):
-        """Makes an initial state for :meth:`forward_streaming`.
-
-        Returns
-        -------
-        FrontEndState
+    def check_can_stream(self):
+        """Rejects norms that need the whole utterance.
 
         Raises
         ------
         ValueError
-            If a norm needs the whole utterance.
+            If there is one.
         """
-        self._check_can_stream()
-        return super().make_streaming_context()
-
-    def initial_carried(self, batch):
-        """Makes the carried inputs before the first :meth:`step`.
-
-        Arguments
-        ---------
-        batch : int
-            Rows.
-
-        Returns
-        -------
-        list of torch.Tensor
-            Zeros for each convolution, (batch, kernel size - stride, channels).
-
-        Raises
-        ------
-        ValueError
-            If a norm needs the whole utterance.
-        """
-        self._check_can_stream()
-        return super().initial_carried(batch)
-
-    def _check_can_stream(self):
         if self.norms_over_time:
             raise ValueError(
                 must_be(

@@ -6,6 +6,8 @@ and streaming.
 
 from __future__ import annotations
 
+import inspect
+
 import torch
 from speechbrain.nnet.attention import PositionalwiseFeedForward
 from speechbrain.nnet.normalization import LayerNorm
@@ -352,6 +354,44 @@ class StreamingTransformerEncoder(nn.Module):
     def positional_look_ahead(self):
         """Frames that the positional convolution sees ahead; 0 without one."""
         return 0 if self.positions is None else self.positions.look_ahead
+
+    def unusual_options(self):
+        """Options of encoders that were trained elsewhere, by name.
+
+        Returns
+        -------
+        dict
+            Those whose values are not the defaults.
+
+        Example
+        -------
+        >>> encoder = StreamingTransformerEncoder(
+        ...     num_layers=2, nhead=4, d_ffn=64, d_model=32, closing_norm=False
+        ... )
+        >>> encoder.unusual_options()
+        {'closing_norm': False}
+        """
+        attention, positions = self.layers[0].self_att, self.positions
+        options = {
+            "attention_bias": attention.in_proj.bias is not None,
+            "closing_norm": not isinstance(self.norm, nn.Identity),
+            "norm_eps": self.norm_eps,
+        }
+        if self.rotary_features not in (0, self.d_model // attention.nhead):
+            options["rotary_features"] = self.rotary_features
+        if positions is not None:
+            options |= {
+                "positional_look_back": positions.look_back,
+                "positional_look_ahead": positions.look_ahead,
+                "positional_groups": positions.conv.groups,
+                "positional_norm": positions.norm is not None,
+            }
+        parameters = inspect.signature(type(self)).parameters
+        return {
+            name: value
+            for name, value in options.items()
+            if value != parameters[name].default
+        }
 
     def forward(
         self,

@@ -90,6 +90,9 @@ class StreamingFrontEnd(torch.nn.Module):
         """
         raise NotImplementedError
 
+    def check_can_stream(self):
+        """Rejects a stack that cannot stream, before a stream begins."""
+
     @property
     def in_channels(self):
         """Input channels of each convolution."""
@@ -162,7 +165,13 @@ class StreamingFrontEnd(torch.nn.Module):
         Returns
         -------
         FrontEndState
+
+        Raises
+        ------
+        ValueError
+            If a norm needs the whole utterance.
         """
+        self.check_can_stream()
         return FrontEndState()
 
     def forward_streaming(self, samples, context):
@@ -211,7 +220,13 @@ class StreamingFrontEnd(torch.nn.Module):
         -------
         list of torch.Tensor
             Zeros for each convolution, (batch, kernel size - stride, channels).
+
+        Raises
+        ------
+        ValueError
+            If a norm needs the whole utterance.
         """
+        self.check_can_stream()
         weight = next(self.parameters())
         return [
             weight.new_zeros(batch, kernel_size - stride, channels)

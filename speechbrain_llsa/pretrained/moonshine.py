@@ -92,9 +92,8 @@ def from_moonshine(weights, sizes=None):
         norm_eps=1e-5,
     )
     wrapper = StreamingEncoderWrapper(sizes.features, sizes.features, encoder)
-    for weight in weights.values():
-        extractor, wrapper = extractor.to(weight), wrapper.to(weight)
-        break
+    dtype = next((each.dtype for each in weights.values()), torch.float32)
+    extractor, wrapper = extractor.to(dtype), wrapper.to(dtype)
     with torch.no_grad():
         nn.init.eye_(wrapper.input_projector.weight)
         nn.init.zeros_(wrapper.input_projector.bias)

@@ -598,10 +598,8 @@ def _options(description):
 def _identity(clock: StepClock) -> tuple[Any, ...]:
     """What a fingerprint knows of a clock: that of models without a positional
     look-ahead is as it was before there were any."""
-    *others, positional_look_ahead = astuple(clock)
-    if positional_look_ahead:
-        others.append(positional_look_ahead)
-    return tuple(others)
+    *others, _ = astuple(clock)
+    return (*others, *_positional(clock).values())
 
 
 def _positional(clock: StepClock) -> dict[str, int]:

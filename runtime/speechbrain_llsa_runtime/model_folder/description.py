@@ -143,7 +143,7 @@ ENCODER_PARTS = ("extractor", "encoder_wrapper")
 CTC_PARTS = (*ENCODER_PARTS, "head")
 """Parts of a model with a weights file each."""
 
-ENCODER_SECTIONS = ("extractor", "encoder", "encoder_wrapper")
+_ENCODER_SECTIONS = ("extractor", "encoder", "encoder_wrapper")
 _HEADER = {
     "format": one_of(FORMAT),
     "format_version": one_of(FORMAT_VERSION),
@@ -158,7 +158,7 @@ _CHECK = by_kind(
     },
     encoder={
         **_HEADER,
-        **{name: SECTIONS[name] for name in ENCODER_SECTIONS},
+        **{name: SECTIONS[name] for name in _ENCODER_SECTIONS},
         "weights": fields(**dict.fromkeys(ENCODER_PARTS, _FILE)),
     },
     onnx={

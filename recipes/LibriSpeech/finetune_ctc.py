@@ -33,10 +33,7 @@ from speechbrain_llsa.decoders.tokenizers import (
 )
 from speechbrain_llsa.evaluation.word_events import estimate_offsets, find_words
 from speechbrain_llsa.inference.asr import StreamingASR
-from speechbrain_llsa.model_folder.load import (
-    load_encoder_weights,
-    weights_checksums,
-)
+from speechbrain_llsa.model_folder.load import weights_checksums
 from speechbrain_llsa.model_folder.write import write_streaming_folder
 from speechbrain_llsa.training.bad_utterances import BadUtterances
 from speechbrain_llsa.training.brain import StreamingBrain
@@ -61,6 +58,7 @@ from speechbrain_llsa.training.recipe import (
     train,
 )
 from speechbrain_llsa.training.run_record import digest, record_training
+from speechbrain_llsa.training.teacher import Teacher
 from speechbrain_llsa.training.units import (
     check_tokenizer,
     encode,
@@ -69,6 +67,11 @@ from speechbrain_llsa.training.units import (
 from speechbrain_llsa.training.unknown_characters import (
     fault_of_transcript,
     report_unknown_characters,
+)
+from speechbrain_llsa.training.warm_start import (
+    adopt_tokenizer,
+    kind_of_units,
+    load_pretrained,
 )
 from speechbrain_llsa.utils.normalization import (
     check_transcript_case,
@@ -89,10 +92,12 @@ class FinetuneBrain(StreamingBrain):
     In addition to the hyperparameters of ``StreamingBrain``, it reads
     ``freeze_extractor``, ``freeze_encoder_steps``, ``head_lr_factor`` and
     ``layer_lr_decay`` (optional), ``masker`` (for training only, or ``None``),
-    ``epoch_chosen_by``, "wer" or "cer", and the attribute ``tokenizer``.
+    ``epoch_chosen_by``, "wer" or "cer"; and the attributes ``tokenizer`` and
+    ``teacher``, a model that the trained one follows, or ``None``.
     """
 
     tokenizer = None
+    teacher = None
 
     def __init__(self, *args, opt_class, **kwargs):
         def make_optimizer(parameters):
@@ -136,24 +141,32 @@ class FinetuneBrain(StreamingBrain):
 
         Returns
         -------
-        tuple of torch.Tensor
-            Log-probabilities, (batch, frames, units), and the frames of each
-            row, (batch,).
+        torch.Tensor
+            Log-probabilities, (batch, frames, units).
+        torch.Tensor
+            Frames of each row, (batch,).
+        torch.Tensor or None
+            In training with a teacher: how far each row is from it, (batch,).
         """
-        waveforms, relative_lengths = self.augment(
-            stage, *batch.to(self.device).sig
+        is_training = stage == sb.Stage.TRAIN
+        waveforms = self.augment(stage, *batch.to(self.device).sig)
+        outputs = self.modules.model(
+            *waveforms,
+            self.hparams.masker if is_training else None,
+            self.geometry(stage),
+            with_embeddings=True,
         )
-        masker = self.hparams.masker if stage == sb.Stage.TRAIN else None
-        return self.modules.model(
-            waveforms, relative_lengths, masker, self.geometry(stage)
-        )
+        distances = None
+        if is_training and self.teacher is not None:
+            distances = self.teacher(*waveforms, *outputs)
+        return *outputs[:2], distances
 
     def compute_objectives(self, outputs, batch, stage):
-        """Computes the CTC loss, and the error rates of the validation.
+        """Computes the losses, and the error rates of the validation.
 
         Arguments
         ---------
-        outputs : tuple of torch.Tensor
+        outputs : tuple
             The result of ``compute_forward``.
         batch : bad_utterances.UtteranceBatch
             With ``tokens``, ``wrd`` and ``id``.
@@ -164,10 +177,11 @@ class FinetuneBrain(StreamingBrain):
         -------
         torch.Tensor
             CTC loss of an utterance divided by its units, mean over the
-            utterances of the batch that can be aligned, in nats, (). In
-            training on several ranks: this rank's share of the joined batch.
+            utterances of the batch that can be aligned, in nats, (); in
+            training with a teacher, with their distances from it. In training
+            on several ranks: this rank's share of the joined batch.
         """
-        log_probs, lengths = outputs
+        log_probs, lengths, distances = outputs
         tokens, token_lengths = batch.tokens
         losses = ctc_loss(
             log_probs,
@@ -181,6 +195,10 @@ class FinetuneBrain(StreamingBrain):
         count = int(counted.sum())
         loss = (losses * counted).sum() / max(count, 1)
         self.measure(stage, weight=count, loss=loss)
+        if distances is not None:
+            distance = (distances * counted).sum() / max(count, 1)
+            self.measure(stage, weight=count, distance_from_teacher=distance)
+            loss = loss + distance
         if stage == sb.Stage.VALID:
             rows = ctc_greedy_decode_streaming(
                 log_probs, CTCGreedyState(), lengths
@@ -317,8 +335,10 @@ def prepare_datasets(hparams, tokenizer_folder):
     """
     folder = Path(hparams["manifest_folder"])
     bad_utterances = BadUtterances(hparams["on_bad_utterance"])
+    start = hparams["units"], hparams["pretrained_folder"]
+    kind = kind_of_units(*start)
     # pieces are learned with straight apostrophes
-    units = hparams["characters"] if hparams["units"] == "character" else "'"
+    units = hparams["characters"] if kind == "character" else "'"
     case = transcript_case(hparams)
 
     def load(splits):
@@ -338,10 +358,11 @@ def prepare_datasets(hparams, tokenizer_folder):
     valid = load(hparams["valid_splits"])
     train = load(hparams["train_splits"])
     transcripts = [train.data[identity]["wrd"] for identity in train.data_ids]
+    on_main(lambda: adopt_tokenizer(tokenizer_folder, *start))
     tokenizer = run_on_all(
         make_tokenizer,
         tokenizer_folder,
-        hparams["units"],
+        kind,
         hparams["output_units"],
         hparams["characters"],
         transcripts,
@@ -431,31 +452,6 @@ def _fault_of_duration(item, tokenizer, hparams):
     return alignment_fault(encode(tokenizer, item["wrd"]), int(frames))
 
 
-def load_pretrained(hparams):
-    """Loads the weights of ``pretrain.py`` into front end and encoder.
-
-    Arguments
-    ---------
-    hparams : dict
-        With ``pretrained_folder``; ``None`` loads nothing.
-
-    Raises
-    ------
-    FileNotFoundError
-        If the folder does not hold the weights.
-    ValueError
-        If the weights do not match the model.
-    """
-    if hparams["pretrained_folder"] is None:
-        logger.info("pretrained_folder is null: training from scratch")
-        return
-    folder = hparams["pretrained_folder"]
-    load_encoder_weights(
-        folder, hparams["extractor"], hparams["encoder_wrapper"]
-    )
-    logger.info(f"Loaded the pre-trained weights of {folder}")
-
-
 def record_finetuning(hparams):
     """Records the settings of the fine-tuning, or rejects an output folder that
     was started with different ones or from different pre-trained weights. The
@@ -473,17 +469,42 @@ def record_finetuning(hparams):
     ValueError
         If settings or weights differ.
     """
-    names = ("units", "output_units")
     check_tokenizer(
         hparams["save_folder"],
         hparams["characters"],
-        **{name: hparams[name] for name in names},
+        units=kind_of_units(hparams["units"], hparams["pretrained_folder"]),
+        output_units=hparams["output_units"],
     )
     weights = None
     if hparams["pretrained_folder"] is not None:
         checksums = weights_checksums(hparams["pretrained_folder"])
         weights = f"weights {digest(*map(str.encode, checksums))}"
     record_training(hparams, pretrained_folder=weights)
+
+
+def load_teacher(hparams, device):
+    """Loads the model that the trained one follows.
+
+    Arguments
+    ---------
+    hparams : dict
+        With ``teacher``, a model folder or ``None``, and the weights
+        ``teacher_embedding_weight`` and ``teacher_label_weight``; without
+        ``teacher`` as with ``None``.
+    device : str or torch.device
+        Device of the training.
+
+    Returns
+    -------
+    Teacher or None
+    """
+    if hparams.get("teacher") is None:
+        return None
+    return Teacher(
+        hparams["teacher"],
+        hparams["teacher_embedding_weight"],
+        hparams["teacher_label_weight"],
+    ).to(device)
 
 
 def check_epoch_chosen_by(epoch_chosen_by):
@@ -698,7 +719,8 @@ def prepare(arguments):
     read_endpointer(hparams)
     datasets, tokenizer = prepare_datasets(hparams, hparams["save_folder"])
     read_search(hparams, tokenizer)
-    load_pretrained(hparams)
+    names = ("pretrained_folder", "extractor", "encoder_wrapper", "head")
+    load_pretrained(*(hparams[name] for name in names), tokenizer)
     brain = FinetuneBrain(
         modules=hparams["modules"],
         opt_class=hparams["optimizer"],
@@ -707,6 +729,7 @@ def prepare(arguments):
         checkpointer=hparams["checkpointer"],
     )
     brain.tokenizer = tokenizer
+    brain.teacher = load_teacher(hparams, brain.device)
     return brain, datasets
 
 

@@ -126,7 +126,14 @@ class StreamingCTC(torch.nn.Module):
         """The ``TrainedGeometries`` of the encoder."""
         return self.encoder_wrapper.latent_encoder.geometries
 
-    def forward(self, wavs, wav_lens=None, masker=None, geometry=None):
+    def forward(
+        self,
+        wavs,
+        wav_lens=None,
+        masker=None,
+        geometry=None,
+        with_embeddings=False,
+    ):
         """Transcribes whole utterances.
 
         Arguments
@@ -140,6 +147,8 @@ class StreamingCTC(torch.nn.Module):
             training.
         geometry : StreamGeometry, optional
             One of those that the model is trained for; by default the first.
+        with_embeddings : bool
+            Whether to return the frames of the encoder as well.
 
         Returns
         -------
@@ -149,6 +158,8 @@ class StreamingCTC(torch.nn.Module):
         torch.Tensor
             Frames of each row, int64 (batch,); 0 for a waveform shorter than
             the receptive field.
+        torch.Tensor
+            With ``with_embeddings`` alone: (batch, frames, features).
 
         Raises
         ------
@@ -166,7 +177,9 @@ class StreamingCTC(torch.nn.Module):
             mask=None if masker is None else masker(lengths, frames),
             geometry=geometry,
         )
-        return self.classify(results["embeddings"]), lengths
+        embeddings = results["embeddings"]
+        outputs = self.classify(embeddings), lengths
+        return (*outputs, embeddings) if with_embeddings else outputs
 
     def classify(self, embeddings):
         """Applies the head.

@@ -244,17 +244,17 @@ def load_model(source, kind, make, trust=False, hparams_file=None, **options):
         raise _no_such_model(source) from error
 
 
-def load_encoder_weights(pretrained_folder, extractor, encoder_wrapper):
-    """Loads the weights of a model folder into existing modules.
+def load_pretrained_weights(pretrained_folder, **modules):
+    """Loads weights of a model folder into existing modules.
 
     Arguments
     ---------
     pretrained_folder : str or pathlib.Path
         A folder of either kind.
-    extractor : StreamingLatentExtractor
-        The front end, with the folder's sizes.
-    encoder_wrapper : StreamingEncoderWrapper
-        The encoder, with the folder's sizes; its attention may differ.
+    **modules : torch.nn.Module
+        By name, modules with the folder's sizes: ``extractor``,
+        ``encoder_wrapper``, whose attention may differ, and ``head``, which
+        only a folder of the kind "ctc" has.
 
     Raises
     ------
@@ -266,7 +266,6 @@ def load_encoder_weights(pretrained_folder, extractor, encoder_wrapper):
     name = "pretrained_folder"
     folder, description = read_pretrained(pretrained_folder)
     files = description["weights"]
-    modules = {"extractor": extractor, "encoder_wrapper": encoder_wrapper}
     try:
         for part, module in modules.items():
             check_present(folder, files[part]["file"], name)
@@ -282,6 +281,42 @@ def load_encoder_weights(pretrained_folder, extractor, encoder_wrapper):
                 f"{str(folder)!r}: {reason(error)}",
             )
         ) from error
+
+
+def load_pretrained_tokenizer(pretrained_folder):
+    """Loads the tokenizer of a model folder.
+
+    Arguments
+    ---------
+    pretrained_folder : str or pathlib.Path
+        A folder of either kind.
+
+    Returns
+    -------
+    CTCTextEncoder or SentencePieceProcessor or None
+        ``None`` for a folder of the kind "encoder".
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder, or a file in it, does not exist.
+    ValueError
+        If a file in it is damaged.
+    """
+    folder, description = read_pretrained(pretrained_folder)
+    if description["kind"] != "ctc":
+        return None
+
+    def locate(file_name):
+        check_present(folder, file_name, "pretrained_folder")
+        return folder / file_name
+
+    section = description["tokenizer"]
+    tokenizer = TOKENIZERS[section["kind"]]()
+    load_tokenizer(
+        tokenizer, _locate_tokenizer(section, folder / MODEL_FILE, locate)
+    )
+    return tokenizer
 
 
 def weights_checksums(pretrained_folder):

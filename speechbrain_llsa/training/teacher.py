@@ -6,8 +6,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from speechbrain_llsa.lobes.padding import padding_mask, sample_counts
+from speechbrain_llsa.lobes.ctc import StreamingCTC
+from speechbrain_llsa.lobes.padding import padding_mask
 from speechbrain_llsa.model_folder.load import load_parts, read_pretrained
+from speechbrain_llsa_runtime.utils.checks import check_number
 from speechbrain_llsa_runtime.utils.errors import must_be
 
 
@@ -21,39 +23,51 @@ class Teacher(nn.Module):
     Arguments
     ---------
     folder : str or pathlib.Path
-        A model folder of the kind "ctc", or "encoder", whose last layer alone
-        is followed.
+        A model folder of the kind "ctc", or "encoder", which has no labels.
+    embedding_weight : float
+        Weight of :func:`embedding_distance`.
+    label_weight : float
+        Weight of :func:`label_divergence`.
 
     Raises
     ------
     FileNotFoundError
         If the folder, or a file in it, does not exist.
+    TypeError
+        If a weight is not a number.
     ValueError
-        If a file in it is damaged.
+        If a weight is negative, or a file in the folder is damaged.
 
     Example
     -------
     >>> from speechbrain_llsa.model_folder.write import write_encoder_folder
     >>> model, _ = getfixture("tiny_ctc")
-    >>> teacher = Teacher(
-    ...     write_encoder_folder(
-    ...         getfixture("tmp_path") / "teacher",
-    ...         model.extractor,
-    ...         model.encoder_wrapper,
-    ...     )
+    >>> folder = write_encoder_folder(
+    ...     getfixture("tmp_path") / "teacher",
+    ...     model.extractor,
+    ...     model.encoder_wrapper,
     ... )
-    >>> embeddings, log_probs = teacher(torch.randn(1, 16000))
-    >>> embeddings.shape, log_probs
-    (torch.Size([1, 48, 16]), None)
+    >>> wavs = torch.randn(1, 16000)
+    >>> with torch.no_grad():
+    ...     outputs = model(wavs, with_embeddings=True)
+    >>> Teacher(folder)(wavs, None, *outputs) < 1e-6
+    tensor([True])
     """
 
-    def __init__(self, folder):
+    def __init__(self, folder, embedding_weight=1.0, label_weight=1.0):
         super().__init__()
+        check_number("teacher_embedding_weight", embedding_weight, 0)
+        check_number("teacher_label_weight", label_weight, 0)
+        self.embedding_weight = embedding_weight
+        self.label_weight = label_weight
         _, description = read_pretrained(folder)
         parts = load_parts(str(folder), description["kind"])
-        self.extractor = parts["extractor"]
-        self.encoder_wrapper = parts["encoder_wrapper"]
-        self.head = parts.get("head")
+        self.model = StreamingCTC(
+            parts["extractor"],
+            parts["encoder_wrapper"],
+            parts.get("head", nn.Identity()),
+        )
+        self.has_labels = "head" in parts
         self.requires_grad_(False)
         self.eval()
 
@@ -61,38 +75,47 @@ class Teacher(nn.Module):
         """Stays in evaluation mode."""
         return super().train(False)
 
-    @torch.no_grad()
-    def forward(self, wavs, wav_lens=None):
-        """
+    def forward(self, wavs, wav_lens, log_probs, lengths, embeddings):
+        """Measures how far a student is from the teacher.
+
         Arguments
         ---------
         wavs : torch.Tensor
             Waveforms, (batch, samples), padded at the end.
-        wav_lens : torch.Tensor, optional
+        wav_lens : torch.Tensor or None
             Length of each waveform relative to the longest, (batch,).
+        log_probs : torch.Tensor
+            What the student says of them, (batch, frames, labels).
+        lengths : torch.Tensor
+            Frames of each row, int64 (batch,).
+        embeddings : torch.Tensor
+            Frames of the student's encoder, (batch, frames, features).
 
         Returns
         -------
         torch.Tensor
-            Frames of the last layer, (batch, frames, features).
-        torch.Tensor or None
-            Log-probabilities, (batch, frames, labels), if it has a head.
+            Weighted sum of both distances, for each row, (batch,).
+
+        Raises
+        ------
+        ValueError
+            If the teacher has other frames, features or labels.
         """
-        latents = self.extractor(wavs)
-        lengths = self.extractor.get_output_lengths(
-            sample_counts(wavs, wav_lens)
+        with torch.no_grad():
+            taught, _, heard = self.model(wavs, wav_lens, with_embeddings=True)
+        loss = self.embedding_weight * embedding_distance(
+            embeddings, heard, lengths
         )
-        embeddings = self.encoder_wrapper(
-            latents, padding_mask=padding_mask(lengths, latents.shape[1])
-        )["embeddings"]
-        if self.head is None:
-            return embeddings, None
-        return embeddings, self.head(embeddings).float().log_softmax(dim=-1)
+        if self.has_labels:
+            loss = loss + self.label_weight * label_divergence(
+                log_probs, taught, lengths
+            )
+        return loss
 
 
 def embedding_distance(student, teacher, lengths):
-    """How far embeddings are from a teacher's, relative to how much the
-    teacher's vary.
+    """How far embeddings are from a teacher's, relative to the size of the
+    teacher's.
 
     Arguments
     ---------
@@ -106,8 +129,8 @@ def embedding_distance(student, teacher, lengths):
     Returns
     -------
     torch.Tensor
-        Mean squared distance over the variance of the teacher's, for each row,
-        (batch,).
+        Mean squared distance over the mean square of the teacher's in the
+        batch, for each row, (batch,).
 
     Raises
     ------
@@ -129,10 +152,9 @@ def embedding_distance(student, teacher, lengths):
             )
         )
     real = ~padding_mask(lengths, student.shape[1])
-    frames = teacher[real].float()
-    variance = frames.var(dim=0, unbiased=False).mean().clamp(min=1e-8)
+    size = teacher[real].float().square().mean().clamp(min=1e-8)
     squared = (student.float() - teacher.float()).square().mean(dim=2)
-    return _mean_over_frames(squared / variance, real)
+    return _mean_over_frames(squared / size, real)
 
 
 def label_divergence(student, teacher, lengths):

@@ -107,12 +107,34 @@ def make_tokenizer(folder, units, output_units, characters, transcripts):
                 output_units,
             )
         )
-    if units == "character" and not (folder / TOKENIZER_FILES[units]).is_file():
-        with written_atomically(folder / TOKENIZER_FILES[units]) as scratch:
-            tokenizer.save(scratch)
+    if not (folder / TOKENIZER_FILES[units]).is_file():
+        save_tokenizer(folder, tokenizer)
     if not (folder / RECORD_FILE).is_file():
         write_record(folder / RECORD_FILE, settings)
     return tokenizer
+
+
+def save_tokenizer(folder, tokenizer):
+    """Saves a tokenizer where :func:`make_tokenizer` finds it.
+
+    Arguments
+    ---------
+    folder : str or pathlib.Path
+        Folder of the tokenizer, which is created.
+    tokenizer : CTCTextEncoder or sentencepiece.SentencePieceProcessor
+        The tokenizer.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    if isinstance(tokenizer, CTCTextEncoder):
+        path = folder / TOKENIZER_FILES["character"]
+        with written_atomically(path) as scratch:
+            tokenizer.save(scratch)
+        return
+    write_atomically(
+        folder / TOKENIZER_FILES["sentencepiece"],
+        tokenizer.serialized_model_proto(),
+    )
 
 
 def check_tokenizer(folder, characters, **settings):
@@ -278,6 +300,8 @@ def _make_sentencepieces(path, output_units, transcripts):
                 "output_units must be as many pieces as SentencePiece can "
                 f"learn from the transcripts, got {output_units}: {error}"
             ) from error
-        write_atomically(path, model.getvalue())
         logger.info(f"Trained a SentencePiece model of {output_units} pieces")
+        return sentencepiece.SentencePieceProcessor(
+            model_proto=model.getvalue()
+        )
     return sentencepiece.SentencePieceProcessor(model_file=str(path))

@@ -318,6 +318,40 @@ def test_an_encoder_trained_elsewhere(attention, digits_corpus, tmp_path):
         assert all(rate["different_texts"] == 0 for rate in rates.values())
 
 
+@pytest.mark.slow
+def test_a_student_of_a_fine_tuned_model(trained, digits_corpus, tmp_path):
+    """It begins with the units and the head of a folder, follows a teacher,
+    and streams."""
+    output, _ = trained
+    folder = output / "streaming"
+    run(
+        finetune_ctc,
+        str(ROOT / "hparams" / "finetune_pretrained.yaml"),
+        digits_corpus,
+        tmp_path,
+        pretrained_folder=folder,
+        teacher=folder,
+        units="pretrained",
+        output_units=29,
+        hop=2,
+        train_splits="[train]",
+        valid_splits="[valid]",
+        test_splits="[test]",
+        optimizer_step_limit=3,
+        seconds_per_batch=20,
+        num_buckets=1,
+        warmup=1,
+        log_interval=1,
+        streamed_count=2,
+    )
+    distances = curve(tmp_path, "train", "distance_from_teacher")
+    assert all(0 < distance < 100 for distance in distances)
+    log = (tmp_path / "log.txt").read_text()
+    assert f"Loaded weights of {folder}: encoder and head" in log
+    rates = json.loads((tmp_path / "error_rates.json").read_text())
+    assert all(rate["different_texts"] == 0 for rate in rates.values())
+
+
 def test_acausal_is_measured_offline(digits_corpus, tmp_path):
     """aa cannot stream, and its report says so."""
     finetune(digits_corpus, tmp_path, attention="aa", number_of_epochs=1)

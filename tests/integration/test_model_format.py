@@ -15,7 +15,7 @@ from speechbrain_llsa.__main__ import main
 from speechbrain_llsa.lobes.wav2vec2 import StreamingEncoderWrapper
 from speechbrain_llsa.model_folder.convert import convert_folder
 from speechbrain_llsa.model_folder.hyperparameters import hyperparameters_of
-from speechbrain_llsa.model_folder.load import load_encoder_weights
+from speechbrain_llsa.model_folder.load import load_pretrained_weights
 from speechbrain_llsa.model_folder.write import (
     write_encoder_folder,
     write_streaming_folder,
@@ -136,8 +136,10 @@ def test_weights_for_fine_tuning(tmp_path):
     weights = {k: v.clone() for k, v in wrapper.state_dict().items()}
     for kind in ("encoder", "ctc"):
         torch.nn.init.zeros_(wrapper.mask_emb)
-        load_encoder_weights(
-            model_folder(1, kind, tmp_path / f"of {kind}"), extractor, wrapper
+        load_pretrained_weights(
+            model_folder(1, kind, tmp_path / f"of {kind}"),
+            extractor=extractor,
+            encoder_wrapper=wrapper,
         )
         for name, value in wrapper.state_dict().items():
             assert torch.equal(value, weights[name])
@@ -145,7 +147,9 @@ def test_weights_for_fine_tuning(tmp_path):
     (weight, *_) = extractor.parameters()
     torch.nn.init.zeros_(weight)
     with pytest.raises(ValueError, match="pretrained_folder must be a folder"):
-        load_encoder_weights(folder, extractor, other)
+        load_pretrained_weights(
+            folder, extractor=extractor, encoder_wrapper=other
+        )
     assert not weight.any()
 
 
@@ -153,7 +157,7 @@ LOADERS = {
     "StreamingASR": StreamingASR.from_hparams,
     "StreamingEncoder": StreamingEncoder.from_hparams,
     "OnnxStreamingASR": OnnxStreamingASR.from_folder,
-    "fine-tuning": lambda folder: load_encoder_weights(folder, None, None),
+    "fine-tuning": load_pretrained_weights,
 }
 
 

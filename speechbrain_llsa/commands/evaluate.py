@@ -24,6 +24,7 @@ from speechbrain_llsa.evaluation.error_rates import RESAMPLES
 from speechbrain_llsa.evaluation.measure import TIMING_RUNS, evaluate
 from speechbrain_llsa.evaluation.table import format_table
 from speechbrain_llsa.inference.asr import StreamingASR
+from speechbrain_llsa.model_folder.shipped import find_model
 from speechbrain_llsa_runtime.commands.channel import add_channel_argument
 from speechbrain_llsa_runtime.commands.models import (
     add_geometry_arguments,
@@ -314,7 +315,7 @@ def _check_arguments(arguments):
     if arguments.limit is not None:
         check_integer("--limit", arguments.limit, 1)
     for folder in arguments.model:
-        check_folder(folder)
+        check_folder(find_model(folder))
     try:
         torch.zeros(1, device=arguments.device)
     except (RuntimeError, AssertionError) as error:

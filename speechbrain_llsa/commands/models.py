@@ -8,12 +8,14 @@ from speechbrain_llsa.commands.search_options import (
 )
 from speechbrain_llsa.decoders.options import BeamSearchOptions
 from speechbrain_llsa.inference.asr import StreamingASR
+from speechbrain_llsa.model_folder.shipped import find_model
 from speechbrain_llsa_runtime.commands.models import (
     ExportedModels,
     check_folder,
 )
 from speechbrain_llsa_runtime.inference.onnx import OnnxStreamingASR
 from speechbrain_llsa_runtime.model_folder.description import is_exported
+from speechbrain_llsa_runtime.model_folder.shipped import DEFAULT_MODEL
 
 
 class Models(ExportedModels):
@@ -102,10 +104,11 @@ def add_model_arguments(parser, kinds, several=False):
     """
     parser.add_argument(
         "--model",
-        required=True,
+        default=[DEFAULT_MODEL] if several else DEFAULT_MODEL,
         nargs="+" if several else None,
         metavar="FOLDER",
-        help=kinds,
+        help=f"{kinds} (default: {DEFAULT_MODEL}, which ships with the "
+        "package)",
     )
     parser.add_argument(
         "--trust",
@@ -134,5 +137,5 @@ def load_model(arguments):
     ValueError
         If the model cannot be read.
     """
-    check_folder(arguments.model)
+    check_folder(find_model(arguments.model))
     return StreamingASR.from_hparams(arguments.model, trust=arguments.trust)

@@ -138,8 +138,9 @@ class StreamingASR(StreamingRecognizer, SpeechBrainStreamingASR):
         ---------
         source : str or pathlib.Path
             A folder as ``write_streaming_folder`` writes it, which is read
-            where it lies: ``savedir`` has no effect then. Or a repository of
-            a model hub, as for SpeechBrain.
+            where it lies: ``savedir`` has no effect then. Or "english", which
+            ships with this package, or a repository of a model hub, as for
+            SpeechBrain.
         hparams_file : str
             Accepted for SpeechBrain's signature, with its default alone: this
             class reads ``model.json``.

@@ -16,6 +16,7 @@ from speechbrain_llsa.decoders.options import BeamSearchOptions
 from speechbrain_llsa.model_folder.labels import TOKENIZERS, load_tokenizer
 from speechbrain_llsa.model_folder.parts import PARTS, build_parts
 from speechbrain_llsa.model_folder.pretrainer import check_present
+from speechbrain_llsa.model_folder.shipped import choose_search, find_model
 from speechbrain_llsa.model_folder.weights import (
     check_checksum,
     check_weights,
@@ -179,8 +180,9 @@ def load_model(source, kind, make, trust=False, hparams_file=None, **options):
     Arguments
     ---------
     source : str or pathlib.Path
-        A folder, which is read in place, so that ``savedir`` has no effect, or
-        a repository of a model hub.
+        A folder, which is read in place, so that ``savedir`` has no effect; the
+        name of a model that ships with this package; or a repository of a
+        model hub.
     kind : str
         As for :func:`load_parts`.
     make : callable
@@ -233,7 +235,11 @@ def load_model(source, kind, make, trust=False, hparams_file=None, **options):
         # whatever a program has chosen for its own tensors
         with torch.inference_mode(False), torch.device("cpu"):
             parts = load_parts(source, kind, trust, **options)
-            return None if parts is None else make(parts)
+            if parts is None:
+                return None
+            if "search" in parts:
+                parts["search"] = choose_search(source, parts["search"])
+            return make(parts)
     except (TypeError, ValueError) as error:
         raise ValueError(
             must_be("source", "a model folder", f"{source!r}: {reason(error)}")
@@ -377,9 +383,10 @@ def read_pretrained(pretrained_folder):
 
 
 def _checked_source(source, name="source"):
-    """Returns the source as a string, unless it cannot exist."""
+    """Returns the source as a string, a folder for the name of a model that
+    ships, unless it cannot exist."""
     check_type(name, source, (str, os.PathLike))
-    source = str(source)
+    source = str(find_model(source))
     if Path(source).is_dir():
         if not Path(source, MODEL_FILE).is_file():
             raise FileNotFoundError(

@@ -3,6 +3,10 @@
 from pathlib import Path
 
 from speechbrain_llsa_runtime.inference.onnx import OnnxStreamingASR
+from speechbrain_llsa_runtime.model_folder.shipped import (
+    DEFAULT_MODEL,
+    find_model,
+)
 from speechbrain_llsa_runtime.utils.errors import must_be
 
 
@@ -22,9 +26,10 @@ class ExportedModels:
         """
         parser.add_argument(
             "--model",
-            required=True,
+            default=DEFAULT_MODEL,
             metavar="FOLDER",
-            help="an exported folder",
+            help="an exported folder (default: %(default)s, which ships with "
+            "the package)",
         )
 
     def load(self, arguments):
@@ -46,7 +51,7 @@ class ExportedModels:
         ValueError
             If the model cannot be read.
         """
-        check_folder(arguments.model)
+        check_folder(find_model(arguments.model))
         return OnnxStreamingASR.from_folder(arguments.model)
 
     def choose_search(self, asr, arguments):
@@ -72,7 +77,7 @@ def check_folder(folder):
 
     Arguments
     ---------
-    folder : str
+    folder : str or pathlib.Path
         The folder.
 
     Raises
@@ -82,7 +87,7 @@ def check_folder(folder):
     """
     if not Path(folder).is_dir():
         raise FileNotFoundError(
-            must_be("--model", "an existing model folder", repr(folder))
+            must_be("--model", "an existing model folder", repr(str(folder)))
         )
 
 

@@ -39,6 +39,7 @@ from speechbrain_llsa_runtime.model_folder.description import (
     describe_missing,
     read_description,
 )
+from speechbrain_llsa_runtime.model_folder.shipped import find_model
 from speechbrain_llsa_runtime.snapshot import blank_array
 from speechbrain_llsa_runtime.step_clock import NEVER, StepClock, StepCursor
 from speechbrain_llsa_runtime.transcripts.endpointer import Endpointer
@@ -361,7 +362,7 @@ class OnnxStreamingASR(StreamingRecognizer):
         Arguments
         ---------
         folder : str or pathlib.Path
-            The folder.
+            The folder, or the name of a model that ships with this package.
         precision : str, optional
             "fp32" or "int8"; by default int8 where the folder has it.
         threads : int, optional
@@ -381,7 +382,7 @@ class OnnxStreamingASR(StreamingRecognizer):
         ValueError
             If a file in it is damaged, or the folder has no such graph.
         """
-        folder = Path(folder)
+        folder = Path(find_model(folder))
         description = read_exported(folder)
         graphs = description["graphs"]
         check_runtime(description["onnxruntime"])

@@ -15,7 +15,7 @@ __all__, __getattr__, __dir__ = lazy_names(
         "OnnxStreamingASR": f"{_RUNTIME}.inference.onnx",
         "Session": f"{_RUNTIME}.inference.session",
         "SessionBatcher": f"{__name__}.batcher",
-        "StreamError": f"{__name__}.batcher",
+        "StreamError": f"{_RUNTIME}.inference.batcher",
         "StreamingASR": f"{__name__}.asr",
         "StreamingEncoder": f"{__name__}.streaming_encoder",
         "Transcript": f"{_RUNTIME}.transcripts.transcript",

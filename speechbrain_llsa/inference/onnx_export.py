@@ -13,11 +13,8 @@ import torch
 from speechbrain_llsa.lobes.streaming_step import StreamingStep
 from speechbrain_llsa.model_folder.write import write_description
 from speechbrain_llsa.utils.precision import full_float32
-from speechbrain_llsa_runtime.inference.onnx import (
-    OnnxCTC,
-    describe,
-    read_exported,
-)
+from speechbrain_llsa_runtime.inference.onnx import describe, read_exported
+from speechbrain_llsa_runtime.inference.onnx_model import OnnxCTC
 from speechbrain_llsa_runtime.model_folder.description import MODEL_FILE
 from speechbrain_llsa_runtime.step_clock import NEVER
 from speechbrain_llsa_runtime.utils.atomic_files import (

@@ -14,8 +14,9 @@ import torch
 
 from speechbrain_llsa.decoders.tokenizers import TextDecoder
 from speechbrain_llsa.inference.asr import StreamingASR
-from speechbrain_llsa.inference.batcher import SessionBatcher, StreamError
+from speechbrain_llsa.inference.batcher import SessionBatcher
 from speechbrain_llsa.model_folder.write import write_streaming_folder
+from speechbrain_llsa_runtime.inference.batcher import StreamError
 from speechbrain_llsa_runtime.inference.session import Session
 from speechbrain_llsa_runtime.transcripts.endpointer import (
     Endpointer,

@@ -9,29 +9,25 @@ operators of the graph.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, astuple, dataclass, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
-
-import numpy as np
-from numpy.typing import NDArray
 
 from speechbrain_llsa_runtime.decoders.greedy import PieceDecoder
 from speechbrain_llsa_runtime.decoders.tokens import Search
 from speechbrain_llsa_runtime.geometry import (
     SAMPLE_RATE,
     StreamGeometry,
-    TrainedGeometries,
 )
-from speechbrain_llsa_runtime.inference.onnx_graph import (
-    OnnxGraph,
-    check_runtime,
+from speechbrain_llsa_runtime.inference.onnx_batcher import OnnxBatcher
+from speechbrain_llsa_runtime.inference.onnx_graph import check_runtime
+from speechbrain_llsa_runtime.inference.onnx_model import (
+    OnnxCTC,
+    positional_entry,
 )
 from speechbrain_llsa_runtime.inference.recognizer import StreamingRecognizer
 from speechbrain_llsa_runtime.inference.session import Session
-from speechbrain_llsa_runtime.latency import LatencyReport
 from speechbrain_llsa_runtime.model_folder.description import (
     FORMAT,
     FORMAT_VERSION,
@@ -40,9 +36,12 @@ from speechbrain_llsa_runtime.model_folder.description import (
     read_description,
 )
 from speechbrain_llsa_runtime.model_folder.shipped import find_model
-from speechbrain_llsa_runtime.snapshot import blank_array
-from speechbrain_llsa_runtime.step_clock import NEVER, StepClock, StepCursor
-from speechbrain_llsa_runtime.transcripts.endpointer import Endpointer
+from speechbrain_llsa_runtime.step_clock import NEVER, StepClock
+from speechbrain_llsa_runtime.transcripts.endpointer import (
+    Endpointer,
+    resolve_endpointer,
+)
+from speechbrain_llsa_runtime.transcripts.transcriber import Transcriber
 from speechbrain_llsa_runtime.transcripts.words import WordOffsets
 from speechbrain_llsa_runtime.utils.errors import must_be, reason
 
@@ -52,263 +51,6 @@ OLDEST_RUNTIME = "1.14"
 
 PRECISIONS = ("int8", "fp32")
 """The graphs that a folder may hold, best first."""
-
-LARGEST_STATE = 1 << 28
-"""Numbers that the state of one stream may hold."""
-
-
-@dataclass
-class OnnxState:
-    """What a model remembers of one stream. Arrays are replaced, never
-    written to, so that a fork costs nothing."""
-
-    tensors: tuple[NDArray[np.float32], ...]
-    """The state of the graph, one array for each name."""
-
-    pending: NDArray[np.float32]
-    """Samples that do not fill a step yet, (samples,). They begin with the
-    silence before the utterance."""
-
-    samples: int = 0
-    """Samples pushed since the utterance began."""
-
-    steps: int = 0
-    """Steps done."""
-
-    ahead: NDArray[np.float32] | None = None
-    """Log-probabilities of the frames ahead of the newest committed ones,
-    (frames, labels). ``None`` before any frame is committed."""
-
-    def fork(self) -> OnnxState:
-        """An independent copy, which shares the arrays.
-
-        Returns
-        -------
-        OnnxState
-        """
-        return replace(self)
-
-
-class OnnxCTC:
-    """A streaming CTC model as ONNX Runtime runs it; it serves any number of
-    sessions.
-
-    Arguments
-    ---------
-    path : str or pathlib.Path
-        The graph of a step.
-    clock : StepClock
-        Where its steps lie.
-    labels : int
-        Labels that it tells apart.
-    threads : int, optional
-        Threads that a step may use; as ONNX Runtime chooses by default.
-        Never more than the CPUs that the process may use.
-
-    Raises
-    ------
-    ImportError
-        If ONNX Runtime is not installed.
-    ValueError
-        If the graph is damaged, or is not of such a step.
-    """
-
-    def __init__(
-        self,
-        path: str | Path,
-        clock: StepClock,
-        labels: int,
-        threads: int | None = None,
-    ) -> None:
-        self.clock = clock
-        self.labels = labels
-        self._graph = OnnxGraph(
-            path, threads, json.dumps(_identity(clock)).encode()
-        )
-        inputs, outputs = self._graph.inputs(), self._graph.outputs()
-        names = [each.name for each in inputs[3:]]
-        self._check(
-            [each.name for each in inputs]
-            == ["samples", "position", "end", *names]
-            and [each.name for each in outputs]
-            == [
-                "log_probs",
-                "provisional_log_probs",
-                *(f"new_{name}" for name in names),
-            ],
-        )
-        shapes = [each.shape[1:] for each in inputs[3:]]
-        self._check(
-            inputs[0].shape[1:] == [clock.step_samples]
-            and outputs[0].shape[1:] == [clock.step_frames, labels]
-            and all(
-                isinstance(size, int) and size > 0
-                for shape in shapes
-                for size in shape
-            )
-            and all(each.type == "tensor(float)" for each in inputs[3:])
-            and sum(map(_product, shapes)) <= LARGEST_STATE,
-        )
-        self._ahead_shape = outputs[1].shape[1:]
-        self._state_names = names
-        self._initial = tuple(
-            np.zeros([1, *shape], np.float32) for shape in shapes
-        )
-        self._check(self._ahead_shape[1:] == [labels])
-        silence = np.zeros(clock.step_samples, np.float32)
-        self._run(silence, clock.first_frame, NEVER, self._initial)
-
-    def _check(self, fits):
-        if not fits:
-            raise ValueError(
-                f"folder must hold a graph as {MODEL_FILE} describes it, got "
-                f"{self._graph.name} with other inputs or outputs"
-            )
-
-    @property
-    def threads(self) -> int | None:
-        """Threads that a step uses, or ``None`` where ONNX Runtime chose."""
-        return self._graph.threads
-
-    @property
-    def geometries(self) -> TrainedGeometries:
-        """The one geometry that the graph is of, as ``TrainedGeometries``."""
-        return TrainedGeometries(*astuple(self.clock.geometry))
-
-    @property
-    def frame_seconds(self) -> float:
-        """Seconds from one frame to the next."""
-        return self.clock.frame_seconds
-
-    def make_streaming_context(
-        self, geometry: StreamGeometry | None = None
-    ) -> OnnxState:
-        """A fresh state for :meth:`stream`.
-
-        Arguments
-        ---------
-        geometry : StreamGeometry, optional
-            That of the graph.
-
-        Returns
-        -------
-        OnnxState
-        """
-        self.geometries.check(geometry)
-        silence = np.zeros(self.clock.leading_samples, np.float32)
-        return OnnxState(self._initial, silence)
-
-    def fingerprint(self) -> str:
-        """A digest of the graph and its clock. As
-        :meth:`speechbrain_llsa.lobes.ctc.StreamingCTC.fingerprint`."""
-        return self._graph.digest
-
-    def export_context(self, context: OnnxState) -> OnnxState:
-        """What a state remembers, as arrays: the state itself."""
-        return context
-
-    def import_context(self, context: OnnxState) -> OnnxState:
-        """The inverse of :meth:`export_context`: the state itself."""
-        return context
-
-    def context_form(
-        self, samples: int, geometry: StreamGeometry | None = None
-    ) -> OnnxState:
-        """The form of the state of a stream that goes on. As
-        :meth:`speechbrain_llsa.lobes.ctc.StreamingCTC.context_form`."""
-        clock = self.clock
-        total = clock.leading_samples + samples
-        steps, pending = divmod(total, clock.step_samples)
-        cursor = StepCursor(clock, steps, samples, ended=False)
-        ahead = 0, self.labels
-        if steps and cursor.first_committed > 0:
-            ahead = self._ahead_shape
-        return OnnxState(
-            tuple(blank_array(np.float32, *a.shape) for a in self._initial),
-            blank_array(np.float32, pending),
-            samples,
-            steps,
-            blank_array(np.float32, *ahead),
-        )
-
-    def latency_report(
-        self, geometry: StreamGeometry | None = None
-    ) -> LatencyReport:
-        """The declared latency. As
-        :meth:`speechbrain_llsa.lobes.ctc.StreamingCTC.latency_report`."""
-        clock = self.clock
-        return LatencyReport(
-            clock.attention,
-            self.geometries.check(geometry),
-            clock.num_layers,
-            clock.receptive_field_samples,
-            clock.frame_seconds,
-            clock.positional_look_ahead,
-        )
-
-    def committed_frames(self, context: OnnxState) -> int:
-        """How many frames :meth:`stream` has committed. As
-        :meth:`speechbrain_llsa.lobes.ctc.StreamingCTC.committed_frames`."""
-        return max(0, self._cursor(context).first_committed)
-
-    def stream(
-        self,
-        samples: NDArray[np.float32],
-        context: OnnxState,
-        final: bool = False,
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Transcribes the next samples of one stream. As
-        :meth:`speechbrain_llsa.lobes.ctc.StreamingCTC.stream`."""
-        clock, state = self.clock, context.fork()
-        state.samples += len(samples)
-        state.pending = np.concatenate([state.pending, samples])
-        steps = len(state.pending) // clock.step_samples
-        if final:
-            steps = max(0, clock.steps_to_end(state.samples) - state.steps)
-            silence = max(0, steps * clock.step_samples - len(state.pending))
-            state.pending = np.pad(state.pending, (0, silence))
-        committed = [np.zeros((0, self.labels), np.float32)]
-        for first in range(0, steps * clock.step_samples, clock.step_samples):
-            step_samples = state.pending[first : first + clock.step_samples]
-            committed.append(self._step(state, step_samples, final))
-        state.pending = state.pending[steps * clock.step_samples :].copy()
-        if final or state.ahead is None:
-            state.ahead = committed[0]
-        vars(context).update(vars(state))
-        return np.concatenate(committed), state.ahead
-
-    def _cursor(self, state, final=False):
-        return StepCursor(self.clock, state.steps, state.samples, final)
-
-    def _step(self, state, samples, final):
-        """Runs one step: the log-probabilities of those committed frames that
-        exist, (frames, labels)."""
-        cursor = self._cursor(state, final)
-        log_probs, ahead, *tensors = self._run(
-            samples, cursor.position, cursor.end, state.tensors
-        )
-        state.tensors = tuple(tensors)
-        state.steps += 1
-        state.ahead = ahead[0, cursor.provisional]
-        return log_probs[0, cursor.committed]
-
-    def _run(self, samples, position, end, tensors):
-        """What the graph gives for one row, of the shapes that it declares."""
-        feeds = {
-            "samples": samples[None],
-            "position": np.array([position], np.int64),
-            "end": np.array([end], np.int64),
-            **dict(zip(self._state_names, tensors, strict=True)),
-        }
-        outputs = self._graph.run(feeds)
-        shapes = [
-            (1, self.clock.step_frames, self.labels),
-            (1, *self._ahead_shape),
-            *(tensor.shape for tensor in tensors),
-        ]
-        self._check([output.shape for output in outputs] == shapes)
-        self._check(all(output.dtype == np.float32 for output in outputs))
-        return outputs
 
 
 class OnnxStreamingASR(StreamingRecognizer):
@@ -459,6 +201,43 @@ class OnnxStreamingASR(StreamingRecognizer):
             snapshot, hop, look_ahead, search, endpointer, channel
         )
 
+    def batcher(
+        self,
+        slots: int = 16,
+        search: Search | None = None,
+        endpointer: Endpointer | Literal[False] | None = None,
+    ) -> OnnxBatcher:
+        """Makes what runs many live streams at once, in batches.
+
+        Arguments
+        ---------
+        slots : int
+            How many streams there may be at once.
+        search : GreedySearch or BeamSearch, optional
+            As for :meth:`session`.
+        endpointer : Endpointer or bool, optional
+            As for :meth:`session`.
+
+        Returns
+        -------
+        OnnxBatcher
+
+        Raises
+        ------
+        TypeError
+            If the number of slots is not an integer.
+        ValueError
+            If it is below 1.
+        """
+        transcriber = Transcriber(
+            self.text_decoder,
+            search,
+            resolve_endpointer(endpointer, self.endpointer),
+            self.word_offsets,
+            self.model.frame_seconds,
+        )
+        return OnnxBatcher(self.model, transcriber, slots)
+
 
 def describe(
     clock: StepClock,
@@ -504,7 +283,7 @@ def describe(
         "step_frames": clock.step_frames,
         "receptive_field_samples": clock.receptive_field_samples,
         "stride_samples": clock.stride_samples,
-        **_positional(clock),
+        **positional_entry(clock),
         **_derived(clock),
         "never": NEVER,
         "blank_index": 0,
@@ -596,20 +375,6 @@ def _options(description):
     )
 
 
-def _identity(clock: StepClock) -> tuple[Any, ...]:
-    """What a fingerprint knows of a clock: that of models without a positional
-    look-ahead is as it was before there were any."""
-    *others, _ = astuple(clock)
-    return (*others, *_positional(clock).values())
-
-
-def _positional(clock: StepClock) -> dict[str, int]:
-    """The entry of models with a positional convolution that sees ahead."""
-    if not clock.positional_look_ahead:
-        return {}
-    return {"positional_look_ahead": clock.positional_look_ahead}
-
-
 def _clock(description):
     return StepClock(
         description["attention"],
@@ -624,10 +389,3 @@ def _clock(description):
         description["stride_samples"],
         description.get("positional_look_ahead", 0),
     )
-
-
-def _product(shape):
-    product = 1
-    for size in shape:
-        product *= size
-    return product

@@ -11,6 +11,10 @@ from pathlib import Path
 import torch
 
 from speechbrain_llsa.commands.models import add_model_arguments
+from speechbrain_llsa.commands.search_options import (
+    add_search_arguments,
+    choose_search,
+)
 from speechbrain_llsa.evaluation.corpus import (
     MANIFEST_READERS,
     read_manifest,
@@ -73,6 +77,7 @@ def add_arguments(parser):
         "--split", metavar="NAME", help="folder of the tree to evaluate on"
     )
     add_geometry_arguments(parser, several=True)
+    add_search_arguments(parser)
     add_channel_argument(parser)
     parser.add_argument(
         "--output",
@@ -298,13 +303,23 @@ def _evaluate_in_subprocess(row, utterances, arguments):
 
 def _load(folder, arguments):
     if not is_exported(folder):
-        return StreamingASR.from_hparams(
+        asr = StreamingASR.from_hparams(
             folder,
             trust=arguments.trust,
             run_opts={"device": arguments.device},
         )
+        search = choose_search(asr.beam_search, arguments)
+        asr.search = asr.search if search is None else search
+        return asr
+    choose_search(_refuse_beams, arguments)
     return OnnxStreamingASR.from_folder(
         folder, arguments.precision, arguments.threads
+    )
+
+
+def _refuse_beams(**_):
+    raise ValueError(
+        must_be("--search", "greedy for an exported model", "options of beams")
     )
 
 

@@ -191,6 +191,23 @@ def test_acausal(run):
     assert "WER % offline" in row and "WER % streamed" not in row
 
 
+def test_any_search(run, monkeypatch):
+    """Greedy or with beams, whatever the folder says: both streamed texts are
+    those of offline, and the beams are as many as the command says."""
+    made = []
+    make = StreamingASR.beam_search
+
+    def record(asr, **changes):
+        made.append(changes)
+        return make(asr, **changes)
+
+    monkeypatch.setattr(StreamingASR, "beam_search", record)
+    for options in (["--search=greedy"], ["--beam_size=3"]):
+        (row,) = cells(run(*TEST, "--limit", "2", *options))
+        assert row["WER % offline"] == row["WER % streamed"]
+    assert made == [{"beam_size": 3}]
+
+
 @pytest.mark.slow
 def test_exported(run, place):
     """A folder of graphs streams to the same texts, and is nothing else."""
@@ -203,3 +220,5 @@ def test_exported(run, place):
     assert found["offline"] is None and found["different_texts"] is None
     assert found["streamed"]["wer"]["errors"] == 1
     assert found["threads"] == 1
+    line = ["evaluate", "--model", "exported", *TEST, "--beam_size=3"]
+    assert main(line) == 2

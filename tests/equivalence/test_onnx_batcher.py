@@ -132,6 +132,63 @@ def test_a_poisoned_stream_ends_alone(asr):
     assert batcher.free_slots == 3
 
 
+@pytest.mark.parametrize("rate", RATES)
+def test_a_stream_moves_in_and_out_of_batches(asr, rate):
+    """Snapshots are the same bytes wherever the stream runs, and what it says
+    is what it says without a move."""
+    signal = make_signal(40000, 3).numpy()
+    schedule = random.Random(5)
+    options = {"endpointer": Endpointer()}
+    whole = asr.session(**options)
+    expected = push_all(whole, [signal], rate)
+    session, said = asr.session(**options), ""
+    batchers = [asr.batcher(slots=2, **options) for _ in range(2)]
+    others = [batcher.session() for batcher in batchers]
+    others[0].push(make_signal(9000, 4).numpy())
+    while len(signal):
+        size = schedule.choice([1, 400, 3000, 9000])
+        pushed = session.push(signal[:size], rate)
+        said += pushed.committed
+        signal = signal[size:]
+        data = session.snapshot()
+        batched = schedule.choice(batchers).session(snapshot=data)
+        assert batched.snapshot() == data
+        size = schedule.choice([0, 1, 400, 9000])
+        batched.push(signal[:size], rate)
+        signal = signal[size:]
+        data = batched.snapshot()
+        said += batched.read().committed
+        batched.close()
+        session = asr.session(snapshot=data, **options)
+        assert session.snapshot() == data
+    said += session.finish().committed
+    assert said == "".join(each.committed for each in expected) != ""
+    assert session.text == whole.text
+
+
+def test_snapshots_of_streams_that_begin_and_end(asr):
+    """Before the first push, after the last, and of one that has left."""
+    batcher = asr.batcher(slots=2)
+    early = batcher.session()
+    assert early.snapshot() == asr.session().snapshot()
+    again = batcher.session(snapshot=early.snapshot())
+    again.close()
+    early.push(make_signal(9000).numpy())
+    early.finish()
+    data = early.snapshot()
+    assert early.finished and batcher.free_slots == 2
+    assert asr.session(snapshot=data).text == early.text
+    with pytest.raises(ValueError, match="snapshot must be of a stream that"):
+        batcher.session(snapshot=data)
+    with pytest.raises(ValueError, match="got a call after close"):
+        again.snapshot()
+    with pytest.raises(ValueError, match="snapshot must be bytes that"):
+        batcher.session(snapshot=data[:-3])
+    with pytest.raises(TypeError, match="snapshot must be bytes, got str"):
+        batcher.session(snapshot="text")
+    assert batcher.free_slots == 2
+
+
 def test_bad_input(asr):
     with pytest.raises(ValueError, match=r"slots must be.*got 0"):
         asr.batcher(slots=0)

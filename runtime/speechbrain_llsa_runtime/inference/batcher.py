@@ -125,6 +125,17 @@ class Batcher(ABC):
         """Seconds of audio that a step takes of each stream."""
         return self._clock.step_samples / SAMPLE_RATE
 
+    def _snapshot(self, session: BatchedSession) -> bytes:
+        """What ``Session.snapshot`` gives of the same stream. No step of the
+        session is due."""
+        raise ValueError(
+            must_be(
+                "session",
+                "one of an exported model for a snapshot",
+                f"one of a {type(self).__name__}",
+            )
+        )
+
     def session(
         self, search: Search | None = None, channel: int | None = None
     ) -> BatchedSession:
@@ -269,6 +280,9 @@ class BatchedSession:
         self._slot = slot
         self._queue = SampleQueue(clock.leading_samples)
         self._steps = 0
+        self._ahead: NDArray[Any] = np.zeros(
+            (0, len(transcriber.text_decoder.pieces)), np.float32
+        )
         self._ended = False
         self._finished = False
         self._transcriber = transcriber
@@ -343,9 +357,7 @@ class BatchedSession:
             self._queue.push(self._audio.take_rest())
             self._ended = True
             if self._cursor.done:
-                labels = len(self._transcriber.text_decoder.pieces)
-                nothing = np.zeros((0, labels))
-                self._take(nothing, nothing, final=True)
+                self._take(self._ahead[:0], self._ahead[:0], final=True)
             self._leave_at_end()
 
     def read(self) -> Transcript:
@@ -372,6 +384,34 @@ class BatchedSession:
                 words + others,
                 self._state.segment.number,
             )
+
+    def snapshot(self) -> bytes:
+        """All that the stream remembers, as
+        :meth:`~speechbrain_llsa_runtime.inference.session.Session.snapshot`
+        gives it: a session goes on with it, and so does a batcher of an equal
+        model. The steps that the stream has samples for are run first. What
+        has not been read stays here.
+
+        Returns
+        -------
+        bytes
+
+        Raises
+        ------
+        ValueError
+            If the stream has been closed, or the text or the search cannot be
+            written.
+        StreamError
+            If the stream has ended by an error.
+        """
+        with self._batcher._lock:
+            self._check_error()
+            while self._slot is not None and self._ready():
+                self._batcher._advance([self])
+                self._check_error()
+            if self._slot is None and not self._finished:
+                self._check_open()
+            return self._batcher._snapshot(self)
 
     def close(self) -> None:
         """Leaves, without what is still queued. To be called at any time, any
@@ -430,10 +470,9 @@ class BatchedSession:
                         f"frame {cursor.first_committed}",
                     )
                 )
+            self._ahead = ahead[cursor.provisional]
             self._take(
-                log_probs[cursor.committed],
-                ahead[cursor.provisional],
-                cursor.next().done,
+                log_probs[cursor.committed], self._ahead, cursor.next().done
             )
         except Exception as error:
             self._fail(error)

@@ -32,6 +32,26 @@ class SampleQueue:
         self.waiting = leading_samples
         self._pieces = deque([np.zeros(leading_samples, np.float32)])
 
+    @classmethod
+    def resumed(cls, samples, received):
+        """A queue that goes on where another one stood.
+
+        Arguments
+        ---------
+        samples : numpy.ndarray
+            What waited there, float32 (samples,).
+        received : int
+            Samples pushed there.
+
+        Returns
+        -------
+        SampleQueue
+        """
+        queue = cls()
+        queue.push(samples)
+        queue.received = received
+        return queue
+
     def push(self, samples):
         """Takes the next samples, and keeps a copy of them.
 

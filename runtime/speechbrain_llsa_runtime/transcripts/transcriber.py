@@ -153,6 +153,11 @@ class Transcriber:
         begins = [piece.startswith(" ") for piece in text_decoder.pieces]
         self._begins_word = begins if any(begins) else None
 
+    @property
+    def word_offsets(self) -> WordOffsets:
+        """Start and end of words relative to the frames of their labels."""
+        return self._words.offsets
+
     def with_search(self, search: Search) -> Transcriber:
         """Makes a copy with another search.
 
@@ -174,7 +179,7 @@ class Transcriber:
             self.text_decoder,
             search,
             self.endpointer,
-            self._words.offsets,
+            self.word_offsets,
             self._words.frame_seconds,
         )
 
@@ -330,7 +335,7 @@ class Transcriber:
             "pieces": self.text_decoder.pieces,
             "first_pieces": self.text_decoder.first_pieces,
             "endpointer": self.endpointer and self.endpointer.to_dict(),
-            "word_offsets": vars(self._words.offsets),
+            "word_offsets": vars(self.word_offsets),
         }
 
     def _find_endpoint(

@@ -91,7 +91,7 @@ class OnnxBatcher(Batcher):
         state = self._alone(transcriber, channel, snapshot)._state
         if state.finished:
             raise ValueError(
-                must_be("snapshot", "of a stream that goes on", "one at its end")
+                must_be("snapshot", "of a stream that goes on", "another one")
             )
         with self._lock:
             session = super().session(search, channel)

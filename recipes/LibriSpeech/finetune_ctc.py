@@ -177,9 +177,9 @@ class FinetuneBrain(StreamingBrain):
         -------
         torch.Tensor
             CTC loss of an utterance divided by its units, mean over the
-            utterances of the batch that can be aligned, in nats, (); in
-            training with a teacher, with their distances from it. In training
-            on several ranks: this rank's share of the joined batch.
+            utterances of the batch that have a transcript and can be aligned,
+            in nats, (); in training with a teacher, plus the mean of their
+            distances from it, also of those without a transcript.
         """
         log_probs, lengths, distances = outputs
         tokens, token_lengths = batch.tokens
@@ -191,14 +191,15 @@ class FinetuneBrain(StreamingBrain):
             blank_index=0,
             reduction="batch",
         )
-        counted = self.find_alignable(batch, lengths)
-        count = int(counted.sum())
-        loss = (losses * counted).sum() / max(count, 1)
-        self.measure(stage, weight=count, loss=loss)
+        good = self.find_alignable(batch, lengths)
+        has_transcript = torch.tensor(
+            [bool(transcript) for transcript in batch.wrd], device=self.device
+        )
+        loss = self.mean_over(good & has_transcript, stage, loss=losses)
         if distances is not None:
-            distance = (distances * counted).sum() / max(count, 1)
-            self.measure(stage, weight=count, distance_from_teacher=distance)
-            loss = loss + distance
+            loss = loss + self.mean_over(
+                good, stage, distance_from_teacher=distances
+            )
         if stage == sb.Stage.VALID:
             rows = ctc_greedy_decode_streaming(
                 log_probs, CTCGreedyState(), lengths
@@ -212,7 +213,31 @@ class FinetuneBrain(StreamingBrain):
             self.character_errors.append(
                 batch.id, list(map(list, texts)), list(map(list, batch.wrd))
             )
-        return self.joined_share(stage, count) * loss
+        return loss
+
+    def mean_over(self, rows, stage, **values):
+        """Averages a loss over rows of the batch, and logs it.
+
+        Arguments
+        ---------
+        rows : torch.Tensor
+            True for the rows that count, (batch,).
+        stage : speechbrain.Stage
+            The stage of the batch.
+        **values : torch.Tensor
+            The loss of each row by its name, (batch,).
+
+        Returns
+        -------
+        torch.Tensor
+            The mean, (); in training on several ranks: this rank's share of
+            that over the joined batch.
+        """
+        ((name, losses),) = values.items()
+        count = int(rows.sum())
+        mean = (losses * rows).sum() / max(count, 1)
+        self.measure(stage, weight=count, **{name: mean})
+        return self.joined_share(stage, count) * mean
 
     def find_alignable(self, batch, lengths):
         """Finds the utterances with enough frames for CTC, and leaves out the
@@ -327,9 +352,10 @@ def prepare_datasets(hparams, tokenizer_folder):
     -------
     dict
         "train" and "valid", a dataset each, of utterances whose characters
-        are units; and "scored", a dict with a dataset for each split of
-        ``valid_splits`` and ``test_splits``, where other characters count as
-        errors. All transcripts are folded (``transcript_case``).
+        are units, "train" with a teacher also without a transcript; and
+        "scored", a dict with a dataset for each split of ``valid_splits`` and
+        ``test_splits``, where other characters count as errors. All
+        transcripts are folded (``transcript_case``).
     CTCTextEncoder or sentencepiece.SentencePieceProcessor
         The tokenizer.
     """
@@ -341,7 +367,7 @@ def prepare_datasets(hparams, tokenizer_folder):
     units = hparams["characters"] if kind == "character" else "'"
     case = transcript_case(hparams)
 
-    def load(splits):
+    def load(splits, keep_unlabelled=False):
         dataset = load_manifests(
             [folder / f"{split}.csv" for split in splits],
             hparams["sample_rate"],
@@ -350,13 +376,15 @@ def prepare_datasets(hparams, tokenizer_folder):
             item["wrd"] = fold_transcript(item["wrd"], case, units)
         return bad_utterances.keep_good(
             dataset,
-            lambda item: None if item["wrd"] else "has no transcript",
+            lambda item: (
+                None if item["wrd"] or keep_unlabelled else "has no transcript"
+            ),
         )
 
     evaluated = [*hparams["valid_splits"], *hparams["test_splits"]]
     scored = {split: load([split]) for split in evaluated}
     valid = load(hparams["valid_splits"])
-    train = load(hparams["train_splits"])
+    train = load(hparams["train_splits"], hparams.get("teacher") is not None)
     transcripts = [train.data[identity]["wrd"] for identity in train.data_ids]
     on_main(lambda: adopt_tokenizer(tokenizer_folder, *start))
     tokenizer = run_on_all(
@@ -365,7 +393,7 @@ def prepare_datasets(hparams, tokenizer_folder):
         kind,
         hparams["output_units"],
         hparams["characters"],
-        transcripts,
+        filter(None, transcripts),
     )
     report_unknown_characters(
         tokenizer,
@@ -393,7 +421,7 @@ def prepare_datasets(hparams, tokenizer_folder):
     keys = ["id", "wav", "sig", "fault", "wrd"]
     for dataset in (train, valid):
         dataset.add_dynamic_item(
-            lambda transcript: encode(tokenizer, transcript),
+            lambda transcript: _units_of(tokenizer, transcript),
             takes="wrd",
             provides="tokens",
         )
@@ -401,6 +429,11 @@ def prepare_datasets(hparams, tokenizer_folder):
     for dataset in scored.values():
         dataset.set_output_keys(keys)
     return {"train": train, "valid": valid, "scored": scored}, tokenizer
+
+
+def _units_of(tokenizer, transcript):
+    # a batch cannot pad nothing: without a transcript, a unit that no loss sees
+    return encode(tokenizer, transcript) if transcript else torch.tensor([1])
 
 
 def run_on_all(function, *arguments):

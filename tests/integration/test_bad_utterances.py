@@ -304,6 +304,7 @@ def test_rows_that_turn_out_too_short_do_not_count():
             "wav": f"{name}.flac",
             "sig": torch.zeros(640),
             "fault": "",
+            "wrd": "TEXT",
             "tokens": torch.tensor(units),
         }
         for name, units in (("a", [1, 2]), ("b", [1, 1]))
@@ -317,7 +318,7 @@ def test_rows_that_turn_out_too_short_do_not_count():
     log_probs = torch.randn(2, 2, 5).log_softmax(dim=2)
     stage = finetune_ctc.sb.Stage.TRAIN
     loss = brain.compute_objectives(
-        (log_probs, torch.tensor([2, 2])), UtteranceBatch(items), stage
+        (log_probs, torch.tensor([2, 2]), None), UtteranceBatch(items), stage
     )
     expected = -(log_probs[0, 0, 1] + log_probs[0, 1, 2]) / 2
     assert loss == pytest.approx(float(expected), rel=1e-5)

@@ -352,6 +352,54 @@ def test_a_student_of_a_fine_tuned_model(trained, digits_corpus, tmp_path):
     assert all(rate["different_texts"] == 0 for rate in rates.values())
 
 
+@pytest.mark.slow
+def test_speech_without_text_is_learned_from_a_teacher(
+    trained, digits_corpus, tmp_path
+):
+    """Where no transcript is known, the teacher moves the encoder, and the
+    CTC loss has nothing to say; without a teacher such speech is left out."""
+    output, _ = trained
+    corpus = tmp_path / "corpus"
+    shutil.copytree(digits_corpus, corpus)
+    for path in (corpus / "train").glob("*/*/*.trans.txt"):
+        path.unlink()
+    options = {
+        "pretrained_folder": output / "streaming",
+        "units": "pretrained",
+        "output_units": 29,
+        "train_splits": "[train]",
+        "valid_splits": "[valid]",
+        "test_splits": "[test]",
+        "optimizer_step_limit": 2,
+        "seconds_per_batch": 20,
+        "num_buckets": 1,
+        "warmup": 1,
+        "log_interval": 1,
+        "streamed_count": 0,
+    }
+    recipe = finetune_ctc, str(ROOT / "hparams" / "finetune_pretrained.yaml")
+    brain = run(
+        *recipe,
+        corpus,
+        tmp_path / "taught",
+        teacher=output / "streaming",
+        **options,
+    )
+    (loss, *_) = curve(tmp_path / "taught", "train", "loss")
+    assert np.isnan(loss)
+    assert curve(tmp_path / "taught", "train", "distance_from_teacher")[0] > 0
+    trained_weights = load_file(
+        output / "streaming" / "encoder_wrapper.safetensors"
+    )
+    moved = brain.hparams.encoder_wrapper.state_dict()
+    assert any(
+        not weight.equal(moved[name])
+        for name, weight in trained_weights.items()
+    )
+    with pytest.raises(ValueError, match="must have a good utterance"):
+        run(*recipe, corpus, tmp_path / "alone", **options)
+
+
 def test_acausal_is_measured_offline(digits_corpus, tmp_path):
     """aa cannot stream, and its report says so."""
     finetune(digits_corpus, tmp_path, attention="aa", number_of_epochs=1)

@@ -10,7 +10,7 @@ _SAFE = ["*.json", "*.safetensors"]
 _OLD = ["*.bin"]
 
 
-def download(name):
+def download(name: str) -> Path:
     """Downloads a model, or finds it in the cache of the hub's client.
 
     Arguments

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
+from typing import Any
 
 from ruamel.yaml import YAML
-from ruamel.yaml.nodes import MappingNode, ScalarNode, SequenceNode
+from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from speechbrain_llsa_runtime.utils.errors import must_be, reason
 
@@ -15,7 +17,7 @@ _REFERENCE = re.compile(r"<(\w+)>")
 _DEEPEST = 50
 
 
-def read_arguments(path, class_name):
+def read_arguments(path: Path, class_name: str) -> dict[str, Any]:
     """Reads the arguments with which a file builds an object of a class.
 
     Nothing is built, imported or computed: what is not a plain value, or a
@@ -74,7 +76,7 @@ class _NotPlain(Exception):
     """Raised for an entry that would have to be run."""
 
 
-def _compose(path):
+def _compose(path: Path) -> MappingNode:
     try:
         if path.stat().st_size > LARGEST_FILE_BYTES:
             raise ValueError(f"it has more than {LARGEST_FILE_BYTES} bytes")
@@ -87,12 +89,13 @@ def _compose(path):
     return root
 
 
-def _find(node, class_name, seen):
+def _find(node: Node, class_name: str, seen: dict[int, Node]) -> list[Node]:
     """The nodes that build objects of a class, each once."""
     if id(node) in seen:
         return []
     seen[id(node)] = node
-    if node.tag.startswith("!new:") and node.tag.endswith(f".{class_name}"):
+    tag = node.tag or ""
+    if tag.startswith("!new:") and tag.endswith(f".{class_name}"):
         return [node]
     if isinstance(node, MappingNode):
         below = [value for _, value in node.value]
@@ -103,20 +106,21 @@ def _find(node, class_name, seen):
     return [found for each in below for found in _find(each, class_name, seen)]
 
 
-def _plain(node, entries, depth):
+def _plain(node: Node, entries: dict[str, Node], depth: int) -> Any:
     if depth > _DEEPEST:
         raise _NotPlain
     if isinstance(node, SequenceNode):
         return [_plain(each, entries, depth + 1) for each in node.value]
     if not isinstance(node, ScalarNode):
         raise _NotPlain
-    if node.tag.startswith("!name:"):
-        return node.tag.rpartition(".")[2]
-    if node.tag == "!ref":
+    tag = node.tag or ""
+    if tag.startswith("!name:"):
+        return tag.rpartition(".")[2]
+    if tag == "!ref":
         reference = _REFERENCE.fullmatch(node.value)
         if reference is None or reference[1] not in entries:
             raise _NotPlain
         return _plain(entries[reference[1]], entries, depth + 1)
-    if node.tag.startswith("!"):
+    if tag.startswith("!"):
         raise _NotPlain
     return YAML(typ="safe", pure=True).constructor.construct_object(node)

@@ -4,10 +4,12 @@ them."""
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from speechbrain_llsa.pretrained.imported import ImportedModel
 from speechbrain_llsa.pretrained.moonshine import (
     MoonshineSizes,
     from_moonshine,
@@ -21,7 +23,9 @@ _PREFIXES = ("model.encoder.", "encoder.")
 """What stands before the encoder's names in a whole model."""
 
 
-def read_moonshine_folder(folder, config):
+def read_moonshine_folder(
+    folder: str | Path, config: dict[str, Any]
+) -> ImportedModel:
     """Imports the encoder of a Moonshine model.
 
     Arguments
@@ -71,7 +75,7 @@ def read_moonshine_folder(folder, config):
     )
 
 
-def read_sizes(config):
+def read_sizes(config: dict[str, Any]) -> MoonshineSizes:
     """Reads the sizes of a configuration.
 
     Arguments

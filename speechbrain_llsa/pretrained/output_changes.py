@@ -3,12 +3,18 @@ one."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import torch
 from torch.nn import functional as F
 
+from speechbrain_llsa.pretrained.imported import ImportedModel
 from speechbrain_llsa.utils.precision import full_float32
+
+Step: TypeAlias = tuple[str, Callable[[int], ImportedModel]]
+"""A name, and what makes the model for utterances of a number of frames."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +31,9 @@ class OutputChange:
     """The largest of an utterance."""
 
 
-def streaming_steps(exact, calibrated, options):
+def streaming_steps(
+    exact: ImportedModel, calibrated: ImportedModel, options: dict[str, Any]
+) -> list[Step]:
     """Lists the steps from an imported model to a streaming one.
 
     Arguments
@@ -63,7 +71,7 @@ def streaming_steps(exact, calibrated, options):
     """
     positions = {"positional_look_ahead": options["positional_look_ahead"]}
     encoder = exact.encoder_wrapper.latent_encoder
-    steps = []
+    steps: list[Step] = []
     if exact.normalizes_waveforms:
         steps.append(("waveforms as they are", lambda frames: exact))
     if calibrated is not exact:
@@ -93,7 +101,9 @@ def streaming_steps(exact, calibrated, options):
     ]
 
 
-def measure_changes(exact, steps, signals):
+def measure_changes(
+    exact: ImportedModel, steps: list[Step], signals: list[torch.Tensor]
+) -> Iterator[OutputChange]:
     """Measures how far the last layer's output moves with each step.
 
     Arguments
@@ -135,7 +145,7 @@ def measure_changes(exact, steps, signals):
 
 @torch.no_grad()
 @full_float32()
-def _output(model, signal):
+def _output(model: ImportedModel, signal: torch.Tensor) -> torch.Tensor:
     """The last layer's output, (frames, features)."""
     latents = model.extractor(signal[None])
     return model.encoder_wrapper(latents)["embeddings"][0]

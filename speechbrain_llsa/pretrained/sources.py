@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import torchaudio
 
 from speechbrain_llsa.pretrained.hub import download
+from speechbrain_llsa.pretrained.imported import ImportedModel
 from speechbrain_llsa.pretrained.moonshine_folder import read_moonshine_folder
 from speechbrain_llsa.pretrained.special_labels import (
     without_special_labels,
@@ -33,7 +35,7 @@ MOONSHINE = "moonshine"
 _HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 
 
-def import_source(source):
+def import_source(source: str | Path) -> ImportedModel:
     """Imports a model that was trained elsewhere.
 
     Arguments
@@ -75,7 +77,7 @@ torchaudio.pipelines or owner/name of a model hub, got 'WAV2VEC3'
     return without_special_labels(_import_any(source))
 
 
-def _import_any(source):
+def _import_any(source: str | Path) -> ImportedModel:
     name = str(source)
     if Path(source).is_dir():
         return _import_folder(Path(source))
@@ -94,7 +96,7 @@ def _import_any(source):
     )
 
 
-def _import_bundle(name, bundle):
+def _import_bundle(name: str, bundle: Any) -> ImportedModel:
     if name.startswith("WAVLM"):
         raise ValueError(
             must_be("SOURCE", "wav2vec 2.0 or HuBERT", f"WavLM, {name!r}")
@@ -119,7 +121,7 @@ def _import_bundle(name, bundle):
     return model
 
 
-def _import_folder(folder):
+def _import_folder(folder: Path) -> ImportedModel:
     if (folder / MODEL_FILE).is_file():
         raise ValueError(
             must_be(
@@ -143,7 +145,7 @@ def _import_folder(folder):
     )
 
 
-def _import_transformers(folder):
+def _import_transformers(folder: Path) -> ImportedModel:
     config = _read_config(folder / CONFIG_FILE)
     kind = config.get("model_type")
     if kind == MOONSHINE:
@@ -159,7 +161,7 @@ def _import_transformers(folder):
     return from_transformers(folder)
 
 
-def _read_config(path):
+def _read_config(path: Path) -> dict[str, Any]:
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:

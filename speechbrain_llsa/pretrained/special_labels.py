@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import copy
 import re
+from dataclasses import replace
 
 import torch
+
+from speechbrain_llsa.pretrained.imported import ImportedModel
 
 _SPECIAL = re.compile(r"<[^<>]+>|\[[^\[\]]+\]")
 """Such as <s> and [UNK]."""
 
 
 @torch.no_grad()
-def without_special_labels(model):
+def without_special_labels(model: ImportedModel) -> ImportedModel:
     """Leaves out labels that stand for no text, other than the blank, with
     their rows of the head.
 
@@ -47,18 +50,19 @@ def without_special_labels(model):
         for index, label in enumerate(model.labels)
         if index == 0 or label not in special
     ]
-    model = copy.deepcopy(model)
-    rows = {
-        name: parameter[kept]
-        for name, parameter in model.head.named_parameters()
-    }
+    old = model.head
     head = torch.nn.Linear(
-        model.head.in_features, len(kept), model.head.bias is not None
-    ).to(model.head.weight)
-    head.load_state_dict(rows)
-    model.head = head.eval()
-    model.labels = [model.labels[index] for index in kept]
-    model.notes.append(
-        f"labels {', '.join(special)} are left out: they stand for no text"
+        old.in_features, len(kept), bias=old.bias is not None
+    ).to(old.weight)
+    head.load_state_dict(
+        {name: rows[kept] for name, rows in old.named_parameters()}
     )
-    return model
+    return replace(
+        copy.deepcopy(model),
+        head=head.eval(),
+        labels=[model.labels[index] for index in kept],
+        notes=[
+            *model.notes,
+            f"labels {', '.join(special)} are left out: they stand for no text",
+        ],
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import torch
 
@@ -18,6 +19,8 @@ from speechbrain_llsa.pretrained.imported import ImportedModel
 from speechbrain_llsa.pretrained.wav2vec2_family import NORMALIZES
 from speechbrain_llsa_runtime.utils.errors import must_be
 
+Weights: TypeAlias = dict[str, torch.Tensor]
+
 EXTRACTOR_FILE = "latent_extractor.ckpt"
 ENCODER_FILE = "latent_encoder.ckpt"
 HYPERPARAMETERS = "hyperparams.yaml"
@@ -26,7 +29,7 @@ _ATTENTION = re.compile(r"\.self_att\.att\.(in_proj_|out_proj\.)")
 _TABLE = "positional_encoding.pe"
 
 
-def find_checkpoint(folder):
+def find_checkpoint(folder: str | Path) -> Path | None:
     """Finds the newest checkpoint of SpeechBrain's pre-training.
 
     Arguments
@@ -54,7 +57,7 @@ def find_checkpoint(folder):
     return max((path.parent for path in files), default=None)
 
 
-def from_speechbrain(folder):
+def from_speechbrain(folder: str | Path) -> ImportedModel:
     """Imports an encoder that SpeechBrain's recipe for wav2vec 2.0
     (``LibriSpeech/self-supervised-learning/wav2vec2``) pre-trained.
 
@@ -129,7 +132,7 @@ SpeechBrain's pre-training, got 'missing'
     )
 
 
-def _find_hyperparameters(checkpoint):
+def _find_hyperparameters(checkpoint: Path) -> Path:
     """The file lies in the folder of the experiment, two above."""
     checkpoint = checkpoint.resolve()
     for folder in (checkpoint, *checkpoint.parents[:2]):
@@ -144,7 +147,9 @@ def _find_hyperparameters(checkpoint):
     )
 
 
-def _build_extractor(weights, arguments):
+def _build_extractor(
+    weights: Weights, arguments: dict[str, Any]
+) -> StreamingLatentExtractor:
     kernels = _by_number(weights, r"\.convblock_(\d+)\..*conv\.weight", 3)
     options = {}
     if "strides" in arguments:
@@ -158,7 +163,9 @@ def _build_extractor(weights, arguments):
     return extractor
 
 
-def _build_wrapper(weights, arguments):
+def _build_wrapper(
+    weights: Weights, arguments: dict[str, Any]
+) -> StreamingEncoderWrapper:
     kind = arguments.get("attention_type", "regularMHA")
     if kind != "regularMHA":
         raise ValueError(must_be("attention_type", "'regularMHA'", repr(kind)))
@@ -203,12 +210,12 @@ def _build_wrapper(weights, arguments):
     return wrapper
 
 
-def _joined(match):
+def _joined(match: re.Match[str]) -> str:
     """SpeechBrain's name of a weight of the attention, as ours."""
     return f".self_att.{match[1].removesuffix('_').removesuffix('.')}."
 
 
-def _by_number(weights, pattern, axes) -> list[torch.Tensor]:
+def _by_number(weights: Weights, pattern: str, axes: int) -> list[torch.Tensor]:
     """The weights whose names match, in the order of their numbers."""
     found = {}
     for name, weight in weights.items():

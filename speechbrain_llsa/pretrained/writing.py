@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from speechbrain.dataio.encoder import CTCTextEncoder
 
 from speechbrain_llsa.lobes.ctc import StreamingCTC
@@ -10,9 +12,10 @@ from speechbrain_llsa.model_folder.write import (
     write_encoder_folder,
     write_streaming_folder,
 )
+from speechbrain_llsa.pretrained.imported import ImportedModel
 
 
-def write_imported(folder, model):
+def write_imported(folder: str | Path, model: ImportedModel) -> Path:
     """Writes a model: with a head and labels one that transcribes, otherwise
     an encoder.
 

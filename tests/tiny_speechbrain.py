@@ -53,5 +53,5 @@ def write_experiment(folder):
     resolved = resolve_references(HYPERPARAMETERS).read()
     (folder / "hyperparams.yaml").write_text(resolved)
     modules = load()
-    Checkpointer(folder / "save", modules).save_checkpoint()
+    Checkpointer(folder / "save", modules).save_checkpoint(name="tiny")
     return folder, modules

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from speechbrain_llsa_runtime.utils.errors import must_be, reason
@@ -54,7 +55,7 @@ def read_arguments(path: Path, class_name: str) -> dict[str, Any]:
     {'in_features': 8, 'out_features': 4}
     """
     root = _compose(path)
-    entries = {key.value: value for key, value in root.value}
+    entries = dict(_items(root))
     found = _find(root, class_name, {})
     if len(found) != 1:
         raise ValueError(
@@ -64,9 +65,9 @@ def read_arguments(path: Path, class_name: str) -> dict[str, Any]:
     if not isinstance(node, MappingNode):
         return {}
     arguments = {}
-    for key, value in node.value:
+    for key, value in _items(node):
         try:
-            arguments[key.value] = _plain(value, entries, 0)
+            arguments[key] = _plain(value, entries, 0)
         except _NotPlain:
             continue
     return arguments
@@ -87,6 +88,15 @@ def _compose(path: Path) -> MappingNode:
     if not isinstance(root, MappingNode):
         raise ValueError(must_be(path.name, "entries with names", "others"))
     return root
+
+
+def _items(node: MappingNode) -> list[tuple[str, Node]]:
+    """The entries whose names are text."""
+    return [
+        (key.value, value)
+        for key, value in node.value
+        if isinstance(key, ScalarNode)
+    ]
 
 
 def _find(node: Node, class_name: str, seen: dict[int, Node]) -> list[Node]:
@@ -123,4 +133,7 @@ def _plain(node: Node, entries: dict[str, Node], depth: int) -> Any:
         return _plain(entries[reference[1]], entries, depth + 1)
     if tag.startswith("!"):
         raise _NotPlain
-    return YAML(typ="safe", pure=True).constructor.construct_object(node)
+    try:
+        return YAML(typ="safe", pure=True).constructor.construct_object(node)
+    except (ValueError, YAMLError) as error:
+        raise _NotPlain from error

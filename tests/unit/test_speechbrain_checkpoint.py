@@ -54,7 +54,7 @@ def test_a_checkpoint_and_its_folders_are_the_same(tmp_path):
     experiment, _ = write_experiment(tmp_path / "experiment")
     checkpoint = checkpoint_of(experiment)
     wanted = from_speechbrain(experiment).encoder_wrapper.state_dict()
-    old = experiment / "save" / "CKPT+2001-01-01+00-00-00+00"
+    old = experiment / "save" / "CKPT+earlier"
     old.mkdir()
     for path in checkpoint.glob("*.ckpt"):
         (old / path.name).write_bytes(b"old")

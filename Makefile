@@ -3,6 +3,7 @@
 # make bench: measure against peers, and write benchmarks/RESULTS.md
 # make docs: build the documentation as a site, in build/docs
 # make test-long, make soak: the long forms of some tests, up to hours
+# make test-transformers: the tests that need transformers, which it installs
 # make newest, make oldest: the fast tests with the newest and the oldest
 #     versions that setup.cfg allows, in folders of their own
 # make lock: write requirements/ anew, with the newest versions
@@ -30,7 +31,7 @@ define CHECK_PYTHON
 say make PYTHON=/path/to/python" >&2; exit 1; }
 endef
 
-.PHONY: help install lock newest oldest test test-fast test-long bench soak lint format demo \
+.PHONY: help install lock newest oldest test test-fast test-long test-transformers bench soak lint format demo \
 	docs picture clean
 
 help:
@@ -55,6 +56,8 @@ lock: install
 	$(LOCK) --extra kenlm --output-file requirements/kenlm.txt \
 		$(BESIDE_DEVELOPMENT)
 	$(LOCK) --extra docs --output-file requirements/docs.txt \
+		$(BESIDE_DEVELOPMENT)
+	$(LOCK) --extra transformers --output-file requirements/transformers.txt \
 		$(BESIDE_DEVELOPMENT)
 
 newest:
@@ -89,6 +92,12 @@ test-fast: install
 
 test-long: install
 	$(BIN)/python -m pytest -n auto -m long
+
+test-transformers: install
+	$(PIP) --require-hashes --requirement requirements/transformers.txt
+	$(BIN)/python -m pytest -n auto tests/unit/test_pretrained.py \
+		tests/unit/test_import_sources.py \
+		tests/integration/test_import_command.py
 
 bench: install
 	$(BIN)/python benchmarks/all.py

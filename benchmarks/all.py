@@ -23,6 +23,7 @@ BENCHMARKS = {
     "real_time_factor": None,
     "many_streams": "Many live streams",
     "one_hour": None,
+    "import_exactness": None,
     "training_step": "Training step of the recipes",
     "gpu": "GPU",
 }

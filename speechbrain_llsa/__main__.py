@@ -6,13 +6,22 @@ from speechbrain_llsa.commands import (
     convert,
     evaluate,
     export,
+    import_model,
     listen,
     picture,
     transcribe,
 )
 from speechbrain_llsa_runtime.commands.program import run_program
 
-COMMANDS = (transcribe, listen, evaluate, export, convert, picture)
+COMMANDS = (
+    transcribe,
+    listen,
+    evaluate,
+    export,
+    import_model,
+    convert,
+    picture,
+)
 
 
 def main(arguments=None):

@@ -1,6 +1,7 @@
 """Tiny wav2vec 2.0 models of torchaudio with random weights."""
 
 import torch
+import torchaudio
 from torchaudio.models import wav2vec2_model
 
 CONVOLUTIONS = [(8, 10, 5), (8, 4, 4), (12, 2, 2)]
@@ -42,3 +43,23 @@ def make_torchaudio(large, taps=8, mode=None, **options):
         **{**TORCHAUDIO, **options},
     )
     return disturb(model)
+
+
+def fake_bundle(monkeypatch, name, model, labels=None):
+    """Puts a bundle with a model into torchaudio, which downloads none."""
+    pipelines = torchaudio.pipelines
+    kind = pipelines.Wav2Vec2Bundle
+    if labels is not None:
+        kind = pipelines.Wav2Vec2ASRBundle
+
+    class Bundle(kind):
+        def __init__(self):
+            pass
+
+        def get_model(self):
+            return model
+
+        def get_labels(self):
+            return tuple(labels)
+
+    monkeypatch.setattr(pipelines, name, Bundle(), raising=False)

@@ -1,17 +1,39 @@
-"""Reads the weights of Moonshine tiny-en from the PyPI package
-moonshine-voice 0.0.73, where they lie as ``encoder_model.ort``.
+"""Makes a streaming model folder of Moonshine tiny-en, from the PyPI package
+moonshine-voice 0.0.73.
 
-The file holds 36 products in 8 bits; they are read as the floating-point
-numbers that they stand for.
+> pip download --no-deps moonshine-voice==0.0.73
+> python recipes/English/moonshine_ort.py --wheel moonshine_voice-0.0.73-....whl
+      --audio FOLDER --out FOLDER
+
+FOLDER of --audio holds speech, with which the norm over whole utterances is
+fixed. The encoder of the wheel, ``encoder_model.ort``, holds 36 products in 8
+bits; they are read as the floating-point numbers that they stand for. On some
+of the speech, what they give is compared with what ONNX Runtime makes of the
+file: the model is only written where the two correlate.
 """
 
+import sys
 import zipfile
 from pathlib import Path
 
 import numpy as np
 import torch
+from onnxruntime_check import check_against_onnxruntime
 
+from speechbrain_llsa.commands.streaming_form import (
+    add_streaming_arguments,
+    check_streaming_arguments,
+    write_streaming_form,
+)
+from speechbrain_llsa.pretrained.moonshine import (
+    MoonshineSizes,
+    from_moonshine,
+)
 from speechbrain_llsa_runtime.utils.errors import must_be, reason
+from speechbrain_llsa_runtime.utils.parser import OneLineParser
+
+SIZES = MoonshineSizes()
+"""Those of the encoder in the wheel."""
 
 IN_WHEEL = "moonshine_voice/assets/tiny-en/encoder_model.ort"
 """Where the encoder lies in the wheel."""
@@ -24,6 +46,39 @@ _NORM = {
     "groupnorm.bias": "onnx::Add_2081",
 }
 """Names of the group norm's weights in the file."""
+
+
+def main(arguments=None):
+    """Reads, checks, converts and writes.
+
+    Arguments
+    ---------
+    arguments : list of str, optional
+        The command line without the name of the program.
+    """
+    parser = OneLineParser(description=__doc__.partition(".\n\n")[0])
+    parser.add_argument(
+        "--wheel",
+        required=True,
+        metavar="FILE",
+        help="the wheel of moonshine-voice 0.0.73, or its encoder_model.ort",
+    )
+    parser.add_argument(
+        "--audio",
+        required=True,
+        metavar="FOLDER",
+        help="folder with speech, searched recursively",
+    )
+    add_streaming_arguments(parser)
+    options = parser.parse_args(arguments)
+    try:
+        files = check_streaming_arguments(options, options.audio, "--audio")
+        content = read_bytes(options.wheel)
+        model = from_moonshine(read_weights(content), SIZES)
+        check_against_onnxruntime(model, content, files)
+        write_streaming_form(model, options, files)
+    except (ImportError, OSError, TypeError, ValueError) as error:
+        parser.error(error)
 
 
 def read_bytes(source):
@@ -148,3 +203,7 @@ def _dequantised(graph, arrays):
             numbers * arrays[f"{base}_scale"]
         ).T
     return weights
+
+
+if __name__ == "__main__":
+    sys.exit(main())

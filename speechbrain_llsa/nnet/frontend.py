@@ -90,6 +90,11 @@ class StreamingFrontEnd(torch.nn.Module):
         """
         raise NotImplementedError
 
+    @property
+    def norms_over_time(self):
+        """Names of the norms that need the whole utterance."""
+        return []
+
     def check_can_stream(self):
         """Rejects a stack that cannot stream, before a stream begins."""
 

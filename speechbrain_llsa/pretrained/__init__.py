@@ -11,7 +11,10 @@ __all__, __getattr__, __dir__ = lazy_names(
         "ImportedModel": f"{__name__}.imported",
         "calibrate": f"{__name__}.calibration",
         "from_moonshine": f"{__name__}.moonshine",
+        "from_speechbrain": f"{__name__}.speechbrain_checkpoint",
         "from_torchaudio": f"{__name__}.wav2vec2_family",
         "from_transformers": f"{__name__}.wav2vec2_family",
+        "import_source": f"{__name__}.sources",
+        "write_imported": f"{__name__}.writing",
     },
 )

@@ -148,7 +148,8 @@ def _measure(front_end, audio):
     ]
     try:
         for utterances, samples in enumerate(_iterate(audio), 1):
-            samples = _checked_samples(front_end, samples, utterances - 1)
+            name = f"audio[{utterances - 1}]"
+            samples = checked_samples(front_end, samples, name)
             front_end(samples.to(weight)[None])
     finally:
         for hook in hooks:
@@ -166,9 +167,30 @@ def _iterate(audio):
     return audio
 
 
-def _checked_samples(front_end, samples, index):
-    """Returns an utterance as a tensor."""
-    name = f"audio[{index}]"
+def checked_samples(front_end, samples, name):
+    """Rejects what is no utterance.
+
+    Arguments
+    ---------
+    front_end : StreamingFrontEnd
+        The front end that is to take it.
+    samples : torch.Tensor or numpy.ndarray
+        The utterance.
+    name : str
+        Its name, for errors.
+
+    Returns
+    -------
+    torch.Tensor
+        (samples,), on the CPU.
+
+    Raises
+    ------
+    TypeError
+        If it is something else, or not of floating point.
+    ValueError
+        If it is too short, silent, not finite or of another shape.
+    """
     try:
         samples = torch.as_tensor(samples, device="cpu")
     except (TypeError, ValueError, RuntimeError) as error:

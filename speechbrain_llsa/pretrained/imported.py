@@ -10,7 +10,7 @@ from torch import nn
 
 from speechbrain_llsa.lobes.wav2vec2 import StreamingEncoderWrapper
 from speechbrain_llsa.model_folder.parts import build_parts, describe_encoder
-from speechbrain_llsa.nnet.convolutional_front_end import ConvolutionalFrontEnd
+from speechbrain_llsa.nnet.frontend import StreamingFrontEnd
 from speechbrain_llsa_runtime.geometry import check_attention
 from speechbrain_llsa_runtime.utils.checks import check_integer
 from speechbrain_llsa_runtime.utils.errors import must_be
@@ -36,7 +36,7 @@ class ImportedModel:
     'the positional convolution sees 0 of its 3 frames ahead'
     """
 
-    extractor: ConvolutionalFrontEnd
+    extractor: StreamingFrontEnd
     """The front end."""
 
     encoder_wrapper: StreamingEncoderWrapper
@@ -50,6 +50,9 @@ class ImportedModel:
 
     notes: list[str] = field(default_factory=list)
     """What was left out of the source, or differs from it."""
+
+    normalizes_waveforms: bool = False
+    """Whether the source takes waveforms of zero mean and unit variance."""
 
     def streaming(
         self,
@@ -133,4 +136,5 @@ class ImportedModel:
             copy.deepcopy(self.head),
             copy.copy(self.labels),
             [*self.notes, *notes],
+            self.normalizes_waveforms,
         )

@@ -29,15 +29,16 @@ NORM_EPS = 1e-5
 BLANK_LABEL = "<blank>"
 """What the blank is called here."""
 
-_NORMALIZES = (
+NORMALIZES = (
     "the source normalises each waveform to zero mean and unit variance; this "
     "model takes it as it is"
 )
+"""What changes where the source has a norm before its front end."""
 
 _PRE_TRAINING = ("quantizer.", "project_hid.", "project_q.")
 """What transformers' models for pre-training have around the encoder."""
 
-_KINDS = ("wav2vec2", "hubert")
+KINDS = ("wav2vec2", "hubert")
 """What ``model_type`` of a configuration may be."""
 
 
@@ -99,7 +100,7 @@ def from_torchaudio(model):
     notes = []
     if not isinstance(model, Wav2Vec2Model):
         if getattr(model, "normalize_waveform", False):
-            notes.append(_NORMALIZES)
+            notes.append(NORMALIZES)
         if getattr(model, "append_star", False):
             notes.append("the star label behind the others is left out")
         model = getattr(model, "model", model)
@@ -225,7 +226,7 @@ got 'missing'
     if normalizes is None:
         normalizes = config.feat_extract_norm == "layer"
     if normalizes:
-        notes.append(_NORMALIZES)
+        notes.append(NORMALIZES)
     blank = config.pad_token_id if head else None
     imported = _build(layout, weights, head, labels, notes)
     if blank:
@@ -262,8 +263,8 @@ def _transformers_layout(config):
 def _check_config(config):
     """Rejects families and options that have no counterpart here."""
     kind = getattr(config, "model_type", None)
-    if kind not in _KINDS:
-        raise ValueError(must_be("model_type", " or ".join(_KINDS), repr(kind)))
+    if kind not in KINDS:
+        raise ValueError(must_be("model_type", " or ".join(KINDS), repr(kind)))
     for name, expected in (
         ("add_adapter", False),
         ("adapter_attn_dim", None),
@@ -451,6 +452,7 @@ def _build(layout, weights, head, labels, notes):
         linear if linear is None else linear.eval(),
         labels if head else None,
         notes,
+        NORMALIZES in notes,
     )
 
 

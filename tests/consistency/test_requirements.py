@@ -110,11 +110,14 @@ def pinned(path, python):
 @pytest.mark.parametrize("python", PYTHONS)
 def test_the_locks_satisfy_setup_cfg(python):
     """A range that was narrowed needs ``make lock``."""
-    development, docs, kenlm = (pinned(path, python) for path in LOCKS)
+    development, docs, kenlm, transformers = (
+        pinned(path, python) for path in LOCKS
+    )
     for versions, extras in (
         (development, (None, "develop")),
         (docs, ("docs",)),
         (kenlm, ("kenlm",)),
+        ({**development, **transformers}, ("transformers",)),
     ):
         for extra in extras:
             for requirement in requirements(extra):
@@ -122,6 +125,7 @@ def test_the_locks_satisfy_setup_cfg(python):
                 assert requirement.specifier.contains(version), requirement
     assert known_to_work(development["torch"], development["torchaudio"])
     assert not set(kenlm) & set(development)
+    assert not set(transformers) & {*development, *kenlm}
     assert not set(docs) & {*development, *kenlm}
 
 

@@ -31,6 +31,7 @@ from speechbrain_llsa.inference.asr import StreamingASR
 from speechbrain_llsa.inference.onnx_export import export_model
 from speechbrain_llsa.model_folder.convert import convert_folder
 from speechbrain_llsa.model_folder.write import write_streaming_folder
+from speechbrain_llsa.pretrained import from_speechbrain
 from speechbrain_llsa_runtime.dataio.audio_stream import AudioStream
 from speechbrain_llsa_runtime.dataio.pcm import PCMDecoder
 from speechbrain_llsa_runtime.inference.onnx import OnnxStreamingASR
@@ -38,6 +39,7 @@ from speechbrain_llsa_runtime.snapshot import CHECKSUM_PLACEHOLDER
 from speechbrain_llsa_runtime.transcripts.endpointer import Endpointer
 from speechbrain_llsa_runtime.transcripts.words import WordOffsets
 from tiny_model import make_model, make_signal, make_tokenizer
+from tiny_speechbrain import write_experiment
 from word_ngrams import make_arpa
 
 RECIPES = Path(__file__).parents[2] / "recipes" / "Synthetic"
@@ -153,6 +155,22 @@ def load_version_0(folder):
     new = folder / "new"
     convert_folder(folder / "old", new)
     transcribe(StreamingASR.from_hparams(new).session(search="greedy"))
+
+
+def prepare_experiment(folder):
+    """Writes a checkpoint of SpeechBrain's pre-training."""
+    write_experiment(folder / "experiment")
+
+
+def load_experiment(folder):
+    """Imports an encoder, and uses it."""
+    try:
+        imported = from_speechbrain(folder / "experiment")
+    except NAMED_ERRORS as error:
+        raise ValueError(f"experiment: {error}") from error
+    with torch.no_grad():
+        latents = imported.extractor(make_signal(2000)[None])
+        imported.encoder_wrapper(latents)
 
 
 def write_audio(folder, name, **options):
@@ -428,6 +446,16 @@ def _version_0(name, file_name, tokens=()):
     )
 
 
+def _experiment(name, file_name, tokens=()):
+    return Target(
+        f"experiment-{name}",
+        f"experiment/{file_name}",
+        prepare_experiment,
+        load_experiment,
+        tokens,
+    )
+
+
 ARPA = ()
 if find_spec("kenlm") and find_spec("pygtrie"):
     ARPA = (Target("arpa", "words.arpa", prepare_arpa, load_arpa, ARPA_TOKENS),)
@@ -470,6 +498,8 @@ TARGETS = {
         _version_0("hyperparams", "hyperparams.yaml", YAML_TOKENS),
         _version_0("labels", "label_encoder.txt", LABEL_TOKENS),
         _version_0("head", "head.ckpt"),
+        _experiment("hyperparams", "hyperparams.yaml", YAML_TOKENS),
+        _experiment("encoder", "save/CKPT+tiny/latent_encoder.ckpt"),
         *ARPA,
         Target(
             "onnx-description",

@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import torch
+from safetensors.torch import save_file
 
 from model_data import change_description
 from source_files import PYTHON_PATH
@@ -66,6 +68,18 @@ def place(tmp_path_factory):
     (place / "lost.csv").write_text("ID,wav,wrd\n1,no.wav,A\n")
     (place / "mute.csv").write_text("ID,wav,wrd\n1,good.wav,\n")
     (place / "bad.json").write_text("{")
+    for name, text in (
+        ("damaged", "{"),
+        ("wavlm", '{"model_type": "wavlm"}'),
+        ("weightless", '{"model_type": "moonshine"}'),
+        ("unfitting", '{"model_type": "moonshine"}'),
+    ):
+        (place / "sources" / name).mkdir(parents=True)
+        (place / "sources" / name / "config.json").write_text(text)
+    save_file(
+        {"conv1.weight": torch.ones(2)},
+        place / "sources" / "unfitting" / "model.safetensors",
+    )
     return place
 
 
@@ -73,6 +87,9 @@ TRANSCRIBE = ["transcribe", "--model", "model"]
 
 MEASURE = ["evaluate", "--model", "model", "--data"]
 GOOD = [*MEASURE, "corpus", "--split", "good"]
+
+BUNDLE = ["import", "WAV2VEC2_BASE", "--out", "imported"]
+FOLDER = ["import", "--out", "imported"]
 
 COMMANDS = [
     ([], "required: COMMAND"),
@@ -166,6 +183,35 @@ COMMANDS = [
     ([*GOOD, "--json", "no/a.json"], r"--json must .*got 'no/a.json'"),
     ([*GOOD, "--output", "good.wav"], r"--output must .*got 'good.wav'"),
     ([*GOOD, "--precision", "fp8"], "--precision: invalid choice"),
+    (["import"], "required: SOURCE, --out"),
+    (BUNDLE[:2], "required: --out"),
+    ([*FOLDER, "missing"], r"SOURCE must be a folder, .*got 'missing'"),
+    ([*FOLDER, "WAV2VEC3"], r"SOURCE must be a folder, .*got 'WAV2VEC3'"),
+    ([*FOLDER, "no/such/folder"], r"SOURCE must .*got 'no/such/folder'"),
+    ([*FOLDER, "WAVLM_BASE"], r"SOURCE must .*got WavLM, 'WAVLM_BASE'"),
+    ([*FOLDER, "corpus"], r"SOURCE must be a folder with .*got 'corpus'"),
+    ([*FOLDER, "model"], "got 'model', a model folder, which fine-tuning"),
+    ([*FOLDER, "sources/damaged"], "config.json must be JSON, got"),
+    ([*FOLDER, "sources/wavlm"], "hubert or moonshine, got one of 'wavlm'"),
+    ([*FOLDER, "sources/weightless"], "with a model.safetensors, got"),
+    ([*FOLDER, "sources/unfitting"], "weights must be those of Moonshine"),
+    ([*BUNDLE[:3], "corpus"], "--out must be a new or empty folder"),
+    ([*BUNDLE[:3], "good.wav"], "--out must be a new .*got 'good.wav'"),
+    ([*BUNDLE, "--attention", "full"], "--attention: invalid choice: 'full'"),
+    ([*BUNDLE, "--look_back", "-1"], r"look_back must .*got -1"),
+    ([*BUNDLE, "--look_ahead", "x"], "--look_ahead: invalid int"),
+    ([*BUNDLE, "--hop", "0"], r"hop must .*got 0"),
+    (
+        [*BUNDLE, "--positional_look_ahead", "-1"],
+        r"positional_look_ahead must .*got -1",
+    ),
+    ([*BUNDLE, "--files", "0"], r"--files must .*got 0"),
+    ([*BUNDLE, "--report"], "--calibrate must be a folder with speech"),
+    ([*BUNDLE, "--calibrate", "no"], r"--calibrate must .*got 'no'"),
+    (
+        [*BUNDLE, "--calibrate", "corpus/train"],
+        r"--calibrate must be a folder with audio .*got 'corpus/train'",
+    ),
 ]
 
 
@@ -186,7 +232,7 @@ def test_bad_commands(place, monkeypatch, capsys, arguments, words):
     assert captured.err.count("\n") == 1 and captured.err.endswith("\n")
     assert re.search(words, captured.err)
     assert "Traceback" not in captured.err
-    assert not list(place.glob("a.png"))
+    assert not list(place.glob("a.png")) + list(place.glob("*imported*"))
 
 
 def test_edge_cases_are_good(place, monkeypatch, capsys):

@@ -20,6 +20,7 @@ SECTIONS = {
     "streaming_step": (7, []),
     "real_time_factor": (2, []),
     "one_hour": (3, ["one_hour.png"]),
+    "import_exactness": (2, []),
 }
 """By benchmark: rows at least, and plots."""
 

@@ -20,6 +20,7 @@ from speechbrain_llsa.pretrained import (
     from_transformers,
 )
 from tiny_model import make_signal, split
+from tiny_transformers import make_transformers, write_folder
 from tiny_wav2vec2 import TORCHAUDIO, disturb, make_torchaudio
 
 SAMPLES = 6000
@@ -27,34 +28,6 @@ TOLERANCES = {torch.float32: 1e-5, torch.float64: 1e-10}
 TYPES = pytest.mark.parametrize("dtype", TOLERANCES, ids=str)
 LARGE = pytest.mark.parametrize("large", [False, True], ids=["base", "large"])
 TAPS = pytest.mark.parametrize("taps", [8, 7, 1])
-
-
-TRANSFORMERS = {
-    "vocab_size": 5,
-    "hidden_size": 16,
-    "num_hidden_layers": 3,
-    "num_attention_heads": 2,
-    "intermediate_size": 24,
-    "conv_dim": [8, 8, 12],
-    "conv_kernel": [10, 4, 2],
-    "conv_stride": [5, 4, 2],
-    "num_conv_pos_embedding_groups": 4,
-}
-
-
-def make_transformers(name, large, taps=8, **options):
-    """A tiny model of transformers with the layout of BASE or LARGE."""
-    transformers = pytest.importorskip("transformers")
-    torch.manual_seed(0)
-    family = getattr(transformers, name)
-    config = family.config_class(
-        do_stable_layer_norm=large,
-        conv_bias=large,
-        feat_extract_norm="layer" if large else "group",
-        num_conv_pos_embeddings=taps,
-        **{**TRANSFORMERS, **options},
-    )
-    return disturb(family(config))
 
 
 def run(imported, waveforms, lengths=None):
@@ -444,14 +417,6 @@ def test_hubert_without_the_front_ends_closing_norm(feat_proj_layer_norm):
     waveforms = make_waveforms(torch.float64)
     _, out, _ = run(from_transformers(source), waveforms)
     assert_close(out, run_transformers(source, waveforms)[1], 1e-10)
-
-
-def write_folder(folder, source, labels=None):
-    source.save_pretrained(folder)
-    if labels is not None:
-        vocabulary = {label: index for index, label in enumerate(labels)}
-        (folder / "vocab.json").write_text(json.dumps(vocabulary))
-    return folder
 
 
 @NAMES

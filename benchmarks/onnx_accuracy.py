@@ -68,7 +68,10 @@ def main(arguments=None):
     with tempfile.TemporaryDirectory() as scratch:
         asr = StreamingASR.from_hparams(options.model)
         folder = export_model(
-            Path(scratch) / "onnx", asr.model, asr.text_decoder, int8=True
+            Path(scratch) / "onnx",
+            asr.model,
+            asr.text_decoder,
+            precisions=("fp32", "int8"),
         )
         models = {"PyTorch": asr}
         for precision in ("fp32", "int8"):

@@ -91,7 +91,10 @@ def main(arguments=None):
 def onnx_sessions(model, tokenizer, folder, threads):
     """Makers of sessions through ONNX Runtime."""
     path = export_model(
-        f"{folder}/exported", model, TextDecoder(tokenizer), int8=True
+        f"{folder}/exported",
+        model,
+        TextDecoder(tokenizer),
+        precisions=("fp32", "int8"),
     )
     return {
         f"ONNX {precision}": OnnxStreamingASR.from_folder(

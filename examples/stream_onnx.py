@@ -19,8 +19,9 @@ model = json.loads((folder / "model.json").read_text(encoding="utf-8"))
 options = onnxruntime.SessionOptions()
 if hasattr(os, "sched_getaffinity"):  # the CPUs that this process may use
     options.intra_op_num_threads = len(os.sched_getaffinity(0))
+graphs = model["graphs"]  # fp32, int8 or both
 step = onnxruntime.InferenceSession(
-    str(folder / model["graphs"]["fp32"]), options
+    str(folder / (graphs.get("int8") or graphs["fp32"])), options
 )
 speech, sample_rate = soundfile.read(sys.argv[2], dtype="float32")
 assert speech.ndim == 1 and sample_rate == model["sample_rate"]

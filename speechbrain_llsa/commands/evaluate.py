@@ -37,11 +37,11 @@ from speechbrain_llsa_runtime.commands.models import (
 from speechbrain_llsa_runtime.commands.signals import Interrupted
 from speechbrain_llsa_runtime.commands.warning_lines import warning_lines
 from speechbrain_llsa_runtime.dataio.channels import CancelledChannelsWarning
-from speechbrain_llsa_runtime.inference.onnx import (
+from speechbrain_llsa_runtime.inference.onnx import OnnxStreamingASR
+from speechbrain_llsa_runtime.model_folder.description import (
     PRECISIONS,
-    OnnxStreamingASR,
+    is_exported,
 )
-from speechbrain_llsa_runtime.model_folder.description import is_exported
 from speechbrain_llsa_runtime.utils.atomic_files import write_atomically
 from speechbrain_llsa_runtime.utils.checks import check_integer
 from speechbrain_llsa_runtime.utils.errors import must_be

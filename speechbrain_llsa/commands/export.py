@@ -5,6 +5,7 @@ from pathlib import Path
 from speechbrain_llsa.commands.models import add_model_arguments, load_model
 from speechbrain_llsa.inference.onnx_export import export_model
 from speechbrain_llsa_runtime.commands.models import add_geometry_arguments
+from speechbrain_llsa_runtime.model_folder.description import PRECISIONS
 
 NAME = "export"
 
@@ -21,10 +22,21 @@ def add_arguments(parser):
     parser.add_argument(
         "--out", required=True, metavar="DIR", help="folder to write"
     )
-    parser.add_argument(
+    graphs = parser.add_mutually_exclusive_group()
+    graphs.add_argument(
+        "--precision",
+        nargs="+",
+        choices=PRECISIONS,
+        default=["fp32"],
+        help="graphs to write: with weights of 32 bits, of 8, or both "
+        "(default: fp32)",
+    )
+    graphs.add_argument(
         "--int8",
-        action="store_true",
-        help="write a graph with weights in 8 bits as well",
+        action="store_const",
+        dest="precision",
+        const=PRECISIONS,
+        help="the same as --precision fp32 int8",
     )
     parser.add_argument(
         "--step_frames",
@@ -58,7 +70,7 @@ def run(arguments):
         arguments.out,
         asr.model,
         asr.text_decoder,
-        arguments.int8,
+        arguments.precision,
         arguments.step_frames,
         asr.model.geometries.choose(arguments.hop, arguments.look_ahead),
         asr.endpointer,

@@ -6,8 +6,10 @@ import copy
 import io
 import logging
 import math
+import sys
 import warnings
 
+import numpy as np
 import torch
 
 from speechbrain_llsa.lobes.streaming_step import StreamingStep
@@ -15,7 +17,10 @@ from speechbrain_llsa.model_folder.write import write_description
 from speechbrain_llsa.utils.precision import full_float32
 from speechbrain_llsa_runtime.inference.onnx import describe, read_exported
 from speechbrain_llsa_runtime.inference.onnx_model import OnnxCTC
-from speechbrain_llsa_runtime.model_folder.description import MODEL_FILE
+from speechbrain_llsa_runtime.model_folder.description import (
+    MODEL_FILE,
+    PRECISIONS,
+)
 from speechbrain_llsa_runtime.step_clock import NEVER
 from speechbrain_llsa_runtime.utils.atomic_files import (
     check_replaceable,
@@ -30,8 +35,17 @@ IR_VERSION = 8
 """That of ONNX 1.13, which brought the opset: onnxruntime reads it since
 1.14."""
 
+GRAPH_FILES = {"fp32": "step.onnx", "int8": "step.int8.onnx"}
+"""File of each precision."""
+
 TOLERANCE = 1e-4
-"""Largest difference of log-probabilities that the written graph may have."""
+"""Largest difference of log-probabilities that the graph in 32 bits may
+have."""
+
+INT8_TOLERANCE = 0.5
+"""Largest root mean square of the differences of log-probabilities that the
+graph in 8 bits may have for noise, relative to their standard deviation. Wide:
+models are not trained for noise, and a sound graph may differ much there."""
 
 FLOAT32 = {"dtype": torch.float32, "device": "cpu"}
 """What a graph takes."""
@@ -42,7 +56,7 @@ def export_model(
     folder,
     model,
     text_decoder,
-    int8=False,
+    precisions=("fp32",),
     step_frames=None,
     geometry=None,
     endpointer=None,
@@ -62,10 +76,9 @@ def export_model(
         float32.
     text_decoder : PieceDecoder
         The text of its labels.
-    int8 : bool
-        Whether to write a graph with weights in 8 bits as well: matrices are
-        quantised channel by channel, what they are multiplied with by its
-        range in each step.
+    precisions : list of str
+        Graphs that the folder holds: "fp32", with weights of 32 bits, "int8",
+        with weights of 8 bits, or both. Each is compared with the model.
     step_frames : int, optional
         Frames of a step, for maa and sa; llsa takes its hop.
     geometry : StreamGeometry, optional
@@ -86,38 +99,67 @@ def export_model(
     ImportError
         If the packages of the extra ``onnx`` are not installed.
     ValueError
-        If the attention cannot stream, the model is not trained for the
-        geometry, or the graph does not give what the model gives.
+        If there is no such precision, the attention cannot stream, the model
+        is not trained for the geometry, or a graph does not give what the
+        model gives.
     FileExistsError
         If there is something else at the place.
     """
+    _check_precisions(precisions)
     folder = check_replaceable(folder, MODEL_FILE)
-    onnx = _import_onnx()
     model = copy.deepcopy(model).cpu().float()
     step = StreamingStep(model, step_frames, geometry).eval()
+    graphs = {
+        name: file for name, file in GRAPH_FILES.items() if name in precisions
+    }
+    shapes = dict(
+        zip(
+            step.state_names,
+            (list(part.shape[1:]) for part in step.initial_state(1)),
+            strict=True,
+        )
+    )
     with written_atomically(folder) as new:
         new.mkdir()
-        graphs = {"fp32": "step.onnx"}
-        _write_graph(step, new / graphs["fp32"])
-        if int8:
-            graphs["int8"] = "step.int8.onnx"
-            _quantise(new / graphs["fp32"], new / graphs["int8"])
-        for name in graphs.values():
-            onnx.checker.check_model(str(new / name), full_check=True)
-        shapes = dict(
-            zip(
-                step.state_names,
-                (list(part.shape[1:]) for part in step.initial_state(1)),
-                strict=True,
-            )
-        )
+        _write_graphs(step, new, precisions)
         description = describe(
             step.clock, shapes, text_decoder, graphs, endpointer, word_offsets
         )
         write_description(new, description)
         read_exported(new)
-        _check_same(step, new / graphs["fp32"])
     return folder
+
+
+def _check_precisions(precisions):
+    if (
+        not isinstance(precisions, (list, tuple))
+        or not precisions
+        or any(name not in PRECISIONS for name in precisions)
+        or len(set(precisions)) < len(precisions)
+    ):
+        raise ValueError(
+            must_be(
+                "precisions",
+                f"a list of {' or '.join(PRECISIONS)}, or of both",
+                repr(precisions),
+            )
+        )
+
+
+def _write_graphs(step, folder, precisions):
+    """Writes the graphs, and compares each with the model. That in 8 bits is
+    made of that in 32, which goes if it is not asked for."""
+    onnx = _import_onnx()
+    fp32, int8 = (folder / GRAPH_FILES[name] for name in ("fp32", "int8"))
+    _write_graph(step, fp32)
+    onnx.checker.check_model(str(fp32), full_check=True)
+    _check_same(step, fp32)
+    if "int8" in precisions:
+        _quantise(fp32, int8)
+        onnx.checker.check_model(str(int8), full_check=True)
+        _check_close(step, int8)
+    if "fp32" not in precisions:
+        fp32.unlink()
 
 
 def _import_onnx():
@@ -167,7 +209,30 @@ def _write_graph(step, path):
             custom_translation_table={torch.ops.aten.cos.default: _cosine},
         )
         program.model.ir_version = IR_VERSION
+        _fold_constants(program.model)
+        _drop_notes(program.model.graph)
         program.save(str(path))
+
+
+def _fold_constants(model):
+    """Computes what depends on weights alone, however large, so that matrix
+    products and convolutions take constants, which can be quantised."""
+    from onnxscript import optimizer
+
+    optimizer.optimize(
+        model, input_size_limit=sys.maxsize, output_size_limit=sys.maxsize
+    )
+
+
+def _drop_notes(graph):
+    """Removes the exporter's notes: paths of this machine, and more bytes than
+    a small model."""
+    values = [*graph.inputs, *graph.initializers.values()]
+    for node in graph:
+        values += node.outputs
+        node.metadata_props.clear()
+    for part in (graph, *values):
+        part.metadata_props.clear()
 
 
 def _cosine(angle):
@@ -179,6 +244,14 @@ def _cosine(angle):
 
 
 def _quantise(source, target):
+    """Writes a graph whose weights are of 8 bits, by output channel.
+
+    Matrix products are of integers: what the weights are multiplied with is
+    quantised by its range in each step. Convolutions are of float32: the
+    samples of a step would have one range, in which quiet ones are lost.
+    ``benchmarks/int8_convolutions.py`` measures how much that costs.
+    """
+    import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     with _quiet():
@@ -190,6 +263,53 @@ def _quantise(source, target):
             weight_type=QuantType.QInt8,
             extra_options={"MatMulConstBOnly": True},
         )
+    model = onnx.load(target)
+    _quantise_convolutions(model.graph)
+    onnx.save(model, target)
+
+
+def _quantise_convolutions(graph):
+    """Replaces the weights of convolutions by integers, cast and scaled. ONNX
+    Runtime does both once, when it loads the graph; a ``DequantizeLinear`` it
+    would run in each step."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    constants = {constant.name: constant for constant in graph.initializer}
+    nodes = list(graph.node)
+    weights = {node.input[1] for node in nodes if node.op_type == "Conv"}
+    del graph.node[:]
+    for name in sorted(weights):
+        integers, scale = _in_8_bits(numpy_helper.to_array(constants[name]))
+        graph.initializer.remove(constants[name])
+        graph.initializer.extend(
+            [
+                numpy_helper.from_array(integers, f"{name}_quantized"),
+                numpy_helper.from_array(scale, f"{name}_scale"),
+            ]
+        )
+        graph.node.extend(
+            [
+                helper.make_node(
+                    "Cast",
+                    [f"{name}_quantized"],
+                    [f"{name}_cast"],
+                    to=TensorProto.FLOAT,
+                ),
+                helper.make_node(
+                    "Mul", [f"{name}_cast", f"{name}_scale"], [name]
+                ),
+            ]
+        )
+    graph.node.extend(nodes)
+
+
+def _in_8_bits(weight):
+    """Integers, and the step of each output channel, (channels, 1, ...), whose
+    product is the weight of a convolution, (channels, ...)."""
+    axes = tuple(range(1, weight.ndim))
+    largest = np.abs(weight).max(axis=axes, keepdims=True)
+    scale = np.maximum(largest / 127, np.finfo(np.float32).tiny)
+    return np.rint(weight / scale).astype(np.int8), scale.astype(np.float32)
 
 
 @contextlib.contextmanager
@@ -208,16 +328,10 @@ def _quiet():
         logging.disable(level)
 
 
-@torch.no_grad()
 def _check_same(step, path):
-    """Runs what was written, and compares what it gives for noise."""
-    written = OnnxCTC(path, step.clock, step.model.labels)
-    generator = torch.Generator().manual_seed(0)
-    noise = torch.randn(8000, generator=generator, **FLOAT32) / 10
-    expected, _ = step.model(noise[None], geometry=step.clock.geometry)
-    state = written.make_streaming_context()
-    given, _ = written.stream(noise.numpy(), state, final=True)
-    error = float((torch.from_numpy(given) - expected[0]).abs().max())
+    """Refuses a graph that gives something else than the model."""
+    given, expected = _outputs_for_noise(step, path)
+    error = np.abs(given - expected).max()
     if not error <= TOLERANCE:
         raise ValueError(
             must_be(
@@ -226,3 +340,38 @@ def _check_same(step, path):
                 f"log-probabilities that differ by up to {error:.3g}",
             )
         )
+
+
+def _check_close(step, path):
+    """Refuses a graph in 8 bits that is far from the model.
+
+    The measure is the root mean square of the differences: rounding is noise in
+    each number, and the largest of it grows with their count. The most probable
+    labels would say less: for noise a trained model gives the blank, whether
+    the graph is damaged or not.
+    """
+    given, expected = _outputs_for_noise(step, path)
+    error = np.sqrt(np.mean((given - expected) ** 2))
+    allowed = TOLERANCE + INT8_TOLERANCE * np.std(expected)
+    if not error <= allowed:
+        raise ValueError(
+            must_be(
+                "model",
+                "one whose graph in 8 bits gives the same within "
+                f"{allowed:.3g}, root mean square",
+                f"log-probabilities that differ by {error:.3g}",
+            )
+        )
+
+
+@torch.no_grad()
+def _outputs_for_noise(step, path):
+    """Log-probabilities for noise, (frames, labels): of what was written, and
+    of the model."""
+    written = OnnxCTC(path, step.clock, step.model.labels)
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn(8000, generator=generator, **FLOAT32) / 10
+    expected, _ = step.model(noise[None], geometry=step.clock.geometry)
+    state = written.make_streaming_context()
+    given, _ = written.stream(noise.numpy(), state, final=True)
+    return given, expected[0].numpy()

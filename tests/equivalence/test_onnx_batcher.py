@@ -33,6 +33,7 @@ MODELS = {
     "sa": {"attention": "sa", "look_ahead": 2},
     "maa": {"attention": "maa", "look_ahead": 1},
     "imported": {"extractor": make_front_end(), **IMPORTED},
+    "int8": {"hop": 2, "look_ahead": 2},
 }
 RATES = (None, 8000, 16000, 44100)
 
@@ -42,7 +43,10 @@ def asr(request, tmp_path_factory):
     """An exported model."""
     place = tmp_path_factory.mktemp("exported") / "model"
     model = make_model(**MODELS[request.param])
-    return OnnxStreamingASR.from_folder(export_model(place, model, DECODER))
+    precision = "int8" if request.param == "int8" else "fp32"
+    return OnnxStreamingASR.from_folder(
+        export_model(place, model, DECODER, precisions=(precision,))
+    )
 
 
 def drain(batcher):

@@ -90,6 +90,7 @@ GOOD = [*MEASURE, "corpus", "--split", "good"]
 
 BUNDLE = ["import", "WAV2VEC2_BASE", "--out", "imported"]
 FOLDER = ["import", "--out", "imported"]
+EXPORT = ["export", "--model", "model", "--out", "exported"]
 
 COMMANDS = [
     ([], "required: COMMAND"),
@@ -212,6 +213,10 @@ COMMANDS = [
         [*BUNDLE, "--calibrate", "corpus/train"],
         r"--calibrate must be a folder with audio .*got 'corpus/train'",
     ),
+    (["export", "--model", "model"], "required: --out"),
+    ([*EXPORT, "--precision"], "--precision: expected at least one"),
+    ([*EXPORT, "--precision", "int8", "fp8"], "--precision: invalid choice"),
+    ([*EXPORT, "--int8", "--precision", "int8"], "not allowed with.*--int8"),
 ]
 
 

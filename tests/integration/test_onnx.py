@@ -22,9 +22,14 @@ from forking import run_forking
 from speechbrain_llsa.__main__ import main
 from speechbrain_llsa.decoders.beam_search import BeamSearch
 from speechbrain_llsa.decoders.tokenizers import TextDecoder
+from speechbrain_llsa.lobes.ctc import StreamingCTC
+from speechbrain_llsa.lobes.wav2vec2 import StreamingEncoderWrapper
 from speechbrain_llsa.model_folder.write import write_streaming_folder
+from speechbrain_llsa.nnet.encoder import StreamingTransformerEncoder
+from speechbrain_llsa.nnet.frontend import StreamingLatentExtractor
 from speechbrain_llsa.nnet.packed import pack_linears
 from speechbrain_llsa_runtime.__main__ import main as run_runtime
+from speechbrain_llsa_runtime.decoders.greedy import PieceDecoder
 from speechbrain_llsa_runtime.inference import onnx_graph
 from speechbrain_llsa_runtime.inference.onnx import (
     MODEL_FILE,
@@ -37,11 +42,19 @@ from speechbrain_llsa_runtime.transcripts.endpointer import (
     EndpointRule,
 )
 from speechbrain_llsa_runtime.transcripts.words import WordOffsets
-from tiny_model import make_model, make_signal, make_tokenizer, split
+from tiny_model import (
+    IMPORTED,
+    make_front_end,
+    make_model,
+    make_signal,
+    make_tokenizer,
+    split,
+)
 from transcripts import assert_same, push_all
 
 pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
+from speechbrain_llsa.inference import onnx_export
 from speechbrain_llsa.inference.onnx_export import export_model
 
 ROOT = Path(__file__).parents[2]
@@ -66,11 +79,18 @@ def exported(tmp_path_factory, decoder):
         folder,
         model,
         decoder,
-        int8=True,
+        precisions=("fp32", "int8"),
         endpointer=ENDPOINTER,
         word_offsets=OFFSETS,
     )
     return model, folder
+
+
+@pytest.fixture(scope="module")
+def int8_folder(exported, tmp_path_factory, decoder):
+    """The same model with its graph in 8 bits alone."""
+    folder = tmp_path_factory.mktemp("int8") / "exported"
+    return export_model(folder, exported[0], decoder, ["int8"])
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +114,17 @@ def text_of(asr, signal):
     session.push(signal)
     session.finish()
     return session.text
+
+
+def run_example(folder, wav):
+    """What examples/stream_onnx.py prints."""
+    return subprocess.run(
+        [sys.executable, "examples/stream_onnx.py", str(folder), str(wav)],
+        check=True,
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+    ).stdout
 
 
 def stream(model, signal, lengths):
@@ -338,6 +369,206 @@ def test_int8_is_close(exported):
     assert 1e-4 < error.max() < 1.0
 
 
+def test_a_folder_with_int8_alone(exported, int8_folder, tmp_path, capsys):
+    """Its graph is the one that lies beside fp32 elsewhere, and is taken
+    wherever no precision is said, by commands and the example too."""
+    files = {path.name for path in int8_folder.iterdir()}
+    assert files == {MODEL_FILE, "step.int8.onnx"}
+    assert list(read_exported(int8_folder)["graphs"]) == ["int8"]
+    signal = make_signal(40000)
+    wav = str(tmp_path / "a.wav")
+    soundfile.write(wav, signal.numpy(), 16000, "FLOAT")
+    given = [
+        stream(OnnxStreamingASR.from_folder(*named).model, signal, [])
+        for named in (
+            (exported[1], "int8"),
+            (int8_folder, "int8"),
+            (int8_folder,),
+        )
+    ]
+    assert (given[0] == given[1]).all() and (given[0] == given[2]).all()
+    text = text_of(OnnxStreamingASR.from_folder(int8_folder), signal)
+    command = ["transcribe", "--model", str(int8_folder), wav]
+    assert main(command) == run_runtime(command) == 0
+    assert capsys.readouterr().out == f"{text}\n" * 2
+    for folder in (exported[1], int8_folder):
+        assert run_example(folder, wav) == f"{text}\n"
+
+
+def test_a_graph_that_is_not_there(exported, int8_folder, tmp_path, capsys):
+    """Is named, with those that are."""
+    fp32 = shutil.copytree(exported[1], tmp_path / "fp32")
+    change(fp32, graphs={"fp32": "step.onnx"})
+    for folder, present, asked in (
+        (int8_folder, "int8", "fp32"),
+        (fp32, "fp32", "int8"),
+        (exported[1], "int8 or fp32", "fp64"),
+    ):
+        message = (
+            f"precision must be {present} for the folder {str(folder)!r}, "
+            f"which holds no other graph, got {asked!r}"
+        )
+        with pytest.raises(ValueError) as refused:
+            OnnxStreamingASR.from_folder(folder, asked)
+        assert str(refused.value) == message
+    chapter = tmp_path / "corpus" / "test" / "7" / "1"
+    chapter.mkdir(parents=True)
+    soundfile.write(chapter / "7-1-0000.wav", make_signal(9000), 16000)
+    (chapter / "7-1.trans.txt").write_text("7-1-0000 A\n")
+    command = ["evaluate", "--model", str(int8_folder), "--split", "test"]
+    command += ["--data", str(tmp_path / "corpus"), "--runs", "1"]
+    assert main([*command, "--precision", "fp32"]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and "precision must be int8 for" in error
+    assert main(command) == 0
+
+
+def check_weights(path):
+    """Those of convolutions and matrices are of 8 bits; what is left in
+    float32 is a number for each channel or label."""
+    import onnx
+
+    graph = onnx.load(path).graph
+    whole = {each.name for each in graph.initializer if each.data_type == 1}
+    made_by = {name: node for node in graph.node for name in node.output}
+    for node in graph.node:
+        assert not (node.op_type == "MatMul" and node.input[1] in whole)
+        if node.op_type == "Conv":
+            scaled = made_by[node.input[1]]
+            cast = made_by[scaled.input[0]]
+            assert (scaled.op_type, cast.op_type) == ("Mul", "Cast")
+    for constant in graph.initializer:
+        if constant.name in whole:
+            assert np.prod(constant.dims) == max([1, *constant.dims])
+
+
+def test_all_weights_are_in_8_bits(exported):
+    check_weights(exported[1] / "step.int8.onnx")
+
+
+def test_a_model_with_other_convolutions(tmp_path, decoder):
+    """With a front end of another kind, biases, and positions from a
+    convolution of groups."""
+    model = make_model(extractor=make_front_end(), **IMPORTED)
+    folder = export_model(tmp_path / "out", model, decoder, ["int8"])
+    check_weights(folder / "step.int8.onnx")
+    quantised = OnnxStreamingASR.from_folder(folder).model
+    signal = make_signal(30000)
+    with torch.no_grad():
+        expected, _ = model(signal[None])
+    error = np.abs(stream(quantised, signal, [7000]) - expected[0].numpy())
+    assert 1e-4 < error.max() < 2.0
+
+
+@pytest.mark.parametrize("shape", [(5, 3, 1, 7), (5, 3, 7)])
+def test_weights_lose_half_a_step(shape):
+    """At most: a step is a 127th of the largest weight of the channel. Also
+    of channels without any weight, or with the smallest ones that there
+    are."""
+    weight = np.random.default_rng(0).normal(size=shape)
+    for channel, factor in enumerate([1, 0, 1e-45, 1e5, 1e-9]):
+        weight[channel] *= factor
+    weight = weight.astype(np.float32)
+    integers, scale = onnx_export._in_8_bits(weight)
+    assert integers.dtype == np.int8 and integers.shape == shape
+    assert scale.dtype == np.float32 and scale.size == 5
+    error = np.abs(integers * scale - weight).reshape(5, -1).max(axis=1)
+    largest = np.abs(weight).reshape(5, -1).max(axis=1)
+    assert (error <= largest / 127 * 0.5001 + 1e-44).all()
+
+
+def test_a_session_scales_convolutions_once(exported, tmp_path):
+    """When ONNX Runtime loads the graph in 8 bits: in the one that it runs,
+    weights of convolutions are constants."""
+    import onnx
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = onnx_graph.ERRORS
+    options.optimized_model_filepath = str(tmp_path / "run.onnx")
+    onnxruntime.InferenceSession(exported[1] / "step.int8.onnx", options)
+    graph = onnx.load(tmp_path / "run.onnx").graph
+    constants = {constant.name for constant in graph.initializer}
+    weights = [n.input[1] for n in graph.node if n.op_type.endswith("Conv")]
+    assert len(weights) == 7 and constants.issuperset(weights)
+
+
+@pytest.mark.parametrize(("precision", "bound"), [("fp32", 1e-5), ("int8", 1)])
+def test_rows_of_a_batch(exported, precision, bound):
+    """Are what each is alone; in 8 bits nearly, since the rows of a step
+    share its ranges."""
+    import onnxruntime
+
+    folder, clock = exported[1], OnnxStreamingASR.from_folder(exported[1])
+    clock = clock.model.clock
+    description = read_exported(folder)
+    step = onnxruntime.InferenceSession(
+        folder / description["graphs"][precision]
+    )
+
+    def outputs(rows):
+        state = {
+            part["name"]: np.zeros([len(rows), *part["shape"][1:]], np.float32)
+            for part in description["state"]
+        }
+        position = np.full(len(rows), clock.first_frame)
+        given = []
+        for samples in np.split(rows, 8, axis=1):
+            end = np.full(len(rows), description["never"])
+            feeds = {"samples": samples, "position": position, "end": end}
+            log_probs, _, *new = step.run(None, {**feeds, **state})
+            state = dict(zip(state, new, strict=True))
+            position = position + clock.step_frames
+            given.append(log_probs)
+        return np.concatenate(given, axis=1)
+
+    rows = make_signal(3 * 8 * clock.step_samples).numpy().reshape(3, -1)
+    alone = np.concatenate([outputs(row[None]) for row in rows])
+    difference = np.abs(outputs(rows) - alone).max()
+    assert difference < bound
+
+
+def test_graphs_hold_no_notes(exported):
+    """Of the exporter, which name files of this machine."""
+    import onnx
+
+    for name in ("step.onnx", "step.int8.onnx"):
+        assert str(ROOT).encode() not in (exported[1] / name).read_bytes()
+        graph = onnx.load(exported[1] / name).graph
+        for part in (graph, *graph.node, *graph.value_info, *graph.input):
+            assert not part.metadata_props
+
+
+@pytest.mark.slow
+def test_size_in_8_bits(tmp_path):
+    """A quarter of 32 bits, for a model of 7.8 million parameters, a fifth of
+    them in convolutions; its folder has less than 10 MB."""
+    torch.manual_seed(0)
+    model = StreamingCTC(
+        StreamingLatentExtractor([288, 576, 288], [127, 7, 3], [64, 3, 2]),
+        StreamingEncoderWrapper(
+            288,
+            288,
+            StreamingTransformerEncoder(
+                num_layers=6,
+                nhead=6,
+                d_ffn=1152,
+                d_model=288,
+                attention="llsa",
+                look_back=64,
+                look_ahead=8,
+                hop=8,
+            ),
+        ),
+        torch.nn.Linear(288, 30),
+    ).eval()
+    decoder = PieceDecoder(["", *"A" * 29], ["", *"A" * 29])
+    both = export_model(tmp_path / "out", model, decoder, ["int8", "fp32"])
+    sizes = {path.name: path.stat().st_size for path in both.iterdir()}
+    assert 0.25 < sizes["step.int8.onnx"] / sizes["step.onnx"] < 0.26
+    assert sizes["step.int8.onnx"] + sizes[MODEL_FILE] < 10e6
+
+
 def test_it_needs_no_pytorch(exported, tmp_path):
     """The runtime and the example import neither PyTorch nor SpeechBrain, and
     give the text."""
@@ -354,21 +585,20 @@ def test_it_needs_no_pytorch(exported, tmp_path):
         "assert not {'torch', 'speechbrain'} & set(sys.modules)\n"
         "print(''.join(transcript.committed for transcript in said))\n"
     )
-    example = [str(ROOT / "examples" / "stream_onnx.py"), str(folder)]
-    texts = [
-        subprocess.run(
-            [sys.executable, *arguments],
-            check=True,
-            capture_output=True,
-            text=True,
-            cwd=ROOT,
-        ).stdout
-        for arguments in (["-c", code], [*example, str(tmp_path / "x.wav")])
-    ]
+    printed = subprocess.run(
+        [sys.executable, "-c", code],
+        check=True,
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+    ).stdout
     session = Session(model, TextDecoder(make_tokenizer()))
     session.push(signal)
     session.finish()
-    assert texts == [session.text + "\n"] * 2
+    plain = shutil.copytree(folder, tmp_path / "fp32")
+    change(plain, graphs={"fp32": "step.onnx"})
+    example = run_example(plain, tmp_path / "x.wav")
+    assert printed == example == session.text + "\n"
     lines = (ROOT / "examples" / "stream_onnx.py").read_text().splitlines()
     assert len(lines) <= 60
 
@@ -385,8 +615,22 @@ def test_command(tmp_path, capsys):
     assert "step.onnx" in capsys.readouterr().out
     assert list(read_exported(out)["graphs"]) == ["fp32"]
     OnnxStreamingASR.from_folder(out)
-    assert main([*command, "--int8"]) == 0
-    assert set(read_exported(out)["graphs"]) == {"fp32", "int8"}
+    for options, graphs in (
+        (["--precision", "int8"], ["int8"]),
+        (["--precision", "int8", "fp32"], ["fp32", "int8"]),
+        (["--int8"], ["fp32", "int8"]),
+    ):
+        assert main([*command, *options]) == 0
+        given = read_exported(out)["graphs"]
+        assert list(given) == graphs
+        assert {path.name for path in out.iterdir()} == {
+            MODEL_FILE,
+            *given.values(),
+        }
+    capsys.readouterr()
+    assert main([*command, "--precision", "int8", "int8"]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and "got ['int8', 'int8']" in error
     other = tmp_path / "other"
     other.mkdir()
     (other / "precious").touch()
@@ -680,32 +924,72 @@ def test_one_cpu(exported, tmp_path):
 
 
 def test_bad_arguments_are_refused(exported, tmp_path):
-    """Unknown precisions, threads out of range, a missing folder."""
+    """Threads out of range, a missing folder, what cannot be exported."""
     folder = exported[1]
-    with pytest.raises(ValueError, match=r"precision must .*got 'fp64'"):
-        OnnxStreamingASR.from_folder(folder, "fp64")
     with pytest.raises(ValueError, match=r"threads must .*got 0"):
         OnnxStreamingASR.from_folder(folder, threads=0)
     with pytest.raises(FileNotFoundError, match="folder must be"):
         OnnxStreamingASR.from_folder(tmp_path / "missing")
     with pytest.raises(ValueError, match=r"attention must .*got 'aa'"):
         export_model(tmp_path / "x", make_model("aa"), None)
+    for precisions in (
+        True,
+        None,
+        "int8",
+        [],
+        [["int8"]],
+        ["int8", "fp16"],
+        ["int8", "int8"],
+    ):
+        with pytest.raises(ValueError) as refused:
+            export_model(tmp_path / "x", make_model(), None, precisions)
+        assert str(refused.value) == (
+            "precisions must be a list of int8 or fp32, or of both, got "
+            f"{precisions!r}"
+        )
     assert not (tmp_path / "x").exists()
 
 
 def test_the_graph_is_checked(exported, tmp_path, decoder, monkeypatch):
     """A graph that gives the same within is never written."""
-    from speechbrain_llsa.inference import onnx_export as export
-
-    write = export._write_graph
+    write = onnx_export._write_graph
 
     def write_another(step, path):
         write(step, path)
         torch.nn.init.normal_(step.model.head.bias)
 
-    monkeypatch.setattr(export, "_write_graph", write_another)
+    monkeypatch.setattr(onnx_export, "_write_graph", write_another)
     with pytest.raises(ValueError, match="gives the same within"):
         export_model(tmp_path / "out", make_model(), decoder)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("damage", ["order", "scale", "overflow", "NaN"])
+def test_the_graph_in_8_bits_is_checked(tmp_path, decoder, monkeypatch, damage):
+    """Channels in another order, scales of other channels, integers that
+    overflow, or no numbers."""
+    from onnx import numpy_helper
+
+    quantise = onnx_export._quantise_convolutions
+
+    def quantise_badly(graph):
+        quantise(graph)
+        for constant in graph.initializer:
+            array = numpy_helper.to_array(constant)
+            integers, scale = array.dtype == np.int8, "_scale" in constant.name
+            if damage == "order" and integers:
+                array = np.roll(array, 1, axis=0)
+            elif damage == "overflow" and integers:
+                array = (2 * array.astype(int)).astype(np.int8)
+            elif damage == "scale" and scale:
+                array = np.resize(array.max(), array.shape)
+            elif damage == "NaN" and scale:
+                array = array * np.float32("nan")
+            constant.CopyFrom(numpy_helper.from_array(array, constant.name))
+
+    monkeypatch.setattr(onnx_export, "_quantise_convolutions", quantise_badly)
+    with pytest.raises(ValueError, match="in 8 bits gives the same within"):
+        export_model(tmp_path / "out", make_model(), decoder, ["int8"])
     assert not list(tmp_path.iterdir())
 
 

@@ -44,7 +44,7 @@ def test_the_graph_is_of_the_same_weights(released):
     place, _ = released
     weights = place / "speechbrain_llsa" / "models" / "tiny"
     folder = place / "runtime" / "speechbrain_llsa_runtime" / "models" / "tiny"
-    assert [path.name for path in folder.glob("*.onnx")] == ["model.int8.onnx"]
+    assert [path.name for path in folder.glob("*.onnx")] == ["step.int8.onnx"]
     signal = make_signal(16000)
     texts = []
     for asr in (

@@ -32,6 +32,7 @@ from speechbrain_llsa_runtime.model_folder.description import (
     FORMAT,
     FORMAT_VERSION,
     MODEL_FILE,
+    PRECISIONS,
     describe_missing,
     read_description,
 )
@@ -48,9 +49,6 @@ from speechbrain_llsa_runtime.utils.errors import must_be, reason
 OLDEST_RUNTIME = "1.14"
 """The first onnxruntime that knows the opset of the graphs that are written.
 ``model.json`` says it, so that the graphs may change."""
-
-PRECISIONS = ("int8", "fp32")
-"""The graphs that a folder may hold, best first."""
 
 
 class OnnxStreamingASR(StreamingRecognizer):
@@ -106,7 +104,8 @@ class OnnxStreamingASR(StreamingRecognizer):
         folder : str or pathlib.Path
             The folder, or the name of a model that ships with this package.
         precision : str, optional
-            "fp32" or "int8"; by default int8 where the folder has it.
+            "fp32" or "int8", of those that the folder has; by default int8
+            where it has both.
         threads : int, optional
             Threads that a step may use; as ONNX Runtime chooses by default.
             Never more than the CPUs that the process may use.
@@ -126,18 +125,8 @@ class OnnxStreamingASR(StreamingRecognizer):
         """
         folder = Path(find_model(folder))
         description = read_exported(folder)
-        graphs = description["graphs"]
         check_runtime(description["onnxruntime"])
-        if precision is None:
-            precision = next(name for name in PRECISIONS if name in graphs)
-        if precision not in graphs:
-            raise ValueError(
-                must_be(
-                    "precision",
-                    f"one of {', '.join(graphs)} for this folder",
-                    repr(precision),
-                )
-            )
+        graph = _chosen_graph(folder, description["graphs"], precision)
         if threads is not None and (
             not isinstance(threads, int) or not 1 <= threads <= 1024
         ):
@@ -145,10 +134,11 @@ class OnnxStreamingASR(StreamingRecognizer):
                 must_be("threads", "an integer of 1 to 1024", repr(threads))
             )
         model = OnnxCTC(
-            folder / graphs[precision],
+            graph,
             _clock(description),
             len(description["pieces"]),
             threads,
+            rows_share_ranges=graph.name == description["graphs"].get("int8"),
         )
         decoder = PieceDecoder(
             description["pieces"], description["first_pieces"]
@@ -348,6 +338,23 @@ def read_exported(folder: str | Path) -> dict[str, Any]:
                 )
             )
     return description
+
+
+def _chosen_graph(folder, graphs, precision):
+    """Path of the graph of a precision, or of the best that there is."""
+    present = [name for name in PRECISIONS if name in graphs]
+    if precision is None:
+        precision = present[0]
+    if precision not in present:
+        raise ValueError(
+            must_be(
+                "precision",
+                f"{' or '.join(present)} for the folder {str(folder)!r}, "
+                "which holds no other graph",
+                repr(precision),
+            )
+        )
+    return folder / graphs[precision]
 
 
 def _derived(clock):

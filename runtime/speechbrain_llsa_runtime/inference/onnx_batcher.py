@@ -19,7 +19,9 @@ from speechbrain_llsa_runtime.utils.errors import must_be
 
 class OnnxBatcher(Batcher):
     """Transcribes many streams at once with ONNX Runtime, as
-    :class:`~speechbrain_llsa_runtime.inference.batcher.Batcher` says.
+    :class:`~speechbrain_llsa_runtime.inference.batcher.Batcher` says. A graph
+    in 8 bits, which would round the streams of a batch by one range, runs them
+    one after the other.
 
     Arguments
     ---------
@@ -158,9 +160,18 @@ class OnnxBatcher(Batcher):
             kept[slot] = initial[0]
 
     def _run(self, samples, slots, positions, ends):
-        log_probs, ahead, state = self._model.run(
-            samples, positions, ends, [kept[slots] for kept in self._state]
-        )
-        for kept, new in zip(self._state, state, strict=True):
-            kept[slots] = new
-        return log_probs, ahead
+        count = len(slots)
+        size = 1 if self._model.rows_share_ranges else count
+        runs = [
+            self._model.run(
+                samples[rows],
+                positions[rows],
+                ends[rows],
+                [kept[slots[rows]] for kept in self._state],
+            )
+            for rows in (slice(i, i + size) for i in range(0, count, size))
+        ]
+        log_probs, ahead, states = zip(*runs, strict=True)
+        for kept, *parts in zip(self._state, *states, strict=True):
+            kept[slots] = np.concatenate(parts)
+        return np.concatenate(log_probs), np.concatenate(ahead)

@@ -72,6 +72,9 @@ class OnnxCTC:
     threads : int, optional
         Threads that a step may use; as ONNX Runtime chooses by default.
         Never more than the CPUs that the process may use.
+    rows_share_ranges : bool
+        Whether the graph quantises the streams of a step together, so that
+        what it gives for one depends on the others.
 
     Raises
     ------
@@ -87,8 +90,10 @@ class OnnxCTC:
         clock: StepClock,
         labels: int,
         threads: int | None = None,
+        rows_share_ranges: bool = False,
     ) -> None:
         self.clock = clock
+        self.rows_share_ranges = rows_share_ranges
         self.labels = labels
         self._graph = OnnxGraph(
             path, threads, json.dumps(_identity(clock)).encode()

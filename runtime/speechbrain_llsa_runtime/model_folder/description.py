@@ -42,6 +42,9 @@ FORMAT_VERSION = 1
 FORMAT_BEFORE = "speechbrain_llsa streaming step"
 """Format of exported folders before all kinds of folders shared one."""
 
+PRECISIONS = ("int8", "fp32")
+"""The graphs that an exported folder may hold, best first."""
+
 LARGEST_MODEL_FILE = 16 << 20
 """Maximum size of ``model.json`` in bytes."""
 
@@ -164,7 +167,7 @@ _CHECK = by_kind(
     onnx={
         **_HEADER,
         "onnxruntime": release,
-        "graphs": fields(required=(), int8=file_name, fp32=file_name),
+        "graphs": fields(required=(), **dict.fromkeys(PRECISIONS, file_name)),
         "attention": one_of(*ATTENTIONS),
         "look_back": _EXPORTED_NUMBER,
         "look_ahead": _EXPORTED_NUMBER,

@@ -42,10 +42,10 @@ TOLERANCE = 1e-4
 """Largest difference of log-probabilities that the graph in 32 bits may
 have."""
 
-INT8_TOLERANCE = 0.5
+INT8_TOLERANCE = 0.2
 """Largest root mean square of the differences of log-probabilities that the
-graph in 8 bits may have for noise, relative to their standard deviation. Wide:
-models are not trained for noise, and a sound graph may differ much there."""
+graph in 8 bits may have for quiet noise, relative to their standard
+deviation."""
 
 FLOAT32 = {"dtype": torch.float32, "device": "cpu"}
 """What a graph takes."""
@@ -330,7 +330,7 @@ def _quiet():
 
 def _check_same(step, path):
     """Refuses a graph that gives something else than the model."""
-    given, expected = _outputs_for_noise(step, path)
+    given, expected = _outputs_for_noise(step, path, level=0.1)
     error = np.abs(given - expected).max()
     if not error <= TOLERANCE:
         raise ValueError(
@@ -348,9 +348,10 @@ def _check_close(step, path):
     The measure is the root mean square of the differences: rounding is noise in
     each number, and the largest of it grows with their count. The most probable
     labels would say less: for noise a trained model gives the blank, whether
-    the graph is damaged or not.
+    the graph is damaged or not. Loud noise is nothing that models have heard:
+    there small differences become large ones, in graphs that are right too.
     """
-    given, expected = _outputs_for_noise(step, path)
+    given, expected = _outputs_for_noise(step, path, level=0.01)
     error = np.sqrt(np.mean((given - expected) ** 2))
     allowed = TOLERANCE + INT8_TOLERANCE * np.std(expected)
     if not error <= allowed:
@@ -365,12 +366,12 @@ def _check_close(step, path):
 
 
 @torch.no_grad()
-def _outputs_for_noise(step, path):
-    """Log-probabilities for noise, (frames, labels): of what was written, and
-    of the model."""
+def _outputs_for_noise(step, path, level):
+    """Log-probabilities for white noise of a root mean square, (frames,
+    labels): of what was written, and of the model."""
     written = OnnxCTC(path, step.clock, step.model.labels)
     generator = torch.Generator().manual_seed(0)
-    noise = torch.randn(8000, generator=generator, **FLOAT32) / 10
+    noise = torch.randn(8000, generator=generator, **FLOAT32) * level
     expected, _ = step.model(noise[None], geometry=step.clock.geometry)
     state = written.make_streaming_context()
     given, _ = written.stream(noise.numpy(), state, final=True)

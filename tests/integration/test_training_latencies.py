@@ -90,11 +90,13 @@ def trained(digits_corpus, tmp_path_factory):
     calls = {True: [], False: []}
     forward = StreamingCTC.forward
 
-    def watched(self, wavs, wav_lens=None, masker=None, geometry=None):
+    def watched(
+        self, wavs, wav_lens=None, masker=None, geometry=None, **options
+    ):
         if geometry is not None:
             pair = geometry.hop, geometry.look_ahead
             calls[self.training].append(pair)
-        return forward(self, wavs, wav_lens, masker, geometry)
+        return forward(self, wavs, wav_lens, masker, geometry, **options)
 
     def without_evaluation(*arguments):
         calls["evaluate"] = arguments

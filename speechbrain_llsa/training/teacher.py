@@ -60,7 +60,7 @@ class Teacher(nn.Module):
         check_number("teacher_label_weight", label_weight, 0)
         self.embedding_weight = embedding_weight
         self.label_weight = label_weight
-        _, description = read_pretrained(folder)
+        folder, description = read_pretrained(folder)
         parts = load_parts(str(folder), description["kind"])
         self.model = StreamingCTC(
             parts["extractor"],

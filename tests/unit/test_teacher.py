@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from speechbrain_llsa.model_folder import shipped
 from speechbrain_llsa.model_folder.write import (
     write_encoder_folder,
     write_streaming_folder,
@@ -102,6 +103,14 @@ def test_an_empty_row_has_no_distance():
     rows = torch.randn(2, 3, 4)
     distances = embedding_distance(rows, rows + 1, torch.tensor([3, 0]))
     assert distances[0] > 0 and distances[1] == 0
+
+
+def test_a_model_that_ships_teaches_by_its_name(acausal, monkeypatch):
+    model, folder = acausal
+    monkeypatch.setattr(shipped, "MODELS", folder.parent)
+    waveforms = torch.randn(1, 8000)
+    distances = Teacher(folder.name)(waveforms, None, *hear(model, waveforms))
+    assert distances.abs().max() < 1e-5
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from speechbrain_llsa_runtime.inference.batcher import Batcher
 from speechbrain_llsa_runtime.transcripts.endpointer import Endpointer
 from speechbrain_llsa_runtime.transcripts.transcriber import Transcriber
 from speechbrain_llsa_runtime.transcripts.words import WordOffsets
-from speechbrain_llsa_runtime.utils.checks import check_integer, check_type
+from speechbrain_llsa_runtime.utils.checks import check_type
 
 
 class SessionBatcher(Batcher):
@@ -81,7 +81,6 @@ class SessionBatcher(Batcher):
     ) -> None:
         check_type("model", model, StreamingCTC)
         check_type("text_decoder", text_decoder, TextDecoder)
-        check_integer("slots", slots, 1)
         geometry = model.geometries.choose(hop, look_ahead)
         self._step = StreamingStep(model, step_frames, geometry)
         transcriber = Transcriber(
@@ -100,10 +99,6 @@ class SessionBatcher(Batcher):
             initial = self._step.initial_state(slots)
             self._state = [part.clone() for part in initial]
             self._initial = self._step.initial_state(1)
-
-    def _begin(self, slot):
-        for kept, initial in zip(self._state, self._initial, strict=True):
-            kept[slot] = initial[0]
 
     @torch.no_grad()
     @full_float32()

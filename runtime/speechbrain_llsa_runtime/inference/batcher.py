@@ -4,6 +4,7 @@ NumPy alone."""
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -41,8 +42,9 @@ class Batcher(ABC):
     so may a fork. A forked process goes on with the streams by itself;
     any other makes a batcher of its own.
 
-    What a model is made of is up to the subclass, which keeps the states of
-    the streams, a row for each slot.
+    What a model is made of is up to the subclass. It sets ``_initial``, the
+    state of a stream that begins as arrays of shape (1, ...), and ``_state``,
+    that of all streams, (slots, ...).
 
     Arguments
     ---------
@@ -62,6 +64,9 @@ class Batcher(ABC):
         If it is below 1.
     """
 
+    _initial: Sequence[Any]
+    _state: Sequence[Any]
+
     def __init__(
         self, clock: StepClock, transcriber: Transcriber, slots: int
     ) -> None:
@@ -70,10 +75,6 @@ class Batcher(ABC):
         self._transcriber = transcriber
         self._lock = fork_safe_lock()
         self._slots: list[BatchedSession | None] = [None] * slots
-
-    @abstractmethod
-    def _begin(self, slot: int) -> None:
-        """Puts the state of a new stream into a slot."""
 
     @abstractmethod
     def _run(
@@ -176,12 +177,9 @@ class Batcher(ABC):
                     )
                 )
             slot = self._slots.index(None)
-            self._begin(slot)
-            transcriber = self._transcriber
-            if search is not None:
-                transcriber = transcriber.with_search(search)
+            self._fill(slot, self._initial)
             session = BatchedSession(
-                self, self._clock, slot, transcriber, mixer
+                self, self._clock, slot, self._transcriber_with(search), mixer
             )
             self._slots[slot] = session
             return session
@@ -230,6 +228,17 @@ class Batcher(ABC):
             ready, log_probs, ahead, finite.tolist(), strict=True
         ):
             session._advance(*given)
+
+    def _transcriber_with(self, search):
+        """The transcriber of a stream, ``None`` for the batcher's search."""
+        if search is None:
+            return self._transcriber
+        return self._transcriber.with_search(search)
+
+    def _fill(self, slot, state):
+        """Puts the state of one stream into a slot."""
+        for kept, part in zip(self._state, state, strict=True):
+            kept[slot] = part[0]
 
     def _leave(self, slot):
         self._slots[slot] = None

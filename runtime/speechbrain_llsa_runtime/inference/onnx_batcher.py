@@ -47,10 +47,8 @@ class OnnxBatcher(Batcher):
     ) -> None:
         super().__init__(model.clock, transcriber, slots)
         self._model = model
-        # (slots, ...) each
-        self._state = [
-            np.repeat(part, slots, axis=0) for part in model.initial_state
-        ]
+        self._initial = model.initial_state
+        self._state = [np.repeat(part, slots, axis=0) for part in self._initial]
 
     def session(
         self,
@@ -87,10 +85,8 @@ class OnnxBatcher(Batcher):
         """
         if snapshot is None:
             return super().session(search, channel)
-        transcriber = self._transcriber
-        if search is not None:
-            transcriber = transcriber.with_search(search)
-        state = self._alone(transcriber, channel, snapshot)._state
+        alone = self._alone(self._transcriber_with(search), channel, snapshot)
+        state = alone._state
         if state.finished:
             raise ValueError(
                 must_be("snapshot", "of a stream that goes on", "another one")
@@ -101,8 +97,7 @@ class OnnxBatcher(Batcher):
             return session
 
     def _resume(self, session, state):
-        for kept, part in zip(self._state, state.model.tensors, strict=True):
-            kept[session._slot] = part[0]
+        self._fill(session._slot, state.model.tensors)
         session._queue = SampleQueue.resumed(
             state.model.pending, state.model.samples
         )
@@ -152,12 +147,6 @@ class OnnxBatcher(Batcher):
             word_offsets=transcriber.word_offsets,
             channel=channel,
         )
-
-    def _begin(self, slot):
-        for kept, initial in zip(
-            self._state, self._model.initial_state, strict=True
-        ):
-            kept[slot] = initial[0]
 
     def _run(self, samples, slots, positions, ends):
         count = len(slots)

@@ -8,16 +8,20 @@ The new tree, in LibriSpeech layout, has the splits ``adapt``, ``valid`` and
 ``test``; its audio links to that of the old one.
 """
 
-import argparse
 import os
-import sys
 from pathlib import Path
 
 import soundfile
+from hold_out import check_new
 
+from speechbrain_llsa.evaluation.librispeech import (
+    TRANSCRIPT_SUFFIX,
+    read_transcripts,
+)
 from speechbrain_llsa_runtime.utils.atomic_files import written_atomically
 from speechbrain_llsa_runtime.utils.checks import check_number
-from speechbrain_llsa_runtime.utils.errors import must_be, reason
+from speechbrain_llsa_runtime.utils.errors import must_be
+from speechbrain_llsa_runtime.utils.parser import OneLineParser
 
 SPLITS = ("test", "valid", "adapt")
 """Splits of the new tree, from the last sentences to the first."""
@@ -45,9 +49,8 @@ def read_speaker(folder):
         If there are no transcripts.
     """
     sentences = {}
-    for transcripts in sorted(folder.glob("*/*.trans.txt")):
-        for line in transcripts.read_text(encoding="utf-8").splitlines():
-            name, _, sentence = line.strip().partition(" ")
+    for transcripts in sorted(folder.glob(f"*/*{TRANSCRIPT_SUFFIX}")):
+        for name, sentence in read_transcripts(transcripts):
             audio = transcripts.with_name(f"{name}.flac").absolute()
             if not audio.is_file():
                 raise FileNotFoundError(
@@ -102,10 +105,7 @@ def divide(folder, out, test_minutes=20.0, valid_minutes=5.0):
     limits = [test_minutes, valid_minutes, float("inf")]
     for name, limit in zip(SPLITS, limits[:2], strict=False):
         check_number(f"--{name}_minutes", limit, 0)
-    if out.exists():
-        raise FileExistsError(
-            must_be("--out", "a path where nothing lies", repr(str(out)))
-        )
+    check_new("--out", out)
     splits = {split: {} for split in SPLITS}
     lengths = dict.fromkeys(SPLITS, 0.0)
     remaining = list(zip(SPLITS, limits, strict=True))
@@ -140,22 +140,20 @@ def _write_split(folder, sentences):
             os.symlink(file, chapter / file.name)
             chapters.setdefault(chapter, []).append(f"{file.stem} {sentence}\n")
     for chapter, lines in chapters.items():
-        name = "-".join(chapter.parts[-2:]) + ".trans.txt"
+        name = "-".join(chapter.parts[-2:]) + TRANSCRIPT_SUFFIX
         text = "".join(sorted(lines))
         (chapter / name).write_text(text, encoding="utf-8")
 
 
-def main(arguments):
+def main(arguments=None):
     """Runs the script.
 
     Arguments
     ---------
-    arguments : list of str
+    arguments : list of str, optional
         The command line without the name of the program.
     """
-    parser = argparse.ArgumentParser(
-        description="Divides the recordings of one speaker."
-    )
+    parser = OneLineParser(description="Divides the recordings of one speaker.")
     parser.add_argument(
         "speaker", metavar="SPEAKER", help="folder of the speaker's chapters"
     )
@@ -174,19 +172,18 @@ def main(arguments):
             help=f"audio to {purpose} (default: %(default)s)",
         )
     options = parser.parse_args(arguments)
-    lengths = divide(
-        options.speaker,
-        options.out,
-        options.test_minutes,
-        options.valid_minutes,
-    )
+    try:
+        lengths = divide(
+            options.speaker,
+            options.out,
+            options.test_minutes,
+            options.valid_minutes,
+        )
+    except (OSError, ValueError) as error:
+        parser.error(error)
     for split, length in lengths.items():
         print(f"{split}: {length:.1f} minutes")
 
 
 if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    except (OSError, ValueError) as error:
-        print(f"{sys.argv[0]}: error: {reason(error)}", file=sys.stderr)
-        sys.exit(2)
+    main()

@@ -9,15 +9,36 @@ The new tree links to the chapters of the old one. The speakers leave every
 split; where they have transcripts, they make up the split ``dev-held-out``.
 """
 
-import argparse
 import os
-import sys
 from pathlib import Path
 
+from speechbrain_llsa.evaluation.librispeech import TRANSCRIPT_SUFFIX
 from speechbrain_llsa_runtime.utils.atomic_files import written_atomically
-from speechbrain_llsa_runtime.utils.errors import must_be, reason
+from speechbrain_llsa_runtime.utils.errors import must_be
+from speechbrain_llsa_runtime.utils.parser import OneLineParser
 
 HELD_OUT = "dev-held-out"
+
+
+def check_new(name, path):
+    """Checks that nothing lies where a tree is to be written.
+
+    Arguments
+    ---------
+    name : str
+        Name of the argument, for the error.
+    path : pathlib.Path
+        Its value.
+
+    Raises
+    ------
+    FileExistsError
+        If something does.
+    """
+    if path.exists():
+        raise FileExistsError(
+            must_be(name, "a path where nothing lies", repr(str(path)))
+        )
 
 
 def hold_out(source, out, speakers):
@@ -47,16 +68,13 @@ def hold_out(source, out, speakers):
         raise FileNotFoundError(
             must_be("source", "an existing folder", repr(str(source)))
         )
-    if out.exists():
-        raise FileExistsError(
-            must_be("--out", "a path where nothing lies", repr(str(out)))
-        )
+    check_new("--out", out)
     links = {}
     for folder in sorted(source.glob("*/*/*/")):
         split, speaker, chapter = folder.parts[-3:]
         if speaker not in speakers:
             links[Path(split, speaker, chapter)] = folder
-        elif any(folder.glob("*.trans.txt")):
+        elif any(folder.glob(f"*{TRANSCRIPT_SUFFIX}")):
             links[Path(HELD_OUT, speaker, chapter)] = folder
     held_out = {place.parts[1] for place in links if HELD_OUT in place.parts}
     for speaker in speakers:
@@ -70,17 +88,15 @@ def hold_out(source, out, speakers):
             os.symlink(folder, new / place, target_is_directory=True)
 
 
-def main(arguments):
+def main(arguments=None):
     """Runs the script.
 
     Arguments
     ---------
-    arguments : list of str
+    arguments : list of str, optional
         The command line without the name of the program.
     """
-    parser = argparse.ArgumentParser(
-        description="Holds speakers out of a tree of speech."
-    )
+    parser = OneLineParser(description="Holds speakers out of speech.")
     parser.add_argument(
         "source", metavar="FOLDER", help="speech in LibriSpeech layout"
     )
@@ -91,12 +107,11 @@ def main(arguments):
         "--speakers", required=True, nargs="+", metavar="SPEAKER"
     )
     options = parser.parse_args(arguments)
-    hold_out(options.source, options.out, options.speakers)
+    try:
+        hold_out(options.source, options.out, options.speakers)
+    except (OSError, ValueError) as error:
+        parser.error(error)
 
 
 if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    except (OSError, ValueError) as error:
-        print(f"{sys.argv[0]}: error: {reason(error)}", file=sys.stderr)
-        sys.exit(2)
+    main()

@@ -10,26 +10,43 @@ The model card and the licences of ``card/`` are put beside both.
 
 import argparse
 import shutil
-import sys
 from pathlib import Path
 
+from speechbrain_llsa.commands.written_files import print_files
 from speechbrain_llsa.decoders.options import BeamSearchOptions
 from speechbrain_llsa.inference.asr import StreamingASR
 from speechbrain_llsa.inference.onnx_export import export_model
 from speechbrain_llsa.model_folder.write import write_streaming_folder
-from speechbrain_llsa_runtime.utils.errors import must_be, reason
+from speechbrain_llsa_runtime.utils.errors import must_be
+from speechbrain_llsa_runtime.utils.parser import OneLineParser
 
 ROOT = Path(__file__).parents[2]
 CARD = Path(__file__).with_name("card")
 
 
-def main(arguments):
+def main(arguments=None):
     """Runs the script.
 
     Arguments
     ---------
-    arguments : list of str
+    arguments : list of str, optional
         The command line without the name of the program.
+    """
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    try:
+        release(options)
+    except (ImportError, OSError, TypeError, ValueError) as error:
+        parser.error(error)
+
+
+def release(options):
+    """Writes both folders, and prints what is in them.
+
+    Arguments
+    ---------
+    options : argparse.Namespace
+        The command line.
 
     Raises
     ------
@@ -37,10 +54,13 @@ def main(arguments):
         If something other than a model lies where one is to be written.
     FileNotFoundError
         If there is no such model, or no such language model.
+    ImportError
+        If what an export needs is not installed.
+    TypeError
+        If an option of the search has the wrong type.
     ValueError
         If the model is damaged, or cannot stream.
     """
-    options = _parser().parse_args(arguments)
     asr = StreamingASR.from_hparams(options.folder)
     search = None
     if options.language_model is not None:
@@ -67,8 +87,7 @@ def main(arguments):
     )
     for folder in folders:
         shutil.copytree(CARD, folder, dirs_exist_ok=True)
-        for path in sorted(folder.iterdir()):
-            print(f"{path}  {path.stat().st_size:,} bytes")
+        print_files(folder)
 
 
 def write_weights(folder, asr, search):
@@ -130,9 +149,7 @@ def write_graph(folder, asr):
 
 
 def _parser():
-    parser = argparse.ArgumentParser(
-        description="Writes a fine-tuned model as it ships."
-    )
+    parser = OneLineParser(description="Writes a fine-tuned model as it ships.")
     parser.add_argument(
         "folder", metavar="FOLDER", help="a streaming/ folder of fine-tuning"
     )
@@ -167,8 +184,4 @@ def _name(text):
 
 
 if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    except (ImportError, OSError, ValueError) as error:
-        print(f"{sys.argv[0]}: error: {reason(error)}", file=sys.stderr)
-        sys.exit(2)
+    main()

@@ -1,5 +1,6 @@
 """Converts a model folder of the previous version to the current format."""
 
+from speechbrain_llsa.commands.written_files import print_files
 from speechbrain_llsa.model_folder.convert import convert_folder
 
 NAME = "convert"
@@ -41,5 +42,4 @@ def run(arguments):
         If a file is damaged, or would do anything but describe a model.
     """
     folder = convert_folder(arguments.folder, arguments.new_folder)
-    for path in sorted(folder.iterdir()):
-        print(f"{path}  {path.stat().st_size:,} bytes")
+    print_files(folder)

@@ -1,8 +1,7 @@
 """Writes a model as ONNX graphs that run without PyTorch."""
 
-from pathlib import Path
-
 from speechbrain_llsa.commands.models import add_model_arguments, load_model
+from speechbrain_llsa.commands.written_files import print_files
 from speechbrain_llsa.inference.onnx_export import export_model
 from speechbrain_llsa_runtime.commands.models import add_geometry_arguments
 from speechbrain_llsa_runtime.model_folder.description import PRECISIONS
@@ -76,5 +75,4 @@ def run(arguments):
         asr.endpointer,
         asr.word_offsets,
     )
-    for path in sorted(Path(folder).iterdir()):
-        print(f"{path}  {path.stat().st_size:,} bytes")
+    print_files(folder)

@@ -8,6 +8,7 @@ from speechbrain_llsa.commands.audio_folder import (
     read_utterance,
     spread,
 )
+from speechbrain_llsa.commands.written_files import print_files
 from speechbrain_llsa.pretrained.calibration import (
     calibrate,
     checked_samples,
@@ -163,8 +164,7 @@ def write_streaming_form(model, arguments, files):
     for note in _notes(streaming):
         print(f"- {note}")
     print(report)
-    for path in sorted(Path(arguments.out).iterdir()):
-        print(f"{path}  {path.stat().st_size:,} bytes")
+    print_files(arguments.out)
 
 
 def _notes(model):

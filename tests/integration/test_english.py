@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import release
 import soundfile
 
 from speechbrain_llsa.__main__ import main
@@ -93,8 +94,12 @@ def test_it_is_small():
     assert sum(sizes) < WEIGHT_BYTES
 
 
-def test_its_licences_lie_beside_it():
+def test_its_card_and_licences_lie_beside_it():
+    """As the recipe has them."""
     for folder in (runtime.MODELS, MODELS):
+        for file in release.CARD.iterdir():
+            shipped = folder / "english" / file.name
+            assert shipped.read_bytes() == file.read_bytes()
         text = (folder / "english" / "LICENSES.md").read_text()
         assert "Copyright (c) 2025 Moonshine AI" in text
         assert "CC BY 4.0" in text

@@ -143,14 +143,7 @@ def embedding_distance(student, teacher, lengths):
     >>> embedding_distance(teacher, teacher, torch.tensor([30, 9]))
     tensor([0., 0.])
     """
-    if student.shape != teacher.shape:
-        raise ValueError(
-            must_be(
-                "teacher",
-                f"a model whose embeddings are {tuple(student.shape)}",
-                f"one with {tuple(teacher.shape)}",
-            )
-        )
+    _check_shapes("embeddings", student, teacher)
     real = ~padding_mask(lengths, student.shape[1])
     size = teacher[real].float().square().mean().clamp(min=1e-8)
     squared = (student.float() - teacher.float()).square().mean(dim=2)
@@ -185,17 +178,22 @@ def label_divergence(student, teacher, lengths):
     >>> label_divergence(log_probs, log_probs, torch.tensor([30, 9]))
     tensor([0., 0.])
     """
+    _check_shapes("labels", student, teacher)
+    real = ~padding_mask(lengths, student.shape[1])
+    divergence = F.kl_div(student, teacher, reduction="none", log_target=True)
+    return _mean_over_frames(divergence.sum(dim=2), real)
+
+
+def _check_shapes(name, student, teacher):
     if student.shape != teacher.shape:
         raise ValueError(
             must_be(
                 "teacher",
-                f"a model with {student.shape[2]} labels at the same frames",
-                f"one with {tuple(teacher.shape)} for {tuple(student.shape)}",
+                f"a model with the student's frames and {name}, of shape "
+                f"{tuple(student.shape)}",
+                tuple(teacher.shape),
             )
         )
-    real = ~padding_mask(lengths, student.shape[1])
-    divergence = F.kl_div(student, teacher, reduction="none", log_target=True)
-    return _mean_over_frames(divergence.sum(dim=2), real)
 
 
 def _mean_over_frames(values, real):

@@ -114,6 +114,23 @@ def make_tokenizer(folder, units, output_units, characters, transcripts):
     return tokenizer
 
 
+def kind_of_tokenizer(tokenizer):
+    """Says which units a tokenizer has.
+
+    Arguments
+    ---------
+    tokenizer : CTCTextEncoder or sentencepiece.SentencePieceProcessor
+        The tokenizer.
+
+    Returns
+    -------
+    str
+        "character" or "sentencepiece".
+    """
+    is_character = isinstance(tokenizer, CTCTextEncoder)
+    return "character" if is_character else "sentencepiece"
+
+
 def save_tokenizer(folder, tokenizer):
     """Saves a tokenizer where :func:`make_tokenizer` finds it.
 
@@ -124,17 +141,14 @@ def save_tokenizer(folder, tokenizer):
     tokenizer : CTCTextEncoder or sentencepiece.SentencePieceProcessor
         The tokenizer.
     """
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    if isinstance(tokenizer, CTCTextEncoder):
-        path = folder / TOKENIZER_FILES["character"]
+    kind = kind_of_tokenizer(tokenizer)
+    path = Path(folder, TOKENIZER_FILES[kind])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if kind == "character":
         with written_atomically(path) as scratch:
             tokenizer.save(scratch)
-        return
-    write_atomically(
-        folder / TOKENIZER_FILES["sentencepiece"],
-        tokenizer.serialized_model_proto(),
-    )
+    else:
+        write_atomically(path, tokenizer.serialized_model_proto())
 
 
 def check_tokenizer(folder, characters, **settings):

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from speechbrain.dataio.encoder import CTCTextEncoder
 from speechbrain.utils.logger import get_logger
 
 from speechbrain_llsa.model_folder.labels import describe_tokenizer
@@ -10,7 +9,11 @@ from speechbrain_llsa.model_folder.load import (
     load_pretrained_tokenizer,
     load_pretrained_weights,
 )
-from speechbrain_llsa.training.units import TOKENIZER_FILES, save_tokenizer
+from speechbrain_llsa.training.units import (
+    TOKENIZER_FILES,
+    kind_of_tokenizer,
+    save_tokenizer,
+)
 from speechbrain_llsa_runtime.utils.errors import must_be
 
 logger = get_logger(__name__)
@@ -48,9 +51,7 @@ def kind_of_units(units, pretrained_folder):
     """
     if units != PRETRAINED_UNITS:
         return units
-    tokenizer = _pretrained_tokenizer(pretrained_folder)
-    is_character = isinstance(tokenizer, CTCTextEncoder)
-    return "character" if is_character else "sentencepiece"
+    return kind_of_tokenizer(_pretrained_tokenizer(pretrained_folder))
 
 
 def adopt_tokenizer(folder, units, pretrained_folder):
@@ -75,9 +76,10 @@ def adopt_tokenizer(folder, units, pretrained_folder):
     """
     if units != PRETRAINED_UNITS:
         return
-    kind = kind_of_units(units, pretrained_folder)
-    if not Path(folder, TOKENIZER_FILES[kind]).is_file():
-        save_tokenizer(folder, _pretrained_tokenizer(pretrained_folder))
+    tokenizer = _pretrained_tokenizer(pretrained_folder)
+    file = TOKENIZER_FILES[kind_of_tokenizer(tokenizer)]
+    if not Path(folder, file).is_file():
+        save_tokenizer(folder, tokenizer)
 
 
 def _pretrained_tokenizer(pretrained_folder):

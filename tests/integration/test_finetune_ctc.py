@@ -57,6 +57,22 @@ def finetune(corpus, output, **overrides):
     return run(finetune_ctc, SMALL, corpus, output, **{**TOY, **overrides})
 
 
+def finetune_pretrained(corpus, output, **overrides):
+    options = {
+        "hparams": str(ROOT / "hparams" / "finetune_pretrained.yaml"),
+        "train_splits": "[train]",
+        "valid_splits": "[valid]",
+        "test_splits": "[test]",
+        "optimizer_step_limit": 3,
+        "seconds_per_batch": 20,
+        "num_buckets": 1,
+        "warmup": 1,
+        "log_interval": 1,
+    }
+    options = {**options, **overrides, "corpus": corpus, "output": output}
+    return run(finetune_ctc, **options)
+
+
 def curve(output, split, name):
     lines = (Path(output) / "curves.jsonl").read_text().splitlines()
     entries = [json.loads(line) for line in lines]
@@ -289,23 +305,14 @@ def test_an_encoder_trained_elsewhere(attention, digits_corpus, tmp_path):
     folder = write_encoder_folder(
         tmp_path / "source", source.extractor, source.encoder_wrapper
     )
-    brain = run(
-        finetune_ctc,
-        str(ROOT / "hparams" / "finetune_pretrained.yaml"),
+    brain = finetune_pretrained(
         digits_corpus,
         tmp_path / "out",
         pretrained_folder=folder,
         attention=attention,
         hop=3,
         look_ahead=4,
-        train_splits="[train]",
-        valid_splits="[valid]",
-        test_splits="[test]",
         output_units=20,
-        optimizer_step_limit=3,
-        seconds_per_batch=20,
-        num_buckets=1,
-        warmup=1,
         streamed_count=3,
     )
     trained = brain.hparams.extractor.state_dict()
@@ -324,9 +331,7 @@ def test_a_student_of_a_fine_tuned_model(trained, digits_corpus, tmp_path):
     and streams."""
     output, _ = trained
     folder = output / "streaming"
-    run(
-        finetune_ctc,
-        str(ROOT / "hparams" / "finetune_pretrained.yaml"),
+    finetune_pretrained(
         digits_corpus,
         tmp_path,
         pretrained_folder=folder,
@@ -334,14 +339,6 @@ def test_a_student_of_a_fine_tuned_model(trained, digits_corpus, tmp_path):
         units="pretrained",
         output_units=29,
         hop=2,
-        train_splits="[train]",
-        valid_splits="[valid]",
-        test_splits="[test]",
-        optimizer_step_limit=3,
-        seconds_per_batch=20,
-        num_buckets=1,
-        warmup=1,
-        log_interval=1,
         streamed_count=2,
     )
     distances = curve(tmp_path, "train", "distance_from_teacher")
@@ -367,19 +364,9 @@ def test_speech_without_text_is_learned_from_a_teacher(
         "pretrained_folder": output / "streaming",
         "units": "pretrained",
         "output_units": 29,
-        "train_splits": "[train]",
-        "valid_splits": "[valid]",
-        "test_splits": "[test]",
-        "optimizer_step_limit": 2,
-        "seconds_per_batch": 20,
-        "num_buckets": 1,
-        "warmup": 1,
-        "log_interval": 1,
         "streamed_count": 0,
     }
-    recipe = finetune_ctc, str(ROOT / "hparams" / "finetune_pretrained.yaml")
-    brain = run(
-        *recipe,
+    brain = finetune_pretrained(
         corpus,
         tmp_path / "taught",
         teacher=output / "streaming",
@@ -397,7 +384,7 @@ def test_speech_without_text_is_learned_from_a_teacher(
         for name, weight in trained_weights.items()
     )
     with pytest.raises(ValueError, match="must have a good utterance"):
-        run(*recipe, corpus, tmp_path / "alone", **options)
+        finetune_pretrained(corpus, tmp_path / "alone", **options)
 
 
 def test_acausal_is_measured_offline(digits_corpus, tmp_path):

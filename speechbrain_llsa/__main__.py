@@ -9,6 +9,7 @@ from speechbrain_llsa.commands import (
     import_model,
     listen,
     picture,
+    serve,
     transcribe,
 )
 from speechbrain_llsa_runtime.commands.program import run_program
@@ -16,6 +17,7 @@ from speechbrain_llsa_runtime.commands.program import run_program
 COMMANDS = (
     transcribe,
     listen,
+    serve,
     evaluate,
     export,
     import_model,

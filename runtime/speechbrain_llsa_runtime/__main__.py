@@ -2,7 +2,7 @@
 
 import sys
 
-from speechbrain_llsa_runtime.commands import listen, transcribe
+from speechbrain_llsa_runtime.commands import listen, serve, transcribe
 from speechbrain_llsa_runtime.commands.program import run_program
 
 
@@ -21,7 +21,10 @@ def main(arguments=None):
         :func:`speechbrain_llsa_runtime.commands.program.run_program`.
     """
     return run_program(
-        "speechbrain_llsa_runtime", (transcribe, listen), __doc__, arguments
+        "speechbrain_llsa_runtime",
+        (transcribe, listen, serve),
+        __doc__,
+        arguments,
     )
 
 

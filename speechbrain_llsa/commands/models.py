@@ -6,6 +6,7 @@ from speechbrain_llsa.commands.search_options import (
     add_search_arguments,
     choose_search,
 )
+from speechbrain_llsa.decoders.beam_search import BeamSearch
 from speechbrain_llsa.decoders.options import BeamSearchOptions
 from speechbrain_llsa.inference.asr import StreamingASR
 from speechbrain_llsa.model_folder.shipped import find_model
@@ -81,13 +82,48 @@ class Models(ExportedModels):
         ValueError
             If an argument is out of range, or contradicts another.
         """
-        if isinstance(asr, OnnxStreamingASR):
-            make_search = partial(
-                BeamSearchOptions().make_search, asr.text_decoder
-            )
-        else:
-            make_search = asr.beam_search
-        return choose_search(make_search, arguments)
+        return choose_search(_search_maker(asr), arguments)
+
+    def hotword_search(self, asr, arguments, hotwords):
+        """Makes a search with hotwords for a session: as the arguments say,
+        and with further hotwords.
+
+        Arguments
+        ---------
+        asr : StreamingASR or OnnxStreamingASR
+            The model.
+        arguments : argparse.Namespace
+            As :meth:`add_arguments` declares them.
+        hotwords : list of str
+            Words or phrases that are likely.
+
+        Returns
+        -------
+        BeamSearch
+
+        Raises
+        ------
+        TypeError
+            If a hotword is not a string.
+        ValueError
+            If a hotword cannot be spelled.
+        """
+        hotwords = [*(arguments.hotword or []), *hotwords]
+        weight = arguments.hotword_weight
+        options = {} if weight is None else {"hotword_weight": weight}
+        search = self.choose_search(asr, arguments)
+        if search is None:
+            search = getattr(asr, "search", None)
+        if isinstance(search, BeamSearch):
+            return search.with_hotwords(hotwords, **options)
+        return _search_maker(asr)(hotwords=hotwords, **options)
+
+
+def _search_maker(asr):
+    """Makes beam searches for a model."""
+    if isinstance(asr, OnnxStreamingASR):
+        return partial(BeamSearchOptions().make_search, asr.text_decoder)
+    return asr.beam_search
 
 
 def add_model_arguments(parser, kinds, several=False):

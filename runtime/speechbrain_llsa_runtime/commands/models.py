@@ -71,6 +71,31 @@ class ExportedModels:
         """
         return None
 
+    def hotword_search(self, asr, arguments, hotwords):
+        """Makes a search with hotwords for a session.
+
+        Arguments
+        ---------
+        asr : OnnxStreamingASR
+            The model.
+        arguments : argparse.Namespace
+            As :meth:`add_arguments` declares them.
+        hotwords : list of str
+            Words or phrases that are likely.
+
+        Raises
+        ------
+        ValueError
+            Always: beam search needs the PyTorch package.
+        """
+        raise ValueError(
+            must_be(
+                "hotwords",
+                "absent where speechbrain-llsa is not installed",
+                ", ".join(hotwords),
+            )
+        )
+
 
 def check_folder(folder):
     """Checks that the folder of a model exists.

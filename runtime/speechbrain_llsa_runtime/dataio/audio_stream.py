@@ -16,9 +16,9 @@ from speechbrain_llsa_runtime.dataio.containers import (
     recognise,
     tag_bytes,
 )
-from speechbrain_llsa_runtime.dataio.pcm import OtherEncoding
+from speechbrain_llsa_runtime.dataio.pcm import OtherEncoding, PCMDecoder
 from speechbrain_llsa_runtime.dataio.resampling import check_rate
-from speechbrain_llsa_runtime.utils.errors import reason
+from speechbrain_llsa_runtime.utils.errors import must_be, reason
 
 SPOOL_GIB = 1
 """Maximum size of an input that cannot be decoded as it arrives."""
@@ -44,10 +44,13 @@ class AudioStream:
     read : callable
         Returns the next bytes, as many as are available; none once the input
         has ended.
-    decoder : PCMDecoder
-        Decoder of samples without a header.
+    decoder : PCMDecoder or None
+        Decoder of samples without a header; ``None`` to refuse those.
     notify : callable
         Called with messages for the user.
+    spool : bool
+        Whether a temporary file may be used; otherwise formats that need one
+        are refused.
 
     Example
     -------
@@ -62,12 +65,14 @@ class AudioStream:
     (100, 8000)
     """
 
-    def __init__(self, read, decoder, notify):
-        self.sample_rate = decoder.sample_rate
-        """Samples per second; valid once there are samples."""
+    def __init__(self, read, decoder, notify, spool=True):
         self._read = read
-        self._decoder = decoder
+        self._needs_header = decoder is None
+        self._decoder = decoder or PCMDecoder()
         self._notify = notify
+        self._spool = spool
+        self.sample_rate = self._decoder.sample_rate
+        """Samples per second; valid once there are samples."""
         self._buffered = b""
 
     def __iter__(self):
@@ -87,6 +92,14 @@ class AudioStream:
             format that cannot be decoded.
         """
         container = self._recognise()
+        if container is None and self._needs_header:
+            raise ValueError(
+                must_be(
+                    "input",
+                    "audio with the header of a known format",
+                    "bytes without one",
+                )
+            )
         if container in (None, WAV):
             try:
                 yield from self._decode_uncompressed()
@@ -96,14 +109,19 @@ class AudioStream:
         av = container.pyav_name and _import_av()
         if av:
             yield from self._decode_live(av, container)
-        elif container.known_to_soundfile:
+        elif container.known_to_soundfile and self._spool:
             yield from self._decode_spooled(container)
         else:
             raise ValueError(
-                "input must be audio that soundfile can decode where PyAV is "
-                f"not installed, got {container.name}: pip install "
+                f"input must be {self._allowed()} where PyAV is not "
+                f"installed, got {container.name}: pip install "
                 '"speechbrain-llsa[codecs]"'
             )
+
+    def _allowed(self):
+        if self._spool:
+            return "audio that soundfile can decode"
+        return "WAV"
 
     def read(self, size):
         """The next bytes.

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,10 @@ from speechbrain_llsa_runtime.geometry import SAMPLE_RATE, StreamGeometry
 from speechbrain_llsa_runtime.inference.audio_intake import AudioState
 from speechbrain_llsa_runtime.inference.sample_queue import SampleQueue
 from speechbrain_llsa_runtime.step_clock import StepClock, StepCursor
+from speechbrain_llsa_runtime.transcripts.endpointer import (
+    Endpointer,
+    resolve_endpointer,
+)
 from speechbrain_llsa_runtime.transcripts.transcriber import Transcriber
 from speechbrain_llsa_runtime.transcripts.transcript import Transcript, Word
 from speechbrain_llsa_runtime.utils.arrays import Array
@@ -138,7 +142,10 @@ class Batcher(ABC):
         )
 
     def session(
-        self, search: Search | None = None, channel: int | None = None
+        self,
+        search: Search | None = None,
+        channel: int | None = None,
+        endpointer: Endpointer | Literal[False] | None = None,
     ) -> BatchedSession:
         """Begins a stream. Its slot is free again when it is finished, closed
         or ended by an error.
@@ -151,6 +158,9 @@ class Batcher(ABC):
         channel : int, optional
             Which channel of the audio is taken, counted from 0. By default
             the mean of all.
+        endpointer : Endpointer or bool, optional
+            For this stream alone; ``False`` for none. That of the batcher by
+            default.
 
         Returns
         -------
@@ -159,7 +169,7 @@ class Batcher(ABC):
         Raises
         ------
         TypeError
-            If the search or the channel is something else.
+            If an argument is something else.
         ValueError
             If the channel is negative.
         RuntimeError
@@ -179,7 +189,11 @@ class Batcher(ABC):
             slot = self._slots.index(None)
             self._fill(slot, self._initial)
             session = BatchedSession(
-                self, self._clock, slot, self._transcriber_with(search), mixer
+                self,
+                self._clock,
+                slot,
+                self._transcriber_with(search, endpointer),
+                mixer,
             )
             self._slots[slot] = session
             return session
@@ -204,7 +218,7 @@ class Batcher(ABC):
             ready = [
                 session
                 for session in self._slots
-                if session is not None and session._ready()
+                if session is not None and session.ready
             ]
             if ready:
                 self._advance(ready)
@@ -229,11 +243,15 @@ class Batcher(ABC):
         ):
             session._advance(*given)
 
-    def _transcriber_with(self, search):
-        """The transcriber of a stream, ``None`` for the batcher's search."""
-        if search is None:
+    def _transcriber_with(self, search, endpointer):
+        """The transcriber of a stream, with the batcher's search and
+        endpointer where the stream has none of its own."""
+        if search is None and endpointer is None:
             return self._transcriber
-        return self._transcriber.with_search(search)
+        return self._transcriber.changed(
+            self._transcriber.search if search is None else search,
+            resolve_endpointer(endpointer, self._transcriber.endpointer),
+        )
 
     def _fill(self, slot, state):
         """Puts the state of one stream into a slot."""
@@ -312,6 +330,19 @@ class BatchedSession:
     def finished(self) -> bool:
         """Whether the stream has ended, and all its text is committed."""
         return self._finished
+
+    @property
+    def ready(self) -> bool:
+        """Whether the next step of the batcher runs this stream."""
+        return self._slot is not None and (
+            self._ended or self._queue.waiting >= self._clock.step_samples
+        )
+
+    @property
+    def committed_seconds(self) -> float:
+        """Seconds of audio from the start of the stream to the end of the last
+        committed frame."""
+        return self._state.frames * self._clock.frame_seconds
 
     @property
     def error(self) -> Exception | None:
@@ -415,7 +446,7 @@ class BatchedSession:
         """
         with self._batcher._lock:
             self._check_error()
-            while self._slot is not None and self._ready():
+            while self._slot is not None and self.ready:
                 self._batcher._advance([self])
                 self._check_error()
             if self._slot is None and not self._finished:
@@ -455,9 +486,6 @@ class BatchedSession:
                     f"a call after {ended}",
                 )
             )
-
-    def _ready(self):
-        return self._ended or self._queue.waiting >= self._clock.step_samples
 
     @property
     def _cursor(self):

@@ -194,6 +194,8 @@ class OnnxStreamingASR(StreamingRecognizer):
     def batcher(
         self,
         slots: int = 16,
+        hop: int | None = None,
+        look_ahead: int | None = None,
         search: Search | None = None,
         endpointer: Endpointer | Literal[False] | None = None,
     ) -> OnnxBatcher:
@@ -203,6 +205,10 @@ class OnnxStreamingASR(StreamingRecognizer):
         ---------
         slots : int
             How many streams there may be at once.
+        hop : int, optional
+            As for :meth:`session`.
+        look_ahead : int, optional
+            As for :meth:`session`.
         search : GreedySearch or BeamSearch, optional
             As for :meth:`session`.
         endpointer : Endpointer or bool, optional
@@ -217,8 +223,10 @@ class OnnxStreamingASR(StreamingRecognizer):
         TypeError
             If the number of slots is not an integer.
         ValueError
-            If it is below 1.
+            If it is below 1, or the graph is of another ``hop`` or
+            ``look_ahead``.
         """
+        self.model.geometries.choose(hop, look_ahead)
         transcriber = Transcriber(
             self.text_decoder,
             search,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 
 from speechbrain_llsa_runtime.decoders.tokens import Search
@@ -10,6 +12,7 @@ from speechbrain_llsa_runtime.inference.batcher import BatchedSession, Batcher
 from speechbrain_llsa_runtime.inference.onnx_model import OnnxCTC, OnnxState
 from speechbrain_llsa_runtime.inference.sample_queue import SampleQueue
 from speechbrain_llsa_runtime.inference.session import Session, SessionState
+from speechbrain_llsa_runtime.transcripts.endpointer import Endpointer
 from speechbrain_llsa_runtime.transcripts.transcriber import (
     Transcriber,
     TranscriberState,
@@ -54,6 +57,7 @@ class OnnxBatcher(Batcher):
         self,
         search: Search | None = None,
         channel: int | None = None,
+        endpointer: Endpointer | Literal[False] | None = None,
         snapshot: bytes | None = None,
     ) -> BatchedSession:
         """Begins a stream, or goes on with one. Its slot is free again when
@@ -66,6 +70,9 @@ class OnnxBatcher(Batcher):
         channel : int, optional
             Which channel of the audio is taken, counted from 0. By default
             the mean of all.
+        endpointer : Endpointer or bool, optional
+            For this stream alone; ``False`` for none. That of the batcher by
+            default.
         snapshot : bytes, optional
             What ``snapshot()`` of a session gave, batched or not.
 
@@ -84,15 +91,16 @@ class OnnxBatcher(Batcher):
             If all slots are taken.
         """
         if snapshot is None:
-            return super().session(search, channel)
-        alone = self._alone(self._transcriber_with(search), channel, snapshot)
+            return super().session(search, channel, endpointer)
+        transcriber = self._transcriber_with(search, endpointer)
+        alone = self._alone(transcriber, channel, snapshot)
         state = alone._state
         if state.finished:
             raise ValueError(
                 must_be("snapshot", "of a stream that goes on", "another one")
             )
         with self._lock:
-            session = super().session(search, channel)
+            session = super().session(search, channel, endpointer)
             self._resume(session, state)
             return session
 

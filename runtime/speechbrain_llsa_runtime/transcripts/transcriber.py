@@ -158,13 +158,17 @@ class Transcriber:
         """Start and end of words relative to the frames of their labels."""
         return self._words.offsets
 
-    def with_search(self, search: Search) -> Transcriber:
-        """Makes a copy with another search.
+    def changed(
+        self, search: Search, endpointer: Endpointer | None
+    ) -> Transcriber:
+        """Makes a copy with another search and endpointer.
 
         Arguments
         ---------
         search : GreedySearch or BeamSearch
             Converts log-probabilities to labels.
+        endpointer : Endpointer or None
+            Decides where segments close; ``None`` if they never do.
 
         Returns
         -------
@@ -173,12 +177,12 @@ class Transcriber:
         Raises
         ------
         TypeError
-            If it has the wrong type.
+            If one has the wrong type.
         """
         return Transcriber(
             self.text_decoder,
             search,
-            self.endpointer,
+            endpointer,
             self.word_offsets,
             self._words.frame_seconds,
         )

@@ -1,0 +1,1 @@
+"""A server for live speech recognition. Needs the extra ``server``."""

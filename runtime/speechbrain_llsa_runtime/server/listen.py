@@ -1,0 +1,222 @@
+"""``/v1/listen``: the live subset of Deepgram's protocol."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+from typing import Literal
+
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from speechbrain_llsa_runtime.server.async_stream import AsyncStream
+from speechbrain_llsa_runtime.server.audio_input import ContainerInput, RawInput
+from speechbrain_llsa_runtime.server.conversation import (
+    Conversation,
+    parse_message,
+    refusing,
+)
+from speechbrain_llsa_runtime.server.engine import ServerFull
+from speechbrain_llsa_runtime.server.listen_messages import ListenMessages
+from speechbrain_llsa_runtime.server.listen_parameters import ListenParameters
+from speechbrain_llsa_runtime.server.live_stream import StreamOptions
+from speechbrain_llsa_runtime.server.refusal import (
+    FAILED,
+    RESTARTING,
+    UNREADABLE,
+    Closed,
+    Refused,
+)
+from speechbrain_llsa_runtime.server.service import Client, Service
+from speechbrain_llsa_runtime.transcripts.endpointer import (
+    Endpointer,
+    EndpointRule,
+)
+from speechbrain_llsa_runtime.utils.errors import must_be, reason
+
+MESSAGES = "audio, or one of KeepAlive, Finalize and CloseStream"
+
+
+async def listen(websocket: WebSocket) -> None:
+    """Serves a connection.
+
+    Arguments
+    ---------
+    websocket : WebSocket
+        The connection.
+    """
+    service: Service = websocket.app.state.service
+    async with refusing(websocket):
+        with service.admit(websocket, "listen") as client:
+            conversation = await _begin(websocket, service)
+            service.note_opened("listen")
+            await conversation.hold(client)
+
+
+async def _begin(websocket: WebSocket, service: Service) -> _Listen:
+    try:
+        parameters = ListenParameters.parse(
+            websocket.query_params.multi_items()
+        )
+        service.check_names(parameters.model, parameters.language)
+        options = _options(parameters, service)
+    except (ImportError, TypeError, ValueError) as error:
+        raise Refused(400, "INVALID_QUERY_PARAMETER", reason(error)) from error
+    name, saved = parameters.resume, None
+    if name == "new":
+        name = service.resumption.new_name()
+    elif name is not None:
+        saved = await service.take_saved(name)
+    storage = None if name is None else service.resumption.storage(name)
+    try:
+        stream = await AsyncStream.open(service.engine, options, saved, storage)
+    except ServerFull:
+        raise service.full() from None
+    except (TypeError, ValueError) as error:
+        raise Refused(400, "INVALID_QUERY_PARAMETER", reason(error)) from error
+    return _Listen(websocket, service, parameters, stream, name)
+
+
+def _options(parameters: ListenParameters, service: Service) -> StreamOptions:
+    search = None
+    if parameters.keyterms:
+        search = service.make_search(parameters.keyterms)
+    return StreamOptions(search, _endpointer(parameters.endpointing))
+
+
+def _endpointer(
+    milliseconds: int | bool | None,
+) -> Endpointer | Literal[False] | None:
+    if milliseconds is None:
+        return None
+    if milliseconds is False:
+        return False
+    seconds = milliseconds / 1000
+    return Endpointer(
+        after_speech=EndpointRule(speech=True, silence_seconds=seconds)
+    )
+
+
+class _Listen(Conversation):
+    """One connection.
+
+    Arguments
+    ---------
+    websocket : WebSocket
+        The connection.
+    service : Service
+        The server.
+    parameters : ListenParameters
+        What the client asks for.
+    stream : AsyncStream
+        Its stream.
+    name : str or None
+        The name that the stream is stored under, if it is.
+    """
+
+    def __init__(
+        self,
+        websocket: WebSocket,
+        service: Service,
+        parameters: ListenParameters,
+        stream: AsyncStream,
+        name: str | None,
+    ) -> None:
+        super().__init__(websocket, service)
+        self._stream = stream
+        self._name = name
+        self._messages = ListenMessages(
+            service.model,
+            parameters.interim_results,
+            parameters.utterance_end_ms,
+            parameters.ignored,
+        )
+        self._input: RawInput | ContainerInput
+        if parameters.is_raw:
+            self._input = RawInput(stream.push, parameters.make_decoder())
+        else:
+            self._input = ContainerInput(stream.push)
+
+    async def hold(self, client: Client) -> None:
+        """Serves the connection to its end."""
+        taken_over = None
+        try:
+            await self.websocket.accept(client.subprotocol)
+            if self._name is not None:
+                taken_over = self.service.hold_name(self._name)
+                await self.run(
+                    self._receive, self._send, self._drain, taken_over.wait
+                )
+                await self._keep()
+            else:
+                await self.run(self._receive, self._send)
+        except (WebSocketDisconnect, OSError, RuntimeError):
+            await self._keep()
+        finally:
+            self._input.close()
+            self._stream.leave()
+            if taken_over is not None:
+                taken_over.release()
+
+    async def _receive(self) -> None:
+        while True:
+            message = await self.receive()
+            if isinstance(message, bytes):
+                await self._decode(self._input.take(message))
+                continue
+            kind = parse_message(message, MESSAGES).get("type")
+            if kind == "Finalize":
+                await self._decode(self._input.flush())
+                self._stream.finalize()
+            elif kind == "CloseStream":
+                await self._decode(self._input.finish())
+                self._stream.finish()
+                # what comes after it is of no interest; the client reads
+                while True:
+                    await self.receive()
+            elif kind != "KeepAlive":
+                raise ValueError(must_be("message", MESSAGES, repr(kind)))
+
+    async def _decode(self, decoding: Awaitable[None]) -> None:
+        try:
+            await decoding
+        except ValueError as error:
+            raise Closed(UNREADABLE, reason(error)) from error
+
+    async def _send(self) -> None:
+        if self._name is not None:
+            received = self._stream.received
+            await self.send(self._messages.session(self._name, received))
+            for sent in self._stream.replayed():
+                for message in self._messages.take(sent, self._rate):
+                    if message["type"] == "Results":
+                        await self.send(message)
+        while (update := await self._stream.update()) is not None:
+            if update.error is not None:
+                raise Closed(UNREADABLE, update.error)
+            for message in self._messages.take(update, self._rate):
+                await self.send(message)
+            if update.finished:
+                duration = update.samples / self._rate
+                await self.send(self._messages.metadata(duration))
+                if self._name is not None:
+                    await self.service.resumption.remove(self._name)
+                    self._name = None
+                return
+        raise Closed(FAILED, "the stream has ended")
+
+    @property
+    def _rate(self) -> int:
+        return self._stream.sample_rate or 1
+
+    async def _drain(self) -> None:
+        """Lets a client that can go on elsewhere do so."""
+        await self.service.draining.wait()
+        raise Closed(RESTARTING, "the server is shutting down")
+
+    async def _keep(self) -> None:
+        """Stores the stream for a client that has not ended it."""
+        if self._name is None:
+            return
+        saved = await asyncio.shield(self._stream.save())
+        if saved is not None:
+            await self.service.resumption.put(self._name, saved)

@@ -52,3 +52,11 @@ def log_as_json(stream: TextIO | None = None) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(logging.INFO)
+    # its lines about connections hold the words of their queries
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    logging.getLogger("uvicorn.error").addFilter(_is_true)
+
+
+def _is_true(record: logging.LogRecord) -> bool:
+    """Drops what uvicorn says of each WebSocket that is refused properly."""
+    return "without completing handshake" not in record.getMessage()

@@ -39,7 +39,7 @@ class DrainingServer(uvicorn.Server):
         self, config: uvicorn.Config, service: Service, drain_seconds: float
     ) -> None:
         super().__init__(config)
-        self._service = service
+        self.service = service
         self._drain_seconds = drain_seconds
         self._loop: asyncio.AbstractEventLoop | None = None
         self._draining: asyncio.Task[None] | None = None
@@ -51,9 +51,9 @@ class DrainingServer(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Takes a signal."""
-        if self._service.draining.is_set() or self._loop is None:
+        if self.service.draining.is_set() or self._loop is None:
             super().handle_exit(signal.SIGINT, frame)
-            self._service.closing.set()
+            self.service.closing.set()
             return
         self._loop.call_soon_threadsafe(self._begin_to_drain)
 
@@ -61,7 +61,7 @@ class DrainingServer(uvicorn.Server):
         self._draining = asyncio.ensure_future(self._drain())
 
     async def _drain(self) -> None:
-        service = self._service
+        service = self.service
         LOG.info("draining", extra={"sessions": service.connections})
         service.draining.set()
         await self._wait_for_connections(self._drain_seconds)
@@ -71,7 +71,7 @@ class DrainingServer(uvicorn.Server):
 
     async def _wait_for_connections(self, seconds: float) -> None:
         deadline = asyncio.get_running_loop().time() + seconds
-        while self._service.connections:
+        while self.service.connections:
             if asyncio.get_running_loop().time() > deadline:
                 return
             await asyncio.sleep(POLL_SECONDS)

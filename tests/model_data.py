@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from speechbrain_llsa.model_folder.weights import file_checksum
 from speechbrain_llsa_runtime.model_folder.description import MODEL_FILE
+from speechbrain_llsa_runtime.utils.checksums import file_checksum
 
 DATA = Path(__file__).parent / "data" / "model_folders"
 

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -28,6 +29,11 @@ from speechbrain_llsa.decoders.hotwords import (
 from speechbrain_llsa.decoders.language_model import LanguageModel, check_number
 from speechbrain_llsa.decoders.trace import Trace, shared_length
 from speechbrain_llsa.decoders.vocabulary import SearchVocabulary
+from speechbrain_llsa.decoders.written_beams import (
+    WrittenBeam,
+    WrittenSearch,
+    make_beam,
+)
 from speechbrain_llsa_runtime.decoders.greedy import PieceDecoder
 from speechbrain_llsa_runtime.decoders.tokens import Token
 from speechbrain_llsa_runtime.utils.arrays import Array
@@ -291,6 +297,13 @@ class BeamSearch:
             self._vocabulary.check_language_model(language_model)
             language_model = language_model.scaled(*scales)
         self._language_model = language_model
+        self._numbers = {
+            "beam_size": int(beam_size),
+            "beam_prune_logp": float(beam_prune_logp),
+            "token_prune_min_logp": float(token_prune_min_logp),
+            "most_provisional_frames": int(most_provisional_frames),
+            "blank_index": int(blank_index),
+        }
         self._make_searcher = partial(
             TracingBeamSearcher,
             kinds=self._vocabulary.kinds,
@@ -301,6 +314,8 @@ class BeamSearch:
             beam_size=beam_size,
             beam_prune_logp=beam_prune_logp,
             token_prune_min_logp=token_prune_min_logp,
+            # A blank that rounding puts above 1 is a frame as well.
+            blank_skip_threshold=math.inf,
         )
         self._set_hotwords(hotwords, hotword_weight)
 
@@ -310,6 +325,10 @@ class BeamSearch:
             self._vocabulary.check_hotword(hotword)
         if not weight:
             hotwords = ()
+        self._hotwords: dict[str, Any] = {}
+        if hotwords:
+            self._hotwords["hotwords"] = sorted(hotwords)
+            self._hotwords["hotword_weight"] = float(weight)
         scorer = None
         if hotwords or self._language_model is not None:
             scorer = WordScorer(self._language_model, hotwords, float(weight))
@@ -351,17 +370,7 @@ class BeamSearch:
         -------
         BeamSearchState
         """
-        beam = CTCBeam(
-            text="",
-            full_text="",
-            next_word="",
-            partial_word="",
-            last_token=None,
-            last_token_index=None,
-            text_frames=Trace(),
-            partial_frames=(-1, -1),
-            score=0.0,
-        )
+        beam = make_beam("", "", Trace(), None)
         scorer = self._searcher.lm
         if scorer is None:
             return BeamSearchState([beam])
@@ -487,6 +496,118 @@ class BeamSearch:
             As for :meth:`advance`.
         """
         return self.advance(log_probs, self.make_streaming_context(), True)
+
+    def export_context(self, context: BeamSearchState) -> WrittenSearch:
+        """Converts the state of a stream that goes on to what a snapshot
+        holds.
+
+        Arguments
+        ---------
+        context : BeamSearchState
+            The state.
+
+        Returns
+        -------
+        WrittenSearch
+        """
+        beams = []
+        for beam in context.beams:
+            word_score = 0.0
+            if self._searcher.lm is not None:
+                word_score, _ = context.word_scores[beam.text, False]
+            beams.append(WrittenBeam.of(beam, word_score))
+        return WrittenSearch(beams, context.frames)
+
+    def import_context(self, context: WrittenSearch) -> BeamSearchState:
+        """Inverse of :meth:`export_context`. The stream goes on exactly.
+
+        Arguments
+        ---------
+        context : WrittenSearch
+            The result of :meth:`export_context`.
+
+        Returns
+        -------
+        BeamSearchState
+        """
+        scorer, tokens = self._searcher.lm, self._vocabulary.tokens
+        beams: list[CTCBeam] = []
+        word_scores: WordScores = {}
+        for written in context.beams:
+            text, last = written.text, written.last
+            beams.append(
+                make_beam(
+                    text,
+                    written.partial_word,
+                    written.trace(context.frames),
+                    None if last is None else tokens[last],
+                )
+            )
+            if scorer is not None:
+                word_scores[text, False] = (
+                    written.word_score,
+                    scorer.state_after(text.split()),
+                )
+        return BeamSearchState(beams, word_scores, frames=context.frames)
+
+    def context_form(
+        self, values: Mapping[str, Any], frames: int, labels: int
+    ) -> WrittenSearch:
+        """Expected layout of the result of :meth:`export_context`
+        (:mod:`speechbrain_llsa_runtime.snapshot`).
+
+        Arguments
+        ---------
+        values : dict
+            Values of the state in the snapshot, by path.
+        frames : int
+            Number of frames that have been searched.
+        labels : int
+            Number of labels of the model.
+
+        Returns
+        -------
+        WrittenSearch
+
+        Raises
+        ------
+        ValueError
+            If no state can have these values.
+        """
+        if not frames:
+            return self.export_context(self.make_streaming_context())
+        written = WrittenSearch.from_values(values, frames)
+        if not written.is_possible(
+            self._vocabulary.kinds,
+            self._searcher.lm is not None,
+            self._searcher.beam_size,
+        ):
+            raise ValueError(
+                f"the beams of a search cannot be like that after {frames} "
+                "frames"
+            )
+        return written
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the options that results depend on, as plain values.
+
+        Returns
+        -------
+        dict
+            The language model by a digest of its file.
+
+        Example
+        -------
+        >>> from speechbrain_llsa_runtime.decoders.greedy import PieceDecoder
+        >>> decoder = PieceDecoder(["", " ", "A"])
+        >>> options = BeamSearch(decoder, hotwords=["A"]).to_dict()
+        >>> options["beam_size"], options["hotwords"]
+        (16, ['A'])
+        """
+        about: dict[str, Any] = {**self._numbers, **self._hotwords}
+        if self._language_model is not None:
+            about["language_model"] = self._language_model.to_dict()
+        return about
 
     def _finalized(self, state: BeamSearchState) -> list[CTCBeam]:
         return self._searcher.finalize_decoding(

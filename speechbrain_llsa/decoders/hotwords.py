@@ -7,7 +7,7 @@ the word is complete, and is taken back if it is not completed.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from speechbrain_llsa.decoders.language_model import LanguageModel
@@ -99,6 +99,35 @@ class WordScorer:
         """
         model = self.language_model
         return WordState(None if model is None else model.start_state())
+
+    def state_after(self, words: Sequence[str]) -> WordState:
+        """State after words, computed again.
+
+        Arguments
+        ---------
+        words : list of str
+            All words so far, or the last ``order`` - 1 of them or more.
+
+        Returns
+        -------
+        WordState
+            Scores of further words are the same, to the last bit.
+
+        Example
+        -------
+        >>> scorer = WordScorer(None, ["NEW YORK"], 8.0)
+        >>> _, state = scorer.score(scorer.get_start_state(), "NEW")
+        >>> scorer.state_after(["IN", "NEW"]) == state
+        True
+        """
+        # Fewer words are all there have been: beams keep as many.
+        kept = self.order - 1
+        state = self.get_start_state()
+        if len(words) >= kept and self.language_model is not None:
+            state = WordState(self.language_model.state_without_words())
+        for word in words[len(words) - min(kept, len(words)) :]:
+            _, state = self.score(state, word)
+        return state
 
     def score(
         self, state: WordState, word: str, is_last_word: bool = False

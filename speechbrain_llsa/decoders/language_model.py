@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from speechbrain_llsa_runtime.utils.checks import check_type
+from speechbrain_llsa_runtime.utils.checksums import file_checksum
 from speechbrain_llsa_runtime.utils.errors import must_be
 from speechbrain_llsa_runtime.utils.text_files import (
     other_encoding,
@@ -54,6 +55,7 @@ class LanguageModel:
         check_type("language_model", path, (str, Path))
         self.path = path = Path(path)
         binary = _check_file(path, trust)
+        self._digest = file_checksum(path)
         model, KenlmScorer, self.words = _load(path, binary)
         self._scorer = self._lenient = KenlmScorer(model, self.words)
 
@@ -102,6 +104,25 @@ class LanguageModel:
     def start_state(self) -> Any:
         """The state at the beginning of a sentence."""
         return self._scorer.get_start_state()
+
+    def state_without_words(self) -> Any:
+        """The state before words of which nothing is known, not even whether
+        a sentence begins."""
+        scorer = copy.copy(self._scorer)
+        scorer.score_boundary = False
+        return scorer.get_start_state()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns what scores depend on, as plain values.
+
+        Returns
+        -------
+        dict
+            A digest of the file, and the weights.
+        """
+        names = "alpha", "beta", "unk_score_offset"
+        weights = {name: float(getattr(self._scorer, name)) for name in names}
+        return {"sha256": self._digest, **weights}
 
     def score(
         self,

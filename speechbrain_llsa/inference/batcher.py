@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+
+import numpy as np
 import torch
 
 from speechbrain_llsa.decoders.tokenizers import TextDecoder
-from speechbrain_llsa.lobes.ctc import StreamingCTC
+from speechbrain_llsa.lobes.ctc import CTCState, StreamingCTC
 from speechbrain_llsa.lobes.streaming_step import StreamingStep
 from speechbrain_llsa.utils.precision import full_float32
 from speechbrain_llsa_runtime.decoders.tokens import Search
 from speechbrain_llsa_runtime.inference.batcher import Batcher
+from speechbrain_llsa_runtime.inference.sample_queue import SampleQueue
 from speechbrain_llsa_runtime.transcripts.endpointer import Endpointer
 from speechbrain_llsa_runtime.transcripts.transcriber import Transcriber
 from speechbrain_llsa_runtime.transcripts.words import WordOffsets
 from speechbrain_llsa_runtime.utils.checks import check_type
+
+
+@dataclass
+class _Alone:
+    """A stream that goes on as in a session alone, up to its next step."""
+
+    context: CTCState
+    """Of its model."""
+
+    taken: int
+    """Samples of the step that the context has taken."""
 
 
 class SessionBatcher(Batcher):
@@ -82,7 +97,9 @@ class SessionBatcher(Batcher):
         check_type("model", model, StreamingCTC)
         check_type("text_decoder", text_decoder, TextDecoder)
         geometry = model.geometries.choose(hop, look_ahead)
-        self._step = StreamingStep(model, step_frames, geometry)
+        self._step = StreamingStep(
+            model, step_frames, geometry, keep_provisional=True
+        )
         transcriber = Transcriber(
             text_decoder,
             search,
@@ -90,7 +107,8 @@ class SessionBatcher(Batcher):
             word_offsets,
             model.frame_seconds,
         )
-        super().__init__(self._step.clock, transcriber, slots)
+        super().__init__(model, self._step.clock, transcriber, slots)
+        self._alone_for_now: list[_Alone | None] = [None] * slots
         self._device = next(model.parameters()).device
         # Each tensor is (slots, ...), and written to in place: so a clone,
         # since those of the initial state may be one and the same, and none
@@ -99,6 +117,86 @@ class SessionBatcher(Batcher):
             initial = self._step.initial_state(slots)
             self._state = [part.clone() for part in initial]
             self._initial = self._step.initial_state(1)
+
+    def _enter(self, session, context):
+        # Its samples are past the last step, to which no state goes back.
+        received = session._audio.signal.given
+        total = self._clock.leading_samples + received
+        session._steps, taken = divmod(total, self._clock.step_samples)
+        silence = np.zeros(taken, np.float32)  # in their place
+        session._queue = SampleQueue.resumed(silence, received)
+        session._ahead = context.provisional[0].cpu().numpy()
+        self._alone_for_now[session._slot] = _Alone(context, taken)
+
+    def _context_of(self, session):
+        alone = self._fork_of(session)
+        waiting = session._queue.peek(session._queue.waiting)
+        log_probs, ahead = self._model.stream(
+            waiting[alone.taken :], alone.context
+        )
+        if len(log_probs):
+            # A step of several frames, where some may be committed before.
+            try:
+                session._check_finite(np.isfinite(log_probs).all())
+                session._take(log_probs, ahead, final=False)
+            except Exception as error:
+                session._fail(error)
+                raise
+            self._alone_for_now[session._slot] = _Alone(
+                alone.context.fork(), len(waiting)
+            )
+        return alone.context
+
+    def _fork_of(self, session):
+        """The stream in a session alone, at its last step or behind it."""
+        slot, steps = session._slot, session._steps
+        alone = self._alone_for_now[slot]
+        if alone is not None:
+            return _Alone(alone.context.fork(), alone.taken)
+        state = [kept[slot : slot + 1] for kept in self._state]
+        taken = 0 if steps else self._clock.leading_samples
+        return _Alone(self._step.context_at(steps, state), taken)
+
+    def _advance(self, ready):
+        alone = [
+            (session, *self._go_on_alone(session))
+            for session in ready
+            if self._alone_for_now[session._slot] is not None
+        ]
+        others = [
+            session
+            for session in ready
+            if self._alone_for_now[session._slot] is None
+        ]
+        if others:
+            super()._advance(others)
+        for session, context, cursor, log_probs, ahead in alone:
+            finite = np.isfinite(log_probs).all() and np.isfinite(ahead).all()
+            slot = session._slot
+            session._commit(log_probs, ahead, finite, cursor)
+            if session._slot is not None:
+                self._fill(slot, self._step.state_of(context))
+                self._alone_for_now[slot] = None
+
+    def _go_on_alone(self, session):
+        """Takes a stream to its next step, or to its end before that: the
+        context and the cursor there, and the log-probabilities of the committed
+        and the provisional frames."""
+        alone, queue = self._fork_of(session), session._queue
+        count = min(queue.waiting, self._clock.step_samples)
+        cursor = session._cursor.next()
+        final = count < self._clock.step_samples
+        if final:
+            steps = self._clock.steps_to_end(queue.received)
+            cursor = replace(cursor, steps=max(cursor.steps, steps))
+        log_probs, ahead = self._model.stream(
+            queue.peek(count)[alone.taken :], alone.context, final
+        )
+        return alone.context, cursor, log_probs, ahead
+
+    def _leave(self, slot):
+        super()._leave(slot)
+        self._alone_for_now[slot] = None
 
     @torch.no_grad()
     @full_float32()

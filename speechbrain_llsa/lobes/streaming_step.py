@@ -3,10 +3,12 @@ a list of named tensors, for batches of live streams and for export."""
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 
 from speechbrain_llsa.nnet.encoder_step import encoder_step, initial_layer_state
 from speechbrain_llsa.state import LayerState
+from speechbrain_llsa_runtime.snapshot import flatten, rebuild
 from speechbrain_llsa_runtime.step_clock import StepClock
 
 
@@ -25,6 +27,9 @@ class StreamingStep(torch.nn.Module):
     geometry : StreamGeometry, optional
         Geometry of all streams: one of those that the model is trained for; by
         default the first.
+    keep_provisional : bool
+        Whether the state also holds the encoder's output at the provisional
+        frames, which no step needs, but a snapshot does.
 
     Raises
     ------
@@ -57,8 +62,15 @@ class StreamingStep(torch.nn.Module):
     True
     """
 
-    def __init__(self, model, step_frames=None, geometry=None):
+    def __init__(
+        self,
+        model,
+        step_frames=None,
+        geometry=None,
+        keep_provisional=False,
+    ):
         super().__init__()
+        self.keep_provisional = keep_provisional
         self.model = model
         encoder = model.encoder_wrapper.latent_encoder
         geometry = encoder.geometries.check(geometry)
@@ -153,18 +165,82 @@ class StreamingStep(torch.nn.Module):
             end,
             self.clock.geometry,
         )
-        new = self._named(carried, positional, ahead, layers)
+        new = self._named(carried, positional, ahead, layers, provisional)
         return (
             self.model.classify(committed),
             self.model.classify(provisional),
             *(new[name] for name in self.state_names),
         )
 
+    def context_at(self, steps, state):
+        """Converts the state of one stream that goes on to the context of
+        :meth:`StreamingCTC.stream
+        <speechbrain_llsa.lobes.ctc.StreamingCTC.stream>`, which has taken the
+        same samples: all that the steps took, but for the silence before.
+
+        Arguments
+        ---------
+        steps : int
+            Steps so far.
+        state : list of torch.Tensor
+            The state of one row after them, with ``keep_provisional``.
+
+        Returns
+        -------
+        CTCState
+            Without the log-probabilities of provisional frames, which the next
+            call computes.
+        """
+        clock = self.clock
+        if not steps:
+            return self.model.make_streaming_context(clock.geometry)
+        tensors = self._all_tensors(state)
+        form = self.model.context_form(
+            steps * clock.step_samples - clock.leading_samples, clock.geometry
+        )
+        form.provisional = None
+        parts = flatten(form)
+        for name, part in parts.items():
+            if isinstance(part, np.ndarray):
+                frames = part.shape[-2]
+                parts[name] = _newest(tensors[_name_here(name)], frames).clone()
+        return rebuild(form, parts)
+
+    def state_of(self, context):
+        """Inverse of :meth:`context_at`. Frames before the utterance, which do
+        not exist, may be others.
+
+        Arguments
+        ---------
+        context : CTCState
+            The context of one stream after all samples of a number of steps.
+
+        Returns
+        -------
+        list of torch.Tensor
+            One for each of ``state_names``, (1, ...).
+        """
+        tensors = {
+            name: tensor.clone()
+            for name, tensor in self._empty_state(1).items()
+        }
+        for name, part in flatten(context).items():
+            if isinstance(part, torch.Tensor) and name != "provisional":
+                here = tensors[_name_here(name)]
+                _newest(here, part.shape[-2]).copy_(part)
+        return [tensors[name] for name in self.state_names]
+
+    def _all_tensors(self, state):
+        """Those without any element as well, by name."""
+        named = dict(zip(self.state_names, state, strict=True))
+        return {**self._empty_state(1), **named}
+
     def _carried_names(self):
         count = len(self.model.extractor.strides)
         return [f"carried_{index}" for index in range(count)]
 
-    def _named(self, carried, positional, ahead, layers):
+    def _named(self, carried, positional, ahead, layers, provisional):
+        kept = {"provisional": provisional} if self.keep_provisional else {}
         return {
             **dict(zip(self._carried_names(), carried, strict=True)),
             "positional": positional,
@@ -174,6 +250,7 @@ class StreamingStep(torch.nn.Module):
                 for layer, state in enumerate(layers)
                 for part in _LAYER_PARTS
             },
+            **kept,
         }
 
     def _empty_state(self, batch):
@@ -203,7 +280,23 @@ class StreamingStep(torch.nn.Module):
             positional,
             ahead,
             [layer] * len(encoder.layers),
+            ahead,
         )
 
 
 _LAYER_PARTS = ("key", "value", "query", "residual")
+
+
+def _name_here(path):
+    """Name of the tensor that holds a part of a ``CTCState``."""
+    *_, where, name = path.split(".")
+    if where == "carried":
+        return f"carried_{name}"
+    if where.isdigit():
+        return f"{name}_{where}"
+    return "ahead" if name == "frames" else name
+
+
+def _newest(tensor, frames):
+    """The last frames of a tensor, (..., frames, features), a view."""
+    return tensor.narrow(-2, tensor.shape[-2] - frames, frames)

@@ -4,13 +4,13 @@ numbers, and nothing else.
 The header is compared with the module before there is memory for a tensor.
 """
 
-import hashlib
 from contextlib import contextmanager
 from pathlib import Path
 
 import safetensors
 import safetensors.torch
 
+from speechbrain_llsa_runtime.utils.checksums import file_checksum
 from speechbrain_llsa_runtime.utils.errors import must_be, reason
 
 LARGEST_HEADER = 16 << 20
@@ -140,26 +140,6 @@ def _named(path):
         raise ValueError(
             f"{Path(path).name} is damaged or of another model: {reason(error)}"
         ) from error
-
-
-def file_checksum(path):
-    """The SHA-256 of a file.
-
-    Arguments
-    ---------
-    path : str or pathlib.Path
-        The file.
-
-    Returns
-    -------
-    str
-        64 hexadecimal digits.
-    """
-    digest = hashlib.sha256()
-    with open(path, "rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def check_checksum(path, expected):

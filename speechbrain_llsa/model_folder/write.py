@@ -20,10 +20,7 @@ from speechbrain_llsa.model_folder.hyperparameters import hyperparameters_of
 from speechbrain_llsa.model_folder.labels import describe_tokenizer
 from speechbrain_llsa.model_folder.load import load_model
 from speechbrain_llsa.model_folder.parts import describe_encoder, describe_part
-from speechbrain_llsa.model_folder.weights import (
-    file_checksum,
-    write_weights,
-)
+from speechbrain_llsa.model_folder.weights import write_weights
 from speechbrain_llsa.utils.precision import full_float32
 from speechbrain_llsa_runtime.geometry import SAMPLE_RATE
 from speechbrain_llsa_runtime.model_folder.description import (
@@ -41,6 +38,7 @@ from speechbrain_llsa_runtime.utils.atomic_files import (
     written_atomically,
 )
 from speechbrain_llsa_runtime.utils.checks import check_type
+from speechbrain_llsa_runtime.utils.checksums import file_checksum
 from speechbrain_llsa_runtime.utils.errors import must_be
 
 

@@ -266,6 +266,20 @@ def test_labels_without_text_count_as_blank():
     assert token.label == 3
 
 
+def test_a_blank_that_rounding_puts_above_1_is_a_frame():
+    """Labels without text count as blank, whose sum may round to above 1: the
+    tokens behind such a frame keep their place."""
+    search = BeamSearch(PieceDecoder(["", "A", ""]))
+    log_probs = np.log([[0.5, 1e-9, 0.5], [1e-9, 1.0, 1e-9]])
+    above = 0
+    for part in np.linspace(0.01, 0.99, 99):
+        log_probs[0, [0, 2]] = np.log(part), np.log1p(-part)
+        above += np.logaddexp(*log_probs[0, [0, 2]]) > 0
+        (token,) = search.decode(log_probs)
+        assert (token.start, token.end) == (1, 2)
+    assert above
+
+
 def test_streams_in_turns(scoring):
     """One search serves streams that are pushed in turns, or in threads."""
     search = BeamSearch(DECODERS["characters"], beam_size=4, **scoring[0])

@@ -175,8 +175,10 @@ def test_snapshots_of_streams_that_begin_and_end(asr):
     batcher = asr.batcher(slots=2)
     early = batcher.session()
     assert early.snapshot() == asr.session().snapshot()
-    again = batcher.session(snapshot=early.snapshot())
-    again.close()
+    for end in ("finish", "close"):
+        again = batcher.session(snapshot=early.snapshot())
+        getattr(again, end)()
+        assert again.text == ""
     early.push(make_signal(9000).numpy())
     early.finish()
     data = early.snapshot()

@@ -26,6 +26,7 @@ from sentencepiece import SentencePieceProcessor, SentencePieceTrainer
 
 from model_data import model_folder, reseal
 from speechbrain_llsa.decoders.language_model import LanguageModel
+from speechbrain_llsa.decoders.options import BeamSearchOptions
 from speechbrain_llsa.decoders.tokenizers import TextDecoder
 from speechbrain_llsa.inference.asr import StreamingASR
 from speechbrain_llsa.inference.onnx_export import export_model
@@ -279,6 +280,25 @@ def good_exported_model():
     return OnnxStreamingASR.from_folder(good_export(), threads=1)
 
 
+@functools.cache
+def good_beam_model():
+    """A model that is searched with beams, whose words are scored."""
+    folder = Path(tempfile.mkdtemp(prefix="good-")) / "streaming"
+    options = {"beam_size": 3, "hotwords": ["AB EGG", "FED"]}
+    if ARPA:
+        prepare_arpa(folder.parent)
+        options["language_model"] = folder.parent / "words.arpa"
+    return StreamingASR.from_hparams(
+        write_streaming_folder(
+            folder,
+            make_model(),
+            make_tokenizer(),
+            Endpointer(),
+            search=BeamSearchOptions(**options),
+        )
+    )
+
+
 def prepare_snapshot(folder, model):
     """Writes what a session remembers after a third of a second."""
     session = model().session()
@@ -516,6 +536,7 @@ TARGETS = {
         ),
         _snapshot("snapshot", good_model, sealed=False),
         _snapshot("snapshot-sealed", good_model, sealed=True),
+        _snapshot("snapshot-beam-sealed", good_beam_model, sealed=True),
         _snapshot("snapshot-onnx-sealed", good_exported_model, sealed=True),
     )
 }

@@ -168,19 +168,24 @@ def test_the_host_loads_it(beam_folder, greedy_folder):
 
 
 def test_fork_and_reset(greedy):
-    """A session with hotwords is a value, but cannot be written."""
-    session = greedy.session(hotwords=["ABBA", "DEAF"], hotword_weight=3.0)
+    """A session with hotwords is a value, and goes on from its snapshot with
+    the same ones alone."""
+    options = {"hotwords": ["ABBA", "DEAF"], "hotword_weight": 3.0}
+    session = greedy.session(**options)
     expected = stream(session)
     session.reset()
     session.push(SIGNAL[:15000])
-    fork = session.fork()
-    for each in (session, fork):
+    data = session.snapshot()
+    fork, moved = session.fork(), greedy.session(data, **options)
+    for each in (session, fork, moved):
         each.push(SIGNAL[15000:])
         each.finish()
         assert each.text == expected
     session.reset()
-    with pytest.raises(ValueError, match=r"search must .*got BeamSe"):
-        session.snapshot()
+    assert session.snapshot() == greedy.session(**options).snapshot()
+    for others in ({}, {"search": "beam"}, {**options, "hotword_weight": 2.0}):
+        with pytest.raises(ValueError, match=r"snapshot must .*got one of"):
+            greedy.session(data, **others)
 
 
 def test_hotwords_of_one_session(greedy):

@@ -5,10 +5,8 @@ import json
 import threading
 import time
 
-import numpy as np
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
-from websockets.sync.client import connect
 
 from live_server import (
     RATE,
@@ -469,17 +467,3 @@ def test_limits(folder):
                     connection.send(json.dumps({"type": "KeepAlive"}))
                     time.sleep(0.1)
             assert "at most 1 s long" in connection.close_reason
-
-
-def test_a_slow_reader(folder):
-    """A client that does not read is closed; committed text waits, and the
-    audio of the client with it."""
-    with live_server(folder, "--unread", 1) as server:
-        connection = connect(server.listen_url(), max_queue=1)
-        block = np.tile(SIGNAL, 10).tobytes()[: 1 << 20]
-        with pytest.raises(ConnectionClosed):
-            while True:
-                connection.send(block)
-        assert _all_free(server)
-        text = server.server.service.metrics.text().decode()
-        assert 'llsa_closes_total{code="1013"} 1.0' in text

@@ -16,8 +16,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from safetensors.numpy import load, save
 
+from snapshot_files import WRONG, close_up, open_up
 from speechbrain_llsa.decoders.tokenizers import TextDecoder
 from speechbrain_llsa.lobes.expected_layout import to_arrays
 from speechbrain_llsa_runtime import snapshot as snapshots
@@ -450,22 +450,6 @@ def test_every_bit_counts(llsa):
 # -- untrusted snapshots: their checksum is right
 
 
-def open_up(data):
-    header = json.loads(data[8:][: int.from_bytes(data[:8], "little")])
-    return json.loads(header["__metadata__"]["session"]), load(data)
-
-
-def close_up(about, arrays):
-    """Writes a snapshot with a right checksum, whatever is in it."""
-    about = {"checksum": snapshots.CHECKSUM_PLACEHOLDER, **about}
-    about["checksum"] = snapshots.CHECKSUM_PLACEHOLDER
-    metadata = {"session": json.dumps(about, ensure_ascii=False)}
-    arrays = {name: np.ascontiguousarray(a) for name, a in arrays.items()}
-    data = save(arrays, metadata)
-    checksum = hashlib.sha256(data).hexdigest().encode()
-    return data.replace(snapshots.CHECKSUM_PLACEHOLDER.encode(), checksum, 1)
-
-
 def test_a_right_checksum_is_accepted(model):
     """Opened and closed again it is the same: the tests below test what they
     say."""
@@ -484,13 +468,6 @@ def test_another_format_is_refused(llsa):
     about, arrays = open_up(pushed(llsa).snapshot())
     about["format"] = "another"
     refused(llsa, close_up(about, arrays), "got 'another'")
-
-
-WRONG = (
-    *(-1, 0, 1, 5, 10**6, 2**62, 2**63, 10**30, 10**4000),
-    *(True, False, 0.5, 1e300, float("nan"), float("inf")),
-    *(None, "", "a", [], [1], {}, {"a": 1}),
-)
 
 
 AS_GOOD = {

@@ -262,6 +262,34 @@ class GreedySearch:
             return []
         return [Token(state.label, state.start, state.frames, confidence)]
 
+    def export_context(self, context: GreedySearchState) -> GreedySearchState:
+        """What a snapshot holds of a state: the state itself.
+
+        Arguments
+        ---------
+        context : GreedySearchState
+            The state.
+
+        Returns
+        -------
+        GreedySearchState
+        """
+        return context
+
+    def import_context(self, context: GreedySearchState) -> GreedySearchState:
+        """Inverse of :meth:`export_context`: the state itself.
+
+        Arguments
+        ---------
+        context : GreedySearchState
+            The state.
+
+        Returns
+        -------
+        GreedySearchState
+        """
+        return context
+
     def context_form(
         self, values: Mapping[str, Any], frames: int, labels: int
     ) -> GreedySearchState:
@@ -302,6 +330,20 @@ class GreedySearch:
                 f"a confidence of {confidence}, after {frames} frames"
             )
         return GreedySearchState(frames, label, start, confidence)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the options that results depend on, as plain values.
+
+        Returns
+        -------
+        dict
+
+        Example
+        -------
+        >>> GreedySearch().to_dict()
+        {'blank_index': 0}
+        """
+        return {"blank_index": int(self.blank_index)}
 
 
 @dataclass

@@ -13,9 +13,16 @@ A search converts the log-probabilities of one stream to tokens, push by push;
   ones if the stream continues with these frames. Does not modify the state;
 - ``close(state)``: commits the current best tokens at an endpoint, from where
   the search continues;
-- ``context_form(values, frames, labels)``: only if the state can be saved in a
-  snapshot: its expected layout after a number of frames
-  (:mod:`speechbrain_llsa_runtime.snapshot`).
+
+Only if its state can be saved in a snapshot
+(:mod:`speechbrain_llsa_runtime.snapshot`), a search also has
+
+- ``export_context(state)``: what a snapshot holds of the state of a stream that
+  goes on: dataclasses, lists and tuples of arrays, numbers and strings;
+- ``import_context(exported)``: the inverse;
+- ``context_form(values, frames, labels)``: the expected layout of what
+  ``export_context`` gives after a number of frames;
+- ``to_dict()``: the options that results depend on, as plain values.
 
 :class:`Search` and :class:`WritableSearch` are its types.
 
@@ -84,7 +91,16 @@ class Search(Protocol):
 class WritableSearch(Search, Protocol):
     """A search whose state can be written into a snapshot."""
 
+    def export_context(self, context: Any) -> Any:
+        """A state as a snapshot holds it."""
+
+    def import_context(self, context: Any) -> Any:
+        """The inverse of :meth:`export_context`."""
+
     def context_form(
         self, values: Mapping[str, Any], frames: int, labels: int
-    ) -> SearchState:
-        """The form of the state after so many frames."""
+    ) -> Any:
+        """The form of a state after so many frames, as it is exported."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The options that results depend on."""

@@ -16,12 +16,17 @@ from speechbrain_llsa_runtime.decoders.tokens import Search
 from speechbrain_llsa_runtime.geometry import SAMPLE_RATE, StreamGeometry
 from speechbrain_llsa_runtime.inference.audio_intake import AudioState
 from speechbrain_llsa_runtime.inference.sample_queue import SampleQueue
+from speechbrain_llsa_runtime.inference.session import Session, SessionState
+from speechbrain_llsa_runtime.inference.streaming_model import StreamingModel
 from speechbrain_llsa_runtime.step_clock import StepClock, StepCursor
 from speechbrain_llsa_runtime.transcripts.endpointer import (
     Endpointer,
     resolve_endpointer,
 )
-from speechbrain_llsa_runtime.transcripts.transcriber import Transcriber
+from speechbrain_llsa_runtime.transcripts.transcriber import (
+    Transcriber,
+    TranscriberState,
+)
 from speechbrain_llsa_runtime.transcripts.transcript import Transcript, Word
 from speechbrain_llsa_runtime.utils.arrays import Array
 from speechbrain_llsa_runtime.utils.checks import check_integer
@@ -52,6 +57,8 @@ class Batcher(ABC):
 
     Arguments
     ---------
+    model : StreamingModel
+        The model, as plain sessions use it.
     clock : StepClock
         Where the steps of the model lie.
     transcriber : Transcriber
@@ -72,9 +79,14 @@ class Batcher(ABC):
     _state: Sequence[Any]
 
     def __init__(
-        self, clock: StepClock, transcriber: Transcriber, slots: int
+        self,
+        model: StreamingModel,
+        clock: StepClock,
+        transcriber: Transcriber,
+        slots: int,
     ) -> None:
         check_integer("slots", slots, 1)
+        self._model = model
         self._clock = clock
         self._transcriber = transcriber
         self._lock = fork_safe_lock()
@@ -110,6 +122,15 @@ class Batcher(ABC):
             Those of the frames ahead of them, (streams, frames, labels).
         """
 
+    @abstractmethod
+    def _context_of(self, session: BatchedSession) -> Any:
+        """What the model remembers of a stream in a session alone, after all
+        samples so far. No step of the session is due."""
+
+    @abstractmethod
+    def _enter(self, session: BatchedSession, context: Any) -> None:
+        """Lets a new session go on with what the model remembers."""
+
     @property
     def slots(self) -> int:
         """How many streams there may be at once."""
@@ -130,25 +151,15 @@ class Batcher(ABC):
         """Seconds of audio that a step takes of each stream."""
         return self._clock.step_samples / SAMPLE_RATE
 
-    def _snapshot(self, session: BatchedSession) -> bytes:
-        """What ``Session.snapshot`` gives of the same stream. No step of the
-        session is due."""
-        raise ValueError(
-            must_be(
-                "session",
-                "one of an exported model for a snapshot",
-                f"one of a {type(self).__name__}",
-            )
-        )
-
     def session(
         self,
         search: Search | None = None,
         channel: int | None = None,
         endpointer: Endpointer | Literal[False] | None = None,
+        snapshot: bytes | None = None,
     ) -> BatchedSession:
-        """Begins a stream. Its slot is free again when it is finished, closed
-        or ended by an error.
+        """Begins a stream, or goes on with one. Its slot is free again when
+        it is finished, closed or ended by an error.
 
         Arguments
         ---------
@@ -161,6 +172,8 @@ class Batcher(ABC):
         endpointer : Endpointer or bool, optional
             For this stream alone; ``False`` for none. That of the batcher by
             default.
+        snapshot : bytes, optional
+            What ``snapshot()`` of a session gave, batched or not.
 
         Returns
         -------
@@ -171,10 +184,21 @@ class Batcher(ABC):
         TypeError
             If an argument is something else.
         ValueError
-            If the channel is negative.
+            If the channel is negative, or the snapshot is damaged, of another
+            model, of another ``hop`` or ``look_ahead``, or of a stream that
+            has ended.
         RuntimeError
             If all slots are taken.
         """
+        transcriber, state = self._transcriber_with(search, endpointer), None
+        if snapshot is not None:
+            state = self._alone(transcriber, channel, snapshot)._state
+            if state.finished:
+                raise ValueError(
+                    must_be(
+                        "snapshot", "of a stream that goes on", "another one"
+                    )
+                )
         mixer = ChannelMixer(channel)
         with self._lock:
             if None not in self._slots:
@@ -189,14 +213,53 @@ class Batcher(ABC):
             slot = self._slots.index(None)
             self._fill(slot, self._initial)
             session = BatchedSession(
-                self,
-                self._clock,
-                slot,
-                self._transcriber_with(search, endpointer),
-                mixer,
+                self, self._clock, slot, transcriber, mixer
             )
+            if state is not None and state.sample_rate is not None:
+                session._audio = AudioState(
+                    sample_rate=state.sample_rate, signal=state.signal
+                )
+                session._state = state.transcriber
+                self._enter(session, state.model)
             self._slots[slot] = session
             return session
+
+    def _snapshot(self, session: BatchedSession) -> bytes:
+        """What ``Session.snapshot`` gives of the same stream. No step of the
+        session is due."""
+        alone = self._alone(session._transcriber, session._mixer.channel)
+        audio = session._audio
+        if session.finished:
+            alone._state = SessionState(
+                self.geometry,
+                transcriber=TranscriberState(text=session.text),
+                finished=True,
+            )
+        elif audio.sample_rate is not None:
+            # first, since the text may go on
+            context = self._context_of(session)
+            alone._state = SessionState(
+                self.geometry,
+                context,
+                session._state,
+                sample_rate=audio.sample_rate,
+                signal=audio.signal,
+            )
+        return alone.snapshot()
+
+    def _alone(self, transcriber, channel, snapshot=None):
+        """A session by itself, with the same options."""
+        return Session(
+            self._model,
+            transcriber.text_decoder,
+            snapshot,
+            hop=self.geometry.hop,
+            look_ahead=self.geometry.look_ahead,
+            search=transcriber.search,
+            endpointer=transcriber.endpointer,
+            word_offsets=transcriber.word_offsets,
+            channel=channel,
+        )
 
     def step(self) -> list[BatchedSession]:
         """Runs one step of all streams that have samples for one, or that
@@ -397,7 +460,8 @@ class BatchedSession:
             self._queue.push(self._audio.take_rest())
             self._ended = True
             if self._cursor.done:
-                self._take(self._ahead[:0], self._ahead[:0], final=True)
+                nothing = self._ahead[:0]
+                self._take(nothing, nothing, final=True)
             self._leave_at_end()
 
     def read(self) -> Transcript:
@@ -429,8 +493,10 @@ class BatchedSession:
         """All that the stream remembers, as
         :meth:`~speechbrain_llsa_runtime.inference.session.Session.snapshot`
         gives it: a session goes on with it, and so does a batcher of an equal
-        model. The steps that the stream has samples for are run first. What
-        has not been read stays here.
+        model. The steps that the stream has samples for are run first. Where
+        a step of maa or sa takes several frames, those that a session alone has
+        committed by now are committed as well. What has not been read stays
+        here.
 
         Returns
         -------
@@ -497,30 +563,42 @@ class BatchedSession:
         """Takes what a step gave: log-probabilities of the committed and the
         provisional frames, (frames, labels), and whether they are finite."""
         cursor = self._cursor
+        self._commit(
+            log_probs[cursor.committed],
+            ahead[cursor.provisional],
+            finite,
+            cursor.next(),
+        )
+
+    def _commit(self, log_probs, ahead, finite, cursor):
+        """Takes the frames that lead to a cursor, as :meth:`_advance`."""
         try:
-            if not finite:
-                raise FloatingPointError(
-                    must_be(
-                        "log-probabilities",
-                        "finite",
-                        "NaN or infinite numbers in the step that commits "
-                        f"frame {cursor.first_committed}",
-                    )
-                )
-            self._ahead = ahead[cursor.provisional]
-            self._take(
-                log_probs[cursor.committed], self._ahead, cursor.next().done
-            )
+            self._check_finite(finite)
+            self._take(log_probs, ahead, cursor.done)
         except Exception as error:
             self._fail(error)
             return
-        self._steps += 1
-        self._queue.drop(self._clock.step_samples)
+        self._queue.drop(
+            (cursor.steps - self._steps) * self._clock.step_samples
+        )
+        self._steps = cursor.steps
         self._leave_at_end()
+
+    def _check_finite(self, finite):
+        if not finite:
+            raise FloatingPointError(
+                must_be(
+                    "log-probabilities",
+                    "finite",
+                    "NaN or infinite numbers in the step that commits frame "
+                    f"{self._cursor.first_committed}",
+                )
+            )
 
     def _take(self, log_probs, ahead, final):
         """Keeps what log-probabilities say, (frames, labels), until it is
         read."""
+        self._ahead = ahead
         transcript = self._transcriber.advance(
             log_probs, ahead, self._state, final
         )

@@ -208,13 +208,10 @@ class Session(StreamSession):
         Raises
         ------
         ValueError
-            If the text is longer than 16 MiB, or if what the search remembers
-            cannot be written.
+            If the text is longer than 16 MiB, or if the search is of another
+            kind, whose state cannot be written.
         """
-        self._transcriber.check_snapshots()
-        state = self._state
-        state = replace(state, model=self._model.export_context(state.model))
-        return write_snapshot(state, self._fingerprint())
+        return write_snapshot(self._exported(self._state), self._fingerprint())
 
     def push(
         self, samples: Array, sample_rate: int | None = None
@@ -287,10 +284,18 @@ class Session(StreamSession):
         return hashlib.sha256(json.dumps(about).encode()).hexdigest()
 
     def _read(self, snapshot):
-        self._transcriber.check_snapshots()
         state = read_snapshot(snapshot, self._fingerprint(), self._form)
         state.model = self._model.import_context(state.model)
+        state.transcriber = self._transcriber.import_context(state.transcriber)
         return state
+
+    def _exported(self, state):
+        """A state as a snapshot holds it."""
+        return replace(
+            state,
+            model=self._model.export_context(state.model),
+            transcriber=self._transcriber.export_context(state.transcriber),
+        )
 
     def _form(self, values):
         """The form of the state of a session that was given as much audio,
@@ -304,7 +309,7 @@ class Session(StreamSession):
         if finished:
             return _finished(geometry, text)
         if values["sample_rate"] is None:
-            return self._new_state(geometry)
+            return self._exported(self._new_state(geometry))
         sample_rate = check_rate("sample_rate", values["sample_rate"])
         received = values["signal.received"]
         check_integer("signal.received", received, 0)

@@ -200,12 +200,10 @@ class LiveStream:
         self._session = self._begin(snapshot)
 
     def _begin(self, snapshot: bytes | None = None) -> BatchedSession:
-        batcher = self._engine.batcher
-        options: dict[str, Any] = {"snapshot": snapshot} if snapshot else {}
-        return batcher.session(
+        return self._engine.batcher.session(
             search=self.options.search,
             endpointer=self.options.endpointer,
-            **options,
+            snapshot=snapshot,
         )
 
     def _feed(self) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 from speechbrain_llsa_runtime.decoders.greedy import (
@@ -257,11 +257,56 @@ class Transcriber:
             "".join(texts), provisional, (*words, *others), segment
         )
 
+    def export_context(self, context: TranscriberState) -> TranscriberState:
+        """Converts a state to what a snapshot holds
+        (:mod:`speechbrain_llsa_runtime.snapshot`).
+
+        Arguments
+        ---------
+        context : TranscriberState
+            The state.
+
+        Returns
+        -------
+        TranscriberState
+
+        Raises
+        ------
+        ValueError
+            If the state of the search cannot be saved.
+        """
+        search = self._writable_search()
+        if context.search is None:
+            return context
+        return replace(context, search=search.export_context(context.search))
+
+    def import_context(self, context: TranscriberState) -> TranscriberState:
+        """Inverse of :meth:`export_context`.
+
+        Arguments
+        ---------
+        context : TranscriberState
+            The result of :meth:`export_context`.
+
+        Returns
+        -------
+        TranscriberState
+
+        Raises
+        ------
+        ValueError
+            If the state of the search cannot be saved.
+        """
+        search = self._writable_search()
+        if context.search is None:
+            return context
+        return replace(context, search=search.import_context(context.search))
+
     def context_form(
         self, values: Mapping[str, Any], frames: int
     ) -> TranscriberState:
-        """Expected layout of the state of a stream that has not ended
-        (:mod:`speechbrain_llsa_runtime.snapshot`).
+        """Expected layout of the result of :meth:`export_context` for a stream
+        that has not ended (:mod:`speechbrain_llsa_runtime.snapshot`).
 
         Arguments
         ---------
@@ -280,8 +325,7 @@ class Transcriber:
             If the state of the search cannot be saved, or no state can have
             these values.
         """
-        self.check_snapshots()
-        search = cast(WritableSearch, self.search).context_form(
+        search = self._writable_search().context_form(
             below("search", values), frames, len(self.text_decoder.pieces)
         )
         text = values["text"]
@@ -307,15 +351,31 @@ class Transcriber:
             search, TextState(started), text, frames, word, segment
         )
 
-    def check_snapshots(self) -> None:
-        """Rejects a search whose state cannot be written.
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the options that transcripts depend on, as plain values.
+
+        Returns
+        -------
+        dict
 
         Raises
         ------
         ValueError
-            If it cannot.
+            If the state of the search cannot be saved.
         """
-        if not hasattr(self.search, "context_form"):
+        about = {
+            "pieces": self.text_decoder.pieces,
+            "first_pieces": self.text_decoder.first_pieces,
+            "endpointer": self.endpointer and self.endpointer.to_dict(),
+            "word_offsets": vars(self.word_offsets),
+        }
+        search = self._writable_search().to_dict()
+        if search != GreedySearch().to_dict():  # as before there were others
+            about["search"] = search
+        return about
+
+    def _writable_search(self) -> WritableSearch:
+        if not all(hasattr(self.search, name) for name in _WRITABLE):
             raise ValueError(
                 must_be(
                     "search",
@@ -327,20 +387,7 @@ class Transcriber:
                     type(self.search).__name__,
                 )
             )
-
-    def to_dict(self) -> dict[str, Any]:
-        """Returns the options that transcripts depend on, as plain values.
-
-        Returns
-        -------
-        dict
-        """
-        return {
-            "pieces": self.text_decoder.pieces,
-            "first_pieces": self.text_decoder.first_pieces,
-            "endpointer": self.endpointer and self.endpointer.to_dict(),
-            "word_offsets": vars(self.word_offsets),
-        }
+        return cast(WritableSearch, self.search)
 
     def _find_endpoint(
         self, log_probs: Array, state: TranscriberState
@@ -399,6 +446,10 @@ class Transcriber:
         return text, words
 
 
+_WRITABLE = "export_context", "import_context", "context_form", "to_dict"
+"""What a search has whose state can be saved."""
+
+
 def _is_word(word: WordState, text: str, frames: int) -> bool:
     """Whether a word state is possible, given the text since its last space."""
     kinds = type(word.start), type(word.end), type(word.confidence)
@@ -407,7 +458,8 @@ def _is_word(word: WordState, text: str, frames: int) -> bool:
     if not text[text.rfind(" ") + 1 :]:
         return word == WordState()
     possible = 0 <= word.start < word.end <= frames
-    return possible and 0.0 < word.confidence <= 1.0
+    # A beam may hold a token whose probability rounds to 0.
+    return possible and 0.0 <= word.confidence <= 1.0
 
 
 def _is_segment(segment: SegmentState, frames: int, labels: int) -> bool:

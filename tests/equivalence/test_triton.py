@@ -4,22 +4,28 @@ batcher that knows the config alone gives what sessions give.
 Triton itself is not run.
 """
 
+import io
 import json
 import random
+import runpy
+import sys
+from types import SimpleNamespace
 
 import numpy as np
 import onnxruntime
 import pytest
+import soundfile
 
 pytest.importorskip("onnxscript")
 pytest.importorskip("grpc")
 pytest.importorskip("tritonclient.grpc")
 
-from speechbrain_llsa.__main__ import main
+import tritonclient.grpc as triton
+
+from source_files import ROOT
 from speechbrain_llsa.decoders.tokenizers import TextDecoder
 from speechbrain_llsa.inference.triton_export import export_triton_model
 from speechbrain_llsa.lobes.streaming_step import StreamingStep
-from speechbrain_llsa.model_folder.write import write_streaming_folder
 from speechbrain_llsa_runtime.inference.onnx import OnnxStreamingASR
 from tiny_model import (
     IMPORTED,
@@ -37,7 +43,7 @@ MODELS = {
     "imported": {"extractor": make_front_end(), **IMPORTED},
     "int8": {"hop": 2, "look_ahead": 2},
 }
-LENGTHS = (30000, 0, 641, 16001, 22222, 5, 1000, 12800)
+LENGTHS = (30000, 0, 641, 16001, 22222, 5, 350, 640, 12800)
 
 
 @pytest.fixture(scope="module", params=MODELS)
@@ -124,22 +130,19 @@ def test_streams_begin_with_zeros(exported):
 
 
 class Client:
-    """A live stream, of which samples arrive one push after the other."""
+    """A live stream: samples arrive one push after the other, and then the
+    word that these were all."""
 
     def __init__(self, model, signal):
         self.model, self.signal = model, signal
         self.waiting = np.zeros(model["leading_samples"], np.float32)
         self.position, self.heard = model["first_frame"], 0
+        self.ended = self.done = False
         self.log_probs, self.last, self.text = [], model["blank_index"], ""
 
-    @property
-    def frames(self):
-        """Those of the utterance."""
-        beyond = len(self.signal) - self.model["receptive_field_samples"]
-        return max(0, beyond // self.model["stride_samples"] + 1)
-
     def push(self, size):
-        """Hears the next samples."""
+        """Hears the next samples, or that there are no more."""
+        self.ended = self.heard == len(self.signal)
         new = self.signal[self.heard :][:size]
         self.heard += len(new)
         self.waiting = np.concatenate([self.waiting, new])
@@ -148,29 +151,29 @@ class Client:
         """The next step, or None where it needs more samples, or none is
         left."""
         model, size = self.model, self.model["step_samples"]
-        ended = self.heard == len(self.signal)
-        end = self.frames if ended else model["never"]
-        committed = self.position - model["delay_frames"]
-        if committed >= end or not end:
+        start = self.position == model["first_frame"]
+        end = self._frames() if self.ended else model["never"]
+        if end == 0 and start:
+            self.done = True
             return None
-        if not ended and len(self.waiting) < size:
+        if not self.ended and len(self.waiting) < size:
             return None
         samples = self.waiting[:size]
         self.waiting = self.waiting[size:]
-        samples = np.pad(samples, (0, size - len(samples)))
-        request = Request(
-            sequence,
-            {
-                "samples": samples[None],
-                "position": np.array([[self.position]]),
-                "end": np.array([[end]]),
-            },
-            start=self.position == model["first_frame"],
-            end=committed + model["step_frames"] >= end,
-        )
-        self.position += model["step_frames"]
+        committed = self.position - model["delay_frames"]
         self._existing = slice(max(0, -committed), max(0, end - committed))
-        return request
+        self.done = committed + model["step_frames"] >= end
+        inputs = {
+            "samples": np.pad(samples, (0, size - len(samples)))[None],
+            "position": np.array([[self.position]]),
+            "end": np.array([[end]]),
+        }
+        self.position += model["step_frames"]
+        return Request(sequence, inputs, start=start, end=self.done)
+
+    def _frames(self):
+        beyond = len(self.signal) - self.model["receptive_field_samples"]
+        return max(0, beyond // self.model["stride_samples"] + 1)
 
     def read(self, outputs):
         """The frames that exist, and their text."""
@@ -207,8 +210,7 @@ def test_streams_of_a_batch_are_those_of_sessions(exported):
             request = client.request(sequence)
             if request:
                 requests[sequence] = request
-            ended = client.heard == len(client.signal)
-            if (request and request.end) or (ended and not client.frames):
+            if client.done:
                 del live[sequence]
         if requests:
             largest = max(largest, len(requests))
@@ -239,28 +241,48 @@ def session_log_probs(model, signal):
     return np.concatenate([given, last])
 
 
-def test_command(tmp_path, capsys):
-    """--triton writes what Triton loads, again and again; the version is an
-    exported folder. Two graphs are refused, and so is a folder with anything
-    else."""
-    source = write_streaming_folder(
-        tmp_path / "streaming", make_model(), make_tokenizer()
-    )
-    out = tmp_path / "repository" / "tiny"
-    command = ["export", "--model", str(source), "--triton"]
-    for _ in range(2):
-        assert main([*command, "--out", str(out)]) == 0
-        printed = capsys.readouterr().out
-        for name in ("1/model.json", "1/model.onnx", "config.pbtxt"):
-            assert str(out / name) in printed
-    assert sorted(path.name for path in out.parent.iterdir()) == ["tiny"]
-    assert {path.name for path in out.iterdir()} == {"1", "config.pbtxt"}
-    OnnxStreamingASR.from_folder(out / "1")
-    before = (out / "config.pbtxt").read_bytes()
-    assert main([*command, "--out", str(out), "--int8"]) == 2
-    error = capsys.readouterr().err
-    assert error.count("\n") == 1
-    assert "precisions must be one alone for Triton" in error
-    assert (out / "config.pbtxt").read_bytes() == before
-    assert main([*command, "--out", str(source)]) == 2
-    assert "holds something else" in capsys.readouterr().err
+def test_example(exported, tmp_path, monkeypatch):
+    """examples/stream_triton.py prints the text of a session. What it asks of
+    the server goes to the batcher instead."""
+    folder = exported[2]
+    batcher = TritonBatcher(folder)
+
+    class Input(triton.InferInput):
+        def set_data_from_numpy(self, array):
+            super().set_data_from_numpy(array)
+            self.array = array
+
+    class Server:
+        def __init__(self, url):
+            assert url == "localhost:8001"
+
+        def infer(
+            self, name, inputs, sequence_id, sequence_start, sequence_end
+        ):
+            assert name == "tiny"
+            arrays = {each.name(): each.array for each in inputs}
+            (outputs,) = batcher.infer(
+                [Request(sequence_id, arrays, sequence_start, sequence_end)]
+            )
+            return SimpleNamespace(as_numpy=outputs.get)
+
+    monkeypatch.setattr(triton, "InferInput", Input)
+    monkeypatch.setattr(triton, "InferenceServerClient", Server)
+    program = ROOT / "examples" / "stream_triton.py"
+    for length in (30000, 5):
+        signal, wav = make_signal(length).numpy(), str(tmp_path / "a.wav")
+        soundfile.write(wav, signal, 16000, "FLOAT")
+        arguments = [str(folder), wav, "localhost:8001"]
+        monkeypatch.setattr(sys, "argv", [str(program), *arguments])
+        monkeypatch.setattr(
+            sys, "stdout", io.TextIOWrapper(io.BytesIO(), "utf-8")
+        )
+        runpy.run_path(str(program), run_name="__main__")
+        sys.stdout.seek(0)
+        printed = sys.stdout.read()
+        session = OnnxStreamingASR.from_folder(folder / "1").session()
+        session.push(signal)
+        session.finish()
+        assert printed == f"{session.text}\n"
+        assert not batcher.live
+    assert session.text == ""

@@ -3,6 +3,7 @@
 from speechbrain_llsa.commands.models import add_model_arguments, load_model
 from speechbrain_llsa.commands.written_files import print_files
 from speechbrain_llsa.inference.onnx_export import export_model
+from speechbrain_llsa.inference.triton_export import export_triton_model
 from speechbrain_llsa_runtime.commands.models import add_geometry_arguments
 from speechbrain_llsa_runtime.model_folder.description import PRECISIONS
 
@@ -38,6 +39,13 @@ def add_arguments(parser):
         help="the same as --precision fp32 int8",
     )
     parser.add_argument(
+        "--triton",
+        action="store_true",
+        help="write DIR for Triton Inference Server, with its config.pbtxt: "
+        "its name is that of the model, and the folder around it the model "
+        "repository",
+    )
+    parser.add_argument(
         "--step_frames",
         type=int,
         metavar="N",
@@ -62,10 +70,11 @@ def run(arguments):
         If something else already exists at the output path.
     ValueError
         If the model cannot be read, cannot stream, or is not trained for the
-        hop or the look-ahead.
+        hop or the look-ahead; or if Triton is to have two graphs of it.
     """
     asr = load_model(arguments)
-    folder = export_model(
+    write = export_triton_model if arguments.triton else export_model
+    folder = write(
         arguments.out,
         asr.model,
         asr.text_decoder,

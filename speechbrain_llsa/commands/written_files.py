@@ -4,7 +4,7 @@ from pathlib import Path
 
 
 def print_files(folder):
-    """Prints each file of a folder with its size.
+    """Prints each file in a folder, at any depth, with its size.
 
     Arguments
     ---------
@@ -14,9 +14,11 @@ def print_files(folder):
     Example
     -------
     >>> folder = getfixture("tmp_path")
-    >>> _ = (folder / "model.json").write_text("{}")
+    >>> (folder / "1").mkdir()
+    >>> _ = (folder / "1" / "model.json").write_text("{}")
     >>> print_files(folder)  # doctest: +ELLIPSIS
-    /.../model.json  2 bytes
+    /.../1/model.json  2 bytes
     """
-    for path in sorted(Path(folder).iterdir()):
-        print(f"{path}  {path.stat().st_size:,} bytes")
+    for path in sorted(Path(folder).rglob("*")):
+        if path.is_file():
+            print(f"{path}  {path.stat().st_size:,} bytes")

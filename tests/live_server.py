@@ -143,7 +143,8 @@ def read_all(connection):
 
 def leave_abruptly(connection):
     """Goes without a close."""
-    connection.socket.shutdown(socket.SHUT_RDWR)
+    with contextlib.suppress(OSError):
+        connection.socket.shutdown(socket.SHUT_RDWR)
     connection.socket.close()
 
 

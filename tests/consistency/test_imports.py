@@ -19,6 +19,7 @@ LAYERS = {
         "transcripts",
         "model_folder",
         "inference",
+        "server",
         "commands",
         "__main__",
     ],
@@ -48,6 +49,7 @@ WITHOUT_SPEECHBRAIN = ("visibility", "state", "ops", "dependency_picture")
 
 RUNTIME_NEEDS = {"numpy", "onnxruntime", "safetensors", "soundfile", "tqdm"}
 RUNTIME_MAY_HAVE = {"av", "sounddevice"}
+SERVER_NEEDS = {"anyio", "prometheus_client", "redis", "starlette", "uvicorn"}
 
 
 def package_of(path):
@@ -100,6 +102,7 @@ def test_the_runtime_needs_little(path):
         *sys.stdlib_module_names,
         *RUNTIME_NEEDS,
         *RUNTIME_MAY_HAVE,
+        *(SERVER_NEEDS if layer(path) == "server" else ()),
     }
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import ipaddress
+import socket
 import sys
 from pathlib import Path
 
@@ -159,12 +160,22 @@ def run(arguments):
 
 async def _serve(arguments, sessions):
     server = make_server_of(arguments, sessions)
-    address = f"{arguments.host}:{arguments.port}"
+    listening = _bind(arguments.host, arguments.port)
+    port = listening.getsockname()[1]
     scheme = "https" if arguments.certificate else "http"
-    print(f"serving at {scheme}://{address}", file=sys.stderr)
-    await server.serve()
-    if not server.started:
-        raise OSError(must_be("--port", "free", address))
+    host = f"[{arguments.host}]" if ":" in arguments.host else arguments.host
+    print(f"serving at {scheme}://{host}:{port}", file=sys.stderr, flush=True)
+    await server.serve([listening])
+
+
+def _bind(host, port):
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        raise OSError(
+            must_be("--host and --port", "free", f"{host}:{port}: {error}")
+        ) from error
 
 
 def make_server_of(arguments, sessions):

@@ -119,7 +119,8 @@ class AsyncStream:
 
     async def save(self) -> bytes | None:
         """Gives all that the stream remembers, once all that was sent has
-        been processed.
+        been processed. Updates that nobody has taken are dropped; those that
+        committed text are in :meth:`replayed` of the stream that goes on.
 
         Returns
         -------
@@ -135,6 +136,8 @@ class AsyncStream:
         self._live.save(give)
         while not saved.done() and not self._live.left:
             self._changed.clear()
+            # a stream whose updates are not taken does not go on
+            self._live.take()
             if not self._live.left:
                 await self._changed.wait()
         return saved.result() if saved.done() else None

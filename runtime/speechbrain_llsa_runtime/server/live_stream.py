@@ -153,7 +153,8 @@ class LiveStream:
         ---------
         give : callable
             Called from the worker's thread with bytes for :class:`LiveStream`,
-            or ``None`` if the stream has ended or cannot be saved.
+            or ``None`` if the stream cannot be saved. Not called if the
+            stream ends before.
         """
         self._queue("save", give)
 
@@ -375,9 +376,6 @@ class LiveStream:
         self.left = True
         if self._session is not None:
             self._session.close()
-        for name, argument in self._inbox:
-            if name == "save":
-                argument(None)
         self._inbox.clear()
         self._engine._forget(self)
         self._notify()

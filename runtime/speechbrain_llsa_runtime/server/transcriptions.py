@@ -68,8 +68,9 @@ async def _transcribe(request: Request, service: Service) -> Response:
     _check_size(request, service.limits.file_bytes)
     async with _form(request) as form:
         file = form.get("file")
-        if not isinstance(file, UploadFile):
-            raise _bad("file must be an audio file, got none", "file")
+        if not isinstance(file, UploadFile) or not file.size:
+            got = "none" if file is None else "an empty one"
+            raise _bad(must_be("file", "an audio file", got), "file")
         for name in form:
             if name not in FIELDS:
                 raise _bad(must_be("form", "of known fields", repr(name)), name)
@@ -96,7 +97,8 @@ async def _form(request: Request) -> AsyncIterator[FormData]:
         async with request.form(max_files=1, max_fields=20) as form:
             yield form
     except HTTPException as error:
-        raise _bad(str(error.detail), None) from error
+        detail = must_be("form", "multipart/form-data", repr(error.detail))
+        raise _bad(detail, None) from error
 
 
 async def _updates(

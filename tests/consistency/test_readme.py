@@ -18,6 +18,7 @@ import soundfile
 from hyperpyyaml import load_hyperpyyaml
 from speechbrain.dataio.encoder import CTCTextEncoder
 
+from deployment_commands import PROGRAMS, check_command
 from source_files import ROOT
 from speechbrain_llsa.__main__ import main
 from speechbrain_llsa.decoders.tokenizers import TextDecoder
@@ -249,7 +250,7 @@ def make_commands():
 
 
 @pytest.mark.parametrize("command", [*COMMANDS, *make_commands()], ids=" ".join)
-def test_commands_are_understood(command, only_parsing, monkeypatch):
+def test_commands_are_understood(command, only_parsing, monkeypatch, tmp_path):
     """By the parsers of the programs themselves."""
     program, *arguments = command
     if program == "make":
@@ -265,6 +266,9 @@ def test_commands_are_understood(command, only_parsing, monkeypatch):
     elif program == "speechbrain-llsa-runtime":
         with pytest.raises(Parsed):
             run_runtime(arguments)
+    elif program in PROGRAMS:
+        monkeypatch.undo()
+        check_command(program, tuple(arguments), ROOT, tmp_path)
     elif program.endswith(("python", "torchrun")):
         run_script(arguments, monkeypatch)
     else:

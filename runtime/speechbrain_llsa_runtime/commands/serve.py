@@ -152,7 +152,7 @@ def run(arguments):
         from speechbrain_llsa_runtime.server.json_log import log_as_json
     except ImportError as error:  # pragma: no cover
         raise _missing(error) from error
-    _check(arguments)
+    check_arguments(arguments)
     sessions = load_sessions(arguments)
     log_as_json()
     asyncio.run(_serve(arguments, sessions))
@@ -192,6 +192,49 @@ def make_server_of(arguments, sessions):
     Returns
     -------
     DrainingServer
+
+    Raises
+    ------
+    ImportError
+        If the packages of the extra ``server`` are not installed.
+    ValueError
+        If an argument is not allowed.
+    """
+    try:
+        from speechbrain_llsa_runtime.server.running import make_server
+    except ImportError as error:
+        raise _missing(error) from error
+    return make_server(
+        make_service(arguments, sessions),
+        arguments.host,
+        arguments.port,
+        arguments.drain,
+        arguments.message_bytes,
+        arguments.certificate,
+        arguments.private_key,
+    )
+
+
+def make_service(arguments, sessions):
+    """Makes what the arguments describe, without a server around it.
+
+    Arguments
+    ---------
+    arguments : argparse.Namespace
+        As :func:`add_arguments` declares them.
+    sessions : Sessions
+        The model and the options of its sessions.
+
+    Returns
+    -------
+    Service
+
+    Raises
+    ------
+    ImportError
+        If the packages of the extra ``server`` are not installed.
+    ValueError
+        If an argument is not allowed.
     """
     try:
         from speechbrain_llsa_runtime.server.engine import Engine
@@ -200,7 +243,6 @@ def make_server_of(arguments, sessions):
             Resumption,
             read_key,
         )
-        from speechbrain_llsa_runtime.server.running import make_server
         from speechbrain_llsa_runtime.server.service import Limits, Service
         from speechbrain_llsa_runtime.server.session_store import make_store
         from speechbrain_llsa_runtime.server.tokens import Tokens
@@ -232,7 +274,7 @@ def make_server_of(arguments, sessions):
     languages = arguments.language
     if languages is None:
         languages = ["en"] if arguments.model == DEFAULT_MODEL else []
-    service = Service(
+    return Service(
         engine,
         metrics,
         Resumption(store, key),
@@ -252,18 +294,23 @@ def make_server_of(arguments, sessions):
             arguments.file_bytes,
         ),
     )
-    return make_server(
-        service,
-        arguments.host,
-        arguments.port,
-        arguments.drain,
-        arguments.message_bytes,
-        arguments.certificate,
-        arguments.private_key,
-    )
 
 
-def _check(arguments):
+def check_arguments(arguments):
+    """Checks what the parser cannot.
+
+    Arguments
+    ---------
+    arguments : argparse.Namespace
+        As :func:`add_arguments` declares them.
+
+    Raises
+    ------
+    FileNotFoundError
+        If a file does not exist.
+    ValueError
+        If an argument is not allowed.
+    """
     for name in ("slots", "message_bytes", "file_bytes", "sessions_per_token"):
         value = getattr(arguments, name)
         if value is not None:

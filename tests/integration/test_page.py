@@ -181,17 +181,19 @@ def downloaded(page, name):
     return download.value.path()
 
 
-def transcribed(page):
-    """What a session makes of the samples that the page has sent."""
+def transcribed(page, first=0):
+    """What a session makes of the samples that the page has sent, from the
+    first one on: its words, and the seconds of audio."""
     from speechbrain_llsa_runtime.inference.onnx import OnnxStreamingASR
 
-    samples, rate = soundfile.read(
-        downloaded(page, "Download WAV"), dtype="int16"
-    )
+    path = downloaded(page, "Download WAV")
+    samples, rate = soundfile.read(path, dtype="int16")
     session = OnnxStreamingASR.from_folder("english", threads=1).session()
-    session.push(samples, rate)
-    session.finish()
-    return session.text.split(), len(samples) / rate
+    pushed = session.push(samples[first:], rate)
+    finished = session.finish()
+    words = pushed.final_words + finished.final_words
+    assert [word.text for word in words] == session.text.split()
+    return words, len(samples) / rate
 
 
 def transcribe_file(page, path):
@@ -199,14 +201,15 @@ def transcribe_file(page, path):
 
 
 def check_text(page):
-    """Compares what is on the page, and in its subtitles."""
-    words = page.evaluate(WORDS)
-    expected, seconds = transcribed(page)
-    assert words == expected
+    """Compares what is on the page, and its subtitles; gives the seconds of
+    audio."""
+    from speechbrain_llsa_runtime.transcripts.subtitles import to_srt
+
+    words, seconds = transcribed(page)
+    assert page.evaluate(WORDS) == [word.text for word in words]
     assert len(words) > 10
     subtitles = downloaded(page, "Download SRT").read_text("utf-8")
-    lines = re.sub(r"(?m)^\d+\n.* --> .*\n", "", subtitles)
-    assert lines.split() == words
+    assert subtitles == to_srt(words)
     return seconds
 
 
@@ -233,6 +236,57 @@ def test_file(page, server, speech):
     wait_for_status(page, "Done.")
     assert check_text(page) == pytest.approx(soundfile.info(speech).duration)
     assert page.errors == []
+
+
+def test_dropped_file(page, server, speech):
+    page.goto(server)
+    page.evaluate(
+        """async (bytes) => {
+            const dataTransfer = new DataTransfer();
+            dataTransfer.items.add(
+                new File([new Uint8Array(bytes)], "speech.wav"),
+            );
+            const options = { dataTransfer, bubbles: true, cancelable: true };
+            document.body.dispatchEvent(new DragEvent("drop", options));
+        }""",
+        list(speech.read_bytes()),
+    )
+    wait_for_status(page, "Done.")
+    check_text(page)
+
+
+def test_ring(page, server):
+    """The newest samples are kept, at their places."""
+    page.goto(server)
+    kept = page.evaluate(
+        """async () => {
+            const { Recording } = await import("/recording.js");
+            const recording = new Recording(8000, 10);
+            let next = 0;
+            const kept = [];
+            for (const size of [3, 4, 10, 0, 1, 7]) {
+                const samples = new Int16Array(size);
+                recording.push(samples.map(() => next++));
+                const { start, end } = recording;
+                const all = Array.from(recording.read(start, 20));
+                const two = Array.from(recording.read(end - 2, 2));
+                kept.push([start, end, all, two]);
+            }
+            const wav = await recording.toWav().arrayBuffer();
+            return [kept, Array.from(new Int16Array(wav, 44))];
+        }"""
+    )
+    ends = [3, 7, 17, 17, 18, 25]
+    assert kept[0] == [
+        [
+            max(0, end - 10),
+            end,
+            list(range(max(0, end - 10), end)),
+            [end - 2, end - 1],
+        ]
+        for end in ends
+    ]
+    assert kept[1] == list(range(15, 25))
 
 
 def test_not_audio(page, server, tmp_path):
@@ -267,22 +321,31 @@ def test_killed_server(page, tmp_path):
 
 
 def test_forgetful_server(page):
-    """A server that does not know the session gets the rest of the audio."""
-    port = free_port()
+    """A server that does not know the session gets the audio from where the
+    text ends."""
+    port, connections = free_port(), []
+
+    def note(connection):
+        messages = []
+        connections.append(messages)
+        connection.on("framereceived", lambda text: messages.append(text))
+
+    page.on("websocket", note)
     with serving(port) as address:
         page.goto(address)
         click(page, "Start microphone")
         wait_for_words(page, 8)
     before = page.evaluate(WORDS)
+    results = [json.loads(message) for message in connections[0]]
+    samples = [each["samples"] for each in results if each.get("is_final")][-1]
     with serving(port):
         wait_for_error(page, re.compile("has lost the session"))
         wait_for_words(page, len(before) + 8)
         click(page, "Stop")
         wait_for_status(page, "Done.")
-    words = page.evaluate(WORDS)
-    assert words[: len(before)] == before
-    expected, _ = transcribed(page)
-    assert words[-3:] == expected[-3:]
+    expected, _ = transcribed(page, samples)
+    after = [word.text for word in expected]
+    assert page.evaluate(WORDS) == before + after
 
 
 def test_no_permission(launch, server):

@@ -1,5 +1,6 @@
 # make demo: pre-train, fine-tune and stream a small model, on synthetic speech
 # make test: run all tests
+# make serve: a live server of the English model, with a page, at port 8000
 # make bench: measure against peers, and write benchmarks/RESULTS.md
 # make docs: build the documentation as a site, in build/docs
 # make test-long, make soak: the long forms of some tests, up to hours
@@ -31,7 +32,7 @@ define CHECK_PYTHON
 say make PYTHON=/path/to/python" >&2; exit 1; }
 endef
 
-.PHONY: help install lock newest oldest test test-fast test-long test-transformers bench soak lint format demo \
+.PHONY: help install lock newest oldest test test-fast test-long test-transformers bench soak lint format demo serve \
 	docs picture clean
 
 help:
@@ -132,6 +133,9 @@ demo: install
 	$(BIN)/python -m speechbrain_llsa transcribe \
 		--model $(DEMO)/finetune/streaming \
 		$$(find $(DEMO)/digits/test -name '*.flac' | sort | head -n 1)
+
+serve: install
+	$(BIN)/python -m speechbrain_llsa serve
 
 clean:
 	rm -rf $(VENV) .newest .oldest $(DEMO) build *.egg-info

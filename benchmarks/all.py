@@ -23,6 +23,7 @@ BENCHMARKS = {
     "int8_convolutions": None,
     "real_time_factor": None,
     "many_streams": "Many live streams",
+    "server_load": None,
     "one_hour": None,
     "import_exactness": None,
     "training_step": "Training step of the recipes",

@@ -30,9 +30,8 @@ import psutil
 from websockets.asyncio.client import connect
 
 import _paths  # noqa: F401
-from common import finish, make_parser, parse
+from common import Bar, Report, make_parser, parse
 from many_streams import PERCENTS, find_most_streams
-from speechbrain_llsa.utils.markdown import markdown_table
 from speechbrain_llsa_runtime.dataio.audio_files import read_signal
 from speechbrain_llsa_runtime.geometry import SAMPLE_RATE
 from speechbrain_llsa_runtime.inference.onnx import OnnxStreamingASR
@@ -40,6 +39,13 @@ from synthesize import synthesize_corpus
 
 BLOCK_SECONDS = 0.1
 """Audio in a message of a client."""
+
+TEXT = """
+`serve` with the English model in 8 bits, and clients of /v1/listen on the same
+machine that send speech in real time {how}: the delay of committed text at the
+client, from the moment when its last sample was sent. The bar is the declared
+latency and a hop. The peer columns are CPU time and memory of the server.
+"""
 
 START_SECONDS = 60
 """How long a server may take to start."""
@@ -157,14 +163,13 @@ def measure(signal, streams, seconds, slots, store):
 
     async def run(server):
         start = time.monotonic() + 1
-        hop = 0.192
         return await asyncio.gather(
             *(
                 stream(
                     server.port,
                     np.roll(signal, number * 7919),
                     seconds,
-                    start + hop * number / streams,
+                    start + number / streams,
                     store is not None,
                 )
                 for number in range(streams)
@@ -209,7 +214,7 @@ def main(arguments=None):
     options = parse(parser, arguments)
     seconds, most = (3, 2) if options.tiny else (options.seconds, options.most)
     latency = OnnxStreamingASR.from_folder("english").latency_report()
-    declared = latency.declared_latency.seconds
+    declared = latency.declared_latency.total_seconds
     hop = OnnxStreamingASR.from_folder("english").batcher(1).step_seconds
     with tempfile.TemporaryDirectory() as folder:
         corpus = Path(folder) / "digits"
@@ -226,37 +231,21 @@ def main(arguments=None):
             return rows[count]["delays"]
 
         holds, _ = find_most_streams(delays, declared + hop, most)
-    finish(options, section(rows, holds, declared, hop, options.store))
-
-
-def section(rows, holds, declared, hop, stored):
-    """The table, in Markdown."""
-    table = markdown_table(
-        [
-            "streams in real time",
-            *(f"p{percent}" for percent in PERCENTS),
-            "holds",
-            "cores of the server",
-            "memory for each",
-        ],
-        [
-            [
-                str(count),
-                *(f"{value:.2f} s" for value in row["delays"]),
-                "yes" if row["delays"][1] < declared + hop else "no",
-                f"{row['cores']:.2f}",
-                f"{row['bytes'] / 1e6:.1f} MB",
-            ]
-            for count, row in sorted(rows.items())
-        ],
-    )
-    how = "each stored in a folder once a second" if stored else "not stored"
-    return (
-        f"## A live server\n\nThe English model in 8 bits, streams {how}; "
-        "delay of committed text at the client, which may be the declared "
-        f"{declared:.2f} s and a hop of {hop:.2f} s.\n\n{table}\n\n"
-        f"The machine holds {holds} streams."
-    )
+    how = "each stored in a folder once a second" if options.store else ""
+    report = Report("A live server", TEXT.format(how=how), options)
+    bar = Bar(round(declared + hop, 3))
+    for count, row in sorted(rows.items()):
+        p50, p95, p99 = (f"{value:.2f} s" for value in row["delays"])
+        report.add(
+            f"{count} streams: delay p95 (p50, p99)",
+            f"{p95} ({p50}, {p99})",
+            f"{row['cores']:.2f} cores",
+            f"{row['bytes'] / 1e6:.1f} MB each",
+            bar,
+            row["delays"][1],
+        )
+    report.add("streams that hold", str(holds))
+    report.write()
 
 
 if __name__ == "__main__":

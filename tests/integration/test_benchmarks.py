@@ -20,6 +20,7 @@ SECTIONS = {
     "streaming_step": (7, []),
     "int8_convolutions": (6, []),
     "real_time_factor": (2, []),
+    "server_load": (3, []),
     "one_hour": (3, ["one_hour.png"]),
     "import_exactness": (2, []),
 }

@@ -468,3 +468,43 @@ def test_limits(folder):
                     connection.send(json.dumps({"type": "KeepAlive"}))
                     time.sleep(0.1)
             assert "at most 1 s long" in connection.close_reason
+
+
+def test_endpointing(server):
+    """Segments close at pauses, once each; numbers go up with every final
+    message, also those that only close a segment, and after resuming with
+    most of the stream forgotten."""
+    messages, _ = transcribe(server, SIGNAL, endpointing=20)
+    final = _final(messages)
+    assert sum(each["speech_final"] for each in final) > 2
+    numbers = [each["number"] for each in final]
+    assert numbers == sorted(set(numbers))
+    never, _ = transcribe(server, SIGNAL, endpointing="false")
+    assert not any(each["speech_final"] for each in _final(never))
+    texts = [transcript_of(each).replace(" ", "") for each in (never, messages)]
+    assert texts[0] == texts[1]
+
+
+def test_resume_of_a_long_stream(server, monkeypatch):
+    """The server repeats the last part alone; what comes after it is as
+    without the loss."""
+    from speechbrain_llsa_runtime.server import updates
+
+    monkeypatch.setattr(updates, "REPLAY_SECONDS", 1.0)
+    whole, _ = transcribe(server, SIGNAL, endpointing=20)
+    connection = server.listen(resume="new", endpointing=20)
+    session = json.loads(connection.recv())
+    send(connection, SIGNAL[:60000])
+    got = []
+    while not got or got[-1]["samples"] < 50000:
+        got.append(json.loads(connection.recv()))
+    leave_abruptly(connection)
+    with server.listen(resume=session["id"], endpointing=20) as connection:
+        first = json.loads(connection.recv())
+        send(connection, SIGNAL[first["samples"] :])
+        connection.send(CLOSE)
+        rest, _ = read_all(connection)
+    assert rest[0]["number"] > 0
+    last = got[-1]["number"]
+    rest = [each for each in _final(rest) if each["number"] > last]
+    assert _final([*got, *rest]) == _final(whole)

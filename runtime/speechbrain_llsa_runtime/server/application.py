@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import Route, WebSocketRoute
 
-from speechbrain_llsa_runtime.server.listen import listen
+from speechbrain_llsa_runtime.server.listen import explain, listen
 from speechbrain_llsa_runtime.server.refusal import Refused
 from speechbrain_llsa_runtime.server.service import Service
 from speechbrain_llsa_runtime.server.transcriptions import transcribe_file
@@ -22,9 +22,14 @@ PAGE = Path(__file__).parent / "page"
 PAGE_FILES = {
     "": "text/html",
     "page.css": "text/css",
+    "icon.svg": "image/svg+xml",
     "page.js": "text/javascript",
+    "transcript.js": "text/javascript",
+    "stream.js": "text/javascript",
     "recording.js": "text/javascript",
+    "sources.js": "text/javascript",
     "microphone.js": "text/javascript",
+    "subtitles.js": "text/javascript",
 }
 """Files of the page, and their types."""
 
@@ -67,6 +72,7 @@ def make_application(service: Service) -> Starlette:
         routes=[
             WebSocketRoute("/", vosk),
             WebSocketRoute("/v1/listen", listen),
+            Route("/v1/listen", explain),
             Route(
                 "/v1/audio/transcriptions", transcribe_file, methods=["POST"]
             ),

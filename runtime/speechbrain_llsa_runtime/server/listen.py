@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Awaitable
 from typing import Literal
 
+from starlette.requests import HTTPConnection, Request
+from starlette.responses import Response
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from speechbrain_llsa_runtime.server.async_stream import AsyncStream
@@ -52,15 +54,51 @@ async def listen(websocket: WebSocket) -> None:
             await conversation.hold(client)
 
 
-async def _begin(websocket: WebSocket, service: Service) -> _Listen:
+async def explain(request: Request) -> Response:
+    """Answers HTTP as a WebSocket of the same URL would be: browsers do not
+    tell a page why a WebSocket has been refused.
+
+    Arguments
+    ---------
+    request : Request
+        The request.
+
+    Returns
+    -------
+    starlette.responses.Response
+        The refusal; 426 if there is none.
+    """
+    service: Service = request.app.state.service
+    try:
+        service.check(request)
+        parameters, _ = _read(request, service)
+        if parameters.resume not in (None, "new"):
+            await service.check_kept(parameters.resume)
+    except Refused as refused:
+        return refused.response()
+    return Refused(
+        426,
+        "UPGRADE_REQUIRED",
+        must_be("request", "one for a WebSocket", "another one"),
+        {"Upgrade": "websocket"},
+    ).response()
+
+
+def _read(
+    connection: HTTPConnection, service: Service
+) -> tuple[ListenParameters, StreamOptions]:
     try:
         parameters = ListenParameters.parse(
-            websocket.query_params.multi_items()
+            connection.query_params.multi_items()
         )
         service.check_names(parameters.model, parameters.language)
-        options = _options(parameters, service)
+        return parameters, _options(parameters, service)
     except (ImportError, TypeError, ValueError) as error:
         raise Refused(400, "INVALID_QUERY_PARAMETER", reason(error)) from error
+
+
+async def _begin(websocket: WebSocket, service: Service) -> _Listen:
+    parameters, options = _read(websocket, service)
     name, saved = parameters.resume, None
     if name == "new":
         name = service.resumption.new_name()

@@ -53,7 +53,6 @@ class ListenMessages:
         self._ignored = list(ignored)
         self._start = 0.0
         self._interim = ""
-        self._segment = 0
         self._spoken = False
         self._last_word_end: float | None = None
 
@@ -90,18 +89,16 @@ class ListenMessages:
             Messages.
         """
         end = update.samples / sample_rate
-        closes = update.transcript.segment > self._segment
         words = update.transcript.final_words
         spoken = self._spoken or bool(words)
-        self._segment = update.transcript.segment
-        self._spoken = spoken and not closes
+        self._spoken = spoken and not update.closes
         messages = []
-        if words or update.finalized or (closes and spoken):
+        if words or update.finalized or (update.closes and spoken):
             self._start = update.start / sample_rate
             messages.append(
                 {
                     **self._results(words, end, update, is_final=True),
-                    "speech_final": closes,
+                    "speech_final": update.closes,
                     "from_finalize": update.finalized,
                     "number": update.number,
                 }

@@ -96,7 +96,7 @@ class LiveStream:
         self._ending: str | None = None
         self._received = self._taken = self._stored = 0
         self._offset = self._first_segment = 0
-        self._start = self._number = 0
+        self._start = self._number = self._segment = 0
         self.left = False
         """Whether the stream has ended."""
         self.sample_rate: int | None = None
@@ -194,6 +194,7 @@ class LiveStream:
             self._offset = values["offset"]
             self._first_segment = values["first_segment"]
             self._start, self._number = values["start"], values["number"]
+            self._segment = values["segment"]
             self._replay = Replay(
                 [Update.from_dict(each) for each in values["replay"]]
             )
@@ -321,6 +322,7 @@ class LiveStream:
             samples,
             self._start,
             self._number,
+            transcript.segment > self._segment,
             finalized,
             finished,
             flushed,
@@ -349,6 +351,7 @@ class LiveStream:
     def _put(self, update: Update) -> None:
         if update.adds_text:
             self._start = update.samples
+            self._segment = update.transcript.segment
             self._number += 1
             self._replay.add(update, self.sample_rate or 1)
             self._observe_delay(update.samples)
@@ -397,6 +400,7 @@ class LiveStream:
                 "first_segment": self._first_segment,
                 "start": self._start,
                 "number": self._number,
+                "segment": self._segment,
                 "replay": [each.to_dict() for each in self._replay.updates],
             },
             snapshot,

@@ -212,6 +212,27 @@ class Service:
             )
         return Client(known, subprotocol)
 
+    def check(self, connection: HTTPConnection) -> Client:
+        """Checks whether a client would be admitted.
+
+        Arguments
+        ---------
+        connection : starlette.requests.HTTPConnection
+            The request.
+
+        Returns
+        -------
+        Client
+
+        Raises
+        ------
+        Refused
+            If it would not.
+        """
+        client = self.identify(connection)
+        self._check_room(client)
+        return client
+
     @contextlib.contextmanager
     def admit(
         self, connection: HTTPConnection, protocol: str
@@ -236,8 +257,7 @@ class Service:
         """
         start = time.monotonic()
         try:
-            client = self.identify(connection)
-            self._check_room(client)
+            client = self.check(connection)
             self._sessions[client.token] += 1
             self.connections += 1
             try:
@@ -315,14 +335,26 @@ class Service:
                 await self._held[name].take_over()
             saved = await self.resumption.get(name)
         if saved is None:
-            raise Refused(
-                404,
-                "UNKNOWN_SESSION",
-                must_be(
-                    "resume", "the id of a session that is kept", "another"
-                ),
-            )
+            raise _unknown_session()
         return saved
+
+    async def check_kept(self, name: str) -> None:
+        """Checks whether there is a stream of a name, and leaves it as it is.
+
+        Arguments
+        ---------
+        name : str
+            The name, as a client sent it.
+
+        Raises
+        ------
+        Refused
+            If it is not one of this server, or kept no longer.
+        """
+        if not self.resumption.is_signed(name) or (
+            name not in self._held and await self.resumption.get(name) is None
+        ):
+            raise _unknown_session()
 
     def check_names(self, model: str | None, language: str | None) -> None:
         """Checks the model and the language that a client asks for.
@@ -376,3 +408,11 @@ class Service:
             )
         if not self.engine.free_slots:
             raise self.full()
+
+
+def _unknown_session() -> Refused:
+    return Refused(
+        404,
+        "UNKNOWN_SESSION",
+        must_be("resume", "the id of a session that is kept", "another"),
+    )

@@ -41,6 +41,9 @@ class Update:
     number: int = 0
     """How many updates before this one add text."""
 
+    closes: bool = False
+    """Whether a segment closes with it."""
+
     finalized: bool = False
     """Whether all that was sent before a request to finalize is committed."""
 
@@ -60,6 +63,7 @@ class Update:
         return bool(
             self.transcript.committed
             or self.transcript.final_words
+            or self.closes
             or self.finalized
         )
 
@@ -101,6 +105,7 @@ class Update:
             "samples": self.samples,
             "start": self.start,
             "number": self.number,
+            "closes": self.closes,
             "finalized": self.finalized,
         }
 
@@ -126,6 +131,7 @@ class Update:
             values["samples"],
             values["start"],
             values["number"],
+            values["closes"],
             values["finalized"],
         )
 

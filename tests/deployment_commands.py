@@ -7,7 +7,7 @@ from pathlib import Path
 from deploy.ray_options import parse
 from speechbrain_llsa_runtime.commands import serve
 
-SYSTEM = {"mkdir", "openssl"}
+SYSTEM = {"curl", "mkdir", "openssl"}
 """Programs of the system, whose arguments are their own."""
 
 PROGRAMS = {"docker", "kubectl", "helm", "serve", *SYSTEM}

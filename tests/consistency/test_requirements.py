@@ -71,7 +71,7 @@ def test_both_distributions_have_one_version():
         r"speechbrain-llsa-runtime\S*==(\S+)",
         (ROOT / "setup.cfg").read_text(encoding="utf-8"),
     )
-    assert len(pins) == 3 and set(pins) == {version}
+    assert len(pins) == 5 and set(pins) == {version}
 
 
 def test_commits_and_make_lint_have_one_ruff():

@@ -354,18 +354,17 @@ class LiveStream:
             self._segment = update.transcript.segment
             self._number += 1
             self._replay.add(update, self.sample_rate or 1)
-            self._observe_delay(update.samples)
+        arrived = self._arrival_of(update.samples)
+        if update.transcript.committed and arrived is not None:
+            self._engine.observer.committed(time.monotonic() - arrived)
         self._outbox.put(update)
         self._notify()
 
-    def _observe_delay(self, samples: int) -> None:
-        arrived = None
-        while self._arrivals and self._arrivals[0][0] <= samples:
-            _, arrived = self._arrivals.popleft()
-        if self._arrivals:
-            _, arrived = self._arrivals[0]
-        if arrived is not None:
-            self._engine.observer.committed(time.monotonic() - arrived)
+    def _arrival_of(self, samples: int) -> float | None:
+        """When the last one of so many samples came; forgets those before."""
+        while self._arrivals and self._arrivals[0][0] < samples:
+            self._arrivals.popleft()
+        return self._arrivals[0][1] if self._arrivals else None
 
     def _fail(self, error: Exception) -> None:
         self._outbox.put(

@@ -90,9 +90,9 @@ class LiveServer:
         query = {n: v for n, v in query.items() if v is not None}
         return self.url(f"/v1/listen?{urlencode(query, True)}", "ws")
 
-    def listen(self, **query):
+    def listen(self, open_timeout=10, **query):
         """A connection to /v1/listen."""
-        return connect(self.listen_url(**query))
+        return connect(self.listen_url(**query), open_timeout=open_timeout)
 
     def _run(self):
         try:

@@ -84,16 +84,16 @@ class Models(ExportedModels):
         """
         return choose_search(_search_maker(asr), arguments)
 
-    def hotword_search(self, asr, arguments, hotwords):
-        """Makes a search with hotwords for a session: as the arguments say,
-        and with further hotwords.
+    def hotword_search(self, asr, search, hotwords):
+        """Makes a search with hotwords for a session, in place of those of
+        other sessions.
 
         Arguments
         ---------
         asr : StreamingASR or OnnxStreamingASR
             The model.
-        arguments : argparse.Namespace
-            As :meth:`add_arguments` declares them.
+        search : GreedySearch or BeamSearch or None
+            The search of other sessions, as of :meth:`choose_search`.
         hotwords : list of str
             Words or phrases that are likely.
 
@@ -108,15 +108,11 @@ class Models(ExportedModels):
         ValueError
             If a hotword cannot be spelled.
         """
-        hotwords = [*(arguments.hotword or []), *hotwords]
-        weight = arguments.hotword_weight
-        options = {} if weight is None else {"hotword_weight": weight}
-        search = self.choose_search(asr, arguments)
         if search is None:
             search = getattr(asr, "search", None)
         if isinstance(search, BeamSearch):
-            return search.with_hotwords(hotwords, **options)
-        return _search_maker(asr)(hotwords=hotwords, **options)
+            return search.with_hotwords(hotwords)
+        return _search_maker(asr)(hotwords=hotwords)
 
 
 def _search_maker(asr):

@@ -1,7 +1,9 @@
 """POST /v1/audio/transcriptions, by OpenAI's client, unmodified."""
 
 import io
+import time
 
+import numpy as np
 import pytest
 
 from live_server import (
@@ -164,6 +166,20 @@ def test_too_large(client):
             file=("speech.wav", io.BytesIO(bytes(1 << 21))), model="tiny"
         )
     assert refused.value.status_code == 413
+
+
+def test_a_client_that_goes(server, client, tmp_path):
+    """Its file is not transcribed to the end."""
+    path = tmp_path / "long.flac"
+    soundfile.write(path, np.tile(SIGNAL, 30)[: 60 * RATE], RATE)
+    if path.stat().st_size >= 1 << 20:
+        soundfile.write(path, np.zeros(1800 * RATE, np.int16), RATE)
+    with pytest.raises(openai.APITimeoutError):
+        create(client.with_options(timeout=0.2), path)
+    deadline = time.monotonic() + 5
+    while server.engine.free_slots < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def test_full(server, client, recording):

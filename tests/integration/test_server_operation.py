@@ -111,6 +111,7 @@ def test_sessions_of_a_token(guarded):
         ("https://friend.example", True),
         ("https://enemy.example", False),
         ("null", False),
+        ("http://[", False),
         (None, True),
         ("own", True),
     ],
@@ -408,6 +409,7 @@ def test_no_reader():
 
         async def close(self, code, reason):
             closed.append((code, reason))
+            await asyncio.sleep(99)
 
     class Service:
         limits = Limits(unread_seconds=0.05)

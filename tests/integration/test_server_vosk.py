@@ -126,3 +126,13 @@ def test_bad_messages(server, messages, about):
         _, code = read_all(connection)
         assert code == 1008
         assert about in connection.close_reason
+
+
+def test_one_long_message(folder):
+    """Thirty seconds at once: one reply, and the slot comes back."""
+    with live_server(folder, "--slots", 1) as server:
+        replies, code = talk(server, [bytes(1 << 20), END])
+        assert code == 1000
+        assert len(replies) == 2
+        replies, code = talk(server, [SIGNAL.tobytes() * 6, END])
+        assert code == 1000

@@ -5,7 +5,15 @@ import secrets
 
 import pytest
 
-from speechbrain_llsa_runtime.server.resumption import Resumption, read_key
+from speechbrain_llsa_runtime.server import (
+    resumption as resumption_module,
+)
+from speechbrain_llsa_runtime.server import session_store
+from speechbrain_llsa_runtime.server.resumption import (
+    Resumption,
+    StoreError,
+    read_key,
+)
 from speechbrain_llsa_runtime.server.session_store import (
     FolderStore,
     MemoryStore,
@@ -27,7 +35,7 @@ def make(kind, folder, keep_seconds=60):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_is_put_is_got(kind, tmp_path):
-    """Bytes of any kind, replaced, removed, and unknown names."""
+    """Bytes of any kind, replaced, and unknown names."""
 
     async def use():
         store = make(kind, tmp_path)
@@ -38,9 +46,6 @@ def test_what_is_put_is_got(kind, tmp_path):
         assert await store.get("one") == data
         assert await store.get("two") == b""
         assert await store.get("three") is None
-        await store.remove("one")
-        await store.remove("three")
-        assert await store.get("one") is None
 
     asyncio.run(use())
 
@@ -68,8 +73,7 @@ def test_two_processes_share_a_folder(tmp_path):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_newest_bytes_win(kind, tmp_path):
-    """However fast they come from the worker's thread, and removed streams
-    stay removed."""
+    """However fast they come from the worker's thread."""
 
     async def use():
         resumption = Resumption(make(kind, tmp_path))
@@ -78,12 +82,55 @@ def test_the_newest_bytes_win(kind, tmp_path):
         for number in range(100):
             await asyncio.to_thread(storage.store, str(number).encode())
         assert await resumption.get(name) == b"99"
-        storage.store(b"late")
-        await asyncio.sleep(0)
-        await resumption.remove(name)
-        assert await resumption.get(name) is None
 
     asyncio.run(use())
+
+
+def test_memory_is_bounded(monkeypatch):
+    """The oldest streams give way."""
+    monkeypatch.setattr(session_store, "MOST_BYTES", 1000)
+
+    async def use():
+        store = MemoryStore(60)
+        for name in "abcde":
+            await store.put(name, bytes(300))
+        got = [await store.get(name) is not None for name in "abcde"]
+        assert got == [False, False, True, True, True]
+
+    asyncio.run(use())
+
+
+def test_a_store_that_hangs_or_fails(monkeypatch):
+    """Is waited for no longer than a moment; what it cannot give is an
+    error, and what it cannot take is only logged."""
+    monkeypatch.setattr(resumption_module, "ANSWER_SECONDS", 0.05)
+
+    class Hanging:
+        shared = True
+
+        async def put(self, name, data):
+            await asyncio.sleep(99)
+
+        get = put
+
+    class Failing:
+        shared = True
+
+        async def put(self, name, data=None):
+            raise ConnectionError("no route")
+
+        get = put
+
+    async def use(store):
+        store.get = lambda name: store.put(name, None)
+        resumption = Resumption(store)
+        name = resumption.new_name()
+        await resumption.put(name, b"bytes")
+        with pytest.raises(StoreError):
+            await resumption.get(name)
+
+    asyncio.run(use(Hanging()))
+    asyncio.run(use(Failing()))
 
 
 def test_names():

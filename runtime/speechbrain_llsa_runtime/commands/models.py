@@ -71,15 +71,15 @@ class ExportedModels:
         """
         return None
 
-    def hotword_search(self, asr, arguments, hotwords):
+    def hotword_search(self, asr, search, hotwords):
         """Makes a search with hotwords for a session.
 
         Arguments
         ---------
         asr : OnnxStreamingASR
             The model.
-        arguments : argparse.Namespace
-            As :meth:`add_arguments` declares them.
+        search : GreedySearch or BeamSearch or None
+            The search of other sessions, as of :meth:`choose_search`.
         hotwords : list of str
             Words or phrases that are likely.
 

@@ -281,7 +281,7 @@ def make_service(arguments, sessions):
         name,
         languages,
         lambda hotwords: arguments.models.hotword_search(
-            sessions.asr, arguments, hotwords
+            sessions.asr, sessions.options["search"], hotwords
         ),
         sessions.endpointer,
         arguments.tokens and Tokens.from_file(arguments.tokens),

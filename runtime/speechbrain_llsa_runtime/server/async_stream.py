@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 from numpy.typing import NDArray
@@ -95,19 +96,19 @@ class AsyncStream:
             Samples per second, the same for the whole stream.
         """
         for block in split_blocks(samples, sample_rate):
+            if self._live.left:
+                return
             self._live.push(block, sample_rate)
-            while not self._live.has_room:
-                self._changed.clear()
-                if not self._live.has_room:
-                    await self._changed.wait()
+            await self._wait_until(lambda: self._live.has_room)
 
     def flush(self) -> None:
         """As for :class:`LiveStream`."""
         self._live.flush()
 
-    def finalize(self) -> None:
-        """As for :class:`LiveStream`."""
+    async def finalize(self) -> None:
+        """As for :class:`LiveStream`; waits while the queue is full."""
         self._live.finalize()
+        await self._wait_until(lambda: self._live.has_room)
 
     def finish(self) -> None:
         """As for :class:`LiveStream`."""
@@ -116,6 +117,17 @@ class AsyncStream:
     def leave(self) -> None:
         """As for :class:`LiveStream`."""
         self._live.leave()
+
+    async def gone(self) -> None:
+        """Waits until the stream has ended, and its slot is free."""
+        await self._wait_until(lambda: self._live.left)
+
+    async def _wait_until(self, holds: Callable[[], bool]) -> None:
+        """Waits for what only the worker can bring about."""
+        while not holds():
+            self._changed.clear()
+            if not holds():
+                await self._changed.wait()
 
     async def save(self) -> bytes | None:
         """Gives all that the stream remembers, once all that was sent has

@@ -86,7 +86,7 @@ class ContainerInput:
         self._bytes: queue.Queue[bytes | None] = queue.Queue()
         self._room = asyncio.Semaphore(WAITING_MESSAGES)
         self._done: asyncio.Future[None] | None = None
-        self._ended = self._all_read = False
+        self._ended = self._all_read = self._closed = False
 
     async def take(self, data: bytes) -> None:
         """Takes the next bytes, and waits while there is no room.
@@ -135,6 +135,7 @@ class ContainerInput:
 
     def close(self) -> None:
         """Gives up. May be called any number of times."""
+        self._closed = True
         self._bytes.put(None)
 
     def _start(self) -> asyncio.Future[None]:
@@ -150,6 +151,8 @@ class ContainerInput:
         try:
             stream = AudioStream(self._read, None, lambda _: None, self._spool)
             for samples in stream:
+                if self._closed:
+                    break
                 asyncio.run_coroutine_threadsafe(
                     self._push(samples, stream.sample_rate), self._loop
                 ).result()

@@ -111,10 +111,14 @@ class Conversation:
             The code that it was closed with.
         """
         code, message = await self._run(parts)
+        await self.ended()
         if not self.lost:
             await close(self.websocket, code, message)
         self.service.metrics.closed.labels(str(code)).inc()
         return code
+
+    async def ended(self) -> None:
+        """What is done before the connection is closed: nothing here."""
 
     async def _run(
         self, parts: tuple[Callable[[], Awaitable[None]], ...]

@@ -192,6 +192,9 @@ class Engine:
         self._opening = []
 
     def _open(self, stream: LiveStream, opened: Future[LiveStream]) -> None:
+        if not opened.set_running_or_notify_cancel():
+            stream._leave()
+            return
         try:
             stream._open()
         except Exception as error:

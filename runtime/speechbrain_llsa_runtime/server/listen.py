@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable
 from typing import Literal
 
@@ -20,7 +19,7 @@ from speechbrain_llsa_runtime.server.conversation import (
 from speechbrain_llsa_runtime.server.engine import ServerFull
 from speechbrain_llsa_runtime.server.listen_messages import ListenMessages
 from speechbrain_llsa_runtime.server.listen_parameters import ListenParameters
-from speechbrain_llsa_runtime.server.live_stream import StreamOptions
+from speechbrain_llsa_runtime.server.live_stream import Storage, StreamOptions
 from speechbrain_llsa_runtime.server.refusal import (
     FAILED,
     RESTARTING,
@@ -28,7 +27,7 @@ from speechbrain_llsa_runtime.server.refusal import (
     Closed,
     Refused,
 )
-from speechbrain_llsa_runtime.server.service import Client, Service
+from speechbrain_llsa_runtime.server.service import Client, HeldName, Service
 from speechbrain_llsa_runtime.transcripts.endpointer import (
     Endpointer,
     EndpointRule,
@@ -99,19 +98,35 @@ def _read(
 
 async def _begin(websocket: WebSocket, service: Service) -> _Listen:
     parameters, options = _read(websocket, service)
-    name, saved = parameters.resume, None
-    if name == "new":
-        name = service.resumption.new_name()
-    elif name is not None:
-        saved = await service.take_saved(name)
-    storage = None if name is None else service.resumption.storage(name)
+    if parameters.resume is None:
+        stream = await _open(service, options)
+        return _Listen(websocket, service, parameters, stream)
+    is_new = parameters.resume == "new"
+    name = service.resumption.new_name() if is_new else parameters.resume
+    service.check_signed(name)
+    held = await service.hold_name(name)
     try:
-        stream = await AsyncStream.open(service.engine, options, saved, storage)
+        saved = None if is_new else await service.take_saved(name)
+        storage = service.resumption.storage(name)
+        stream = await _open(service, options, saved, storage)
+    except BaseException:
+        held.release()
+        raise
+    return _Listen(websocket, service, parameters, stream, name, held)
+
+
+async def _open(
+    service: Service,
+    options: StreamOptions,
+    saved: bytes | None = None,
+    storage: Storage | None = None,
+) -> AsyncStream:
+    try:
+        return await AsyncStream.open(service.engine, options, saved, storage)
     except ServerFull:
         raise service.full() from None
     except (TypeError, ValueError) as error:
         raise Refused(400, "INVALID_QUERY_PARAMETER", reason(error)) from error
-    return _Listen(websocket, service, parameters, stream, name)
 
 
 def _options(parameters: ListenParameters, service: Service) -> StreamOptions:
@@ -147,8 +162,10 @@ class _Listen(Conversation):
         What the client asks for.
     stream : AsyncStream
         Its stream.
-    name : str or None
+    name : str, optional
         The name that the stream is stored under, if it is.
+    held : HeldName, optional
+        That name, held.
     """
 
     def __init__(
@@ -157,11 +174,14 @@ class _Listen(Conversation):
         service: Service,
         parameters: ListenParameters,
         stream: AsyncStream,
-        name: str | None,
+        name: str | None = None,
+        held: HeldName | None = None,
     ) -> None:
         super().__init__(websocket, service)
         self._stream = stream
         self._name = name
+        self._held = held
+        self._resumed = stream.received, stream.replayed()
         self._messages = ListenMessages(
             service.model,
             parameters.interim_results,
@@ -176,24 +196,33 @@ class _Listen(Conversation):
 
     async def hold(self, client: Client) -> None:
         """Serves the connection to its end."""
-        taken_over = None
         try:
             await self.websocket.accept(client.subprotocol)
-            if self._name is not None:
-                taken_over = self.service.hold_name(self._name)
-                await self.run(
-                    self._receive, self._send, self._drain, taken_over.wait
-                )
-                await self._keep()
-            else:
-                await self.run(self._receive, self._send)
+            parts = [self._receive, self._send]
+            if self._held is not None:
+                parts += [self._drain, self._held.wait]
+            await self.run(*parts)
         except (WebSocketDisconnect, OSError, RuntimeError):
-            await self._keep()
+            pass  # it has gone before it was accepted
         finally:
+            # as for a connection whose task is cancelled
             self._input.close()
             self._stream.leave()
-            if taken_over is not None:
-                taken_over.release()
+            if self._held is not None:
+                self._held.release()
+
+    async def ended(self) -> None:
+        """Stores the stream for a client that has not ended it, and gives its
+        slot back, so that both are there when the client hears of the end."""
+        self._input.close()
+        if self._name is not None:
+            saved = await self._stream.save()
+            if saved is not None:
+                await self.service.resumption.put(self._name, saved)
+        self._stream.leave()
+        await self._stream.gone()
+        if self._held is not None:
+            self._held.release()
 
     async def _receive(self) -> None:
         while True:
@@ -204,7 +233,7 @@ class _Listen(Conversation):
             kind = parse_message(message, MESSAGES).get("type")
             if kind == "Finalize":
                 await self._decode(self._input.flush())
-                self._stream.finalize()
+                await self._stream.finalize()
             elif kind == "CloseStream":
                 await self._decode(self._input.finish())
                 self._stream.finish()
@@ -222,9 +251,9 @@ class _Listen(Conversation):
 
     async def _send(self) -> None:
         if self._name is not None:
-            received = self._stream.received
+            received, replayed = self._resumed
             await self.send(self._messages.session(self._name, received))
-            for sent in self._stream.replayed():
+            for sent in replayed:
                 for message in self._messages.take(sent, self._rate):
                     if message["type"] == "Results":
                         await self.send(message)
@@ -236,9 +265,6 @@ class _Listen(Conversation):
             if update.finished:
                 duration = update.samples / self._rate
                 await self.send(self._messages.metadata(duration))
-                if self._name is not None:
-                    await self.service.resumption.remove(self._name)
-                    self._name = None
                 return
         raise Closed(FAILED, "the stream has ended")
 
@@ -250,11 +276,3 @@ class _Listen(Conversation):
         """Lets a client that can go on elsewhere do so."""
         await self.service.draining.wait()
         raise Closed(RESTARTING, "the server is shutting down")
-
-    async def _keep(self) -> None:
-        """Stores the stream for a client that has not ended it."""
-        if self._name is None:
-            return
-        saved = await asyncio.shield(self._stream.save())
-        if saved is not None:
-            await self.service.resumption.put(self._name, saved)

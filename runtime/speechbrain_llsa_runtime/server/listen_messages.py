@@ -30,7 +30,7 @@ class ListenMessages:
     >>> from speechbrain_llsa_runtime.transcripts.transcript import Transcript
     >>> messages = ListenMessages("english")
     >>> word = Word("ONE", 0.1, 0.4, 0.9)
-    >>> update = Update(Transcript("ONE ", "", (word,)), samples=8000)
+    >>> update = Update(Transcript("ONE ", "", (word,)), 8000, is_result=True)
     >>> (result,) = messages.take(update, sample_rate=16000)
     >>> result["is_final"], result["channel"]["alternatives"][0]["transcript"]
     (True, 'ONE')
@@ -53,7 +53,6 @@ class ListenMessages:
         self._ignored = list(ignored)
         self._start = 0.0
         self._interim = ""
-        self._spoken = False
         self._last_word_end: float | None = None
 
     def session(self, name: str, samples: int) -> dict[str, Any]:
@@ -88,13 +87,11 @@ class ListenMessages:
         list of dict
             Messages.
         """
-        end = update.samples / sample_rate
+        now = update.samples / sample_rate
         words = update.transcript.final_words
-        spoken = self._spoken or bool(words)
-        self._spoken = spoken and not update.closes
         messages = []
-        if words or update.finalized or (update.closes and spoken):
-            self._start = update.start / sample_rate
+        if update.is_result:
+            end, self._start = update.end(sample_rate), update.start
             messages.append(
                 {
                     **self._results(words, end, update, is_final=True),
@@ -106,7 +103,7 @@ class ListenMessages:
             self._start = end
         if words:
             self._last_word_end = words[-1].end
-        return [*messages, *self._interim_of(update, end), *self._silence(end)]
+        return [*messages, *self._interim_of(update, now), *self._silence(now)]
 
     def metadata(self, duration: float) -> dict[str, Any]:
         """The last message.

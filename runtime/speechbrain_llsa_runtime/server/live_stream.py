@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 QUEUE_SECONDS = 2.0
 """Audio of a stream that waits at most; more is not accepted meanwhile."""
 
+MOST_WAITING = 64
+"""Blocks and requests of a stream that wait at most."""
+
 MOST_UPDATES = 64
 """Updates that wait for a client at most; meanwhile its audio waits."""
 
@@ -96,7 +99,9 @@ class LiveStream:
         self._ending: str | None = None
         self._received = self._taken = self._stored = 0
         self._offset = self._first_segment = 0
-        self._start = self._number = self._segment = 0
+        self._number = self._segment = 0
+        self._start, self._spoken = 0.0, False
+        self._leaving = False
         self.left = False
         """Whether the stream has ended."""
         self.sample_rate: int | None = None
@@ -115,7 +120,10 @@ class LiveStream:
     @property
     def has_room(self) -> bool:
         """Whether more audio is accepted."""
-        return self.left or self.queued_seconds < QUEUE_SECONDS
+        return self.left or (
+            self.queued_seconds < QUEUE_SECONDS
+            and len(self._inbox) < MOST_WAITING
+        )
 
     def push(self, samples: NDArray[Any], sample_rate: int) -> None:
         """Queues the next samples.
@@ -161,7 +169,8 @@ class LiveStream:
     def leave(self) -> None:
         """Ends the stream without the rest of its text. May be called at any
         time, any number of times."""
-        self._queue("leave")
+        self._leaving = True
+        self._engine.wake()
 
     def take(self) -> list[Update]:
         """Takes the updates since it was called last.
@@ -176,10 +185,7 @@ class LiveStream:
         return taken
 
     def _queue(self, name: str, argument: Any = None) -> None:
-        if name == "leave":
-            self._inbox.appendleft((name, argument))
-        else:
-            self._inbox.append((name, argument))
+        self._inbox.append((name, argument))
         self._engine.wake()
 
     # what follows is called by the worker alone
@@ -195,6 +201,7 @@ class LiveStream:
             self._first_segment = values["first_segment"]
             self._start, self._number = values["start"], values["number"]
             self._segment = values["segment"]
+            self._spoken = values["spoken"]
             self._replay = Replay(
                 [Update.from_dict(each) for each in values["replay"]]
             )
@@ -211,13 +218,16 @@ class LiveStream:
     def _feed(self) -> bool:
         """Does what is queued, until a step is due. Whether there was any."""
         did = False
-        while self._inbox and not self.left:
-            name, argument = self._inbox[0]
-            if name != "leave" and not self._may_go_on():
+        while self._inbox and not self.left and not self._leaving:
+            if not self._may_go_on():
                 break
-            self._inbox.popleft()
+            name, argument = self._inbox.popleft()
             did = True
             getattr(self, f"_do_{name}")(argument)
+            if self._store_due:
+                self._do_store(None)
+        if self._leaving:
+            self._leave()
         if did and self.has_room:
             self._notify()
         return did
@@ -240,11 +250,17 @@ class LiveStream:
         self._taken += len(samples)
         rate = self.sample_rate or 1
         self._engine.observer.audio(len(samples) / rate)
+
+    @property
+    def _store_due(self) -> bool:
+        """Whether enough audio has come, and its steps have been run."""
         if self._storage is None or self._storage.seconds is None:
-            return
+            return False
         unstored = self._taken - self._stored
-        if unstored >= self._storage.seconds * rate:
-            self._inbox.appendleft(("store", None))
+        return (
+            unstored >= self._storage.seconds * (self.sample_rate or 1)
+            and self._may_go_on()
+        )
 
     def _do_store(self, _: None) -> None:
         self._stored = self._taken
@@ -264,9 +280,6 @@ class LiveStream:
 
     def _do_save(self, give: Callable[[bytes | None], None]) -> None:
         give(self._to_bytes())
-
-    def _do_leave(self, _: None) -> None:
-        self._leave()
 
     def _end(self, ending: str) -> None:
         assert self._session is not None
@@ -317,12 +330,15 @@ class LiveStream:
             rate = self.sample_rate or 1
             committed = math.floor(self._session.committed_seconds * rate)
             samples = min(samples, self._offset + committed)
+        closes = transcript.segment > self._segment
+        spoken = self._spoken or bool(transcript.final_words)
         return Update(
             transcript,
             samples,
-            self._start,
+            bool(transcript.final_words or finalized or (closes and spoken)),
             self._number,
-            transcript.segment > self._segment,
+            self._start,
+            closes,
             finalized,
             finished,
             flushed,
@@ -349,9 +365,10 @@ class LiveStream:
         )
 
     def _put(self, update: Update) -> None:
-        if update.adds_text:
-            self._start = update.samples
-            self._segment = update.transcript.segment
+        self._segment = update.transcript.segment
+        if update.is_result:
+            self._start = update.end(self.sample_rate or 1)
+            self._spoken = not update.closes
             self._number += 1
             self._replay.add(update, self.sample_rate or 1)
         arrived = self._arrival_of(update.samples)
@@ -390,6 +407,10 @@ class LiveStream:
             snapshot = self._session.snapshot()
         except ValueError:
             return None
+        # a snapshot of sa and maa may commit frames that no step has yet
+        update = self._update()
+        if update.must_arrive:
+            self._put(update)
         return _join(
             {
                 "version": SAVED_VERSION,
@@ -400,6 +421,7 @@ class LiveStream:
                 "start": self._start,
                 "number": self._number,
                 "segment": self._segment,
+                "spoken": self._spoken,
                 "replay": [each.to_dict() for each in self._replay.updates],
             },
             snapshot,

@@ -3,6 +3,7 @@ code, and one sentence in both cases."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 
 from starlette.responses import JSONResponse
@@ -22,6 +23,9 @@ RESTARTING = 1012
 
 TOO_SLOW = 1013
 """Close code for a client that does not read."""
+
+CLOSE_SECONDS = 2.0
+"""How long the last message may wait for its client."""
 
 LONGEST_REASON = 123
 """Bytes that WebSocket allows for the reason of a close."""
@@ -101,6 +105,7 @@ async def close(websocket: WebSocket, code: int, message: str = "") -> None:
         Why, in one sentence; cut to what WebSocket allows.
     """
     short = message.encode()[:LONGEST_REASON].decode(errors="ignore")
-    # it may have been closed from the other side
-    with contextlib.suppress(RuntimeError, OSError):
-        await websocket.close(code, short)
+    # It may have been closed from the other side; and where the client does
+    # not read, nor does it read this.
+    with contextlib.suppress(RuntimeError, OSError, asyncio.TimeoutError):
+        await asyncio.wait_for(websocket.close(code, short), CLOSE_SECONDS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
+import logging
 import secrets
 from pathlib import Path
 
@@ -12,12 +13,21 @@ from speechbrain_llsa_runtime.server.live_stream import Storage
 from speechbrain_llsa_runtime.server.session_store import SessionStore
 from speechbrain_llsa_runtime.utils.errors import must_be
 
+LOG = logging.getLogger(__name__)
+
 STORE_SECONDS = 1.0
 """Audio between two times that a stream is stored, where the store outlives
 the process."""
 
+ANSWER_SECONDS = 5.0
+"""How long a store may take."""
+
 KEY_BYTES = 16
 """Shortest key."""
+
+
+class StoreError(RuntimeError):
+    """The store of sessions does not answer, or fails."""
 
 
 class Resumption:
@@ -121,21 +131,20 @@ class Resumption:
         -------
         bytes or None
             ``None`` if there is nothing, or no longer.
+
+        Raises
+        ------
+        StoreError
+            If the store fails.
         """
         await self._written(name)
-        return await self._store.get(self._file_name(name))
-
-    async def remove(self, name: str) -> None:
-        """Forgets a stream.
-
-        Arguments
-        ---------
-        name : str
-            Its name.
-        """
-        self._waiting.pop(name, None)
-        await self._written(name)
-        await self._store.remove(self._file_name(name))
+        try:
+            return await asyncio.wait_for(
+                self._store.get(self._file_name(name)), ANSWER_SECONDS
+            )
+        except Exception as error:
+            LOG.exception("the store failed")
+            raise StoreError("the store of sessions fails") from error
 
     def _signature(self, name: str) -> str:
         return hmac.new(self._key, name.encode(), hashlib.sha256).hexdigest()
@@ -154,7 +163,12 @@ class Resumption:
         try:
             while name in self._waiting:
                 data = self._waiting.pop(name)
-                await self._store.put(self._file_name(name), data)
+                await asyncio.wait_for(
+                    self._store.put(self._file_name(name), data),
+                    ANSWER_SECONDS,
+                )
+        except Exception:
+            LOG.exception("the store failed")
         finally:
             del self._writing[name]
 

@@ -119,7 +119,8 @@ def make_server(
         ws_max_size=message_bytes,
         ws_max_queue=4,
         ws_ping_interval=20.0,
-        ws_ping_timeout=20.0,
+        # a pong waits behind the audio of a client that sends fast
+        ws_ping_timeout=None,
         timeout_graceful_shutdown=int(LAST_SECONDS),
         ssl_certfile=certificate,
         ssl_keyfile=private_key,

@@ -22,7 +22,7 @@ from speechbrain_llsa_runtime.server.refusal import (
     Closed,
     Refused,
 )
-from speechbrain_llsa_runtime.server.resumption import Resumption
+from speechbrain_llsa_runtime.server.resumption import Resumption, StoreError
 from speechbrain_llsa_runtime.server.tokens import Tokens, sent_token
 from speechbrain_llsa_runtime.transcripts.endpointer import Endpointer
 from speechbrain_llsa_runtime.utils.errors import must_be
@@ -187,8 +187,7 @@ class Service:
         headers = connection.headers
         origin = headers.get("origin")
         if origin is not None and not (
-            origin in self._origins
-            or urlsplit(origin).netloc == headers.get("host")
+            origin in self._origins or _host(origin) == headers.get("host")
         ):
             raise Refused(
                 403,
@@ -230,7 +229,8 @@ class Service:
             If it would not.
         """
         client = self.identify(connection)
-        self._check_room(client)
+        name = connection.query_params.get("resume")
+        self._check_room(client, replaces=name in self._held)
         return client
 
     @contextlib.contextmanager
@@ -298,8 +298,9 @@ class Service:
             {"Retry-After": str(RETRY_SECONDS)},
         )
 
-    def hold_name(self, name: str) -> HeldName:
-        """Notes that a connection has the stream of a name.
+    async def hold_name(self, name: str) -> HeldName:
+        """Notes that a connection has the stream of a name, once no other
+        one has it.
 
         Arguments
         ---------
@@ -310,10 +311,12 @@ class Service:
         -------
         HeldName
         """
+        while name in self._held:
+            await self._held[name].take_over()
         return HeldName(self._held, name)
 
     async def take_saved(self, name: str) -> bytes:
-        """Gives the stream of a name, which its connection may still have.
+        """Gives the stream of a name, which the caller holds.
 
         Arguments
         ---------
@@ -329,14 +332,29 @@ class Service:
         Refused
             If it is not one of this server, or kept no longer.
         """
-        saved = None
-        if self.resumption.is_signed(name):
-            if name in self._held:
-                await self._held[name].take_over()
+        try:
             saved = await self.resumption.get(name)
+        except StoreError as error:
+            raise Refused(503, "STORE_FAILED", str(error)) from error
         if saved is None:
             raise _unknown_session()
         return saved
+
+    def check_signed(self, name: str) -> None:
+        """Checks that a name was given by this server, or one with its key.
+
+        Arguments
+        ---------
+        name : str
+            The name, as a client sent it.
+
+        Raises
+        ------
+        Refused
+            If it was not.
+        """
+        if not self.resumption.is_signed(name):
+            raise _unknown_session()
 
     async def check_kept(self, name: str) -> None:
         """Checks whether there is a stream of a name, and leaves it as it is.
@@ -351,10 +369,9 @@ class Service:
         Refused
             If it is not one of this server, or kept no longer.
         """
-        if not self.resumption.is_signed(name) or (
-            name not in self._held and await self.resumption.get(name) is None
-        ):
-            raise _unknown_session()
+        self.check_signed(name)
+        if name not in self._held:
+            await self.take_saved(name)
 
     def check_names(self, model: str | None, language: str | None) -> None:
         """Checks the model and the language that a client asks for.
@@ -388,7 +405,9 @@ class Service:
                 must_be("language", served, repr(language)),
             )
 
-    def _check_room(self, client: Client) -> None:
+    def _check_room(self, client: Client, replaces: bool) -> None:
+        """Refuses a client that finds no room, unless it replaces a
+        connection of its own."""
         if not self.ready:
             raise Refused(
                 503,
@@ -396,6 +415,8 @@ class Service:
                 "the server is shutting down",
                 {"Retry-After": str(RETRY_SECONDS)},
             )
+        if replaces:
+            return
         most = self.limits.sessions_per_token or math.inf
         if client.token and self._sessions[client.token] >= most:
             raise Refused(
@@ -406,8 +427,18 @@ class Service:
                 ),
                 {"Retry-After": str(RETRY_SECONDS)},
             )
-        if not self.engine.free_slots:
+        taken = max(
+            self.connections, self.engine.slots - self.engine.free_slots
+        )
+        if taken >= self.engine.slots:
             raise self.full()
+
+
+def _host(origin: str) -> str | None:
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return None
 
 
 def _unknown_session() -> Refused:

@@ -11,6 +11,9 @@ from typing import Any, Protocol
 from speechbrain_llsa_runtime.utils.atomic_files import write_atomically
 from speechbrain_llsa_runtime.utils.errors import must_be
 
+MOST_BYTES = 1 << 29
+"""What a store in memory holds at most; the oldest streams give way."""
+
 
 class SessionStore(Protocol):
     """Keeps bytes by name for a while."""
@@ -23,9 +26,6 @@ class SessionStore(Protocol):
 
     async def get(self, name: str) -> bytes | None:
         """Gives the bytes of a name, or ``None``."""
-
-    async def remove(self, name: str) -> None:
-        """Forgets a name, which need not be there."""
 
 
 class MemoryStore:
@@ -56,16 +56,15 @@ class MemoryStore:
         self._kept = {
             name: kept for name, kept in self._kept.items() if kept[0] > now
         }
+        self._kept.pop(name, None)
         self._kept[name] = now + self._keep_seconds, data
+        while sum(len(data) for _, data in self._kept.values()) > MOST_BYTES:
+            del self._kept[next(iter(self._kept))]
 
     async def get(self, name: str) -> bytes | None:
         """Gives the bytes of a name, or ``None``."""
         until, data = self._kept.get(name, (0.0, None))
         return data if until > time.monotonic() else None
-
-    async def remove(self, name: str) -> None:
-        """Forgets a name, which need not be there."""
-        self._kept.pop(name, None)
 
 
 class FolderStore:
@@ -93,10 +92,6 @@ class FolderStore:
     async def get(self, name: str) -> bytes | None:
         """Gives the bytes of a name, or ``None``."""
         return await asyncio.to_thread(self._get, name)
-
-    async def remove(self, name: str) -> None:
-        """Forgets a name, which need not be there."""
-        await asyncio.to_thread(self._path(name).unlink, missing_ok=True)
 
     def _put(self, name: str, data: bytes) -> None:
         write_atomically(self._path(name), data)
@@ -146,10 +141,6 @@ class RedisStore:
         """Gives the bytes of a name, or ``None``."""
         return await self._client.get(self._key(name))
 
-    async def remove(self, name: str) -> None:
-        """Forgets a name, which need not be there."""
-        await self._client.delete(self._key(name))
-
     def _key(self, name: str) -> str:
         return f"speechbrain_llsa:session:{name}"
 
@@ -190,7 +181,10 @@ def make_store(place: str, keep_seconds: float) -> SessionStore:
                 "redis: not installed, needed for this --store: pip install "
                 '"speechbrain-llsa[redis]"'
             ) from error
-        return RedisStore(redis.from_url(place), keep_seconds)
+        return RedisStore(
+            redis.from_url(place, socket_timeout=5, socket_connect_timeout=5),
+            keep_seconds,
+        )
     if "://" in place:
         raise ValueError(
             must_be(

@@ -87,7 +87,7 @@ async def _transcribe(request: Request, service: Service) -> Response:
                 "response_format",
             )
         service.check_names(_text(form, "model"), _text(form, "language"))
-        updates, seconds = await _updates(file, service)
+        updates, seconds = await _updates(file, request, service)
     return to_response(_Result(updates, seconds, form, service))
 
 
@@ -102,7 +102,7 @@ async def _form(request: Request) -> AsyncIterator[FormData]:
 
 
 async def _updates(
-    file: UploadFile, service: Service
+    file: UploadFile, request: Request, service: Service
 ) -> tuple[list[Update], float]:
     """The updates of a stream of the whole file, and its duration."""
     endpointer = service.endpointer or Endpointer()
@@ -122,13 +122,21 @@ async def _updates(
         stream.finish()
 
     sending = asyncio.ensure_future(send())
+    watching = [
+        asyncio.ensure_future(_until_gone(request)),
+        asyncio.ensure_future(service.closing.wait()),
+        asyncio.ensure_future(asyncio.sleep(service.limits.longest_seconds)),
+    ]
     try:
         updates = []
         while True:
             receiving = asyncio.ensure_future(stream.update())
+            waiting: set[asyncio.Future[Any]] = {receiving, *watching}
             if not sending.done():
-                waiting: set[asyncio.Future[Any]] = {sending, receiving}
-                await asyncio.wait(waiting, return_when="FIRST_COMPLETED")
+                waiting.add(sending)
+            await asyncio.wait(waiting, return_when="FIRST_COMPLETED")
+            if any(watch.done() for watch in watching):
+                raise ClientDisconnect
             if sending.done():
                 sending.result()
             update = await receiving
@@ -142,9 +150,15 @@ async def _updates(
     except (ValueError, OSError) as error:
         raise _bad(reason(error), "file") from error
     finally:
-        sending.cancel()
+        for task in (sending, *watching):
+            task.cancel()
         audio.close()
         stream.leave()
+
+
+async def _until_gone(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 class _Result:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,6 +14,10 @@ REPLAY_SECONDS = 120.0
 connection; it must not have kept less of the audio."""
 
 
+MOST_REPLAYED = 2000
+"""Results that are kept at most."""
+
+
 @dataclass(frozen=True)
 class Update:
     """What one step adds to a stream.
@@ -22,7 +27,7 @@ class Update:
 
     Example
     -------
-    >>> update = Update(Transcript("ONE"), samples=1600)
+    >>> update = Update(Transcript("ONE"), samples=1600, is_result=True)
     >>> Update.from_dict(update.to_dict()) == update
     True
     """
@@ -35,11 +40,15 @@ class Update:
     """Samples of the stream, at its own rate, up to the end of what is
     committed."""
 
-    start: int = 0
-    """Samples up to the end of the update before that adds text."""
+    is_result: bool = False
+    """Whether it has final words, ends a segment in which something was said,
+    or answers a request to finalize."""
 
     number: int = 0
-    """How many updates before this one add text."""
+    """How many results came before it."""
+
+    start: float = 0.0
+    """Where the result before it ends, in seconds."""
 
     closes: bool = False
     """Whether a segment closes with it."""
@@ -57,21 +66,33 @@ class Update:
     error: str | None = None
     """Why the stream has ended before its end, in one sentence."""
 
-    @property
-    def adds_text(self) -> bool:
-        """Whether it commits text, a word or a segment's end."""
-        return bool(
-            self.transcript.committed
-            or self.transcript.final_words
-            or self.closes
-            or self.finalized
-        )
+    def end(self, sample_rate: int) -> float:
+        """Where it ends, as a result.
+
+        Arguments
+        ---------
+        sample_rate : int
+            Samples per second of the stream.
+
+        Returns
+        -------
+        float
+            Seconds: the end of its last final word, if it has one.
+        """
+        words = self.transcript.final_words
+        end = words[-1].end if words else self.samples / sample_rate
+        return max(self.start, end)
 
     @property
     def must_arrive(self) -> bool:
         """Whether it may not be replaced by the next one."""
         return bool(
-            self.adds_text or self.finished or self.flushed or self.error
+            self.is_result
+            or self.transcript.committed
+            or self.closes
+            or self.finished
+            or self.flushed
+            or self.error
         )
 
     def committed_part(self) -> Update:
@@ -89,7 +110,7 @@ class Update:
         return replace(self, transcript=transcript)
 
     def to_dict(self) -> dict[str, Any]:
-        """Converts a committed part to a dict, for JSON.
+        """Converts the committed part of a result to a dict, for JSON.
 
         Returns
         -------
@@ -103,8 +124,8 @@ class Update:
             ],
             "segment": self.transcript.segment,
             "samples": self.samples,
-            "start": self.start,
             "number": self.number,
+            "start": self.start,
             "closes": self.closes,
             "finalized": self.finalized,
         }
@@ -129,8 +150,9 @@ class Update:
         return cls(
             Transcript(values["committed"], "", words, values["segment"]),
             values["samples"],
-            values["start"],
+            True,
             values["number"],
+            values["start"],
             values["closes"],
             values["finalized"],
         )
@@ -151,6 +173,7 @@ class Outbox:
 
     def __init__(self) -> None:
         self._updates: deque[Update] = deque()
+        self._lock = threading.Lock()
 
     def __len__(self) -> int:
         return len(self._updates)
@@ -163,9 +186,10 @@ class Outbox:
         update : Update
             The next one of the stream.
         """
-        if self._updates and not self._updates[-1].must_arrive:
-            self._updates.pop()
-        self._updates.append(update)
+        with self._lock:
+            if self._updates and not self._updates[-1].must_arrive:
+                self._updates.pop()
+            self._updates.append(update)
 
     def take(self) -> list[Update]:
         """Takes all updates.
@@ -174,14 +198,14 @@ class Outbox:
         -------
         list of Update
         """
-        taken = []
-        while self._updates:
-            taken.append(self._updates.popleft())
+        with self._lock:
+            taken = list(self._updates)
+            self._updates.clear()
         return taken
 
 
 class Replay:
-    """The committed updates of the last ``REPLAY_SECONDS`` of a stream.
+    """The results of the last ``REPLAY_SECONDS`` of a stream.
 
     Arguments
     ---------
@@ -204,5 +228,8 @@ class Replay:
         """
         self.updates.append(update.committed_part())
         oldest = update.samples - REPLAY_SECONDS * sample_rate
-        while self.updates[0].samples < oldest:
+        while (
+            self.updates[0].samples < oldest
+            or len(self.updates) > MOST_REPLAYED
+        ):
             self.updates.popleft()

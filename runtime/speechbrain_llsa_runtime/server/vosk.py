@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from numpy.typing import NDArray
@@ -119,13 +120,20 @@ class _Vosk(Conversation):
         """Takes audio, and sends the one reply."""
         if self._stream is None:
             self._stream = await self._open()
-        rate = self._decoder.sample_rate
-        if len(samples):
-            await self._stream.push(samples, rate)
-        getattr(self._stream, ending)()
+        sending = asyncio.ensure_future(
+            _send_all(self._stream, samples, self._decoder.sample_rate, ending)
+        )
+        try:
+            await self._reply(self._stream)
+            await sending
+        finally:
+            sending.cancel()
+
+    async def _reply(self, stream: AsyncStream) -> None:
+        """Sends the one reply, once all of a message has been processed."""
         closed: list[Word] | None = None
         while True:
-            update = await self._stream.update()
+            update = await stream.update()
             if update is None:
                 raise Closed(FAILED, "the stream has ended")
             if update.error is not None:
@@ -186,6 +194,19 @@ class _Vosk(Conversation):
             ],
             "text": _text(words),
         }
+
+
+async def _send_all(
+    stream: AsyncStream, samples: NDArray[Any], rate: int, ending: str
+) -> None:
+    if len(samples):
+        await stream.push(samples, rate)
+    if ending == "finalize":
+        await stream.finalize()
+    elif ending == "finish":
+        stream.finish()
+    else:
+        stream.flush()
 
 
 def _control(message: bytes | str) -> dict[str, Any] | None:

@@ -4,6 +4,7 @@ mistakes, and the command itself."""
 import argparse
 import asyncio
 import json
+import logging
 import random
 import signal
 import subprocess
@@ -274,6 +275,16 @@ def test_bad_arguments(folder, arguments, about, capsys, tmp_path, monkeypatch):
     assert about in error
 
 
+@pytest.fixture
+def _logging():
+    """Puts the handlers of the process back."""
+    root = logging.getLogger()
+    before = root.handlers[:], root.level
+    yield
+    root.handlers[:], root.level = before
+
+
+@pytest.mark.usefixtures("_logging")
 def test_a_taken_port(folder, capsys):
     with live_server(folder) as server:
         model = "--model", str(folder)

@@ -218,14 +218,14 @@ class LiveStream:
     def _feed(self) -> bool:
         """Does what is queued, until a step is due. Whether there was any."""
         did = False
-        while self._inbox and not self.left and not self._leaving:
-            if not self._may_go_on():
+        while not (self.left or self._leaving) and self._may_go_on():
+            if self._store_due:
+                self._do_store(None)
+            if not self._inbox:
                 break
             name, argument = self._inbox.popleft()
             did = True
             getattr(self, f"_do_{name}")(argument)
-            if self._store_due:
-                self._do_store(None)
         if self._leaving:
             self._leave()
         if did and self.has_room:
@@ -253,14 +253,11 @@ class LiveStream:
 
     @property
     def _store_due(self) -> bool:
-        """Whether enough audio has come, and its steps have been run."""
+        """Whether enough audio has come since it was stored."""
         if self._storage is None or self._storage.seconds is None:
             return False
         unstored = self._taken - self._stored
-        return (
-            unstored >= self._storage.seconds * (self.sample_rate or 1)
-            and self._may_go_on()
-        )
+        return unstored >= self._storage.seconds * (self.sample_rate or 1)
 
     def _do_store(self, _: None) -> None:
         self._stored = self._taken
@@ -470,6 +467,7 @@ def split_blocks(
 
     Example
     -------
+    >>> import numpy as np
     >>> [len(block) for block in split_blocks(np.zeros(5000), 16000)]
     [4000, 1000]
     """

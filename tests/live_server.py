@@ -71,8 +71,9 @@ class LiveServer:
         assert not self._thread.is_alive()
 
     def call(self, function):
-        """Calls a function within the event loop."""
-        self.loop.call_soon_threadsafe(function)
+        """Calls a function within the event loop, if that still runs."""
+        with contextlib.suppress(RuntimeError):
+            self.loop.call_soon_threadsafe(function)
 
     def drain(self):
         """What SIGTERM does."""

@@ -213,9 +213,9 @@ def main(arguments=None):
     )
     options = parse(parser, arguments)
     seconds, most = (3, 2) if options.tiny else (options.seconds, options.most)
-    latency = OnnxStreamingASR.from_folder("english").latency_report()
-    declared = latency.declared_latency.total_seconds
-    hop = OnnxStreamingASR.from_folder("english").batcher(1).step_seconds
+    asr = OnnxStreamingASR.from_folder("english")
+    declared = asr.latency_report().declared_latency.total_seconds
+    hop = asr.batcher(1).step_seconds
     with tempfile.TemporaryDirectory() as folder:
         corpus = Path(folder) / "digits"
         synthesize_corpus(corpus, {"all": (1, 6)}, seed=1, progress=False)

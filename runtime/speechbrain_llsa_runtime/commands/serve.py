@@ -15,6 +15,7 @@ from speechbrain_llsa_runtime.commands.models import (
 )
 from speechbrain_llsa_runtime.commands.sessions import load_sessions
 from speechbrain_llsa_runtime.model_folder.shipped import DEFAULT_MODEL
+from speechbrain_llsa_runtime.server.json_log import log_as_json
 from speechbrain_llsa_runtime.utils.checks import check_integer, check_number
 from speechbrain_llsa_runtime.utils.errors import must_be
 
@@ -148,10 +149,6 @@ def run(arguments):
     ValueError
         If an argument is not allowed.
     """
-    try:
-        from speechbrain_llsa_runtime.server.json_log import log_as_json
-    except ImportError as error:  # pragma: no cover
-        raise _missing(error) from error
     check_arguments(arguments)
     sessions = load_sessions(arguments)
     log_as_json()

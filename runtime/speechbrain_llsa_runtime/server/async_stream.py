@@ -76,11 +76,6 @@ class AsyncStream:
         """Samples per second, once there are some."""
         return self._live.sample_rate
 
-    @property
-    def left(self) -> bool:
-        """Whether the stream has ended, by itself or by :meth:`leave`."""
-        return self._live.left
-
     def replayed(self) -> list[Update]:
         """The updates of the last two minutes that committed text."""
         return list(self._live._replay.updates)

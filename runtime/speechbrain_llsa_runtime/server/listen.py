@@ -112,7 +112,7 @@ async def _begin(websocket: WebSocket, service: Service) -> _Listen:
     except BaseException:
         held.release()
         raise
-    return _Listen(websocket, service, parameters, stream, name, held)
+    return _Listen(websocket, service, parameters, stream, held)
 
 
 async def _open(
@@ -162,10 +162,8 @@ class _Listen(Conversation):
         What the client asks for.
     stream : AsyncStream
         Its stream.
-    name : str, optional
-        The name that the stream is stored under, if it is.
     held : HeldName, optional
-        That name, held.
+        The name that the stream is stored under, if it is.
     """
 
     def __init__(
@@ -174,12 +172,10 @@ class _Listen(Conversation):
         service: Service,
         parameters: ListenParameters,
         stream: AsyncStream,
-        name: str | None = None,
         held: HeldName | None = None,
     ) -> None:
         super().__init__(websocket, service)
         self._stream = stream
-        self._name = name
         self._held = held
         self._resumed = stream.received, stream.replayed()
         self._messages = ListenMessages(
@@ -215,10 +211,10 @@ class _Listen(Conversation):
         """Stores the stream for a client that has not ended it, and gives its
         slot back, so that both are there when the client hears of the end."""
         self._input.close()
-        if self._name is not None:
+        if self._held is not None:
             saved = await self._stream.save()
             if saved is not None:
-                await self.service.resumption.put(self._name, saved)
+                await self.service.resumption.put(self._held.name, saved)
         self._stream.leave()
         await self._stream.gone()
         if self._held is not None:
@@ -250,9 +246,9 @@ class _Listen(Conversation):
             raise Closed(UNREADABLE, reason(error)) from error
 
     async def _send(self) -> None:
-        if self._name is not None:
+        if self._held is not None:
             received, replayed = self._resumed
-            await self.send(self._messages.session(self._name, received))
+            await self.send(self._messages.session(self._held.name, received))
             for sent in replayed:
                 for message in self._messages.take(sent, self._rate):
                     if message["type"] == "Results":

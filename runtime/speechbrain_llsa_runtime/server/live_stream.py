@@ -220,7 +220,7 @@ class LiveStream:
         did = False
         while not (self.left or self._leaving) and self._may_go_on():
             if self._store_due:
-                self._do_store(None)
+                self._store()
             if not self._inbox:
                 break
             name, argument = self._inbox.popleft()
@@ -259,10 +259,13 @@ class LiveStream:
         unstored = self._taken - self._stored
         return unstored >= self._storage.seconds * (self.sample_rate or 1)
 
-    def _do_store(self, _: None) -> None:
+    def _store(self) -> None:
+        """Stores the stream, if it is one that can be gone on with."""
+        if self._storage is None:
+            return
         self._stored = self._taken
         saved = self._to_bytes()
-        if saved is not None and self._storage is not None:
+        if saved is not None:
             self._storage.store(saved)
 
     def _do_flush(self, _: None) -> None:
@@ -272,7 +275,7 @@ class LiveStream:
         self._end("finalize")
 
     def _do_finish(self, _: None) -> None:
-        self._do_store(None)
+        self._store()
         self._end("finish")
 
     def _do_save(self, give: Callable[[bytes | None], None]) -> None:

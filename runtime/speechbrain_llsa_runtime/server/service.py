@@ -76,7 +76,8 @@ class HeldName:
     """
 
     def __init__(self, held: dict[str, HeldName], name: str) -> None:
-        self._held, self._name = held, name
+        self.name = name
+        self._held = held
         self._taken = asyncio.Event()
         self._released = asyncio.Event()
         held[name] = self
@@ -99,8 +100,8 @@ class HeldName:
 
     def release(self) -> None:
         """Says that the connection has ended, and its stream is stored."""
-        if self._held.get(self._name) is self:
-            del self._held[self._name]
+        if self._held.get(self.name) is self:
+            del self._held[self.name]
         self._released.set()
 
 

@@ -27,6 +27,7 @@ from comparison.results import collect
 from comparison.stages import Stage, StageError, locked
 from librispeech_prepare import prepare_librispeech
 from speechbrain_llsa.training.recipe import exit_on_bad_input
+from speechbrain_llsa_runtime.utils.errors import must_be
 from speechbrain_llsa_runtime.utils.parser import OneLineParser
 from speechbrain_llsa_runtime.utils.printing import all_characters
 
@@ -46,12 +47,34 @@ class Comparison:
         In LibriSpeech layout.
     output_folder : pathlib.Path
         Folder for all output.
+    pretrained_folder : str, optional
+        The model folder that all rows start from, for a plan that pre-trains
+        none.
+
+    Raises
+    ------
+    ValueError
+        If the plan pre-trains and a folder is given, or neither.
     """
 
-    def __init__(self, plan, data_folder, output_folder):
+    def __init__(
+        self, plan, data_folder, output_folder, pretrained_folder=None
+    ):
+        if ("pretrain" in plan.hparams) == (pretrained_folder is not None):
+            raise ValueError(
+                must_be(
+                    "pretrained_folder",
+                    (
+                        "given for a plan without the entry 'pretrain', and "
+                        "for no other"
+                    ),
+                    repr(pretrained_folder),
+                )
+            )
         self.plan = plan
         self.data_folder = data_folder
         self.output_folder = output_folder
+        self.pretrained_folder = pretrained_folder
 
     def folder(self, row, seed):
         """Folder of a row and seed."""
@@ -80,18 +103,20 @@ class Comparison:
         trained = self.folder(self.plan.trained(row), seed)
         stages = []
         if row.weights_of is None:
-            stages = [
-                self._recipe("pretrain", row, seed),
+            start = self.pretrained_folder
+            if start is None:
+                stages.append(self._recipe("pretrain", row, seed))
+                start = folder / "pretrain" / "pretrained"
+            stages.append(
                 self._recipe(
                     "finetune",
                     row,
                     seed,
-                    "--pretrained_folder",
-                    folder / "pretrain" / "pretrained",
+                    *("--pretrained_folder", start),
                     # measured by a stage of its own
                     *("--test_splits", "[]", "--streamed_count", "0"),
-                ),
-            ]
+                )
+            )
         settings = {
             "split": self.plan.test_split,
             **self.plan.measurement,
@@ -243,6 +268,10 @@ def prepare(arguments):
         help="where everything goes (default: results/NAME_OF_THE_PLAN)",
     )
     parser.add_argument(
+        "--pretrained_folder",
+        help="the model that all rows start from, if the plan pre-trains none",
+    )
+    parser.add_argument(
         "--report",
         action="store_true",
         help="write the table of what there is, and train nothing",
@@ -251,7 +280,10 @@ def prepare(arguments):
     plan = read_plan(options.plan)
     output_folder = options.output_folder or Path("results", options.plan.stem)
     comparison = Comparison(
-        plan, options.data_folder.resolve(), output_folder.resolve()
+        plan,
+        options.data_folder.resolve(),
+        output_folder.resolve(),
+        options.pretrained_folder,
     )
     if not options.report:
         comparison.prepare()

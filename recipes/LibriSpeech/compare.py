@@ -10,7 +10,7 @@ seeds. Everything else is equal in all rows: data, order of batches, steps.
 Running the same command again continues after an interruption: finished rows
 are kept, and a row in progress resumes from its checkpoint. Two commands
 running at once share the rows. ``--report`` only writes the report of the
-results so far.
+results so far, ``--estimate`` prints what the trainings would cost.
 
 ``output_folder`` then holds ``RESULTS.md``, ``results.json``,
 ``error_rates.png`` and ``pretraining.png``, and in ``rows/`` each training
@@ -21,18 +21,21 @@ import sys
 import time
 from pathlib import Path
 
+from comparison.estimate import estimate_plan
 from comparison.plan import as_arguments, read_plan, recipe_entries
 from comparison.report import write_report
 from comparison.results import collect
 from comparison.stages import Stage, StageError, locked
 from librispeech_prepare import prepare_librispeech
 from speechbrain_llsa.training.recipe import exit_on_bad_input
+from speechbrain_llsa_runtime.utils.checks import check_number
 from speechbrain_llsa_runtime.utils.errors import must_be
 from speechbrain_llsa_runtime.utils.parser import OneLineParser
 from speechbrain_llsa_runtime.utils.printing import all_characters
 
 HERE = Path(__file__).resolve().parent
 SCRIPTS = {"pretrain": "pretrain.py", "finetune": "finetune_ctc.py"}
+OPERATIONS_PER_SECOND = 2e14
 _WAIT_SECONDS = 5.0
 
 
@@ -60,17 +63,7 @@ class Comparison:
     def __init__(
         self, plan, data_folder, output_folder, pretrained_folder=None
     ):
-        if ("pretrain" in plan.hparams) == (pretrained_folder is not None):
-            raise ValueError(
-                must_be(
-                    "pretrained_folder",
-                    (
-                        "given for a plan without the entry 'pretrain', and "
-                        "for no other"
-                    ),
-                    repr(pretrained_folder),
-                )
-            )
+        _check_start(plan, pretrained_folder)
         self.plan = plan
         self.data_folder = data_folder
         self.output_folder = output_folder
@@ -244,6 +237,20 @@ class Comparison:
         return bool(to_run)
 
 
+def _check_start(plan, pretrained_folder):
+    if ("pretrain" in plan.hparams) == (pretrained_folder is not None):
+        raise ValueError(
+            must_be(
+                "pretrained_folder",
+                (
+                    "given for a plan without the entry 'pretrain', and for no "
+                    "other"
+                ),
+                repr(pretrained_folder),
+            )
+        )
+
+
 def prepare(arguments):
     """Prepares the training, and validates all input.
 
@@ -254,14 +261,16 @@ def prepare(arguments):
 
     Returns
     -------
-    Comparison
-        The comparison to run.
-    bool
-        Whether to write only the report.
+    Comparison or comparison.plan.Plan
+        The comparison to run; for an estimate, its plan alone.
+    argparse.Namespace
+        The options of the command line.
     """
     parser = OneLineParser(description=__doc__.splitlines()[0])
     parser.add_argument("plan", type=Path, help="YAML file of the rows")
-    parser.add_argument("--data_folder", type=Path, required=True)
+    parser.add_argument(
+        "--data_folder", type=Path, help="needed unless --estimate is given"
+    )
     parser.add_argument(
         "--output_folder",
         type=Path,
@@ -276,8 +285,29 @@ def prepare(arguments):
         action="store_true",
         help="write the table of what there is, and train nothing",
     )
+    parser.add_argument(
+        "--estimate",
+        action="store_true",
+        help="print the floating-point operations of each training, and train "
+        "nothing",
+    )
+    parser.add_argument(
+        "--operations_per_second",
+        type=float,
+        default=OPERATIONS_PER_SECOND,
+        help="what a device does, for --estimate (default: %(default)g, a "
+        "fifth of the peak of an H200 in bf16)",
+    )
     options = parser.parse_args(arguments)
     plan = read_plan(options.plan)
+    if options.estimate:
+        check_number(
+            "--operations_per_second", options.operations_per_second, 1
+        )
+        _check_start(plan, options.pretrained_folder)
+        return plan, options
+    if options.data_folder is None:
+        raise ValueError(must_be("--data_folder", "given", "none"))
     output_folder = options.output_folder or Path("results", options.plan.stem)
     comparison = Comparison(
         plan,
@@ -287,7 +317,7 @@ def prepare(arguments):
     )
     if not options.report:
         comparison.prepare()
-    return comparison, options.report
+    return comparison, options
 
 
 @all_characters()
@@ -304,9 +334,18 @@ def main(arguments):
     int
         The exit status: 1 if a row failed.
     """
-    comparison, report_alone = exit_on_bad_input(prepare, arguments)
+    comparison, options = exit_on_bad_input(prepare, arguments)
+    if options.estimate:
+        print(
+            estimate_plan(
+                comparison,
+                options.operations_per_second,
+                options.pretrained_folder,
+            )
+        )
+        return 0
     failures = []
-    if report_alone:
+    if options.report:
         comparison.report()
     else:
         failures = comparison.run(say=lambda text: print(text, flush=True))

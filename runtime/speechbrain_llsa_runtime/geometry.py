@@ -19,6 +19,9 @@ from speechbrain_llsa_runtime.utils.errors import must_be
 ATTENTIONS = ("aa", "maa", "sa", "llsa")
 """Acausal, masked acausal, streaming and low-latency streaming attention."""
 
+ENCODER_MODULES = ("transformer", "conformer")
+"""What the layers of an encoder may be."""
+
 SAMPLE_RATE = 16000
 """Samples per second of the waveforms that the front end takes."""
 

@@ -24,6 +24,7 @@ from speechbrain_llsa.nnet.encoder_layer import (
 from speechbrain_llsa.nnet.positional_convolution import PositionalConvolution
 from speechbrain_llsa.state import EncoderState, LayerState
 from speechbrain_llsa_runtime.geometry import (
+    ENCODER_MODULES,
     FRAME_SECONDS,
     TrainedGeometries,
     check_attention,
@@ -36,9 +37,6 @@ from speechbrain_llsa_runtime.utils.checks import (
     check_type,
 )
 from speechbrain_llsa_runtime.utils.errors import must_be
-
-ENCODER_MODULES = ("transformer", "conformer")
-"""What the layers of an encoder may be."""
 
 
 class StreamingTransformerEncoder(nn.Module):

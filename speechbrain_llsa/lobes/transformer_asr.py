@@ -5,6 +5,7 @@ from speechbrain.lobes.models.transformer.TransformerASR import (
     TransformerASRStreamingContext,
     make_transformer_src_tgt_masks,
 )
+from speechbrain.nnet.activations import Swish
 from torch import nn
 
 from speechbrain_llsa.nnet.encoder import StreamingTransformerEncoder
@@ -64,11 +65,20 @@ class StreamingTransformerASR(TransformerASR):
     layerdrop_prob : float
         Probability to skip an encoder layer in training.
     encoder_module : str
-        Part of SpeechBrain's signature. Must be "transformer".
+        What the encoder's layers are: "transformer" or "conformer".
     attention_type : None
         Part of SpeechBrain's signature. ``attention`` replaces it.
     causal : bool
         Part of SpeechBrain's signature. Must be False.
+    conformer_activation : type
+        Class of the activation of a Conformer's encoder; ``activation`` is then
+        the decoder's alone.
+    macaron : bool
+        Whether a Conformer has half feed-forward networks, as for the encoder.
+    conv_look_back : int
+        Frames that the convolution of a Conformer's layer sees behind a frame.
+    conv_look_ahead : int
+        Frames that it sees ahead.
 
     Raises
     ------
@@ -129,14 +139,12 @@ class StreamingTransformerASR(TransformerASR):
         encoder_module="transformer",
         attention_type=None,
         causal=False,
+        conformer_activation=Swish,
+        macaron=True,
+        conv_look_back=15,
+        conv_look_ahead=0,
     ):
         for name, argument, allowed, reason in (
-            (
-                "encoder_module",
-                encoder_module,
-                "transformer",
-                "the encoder has no convolutions",
-            ),
             (
                 "attention_type",
                 attention_type,
@@ -195,9 +203,17 @@ class StreamingTransformerASR(TransformerASR):
             dropout=dropout,
             attention_dropout=attention_dropout,
             layerdrop_prob=layerdrop_prob,
-            activation=activation,
+            activation=(
+                conformer_activation
+                if encoder_module == "conformer"
+                else activation
+            ),
             normalize_before=normalize_before,
             output_hidden_states=output_hidden_states,
+            encoder_module=encoder_module,
+            macaron=macaron,
+            conv_look_back=conv_look_back,
+            conv_look_ahead=conv_look_ahead,
         )
         for parameter in self.encoder.parameters():
             if parameter.dim() > 1:

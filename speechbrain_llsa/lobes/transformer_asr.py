@@ -8,7 +8,10 @@ from speechbrain.lobes.models.transformer.TransformerASR import (
 from speechbrain.nnet.activations import Swish
 from torch import nn
 
-from speechbrain_llsa.nnet.encoder import StreamingTransformerEncoder
+from speechbrain_llsa.nnet.encoder import (
+    CONFORMER_NORMS,
+    StreamingTransformerEncoder,
+)
 from speechbrain_llsa_runtime.utils.checks import check_integer
 from speechbrain_llsa_runtime.utils.errors import must_be
 
@@ -190,6 +193,9 @@ class StreamingTransformerASR(TransformerASR):
         )
         if num_decoder_layers == 0:
             del self.positional_encoding_decoder
+        options = {"activation": activation}
+        if encoder_module == "conformer":
+            options = {"activation": conformer_activation, **CONFORMER_NORMS}
         self.encoder = StreamingTransformerEncoder(
             num_layers=num_encoder_layers,
             nhead=nhead,
@@ -203,17 +209,13 @@ class StreamingTransformerASR(TransformerASR):
             dropout=dropout,
             attention_dropout=attention_dropout,
             layerdrop_prob=layerdrop_prob,
-            activation=(
-                conformer_activation
-                if encoder_module == "conformer"
-                else activation
-            ),
             normalize_before=normalize_before,
             output_hidden_states=output_hidden_states,
             encoder_module=encoder_module,
             macaron=macaron,
             conv_look_back=conv_look_back,
             conv_look_ahead=conv_look_ahead,
+            **options,
         )
         for parameter in self.encoder.parameters():
             if parameter.dim() > 1:

@@ -38,6 +38,9 @@ from speechbrain_llsa_runtime.utils.checks import (
 )
 from speechbrain_llsa_runtime.utils.errors import must_be
 
+CONFORMER_NORMS = {"norm_eps": 1e-5, "closing_norm_eps": 1e-6}
+"""Epsilons of SpeechBrain's norms in a Conformer."""
+
 
 class StreamingTransformerEncoder(nn.Module):
     """A transformer encoder with one of four attentions, a drop-in replacement

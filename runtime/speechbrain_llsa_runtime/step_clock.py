@@ -46,6 +46,8 @@ class StepClock:
         Samples from one frame to the next.
     positional_look_ahead : int
         Frames that a positional convolution before the encoder sees ahead.
+    conv_look_ahead : int
+        Frames that the convolution of each layer of a Conformer sees ahead.
 
     Raises
     ------
@@ -68,6 +70,7 @@ class StepClock:
     receptive_field_samples: int
     stride_samples: int
     positional_look_ahead: int = 0
+    conv_look_ahead: int = 0
 
     def __post_init__(self) -> None:
         if check_attention(self.attention) == "aa":
@@ -107,7 +110,9 @@ class StepClock:
     @property
     def delay_frames(self) -> int:
         """Frames that committed ones lag behind those that a step takes in."""
-        frames = self.geometry.stack_look_ahead(self.attention, self.num_layers)
+        frames = self.geometry.stack_look_ahead(
+            self.attention, self.num_layers, self.conv_look_ahead
+        )
         return cast(int, frames) + self.positional_look_ahead
 
     @property

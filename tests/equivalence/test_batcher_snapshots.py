@@ -15,6 +15,7 @@ from speechbrain_llsa_runtime.inference.session import Session
 from speechbrain_llsa_runtime.snapshot import flatten
 from speechbrain_llsa_runtime.transcripts.endpointer import Endpointer
 from tiny_model import (
+    CONFORMER,
     IMPORTED,
     make_front_end,
     make_model,
@@ -32,6 +33,13 @@ MODELS = {
     "maa, steps of 4": {"attention": "maa", "hop": 4, "look_ahead": 1},
     "imported": {"extractor": make_front_end(), **IMPORTED},
     "imported, maa": {"attention": "maa", "hop": 3, **IMPORTED},
+    "conformer": CONFORMER,
+    "conformer, sa, steps of 3": {
+        **CONFORMER,
+        "attention": "sa",
+        "hop": 3,
+        "look_ahead": 1,
+    },
 }
 LENGTHS = (0, 1, 320, 641, 1000, 2000, 5000, 20001)
 

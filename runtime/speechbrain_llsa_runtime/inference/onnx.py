@@ -24,7 +24,7 @@ from speechbrain_llsa_runtime.inference.onnx_batcher import OnnxBatcher
 from speechbrain_llsa_runtime.inference.onnx_graph import check_runtime
 from speechbrain_llsa_runtime.inference.onnx_model import (
     OnnxCTC,
-    positional_entry,
+    convolution_entries,
 )
 from speechbrain_llsa_runtime.inference.recognizer import StreamingRecognizer
 from speechbrain_llsa_runtime.inference.session import Session
@@ -281,7 +281,7 @@ def describe(
         "step_frames": clock.step_frames,
         "receptive_field_samples": clock.receptive_field_samples,
         "stride_samples": clock.stride_samples,
-        **positional_entry(clock),
+        **convolution_entries(clock),
         **_derived(clock),
         "never": NEVER,
         "blank_index": 0,
@@ -403,4 +403,5 @@ def _clock(description):
         description["receptive_field_samples"],
         description["stride_samples"],
         description.get("positional_look_ahead", 0),
+        description.get("conv_look_ahead", 0),
     )

@@ -222,6 +222,7 @@ class OnnxCTC:
             clock.receptive_field_samples,
             clock.frame_seconds,
             clock.positional_look_ahead,
+            clock.conv_look_ahead,
         )
 
     def committed_frames(self, context: OnnxState) -> int:
@@ -329,17 +330,21 @@ class OnnxCTC:
 
 
 def _identity(clock: StepClock) -> tuple[Any, ...]:
-    """What a fingerprint knows of a clock: that of models without a positional
-    look-ahead is as it was before there were any."""
-    *others, _ = astuple(clock)
-    return (*others, *positional_entry(clock).values())
+    """What a fingerprint knows of a clock: that of models without convolutions
+    that see ahead is as it was before there were any."""
+    *others, positional, conv = astuple(clock)
+    if positional:
+        others.append(positional)
+    return (*others, f"conv_look_ahead {conv}") if conv else tuple(others)
 
 
-def positional_entry(clock: StepClock) -> dict[str, int]:
-    """The entry of models with a positional convolution that sees ahead."""
-    if not clock.positional_look_ahead:
-        return {}
-    return {"positional_look_ahead": clock.positional_look_ahead}
+def convolution_entries(clock: StepClock) -> dict[str, int]:
+    """The entries of models with convolutions that see ahead."""
+    entries = {
+        "positional_look_ahead": clock.positional_look_ahead,
+        "conv_look_ahead": clock.conv_look_ahead,
+    }
+    return {name: frames for name, frames in entries.items() if frames}
 
 
 def _product(shape):

@@ -8,7 +8,11 @@ built from a description here; PyTorch is not needed.
 import json
 from pathlib import Path
 
-from speechbrain_llsa_runtime.geometry import ATTENTIONS, SAMPLE_RATE
+from speechbrain_llsa_runtime.geometry import (
+    ATTENTIONS,
+    ENCODER_MODULES,
+    SAMPLE_RATE,
+)
 from speechbrain_llsa_runtime.model_folder.fields import (
     absent_or,
     boolean,
@@ -101,6 +105,11 @@ SECTIONS = {
             "positional_look_ahead": absent_or(integer(0, 1000)),
             "positional_groups": absent_or(_SIZE),
             "positional_norm": absent_or(boolean),
+            "closing_norm_eps": absent_or(number(0, 1)),
+            "encoder_module": absent_or(one_of(*ENCODER_MODULES)),
+            "macaron": absent_or(boolean),
+            "conv_look_back": absent_or(integer(0, 1000)),
+            "conv_look_ahead": absent_or(integer(0, 1000)),
         }
     ),
     "encoder_wrapper": by_kind(
@@ -177,6 +186,7 @@ _CHECK = by_kind(
         "receptive_field_samples": _EXPORTED_NUMBER,
         "stride_samples": integer(1, 1 << 20),
         "positional_look_ahead": absent_or(integer(0, 1000)),
+        "conv_look_ahead": absent_or(integer(0, 1000)),
         # these follow from those above
         "step_samples": integer(0, 1 << 40),
         "leading_samples": integer(0, 1 << 40),

@@ -329,17 +329,24 @@ class OnnxCTC:
 
 
 def _identity(clock: StepClock) -> tuple[Any, ...]:
-    """What a fingerprint knows of a clock: that of models without a positional
-    look-ahead is as it was before there were any."""
-    *others, _ = astuple(clock)
-    return (*others, *positional_entry(clock).values())
+    """What a fingerprint knows of a clock: that of models without unusual
+    entries is as it was before there were any."""
+    identity = astuple(clock)
+    least = len(identity) - len(UNUSUAL)
+    while len(identity) > least and not identity[-1]:
+        identity = identity[:-1]
+    return identity
 
 
-def positional_entry(clock: StepClock) -> dict[str, int]:
-    """The entry of models with a positional convolution that sees ahead."""
-    if not clock.positional_look_ahead:
-        return {}
-    return {"positional_look_ahead": clock.positional_look_ahead}
+UNUSUAL = ("positional_look_ahead", "padding_samples")
+"""The last entries of a clock, which most models do not have: 0."""
+
+
+def unusual_entries(clock: StepClock) -> dict[str, int]:
+    """The entries of a positional convolution that sees ahead, and of a front
+    end that pads the utterance, where there are such."""
+    entries = {name: getattr(clock, name) for name in UNUSUAL}
+    return {name: value for name, value in entries.items() if value}
 
 
 def _product(shape):

@@ -41,6 +41,7 @@ __all__, __getattr__, __dir__ = lazy_names(
         "ChunkText": f"{_PACKAGE}.inference.speechbrain_interface",
         "decode_chunk": f"{_PACKAGE}.inference.speechbrain_interface",
         "build_for_finetuning": f"{_PACKAGE}.model_folder.finetuning",
+        "log_mel_from_speechbrain": f"{_PACKAGE}.pretrained.log_mel",
         "FolderPretrainer": f"{_PACKAGE}.model_folder.pretrainer",
         "load_part": f"{_PACKAGE}.model_folder.pretrainer",
     },

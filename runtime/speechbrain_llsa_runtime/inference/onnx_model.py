@@ -330,21 +330,25 @@ class OnnxCTC:
 
 
 def _identity(clock: StepClock) -> tuple[Any, ...]:
-    """What a fingerprint knows of a clock: that of models without convolutions
-    that see ahead is as it was before there were any."""
-    *others, positional, conv = astuple(clock)
-    if positional:
-        others.append(positional)
-    return (*others, f"conv_look_ahead {conv}") if conv else tuple(others)
+    """What a fingerprint knows of a clock: that of models without unusual
+    entries is as it was before there were any."""
+    unusual = unusual_entries(clock)
+    identity = astuple(clock)[: -len(UNUSUAL)]
+    if "positional_look_ahead" in unusual:
+        # the first of them, which stood alone
+        identity += (unusual.pop("positional_look_ahead"),)
+    return identity + tuple(unusual.items())
 
 
-def convolution_entries(clock: StepClock) -> dict[str, int]:
-    """The entries of models with convolutions that see ahead."""
-    entries = {
-        "positional_look_ahead": clock.positional_look_ahead,
-        "conv_look_ahead": clock.conv_look_ahead,
-    }
-    return {name: frames for name, frames in entries.items() if frames}
+UNUSUAL = ("positional_look_ahead", "conv_look_ahead", "padding_samples")
+"""The last entries of a clock, which most models do not have: 0."""
+
+
+def unusual_entries(clock: StepClock) -> dict[str, int]:
+    """The entries of convolutions that see ahead, and of a front end that pads
+    the utterance, where there are such."""
+    entries = {name: getattr(clock, name) for name in UNUSUAL}
+    return {name: value for name, value in entries.items() if value}
 
 
 def _product(shape):

@@ -191,7 +191,7 @@ def _advance_hops(encoder, state, frames):
     state.provisional = _frames_layout(encoder, geometry.look_ahead)
     seen = min(state.committed, geometry.look_back)
     convolution = {}
-    if encoder.layers[0].convolution is not None:
+    if encoder.convolves:
         convolved = _frames_layout(encoder, encoder.conv_look_back)
         convolution = {"convolution": convolved}
     state.layers = [
@@ -210,7 +210,7 @@ def _advance_frames(encoder, state, frames):
     its convolution by ``conv_look_ahead`` more."""
     committed, state.layers = frames, []
     geometry = state.geometry
-    for layer in encoder.layers:
+    for _ in encoder.layers:
         received, committed = committed, max(0, committed - geometry.look_ahead)
         seen = received - max(0, committed - geometry.look_back)
         state.layers.append(
@@ -222,7 +222,7 @@ def _advance_frames(encoder, state, frames):
                 residual=_frames_layout(encoder, received - committed),
             )
         )
-        if layer.convolution is not None:
+        if encoder.convolves:
             waiting = min(committed, encoder.conv_look_ahead)
             committed -= waiting
             state.layers[-1].convolution = _frames_layout(

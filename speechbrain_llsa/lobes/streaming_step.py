@@ -270,7 +270,8 @@ class StreamingStep(torch.nn.Module):
             heads,
             encoder.d_model // heads,
             ahead,
-            encoder.layers[0].convolution,
+            encoder.conv_look_back,
+            encoder.conv_look_ahead,
         )
         positional = ahead[:, :0]
         if encoder.positions is not None:

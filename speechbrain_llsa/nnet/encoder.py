@@ -313,6 +313,11 @@ class StreamingTransformerEncoder(nn.Module):
         """Frames that the positional convolution sees ahead; 0 without one."""
         return 0 if self.positions is None else self.positions.look_ahead
 
+    @property
+    def convolves(self):
+        """Whether the layers have a convolution."""
+        return self.conv_look_back + self.conv_look_ahead > 0
+
     def unusual_options(self):
         """Options of encoders that were trained elsewhere, by name.
 
@@ -737,9 +742,7 @@ class StreamingTransformerEncoder(nn.Module):
         # at the end of the utterance nothing is provisional
         last_schedule = schedule
         if final:
-            last_schedule = schedule.last(
-                self.layers[-1].convolution is not None
-            )
+            last_schedule = schedule.last(self.convolves)
         out, hidden_states, state.layers = self._run(
             window, schedule, state.layers, training, last_schedule
         )

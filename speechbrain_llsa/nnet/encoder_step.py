@@ -182,7 +182,13 @@ class StepSchedule:
 
 
 def initial_layer_state(
-    attention, geometry, heads, head_dim, like, convolution=None
+    attention,
+    geometry,
+    heads,
+    head_dim,
+    like,
+    conv_look_back=0,
+    conv_look_ahead=0,
 ):
     """Makes the state of a layer before the first step: frames that do not
     exist.
@@ -200,8 +206,10 @@ def initial_layer_state(
     like : torch.Tensor
         Frames, (batch, frames, features): their batch size, type and device
         are those of the state.
-    convolution : ConformerConvolution, optional
-        The convolution module of the layer, if it has one.
+    conv_look_back : int
+        Frames that the convolution of the layer sees behind a frame.
+    conv_look_ahead : int
+        Frames that it sees ahead; without a convolution both are 0.
 
     Returns
     -------
@@ -211,16 +219,12 @@ def initial_layer_state(
         look_ahead, head dimension) and ``residual`` (batch, look_ahead,
         features), for llsa without frames. ``convolution`` and
         ``convolution_residual`` alike, by the look-back and the look-ahead of
-        the convolution; without one they have no frames.
+        the convolution.
     """
     batch, features = like.shape[0], heads * head_dim
-    waiting, conv_look_back, conv_waiting = 0, 0, 0
-    if convolution is not None:
-        conv_look_back = convolution.conv.look_back
+    waiting = conv_waiting = 0
     if attention != "llsa":
-        waiting = geometry.look_ahead
-        if convolution is not None:
-            conv_waiting = convolution.conv.look_ahead
+        waiting, conv_waiting = geometry.look_ahead, conv_look_ahead
     past = like.new_zeros(batch, heads, geometry.look_back + waiting, head_dim)
     return LayerState(
         key=past,

@@ -82,7 +82,9 @@ class Models(ExportedModels):
         ValueError
             If an argument is out of range, or contradicts another.
         """
-        return choose_search(_search_maker(asr), arguments)
+        return choose_search(
+            _search_maker(asr), asr.model.greedy_search, arguments
+        )
 
     def hotword_search(self, asr, search, hotwords):
         """Makes a search with hotwords for a session, in place of those of

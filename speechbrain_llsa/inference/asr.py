@@ -33,7 +33,6 @@ from speechbrain_llsa_runtime.dataio.audio_files import (
     read_signal,
 )
 from speechbrain_llsa_runtime.dataio.samples import check_scale
-from speechbrain_llsa_runtime.decoders.greedy import GreedySearch
 from speechbrain_llsa_runtime.decoders.tokens import Search
 from speechbrain_llsa_runtime.inference.recognizer import StreamingRecognizer
 from speechbrain_llsa_runtime.inference.session import Session
@@ -106,7 +105,7 @@ class StreamingASR(StreamingRecognizer, SpeechBrainStreamingASR):
                 )
             )
         self._options = getattr(self.hparams, "search", None)
-        self.search = GreedySearch()
+        self.search: Search = self.model.greedy_search()
         if self._options is not None:
             self.search = self._options.make_search(self.text_decoder)
         self.endpointer = getattr(self.hparams, "endpointer", None)
@@ -177,7 +176,9 @@ class StreamingASR(StreamingRecognizer, SpeechBrainStreamingASR):
             hparams["savedir"] = kwargs.get("savedir")
             return cls(hparams["modules"], hparams, run_opts, freeze_params)
 
-        return load_model(source, "ctc", make, trust, hparams_file, **kwargs)
+        return load_model(
+            source, "complete", make, trust, hparams_file, **kwargs
+        )
 
     def session(
         self,
@@ -272,7 +273,7 @@ class StreamingASR(StreamingRecognizer, SpeechBrainStreamingASR):
     ):
         if search is None:
             search = self.search
-            if hotwords and isinstance(search, GreedySearch):
+            if hotwords and not hasattr(search, "with_hotwords"):
                 search = "beam"
         if isinstance(search, str):
             if search not in ("greedy", "beam"):
@@ -284,14 +285,14 @@ class StreamingASR(StreamingRecognizer, SpeechBrainStreamingASR):
                     )
                 )
             if search == "greedy":
-                search = GreedySearch()
-            elif isinstance(self.search, BeamSearch):
+                search = self.model.greedy_search()
+            elif hasattr(self.search, "with_hotwords"):
                 search = self.search
             else:
                 search = self.beam_search()
         if not hotwords:
             return search
-        if not isinstance(search, BeamSearch):
+        if not hasattr(search, "with_hotwords"):
             raise ValueError(
                 must_be(
                     "search",

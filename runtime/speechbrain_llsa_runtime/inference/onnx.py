@@ -229,7 +229,7 @@ class OnnxStreamingASR(StreamingRecognizer):
         self.model.geometries.choose(hop, look_ahead)
         transcriber = Transcriber(
             self.text_decoder,
-            search,
+            self.model.greedy_search() if search is None else search,
             resolve_endpointer(endpointer, self.endpointer),
             self.word_offsets,
             self.model.frame_seconds,

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from speechbrain_llsa_runtime.decoders.greedy import GreedySearch
+from speechbrain_llsa_runtime.decoders.tokens import Search
 from speechbrain_llsa_runtime.geometry import (
     StreamGeometry,
     TrainedGeometries,
@@ -157,6 +159,16 @@ class OnnxCTC:
     def initial_state(self) -> tuple[NDArray[np.float32], ...]:
         """The state of a stream that begins, (1, ...) each."""
         return self._initial
+
+    @property
+    def output_features(self) -> int:
+        """Numbers that it gives for each frame."""
+        return self.labels
+
+    def greedy_search(self) -> Search:
+        """The search for sessions that name none. As
+        :meth:`speechbrain_llsa.lobes.ctc.StreamingCTC.greedy_search`."""
+        return GreedySearch()
 
     def make_streaming_context(
         self, geometry: StreamGeometry | None = None

@@ -206,6 +206,51 @@ class StreamingTransducer(StreamingCTC):
             self.decoder.weights(), self.decoder.max_symbols
         )
 
+    def forward(
+        self,
+        wavs,
+        wav_lens=None,
+        masker=None,
+        geometry=None,
+        with_embeddings=False,
+        targets=None,
+    ):
+        """Encodes whole utterances, and joins them with targets.
+
+        Arguments
+        ---------
+        wavs : torch.Tensor
+            As for ``StreamingCTC``, and so are the next four.
+        wav_lens : torch.Tensor, optional
+            See there.
+        masker : SpanMasker, optional
+            See there.
+        geometry : StreamGeometry, optional
+            See there.
+        with_embeddings : bool
+            See there.
+        targets : torch.Tensor, optional
+            Labels without blanks, padded, int64 (batch, targets).
+
+        Returns
+        -------
+        torch.Tensor
+            Frames for the joiner, (batch, frames, features).
+        torch.Tensor
+            Frames of each row, int64 (batch,).
+        torch.Tensor
+            With ``with_embeddings`` alone: (batch, frames, features).
+        torch.Tensor
+            With ``targets`` alone: the joiner's logits, (batch, frames,
+            targets + 1, labels).
+        """
+        outputs = super().forward(
+            wavs, wav_lens, masker, geometry, with_embeddings
+        )
+        if targets is None:
+            return outputs
+        return *outputs, self.decoder(outputs[0], targets)
+
     def classify(self, embeddings):
         """Applies the head.
 

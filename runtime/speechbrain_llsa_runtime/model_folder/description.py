@@ -210,6 +210,16 @@ _CHECK = by_kind(
         "delay_frames": integer(0, 1 << 40),
         "never": one_of((1 << 63) - 1),
         "blank_index": one_of(0),
+        "transducer": absent_or(
+            fields(
+                file=file_name,
+                sha256=checksum,
+                predictor=file_name,
+                joiner=file_name,
+                context=integer(1, 16),
+                max_symbols=integer(1, 100),
+            )
+        ),
         "state": listed(
             fields(
                 name=text,

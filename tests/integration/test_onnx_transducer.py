@@ -15,6 +15,7 @@ from speechbrain_llsa_runtime.inference.onnx import OnnxStreamingASR
 from speechbrain_llsa_runtime.inference.onnx_graph import OnnxGraph
 from speechbrain_llsa_runtime.inference.session import Session
 from speechbrain_llsa_runtime.transcripts.endpointer import Endpointer
+from speechbrain_llsa_runtime.utils.checksums import file_checksum
 from tiny_model import make_signal, make_tokenizer, split
 from tiny_transducer import make_transducer
 from transcripts import assert_same, committed, push_all
@@ -82,10 +83,8 @@ def test_transcripts_are_those_of_pytorch(exported, asr):
     session = Session(model, DECODER, endpointer=ENDPOINTER)
     expected = push_all(session, pushes)
     said = push_all(asr.session(), [push.numpy() for push in pushes])
-    heard = 0
-    for given_transcript, transcript in zip(said, expected, strict=True):
-        heard += len(transcript.words)
-        # pushes need not end with a step: text may come with the next one
+    heard = sum(len(transcript.words) for transcript in said)
+    # pushes need not end with a step: text may come with the next one
     assert committed(said) == committed(expected)
     assert said[-1].segment == expected[-1].segment > 2
     assert heard > 8
@@ -147,10 +146,8 @@ def test_graphs_of_8_bits_run(exported):
 def test_graphs_of_predictor_and_joiner(exported):
     """A greedy search by hand with three graphs finds the labels."""
     model, folder = exported
-    predictor, joiner = (
-        OnnxGraph(folder / f"{name}.onnx", 1)
-        for name in ("predictor", "joiner")
-    )
+    predictor = OnnxGraph(folder / "predictor.onnx", 1)
+    joiner = OnnxGraph(folder / "joiner.onnx", 1)
     with torch.no_grad():
         frames = model(make_signal(30000)[None])[0][0]
     search = model.greedy_search()
@@ -163,14 +160,14 @@ def test_graphs_of_predictor_and_joiner(exported):
             if label == 0:
                 break
             labels.append(label)
-            history = np.array([([0, 0] + labels)[-2:]])
-            (predicted,) = predictor.run({"labels": history})
+            history = [0, 0, *labels][-2:]
+            (predicted,) = predictor.run({"labels": np.array([history])})
     assert labels == [token.label for token in expected]
     assert len(labels) > 20
 
 
 def test_another_decoder_has_another_fingerprint(exported, tmp_path):
-    model, folder = exported
+    _, folder = exported
     other = make_transducer()
     with torch.no_grad():
         other.decoder.output.bias[2] += 0.5
@@ -199,8 +196,6 @@ def test_damaged_weights_are_named(exported, tmp_path):
     with pytest.raises(ValueError, match="its SHA-256 is another"):
         OnnxStreamingASR.from_folder(folder)
     description = json.loads((folder / "model.json").read_text())
-    from speechbrain_llsa_runtime.utils.checksums import file_checksum
-
     description["transducer"]["sha256"] = file_checksum(path)
     (folder / "model.json").write_text(json.dumps(description))
     with pytest.raises(ValueError, match=r"decoder\.safetensors is damaged"):

@@ -96,7 +96,6 @@ def write_streaming_folder(
     language_model = None
     if search is not None:
         check_type("search", search, BeamSearchOptions)
-        search.make_search(TextDecoder(tokenizer), language_model=None)
         language_model = search.language_model
         if language_model is not None:
             check_exists(language_model)
@@ -109,6 +108,9 @@ def write_streaming_folder(
                 f"one of {labels}",
             )
         )
+    if search is not None:
+        greedy = model.greedy_search()
+        search.make_search(TextDecoder(tokenizer), greedy, language_model=None)
     section, content = describe_tokenizer(tokenizer)
     kind = "transducer" if isinstance(model, StreamingTransducer) else "ctc"
     sections = {

@@ -42,7 +42,6 @@ from speechbrain_llsa_runtime.utils.arrays import Array
 from speechbrain_llsa_runtime.utils.checks import check_type
 from speechbrain_llsa_runtime.utils.errors import must_be
 
-
 RECOMBINE_FRAMES = 10
 """Interval in frames at which hypotheses with the same future are reduced to
 the best of them, so that all soon share their past. Counted from the start of

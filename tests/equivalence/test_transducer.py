@@ -16,6 +16,9 @@ from speechbrain.utils.dynamic_chunk_training import DynChunkTrainConfig
 
 from snapshot_files import close_up, open_up
 from speechbrain_llsa.decoders.tokenizers import TextDecoder
+from speechbrain_llsa.decoders.transducer_beam_search import (
+    TransducerBeamSearch,
+)
 from speechbrain_llsa.inference.asr import StreamingASR
 from speechbrain_llsa.inference.batcher import SessionBatcher
 from speechbrain_llsa.model_folder.write import write_streaming_folder
@@ -127,9 +130,14 @@ def test_a_fork_goes_on_by_itself(model):
     assert fork.text == whole.text
 
 
-def test_a_stream_moves_in_and_out_of_batches(model):
-    """By snapshots, at any time, next to others."""
+@pytest.mark.parametrize("hotwords", [None, ["FADED", "A CAB"]])
+def test_a_stream_moves_in_and_out_of_batches(model, hotwords):
+    """By snapshots, at any time, next to others; with a beam search too."""
     options = {"endpointer": Endpointer()}
+    if hotwords is not None:
+        options["search"] = TransducerBeamSearch(
+            DECODER, model.greedy_search(), beam_size=4, hotwords=hotwords
+        )
     signal, schedule = make_signal(40000, 3), random.Random(5)
     whole = Session(model, DECODER, **options)
     expected = committed(push_all(whole, [signal]))
@@ -154,7 +162,7 @@ def test_a_stream_moves_in_and_out_of_batches(model):
         batched.close()
         session = Session(model, DECODER, data, **options)
     assert said + session.finish().committed == expected
-    assert len(expected) > 20
+    assert len(expected) > (20 if hotwords is None else 3)
 
 
 @pytest.mark.parametrize("place", ["history.0", "history.1"])

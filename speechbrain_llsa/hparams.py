@@ -17,6 +17,7 @@ __all__, __getattr__, __dir__ = lazy_names(
         # models and their parts
         "StreamingLatentExtractor": f"{_PACKAGE}.nnet.frontend",
         "ConvolutionalFrontEnd": f"{_PACKAGE}.nnet.convolutional_front_end",
+        "LogMelFrontEnd": f"{_PACKAGE}.nnet.log_mel_front_end",
         "StreamingTransformerEncoder": f"{_PACKAGE}.nnet.encoder",
         "StreamingEncoderWrapper": f"{_PACKAGE}.lobes.wav2vec2",
         "StreamingCTC": f"{_PACKAGE}.lobes.ctc",
@@ -44,6 +45,7 @@ __all__, __getattr__, __dir__ = lazy_names(
         "ChunkLabelState": f"{_PACKAGE}.inference.speechbrain_interface",
         "decode_chunk": f"{_PACKAGE}.inference.speechbrain_interface",
         "build_for_finetuning": f"{_PACKAGE}.model_folder.finetuning",
+        "log_mel_from_speechbrain": f"{_PACKAGE}.pretrained.log_mel",
         "FolderPretrainer": f"{_PACKAGE}.model_folder.pretrainer",
         "load_part": f"{_PACKAGE}.model_folder.pretrainer",
     },

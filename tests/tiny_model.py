@@ -10,6 +10,7 @@ from speechbrain_llsa.nnet.convolutional_front_end import (
 )
 from speechbrain_llsa.nnet.encoder import StreamingTransformerEncoder
 from speechbrain_llsa.nnet.frontend import StreamingLatentExtractor
+from speechbrain_llsa.nnet.log_mel_front_end import LogMelFrontEnd
 
 CHARACTERS = "ABCDEFG "
 LABELS = len(CHARACTERS) + 1
@@ -35,6 +36,15 @@ def make_front_end():
     )
 
 
+def make_log_mel(**options):
+    """Frames of 40 ms, normalised by the statistics of signals as below."""
+    torch.manual_seed(0)
+    front_end = LogMelFrontEnd(
+        **{"n_mels": 16, "cnn_channels": [4, 2], "dropout": 0.0, **options}
+    )
+    return front_end.measure([make_signal(32000, 1)])
+
+
 IMPORTED = {
     "positional_encoding": "convolution",
     "positional_look_back": 5,
@@ -47,6 +57,14 @@ IMPORTED = {
     "norm_eps": 1e-5,
 }
 """Options that encoders have which were trained elsewhere."""
+
+
+CONFORMER = {
+    "encoder_module": "conformer",
+    "conv_look_back": 4,
+    "conv_look_ahead": 2,
+}
+"""Options of a small Conformer."""
 
 
 def make_model(attention="llsa", labels=LABELS, extractor=None, **geometry):

@@ -24,6 +24,7 @@ from speechbrain_llsa.nnet.convolutional_front_end import (
 )
 from speechbrain_llsa.nnet.encoder import StreamingTransformerEncoder
 from speechbrain_llsa.nnet.frontend import StreamingLatentExtractor
+from speechbrain_llsa.nnet.log_mel_front_end import LogMelFrontEnd
 from speechbrain_llsa_runtime.utils.errors import must_be
 
 ACTIVATIONS = {
@@ -75,6 +76,26 @@ def _describe_front_end(front_end):
         "biases": front_end.biases,
         "functions": front_end.functions,
         "closing_norm": isinstance(front_end.norm, torch.nn.LayerNorm),
+    }
+
+
+def _build_log_mel(section, parts):
+    return LogMelFrontEnd(**_arguments(section))
+
+
+def _describe_log_mel(front_end):
+    log_mel = front_end.log_mel
+    return {
+        "n_mels": log_mel.n_mels,
+        "n_fft": log_mel.n_fft,
+        "window_samples": log_mel.window_samples,
+        "hop_samples": log_mel.hop_samples,
+        "f_min": log_mel.f_min,
+        "f_max": log_mel.f_max,
+        "floor_db": log_mel.floor_db,
+        "cnn_channels": front_end.cnn_channels,
+        "cnn_kernel_sizes": front_end.cnn_kernel_sizes,
+        "cnn_strides": front_end.cnn_strides,
     }
 
 
@@ -210,6 +231,7 @@ PARTS = {
         "front_end": Part(
             ConvolutionalFrontEnd, _build_front_end, _describe_front_end
         ),
+        "log_mel": Part(LogMelFrontEnd, _build_log_mel, _describe_log_mel),
     },
     "encoder": {
         "transformer": Part(

@@ -15,8 +15,10 @@ from speechbrain_llsa_runtime.inference.session import Session
 from speechbrain_llsa_runtime.snapshot import flatten
 from speechbrain_llsa_runtime.transcripts.endpointer import Endpointer
 from tiny_model import (
+    CONFORMER,
     IMPORTED,
     make_front_end,
+    make_log_mel,
     make_model,
     make_signal,
     make_tokenizer,
@@ -31,7 +33,16 @@ MODELS = {
     "sa, steps of 3": {"attention": "sa", "hop": 3, "look_ahead": 2},
     "maa, steps of 4": {"attention": "maa", "hop": 4, "look_ahead": 1},
     "imported": {"extractor": make_front_end(), **IMPORTED},
+    "log mel": {"extractor": make_log_mel(), "hop": 1},
+    "log mel, sa": {"extractor": make_log_mel(), "attention": "sa", "hop": 3},
     "imported, maa": {"attention": "maa", "hop": 3, **IMPORTED},
+    "conformer": CONFORMER,
+    "conformer, sa, steps of 3": {
+        **CONFORMER,
+        "attention": "sa",
+        "hop": 3,
+        "look_ahead": 1,
+    },
 }
 LENGTHS = (0, 1, 320, 641, 1000, 2000, 5000, 20001)
 

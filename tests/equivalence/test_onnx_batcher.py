@@ -16,8 +16,10 @@ from speechbrain_llsa_runtime.transcripts.endpointer import (
 )
 from speechbrain_llsa_runtime.transcripts.transcript import Transcript
 from tiny_model import (
+    CONFORMER,
     IMPORTED,
     make_front_end,
+    make_log_mel,
     make_model,
     make_signal,
     make_tokenizer,
@@ -33,6 +35,8 @@ MODELS = {
     "sa": {"attention": "sa", "look_ahead": 2},
     "maa": {"attention": "maa", "look_ahead": 1},
     "imported": {"extractor": make_front_end(), **IMPORTED},
+    "conformer": CONFORMER,
+    "log mel": {"extractor": make_log_mel(), "hop": 1},
     "int8": {"hop": 2, "look_ahead": 2},
 }
 RATES = (None, 8000, 16000, 44100)

@@ -23,8 +23,9 @@ from speechbrain_llsa_runtime.geometry import (
 from speechbrain_llsa_runtime.inference.onnx_batcher import OnnxBatcher
 from speechbrain_llsa_runtime.inference.onnx_graph import check_runtime
 from speechbrain_llsa_runtime.inference.onnx_model import (
+    UNUSUAL,
     OnnxCTC,
-    positional_entry,
+    unusual_entries,
 )
 from speechbrain_llsa_runtime.inference.onnx_transducer import (
     OnnxTransducer,
@@ -283,7 +284,7 @@ def describe(
         "step_frames": clock.step_frames,
         "receptive_field_samples": clock.receptive_field_samples,
         "stride_samples": clock.stride_samples,
-        **positional_entry(clock),
+        **unusual_entries(clock),
         **_derived(clock),
         "never": NEVER,
         "blank_index": 0,
@@ -438,5 +439,5 @@ def _clock(description):
         description["step_frames"],
         description["receptive_field_samples"],
         description["stride_samples"],
-        description.get("positional_look_ahead", 0),
+        **{name: description.get(name, 0) for name in UNUSUAL},
     )

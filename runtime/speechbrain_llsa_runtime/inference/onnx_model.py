@@ -233,6 +233,7 @@ class OnnxCTC:
             clock.receptive_field_samples,
             clock.frame_seconds,
             clock.positional_look_ahead,
+            clock.conv_look_ahead,
         )
 
     def committed_frames(self, context: OnnxState) -> int:
@@ -340,17 +341,25 @@ class OnnxCTC:
 
 
 def _identity(clock: StepClock) -> tuple[Any, ...]:
-    """What a fingerprint knows of a clock: that of models without a positional
-    look-ahead is as it was before there were any."""
-    *others, _ = astuple(clock)
-    return (*others, *positional_entry(clock).values())
+    """What a fingerprint knows of a clock: that of models without unusual
+    entries is as it was before there were any."""
+    unusual = unusual_entries(clock)
+    identity = astuple(clock)[: -len(UNUSUAL)]
+    if "positional_look_ahead" in unusual:
+        # the first of them, which stood alone
+        identity += (unusual.pop("positional_look_ahead"),)
+    return identity + tuple(unusual.items())
 
 
-def positional_entry(clock: StepClock) -> dict[str, int]:
-    """The entry of models with a positional convolution that sees ahead."""
-    if not clock.positional_look_ahead:
-        return {}
-    return {"positional_look_ahead": clock.positional_look_ahead}
+UNUSUAL = ("positional_look_ahead", "conv_look_ahead", "padding_samples")
+"""The last entries of a clock, which most models do not have: 0."""
+
+
+def unusual_entries(clock: StepClock) -> dict[str, int]:
+    """The entries of convolutions that see ahead, and of a front end that pads
+    the utterance, where there are such."""
+    entries = {name: getattr(clock, name) for name in UNUSUAL}
+    return {name: value for name, value in entries.items() if value}
 
 
 def _product(shape):

@@ -8,7 +8,11 @@ built from a description here; PyTorch is not needed.
 import json
 from pathlib import Path
 
-from speechbrain_llsa_runtime.geometry import ATTENTIONS, SAMPLE_RATE
+from speechbrain_llsa_runtime.geometry import (
+    ATTENTIONS,
+    ENCODER_MODULES,
+    SAMPLE_RATE,
+)
 from speechbrain_llsa_runtime.model_folder.fields import (
     absent_or,
     boolean,
@@ -79,6 +83,18 @@ SECTIONS = {
             "functions": listed(listed(one_of(*FRONT_END_FUNCTIONS)), 1),
             "closing_norm": boolean,
         },
+        log_mel={
+            "n_mels": _SIZE,
+            "n_fft": integer(2, 1 << 12),
+            "window_samples": integer(1, 1 << 12),
+            "hop_samples": integer(1, 1 << 12),
+            "f_min": number(0, SAMPLE_RATE / 2),
+            "f_max": number(0, SAMPLE_RATE / 2),
+            "floor_db": number(-1000, 1000),
+            "cnn_channels": listed(_SIZE, 1),
+            "cnn_kernel_sizes": listed(integer(1, 99), 1),
+            "cnn_strides": listed(integer(1, 99), 1),
+        },
     ),
     "encoder": by_kind(
         transformer={
@@ -101,6 +117,11 @@ SECTIONS = {
             "positional_look_ahead": absent_or(integer(0, 1000)),
             "positional_groups": absent_or(_SIZE),
             "positional_norm": absent_or(boolean),
+            "closing_norm_eps": absent_or(number(0, 1)),
+            "encoder_module": absent_or(one_of(*ENCODER_MODULES)),
+            "macaron": absent_or(boolean),
+            "conv_look_back": absent_or(integer(0, 1000)),
+            "conv_look_ahead": absent_or(integer(0, 1000)),
         }
     ),
     "encoder_wrapper": by_kind(
@@ -203,6 +224,8 @@ _CHECK = by_kind(
         "receptive_field_samples": _EXPORTED_NUMBER,
         "stride_samples": integer(1, 1 << 20),
         "positional_look_ahead": absent_or(integer(0, 1000)),
+        "conv_look_ahead": absent_or(integer(0, 1000)),
+        "padding_samples": absent_or(_EXPORTED_NUMBER),
         # these follow from those above
         "step_samples": integer(0, 1 << 40),
         "leading_samples": integer(0, 1 << 40),

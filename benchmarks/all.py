@@ -20,6 +20,7 @@ BENCHMARKS = {
     "llsa_forward": None,
     "llsa_training": None,
     "streaming_step": None,
+    "conformer_step": None,
     "int8_convolutions": None,
     "real_time_factor": None,
     "many_streams": "Many live streams",

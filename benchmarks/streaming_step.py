@@ -73,14 +73,7 @@ def main(arguments=None):
         fp32, int8 = Path(folder) / "fp32.onnx", Path(folder) / "int8.onnx"
         with torch.inference_mode(False):
             export(encoder, fp32)
-        quantize_dynamic(
-            str(fp32),
-            str(int8),
-            op_types_to_quantize=["MatMul"],
-            per_channel=True,
-            weight_type=QuantType.QInt8,
-            extra_options={"MatMulConstBOnly": True},
-        )
+        quantise(fp32, int8)
         steps = {
             "Emformer": EmformerStream(oracle),
             "eager": EagerStream(encoder),
@@ -151,7 +144,8 @@ class EagerStream:
     def __init__(self, encoder):
         self.encoder = encoder
         self.context = encoder.make_streaming_context()
-        silence = torch.zeros(1, LOOK_AHEAD, encoder.d_model)
+        look_ahead = encoder.geometry.look_ahead
+        silence = torch.zeros(1, look_ahead, encoder.d_model)
         encoder.forward_streaming(silence, self.context)
 
     def __call__(self, src):
@@ -253,7 +247,7 @@ class ConformerStream:
 
 class EncoderStep(torch.nn.Module):
     """A step of the encoder alone, with its state as a row of tensors: keys
-    and values of each layer.
+    and values of each layer, and for a Conformer what its convolution sees.
 
     Arguments
     ---------
@@ -276,27 +270,37 @@ class EncoderStep(torch.nn.Module):
         ahead : torch.Tensor
             Frames that are not committed yet, (batch, look_ahead, features).
         *past : torch.Tensor
-            Keys and values of each layer, (batch, heads, look_back, head
-            dimension).
+            The parts of the state of each layer: keys and values, (batch,
+            heads, look_back, head dimension), and for a Conformer (batch,
+            conv_look_back, features).
 
         Returns
         -------
         tuple of torch.Tensor
             The committed frames, and the new ``ahead`` and ``past``.
         """
-        nothing = frames[:, :0]
+        nothing, names = frames[:, :0], parts_of(self.encoder)
         layers = [
             LayerState(
-                key=key, value=value, query=key[:, :, :0], residual=nothing
+                query=past[0][:, :, :0],
+                residual=nothing,
+                convolution_residual=nothing,
+                **dict(zip(names, past[first:], strict=False)),
             )
-            for key, value in zip(past[::2], past[1::2], strict=True)
+            for first in range(0, len(past), len(names))
         ]
         end = torch.full_like(position, torch.iinfo(torch.int64).max)
         out, _, _, ahead, layers = encoder_step(
             self.encoder, frames, nothing, ahead, layers, position, end
         )
-        new = [part for layer in layers for part in (layer.key, layer.value)]
+        new = [getattr(layer, name) for layer in layers for name in names]
         return out, ahead, *new
+
+
+def parts_of(encoder):
+    """Names of the tensors in the state of a layer of llsa."""
+    names = "key", "value"
+    return (*names, "convolution") if encoder.convolves else names
 
 
 def step_inputs(encoder):
@@ -305,11 +309,18 @@ def step_inputs(encoder):
     heads = encoder.layers[0].self_att.nhead
     ahead = torch.zeros(1, LOOK_AHEAD, encoder.d_model)
     layer = initial_layer_state(
-        "llsa", encoder.geometry, heads, encoder.d_model // heads, ahead
+        "llsa",
+        encoder.geometry,
+        heads,
+        encoder.d_model // heads,
+        ahead,
+        encoder.conv_look_back,
+        encoder.conv_look_ahead,
     )
     frames = torch.zeros(1, HOP, encoder.d_model)
     position = torch.tensor([LOOK_AHEAD])
-    past = [layer.key, layer.value] * len(encoder.layers)
+    parts = [getattr(layer, name) for name in parts_of(encoder)]
+    past = parts * len(encoder.layers)
     return frames, position, ahead, *past
 
 
@@ -323,6 +334,18 @@ def export(encoder, path):
         dynamo=True,
         external_data=False,
         verbose=False,
+    )
+
+
+def quantise(fp32, int8):
+    """Writes the ONNX file again, with matrices in 8 bits."""
+    quantize_dynamic(
+        str(fp32),
+        str(int8),
+        op_types_to_quantize=["MatMul"],
+        per_channel=True,
+        weight_type=QuantType.QInt8,
+        extra_options={"MatMulConstBOnly": True},
     )
 
 

@@ -21,6 +21,8 @@ __all__, __getattr__, __dir__ = lazy_names(
         "StreamingTransformerEncoder": f"{_PACKAGE}.nnet.encoder",
         "StreamingEncoderWrapper": f"{_PACKAGE}.lobes.wav2vec2",
         "StreamingCTC": f"{_PACKAGE}.lobes.ctc",
+        "StreamingTransducer": f"{_PACKAGE}.lobes.transducer",
+        "TransducerDecoder": f"{_PACKAGE}.lobes.transducer",
         "StreamingTransformerASR": f"{_PACKAGE}.lobes.transformer_asr",
         # pre-training
         "SpanMasker": f"{_PACKAGE}.lobes.masking",
@@ -39,6 +41,8 @@ __all__, __getattr__, __dir__ = lazy_names(
         "ChunkEncoder": f"{_PACKAGE}.inference.speechbrain_interface",
         "ChunkHead": f"{_PACKAGE}.inference.speechbrain_interface",
         "ChunkText": f"{_PACKAGE}.inference.speechbrain_interface",
+        "ChunkTransducer": f"{_PACKAGE}.inference.speechbrain_interface",
+        "ChunkLabelState": f"{_PACKAGE}.inference.speechbrain_interface",
         "decode_chunk": f"{_PACKAGE}.inference.speechbrain_interface",
         "build_for_finetuning": f"{_PACKAGE}.model_folder.finetuning",
         "log_mel_from_speechbrain": f"{_PACKAGE}.pretrained.log_mel",

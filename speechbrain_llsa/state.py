@@ -36,6 +36,17 @@ class LayerState:
     """Input of the layer at the waiting queries: (batch, frames, features).
     ``None`` before any frame, and always for llsa."""
 
+    convolution: torch.Tensor | None = None
+    """What the convolution over time still sees, behind its gate: (batch, its
+    look-back and up to its look-ahead more, features); for llsa committed
+    frames, as many as its look-back. Frames before the utterance are zeros.
+    ``None`` before any frame, and always for layers without a convolution."""
+
+    convolution_residual: torch.Tensor | None = None
+    """Input of the convolution module at the frames that wait for the
+    look-ahead of the convolution: (batch, frames, features). ``None`` before
+    any frame, and always for llsa and for layers without a convolution."""
+
     def nbytes(self):
         """Size of the tensors in bytes."""
         return _nbytes(self)

@@ -1,7 +1,8 @@
 """Who sees whom: the one rule that every attention path follows.
 
 Each frame carries a tag (position, hop, provisional?), and :func:`visible`
-decides from two tags whether one frame sees the other.
+decides from two tags whether one frame sees the other. Where layers convolve as
+well, :func:`convolution_visible` does so for the convolution.
 """
 
 from __future__ import annotations
@@ -191,6 +192,67 @@ def visible(query, key, geometry, attention):
     return (ahead >= -geometry.look_back) & (ahead <= geometry.look_ahead)
 
 
+def convolution_visible(
+    query, key, geometry, attention, conv_look_back, conv_look_ahead
+):
+    """Whether the convolution of a layer, at a query, sees a key. This is the
+    definition of the convolutions.
+
+    - aa, maa and sa: the frames from ``conv_look_back`` behind the query to
+      ``conv_look_ahead`` ahead of it.
+    - llsa: those of them that are committed frames before the query's hop, or
+      frames of the hop itself, committed or provisional. So the look-ahead of
+      the hop remains that of any number of layers.
+
+    Of all copies of a frame, a query sees at most one. Whether the key exists
+    at all is :func:`exists`.
+
+    Arguments
+    ---------
+    query : FrameTags
+        Tags of the queries.
+    key : FrameTags
+        Tags of the keys, of a shape that broadcasts with the queries'.
+    geometry : StreamGeometry
+        Its hop counts, for llsa alone: look-back and look-ahead are those of
+        the attention.
+    attention : str
+        One of aa, maa, sa and llsa.
+    conv_look_back : int
+        Frames that the convolution sees behind a frame.
+    conv_look_ahead : int
+        Frames that the convolution sees ahead of a frame.
+
+    Returns
+    -------
+    torch.Tensor
+        Boolean, of the shape that the tags broadcast to.
+
+    Example
+    -------
+    >>> from speechbrain_llsa_runtime.geometry import StreamGeometry
+    >>> geometry = StreamGeometry(look_back=4, look_ahead=1, hop=2)
+    >>> tags = hop_tags(0, 2, geometry)  # 0, 1, provisional 2; 2, 3, 4
+    >>> queries, keys = tags.as_queries(), tags.as_keys()
+    >>> convolution_visible(queries, keys, geometry, "llsa", 1, 1).int()
+    tensor([[1, 1, 0, 0, 0, 0],
+            [1, 1, 1, 0, 0, 0],
+            [0, 1, 1, 0, 0, 0],
+            [0, 1, 0, 1, 1, 0],
+            [0, 0, 0, 1, 1, 1],
+            [0, 0, 0, 0, 1, 1]], dtype=torch.int32)
+    """
+    check_attention(attention)
+    ahead = key.position - query.position
+    reached = (ahead >= -conv_look_back) & (ahead <= conv_look_ahead)
+    if attention != "llsa":
+        return reached
+    committed = key.position < (query.hop + 1) * geometry.hop
+    return reached & torch.where(
+        key.provisional, key.hop == query.hop, committed
+    )
+
+
 def exists(position, end=None):
     """Whether frames exist: none before the utterance, none past its end.
 
@@ -240,9 +302,17 @@ def same_frame(query, key):
     )
 
 
-def dependency_matrix(geometry, attention, num_layers, frames):
+def dependency_matrix(
+    geometry,
+    attention,
+    num_layers,
+    frames,
+    conv_look_back=0,
+    conv_look_ahead=0,
+):
     """Which input frames a committed output frame depends on after a stack of
-    layers: the rule, composed with itself.
+    layers: the rule, composed with itself, and in each layer with that of its
+    convolution.
 
     Arguments
     ---------
@@ -254,6 +324,10 @@ def dependency_matrix(geometry, attention, num_layers, frames):
         Layers of the stack.
     frames : int
         Frames of the utterance.
+    conv_look_back : int
+        Frames that the convolution of a layer sees behind a frame.
+    conv_look_ahead : int
+        Frames that it sees ahead; without a convolution both are 0.
 
     Returns
     -------
@@ -279,15 +353,22 @@ def dependency_matrix(geometry, attention, num_layers, frames):
     check_attention(attention)
     check_integer("num_layers", num_layers, 0)
     check_integer("frames", frames, 0)
+    check_integer("conv_look_back", conv_look_back, 0)
+    check_integer("conv_look_ahead", conv_look_ahead, 0)
     if attention == "llsa":
         tags = hop_tags(0, -(-frames // geometry.hop), geometry, "cpu")
     else:
         tags = frame_tags(0, frames, device="cpu")
     tags = tags[exists(tags.position, frames)]
-    sees = visible(tags.as_queries(), tags.as_keys(), geometry, attention)
+    queries, keys = tags.as_queries(), tags.as_keys()
+    sees = visible(queries, keys, geometry, attention)
+    convolves = convolution_visible(
+        queries, keys, geometry, attention, conv_look_back, conv_look_ahead
+    )
     # (tags, input frames): layer 0 sees the frame at the tag's position
     inputs = torch.arange(frames, device="cpu")
     depends = tags.position[:, None] == inputs[None, :]
     for _ in range(num_layers):
         depends = (sees.float() @ depends.float()) > 0
+        depends = (convolves.float() @ depends.float()) > 0
     return depends[~tags.provisional].transpose(0, 1)

@@ -59,6 +59,14 @@ IMPORTED = {
 """Options that encoders have which were trained elsewhere."""
 
 
+CONFORMER = {
+    "encoder_module": "conformer",
+    "conv_look_back": 4,
+    "conv_look_ahead": 2,
+}
+"""Options of a small Conformer."""
+
+
 def make_model(attention="llsa", labels=LABELS, extractor=None, **geometry):
     """Two layers of 16 features; all labels are about equally likely."""
     torch.manual_seed(0)

@@ -19,6 +19,9 @@ from speechbrain_llsa_runtime.utils.errors import must_be
 ATTENTIONS = ("aa", "maa", "sa", "llsa")
 """Acausal, masked acausal, streaming and low-latency streaming attention."""
 
+ENCODER_MODULES = ("transformer", "conformer")
+"""What the layers of an encoder may be."""
+
 SAMPLE_RATE = 16000
 """Samples per second of the waveforms that the front end takes."""
 
@@ -99,7 +102,9 @@ class StreamGeometry:
         check_integer("look_ahead", self.look_ahead, 0)
         check_integer("hop", self.hop, 1)
 
-    def stack_look_ahead(self, attention: str, num_layers: int) -> int | None:
+    def stack_look_ahead(
+        self, attention: str, num_layers: int, conv_look_ahead: int = 0
+    ) -> int | None:
         """Frames that a stack of layers sees ahead of a frame that it commits,
         not counting the wait for the hop to fill.
 
@@ -109,6 +114,9 @@ class StreamGeometry:
             One of aa, maa, sa and llsa.
         num_layers : int
             Layers of the stack.
+        conv_look_ahead : int
+            Frames that the convolution of a layer sees ahead. With llsa they
+            lie within the hop.
 
         Returns
         -------
@@ -119,13 +127,15 @@ class StreamGeometry:
         -------
         >>> StreamGeometry(64, 8).stack_look_ahead("maa", 12)
         96
+        >>> StreamGeometry(64, 8).stack_look_ahead("sa", 12, 2)
+        120
         """
         check_attention(attention)
         if attention == "aa":
             return None
         if attention == "llsa":
             return self.look_ahead if num_layers > 0 else 0
-        return num_layers * self.look_ahead
+        return num_layers * (self.look_ahead + conv_look_ahead)
 
     def hop_wait(self, attention: str) -> int:
         """Frames that a frame waits, at most, for its hop to fill.

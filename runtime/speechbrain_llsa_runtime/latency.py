@@ -113,6 +113,10 @@ class LatencyReport:
     positional_look_ahead : int
         Frames that a positional convolution before the layers sees ahead,
         which adds to the latency once.
+    conv_look_ahead : int
+        Frames that the convolution of each layer of a Conformer sees ahead,
+        which add to the latency with each layer of maa and sa. With llsa they
+        lie within the hop.
 
     Example
     -------
@@ -134,15 +138,19 @@ class LatencyReport:
     receptive_field_samples: int = 0
     frame_seconds: float = FRAME_SECONDS
     positional_look_ahead: int = 0
+    conv_look_ahead: int = 0
 
     def __post_init__(self) -> None:
         check_attention(self.attention)
         check_integer("positional_look_ahead", self.positional_look_ahead, 0)
+        check_integer("conv_look_ahead", self.conv_look_ahead, 0)
         check_type("geometry", self.geometry, StreamGeometry)
         check_integer("num_layers", self.num_layers, 0)
 
     def __getitem__(self, attention: str) -> Latency:
-        look_ahead = self.geometry.stack_look_ahead(attention, self.num_layers)
+        look_ahead = self.geometry.stack_look_ahead(
+            attention, self.num_layers, self.conv_look_ahead
+        )
         if look_ahead is not None:
             look_ahead += self.positional_look_ahead
         return Latency(
@@ -160,12 +168,14 @@ class LatencyReport:
 
     def __str__(self) -> str:
         geometry = self.geometry
-        positional = ""
+        others = ""
         if self.positional_look_ahead:
-            positional = f"positional look_ahead {self.positional_look_ahead}, "
+            others = f"positional look_ahead {self.positional_look_ahead}, "
+        if self.conv_look_ahead:
+            others += f"conv_look_ahead {self.conv_look_ahead}, "
         lines = [
             f"{self.num_layers} layers, look_back {geometry.look_back}, "
-            f"look_ahead {geometry.look_ahead}, {positional}"
+            f"look_ahead {geometry.look_ahead}, {others}"
             f"hop {geometry.hop} (frames of {self.frame_seconds} s)",
             f"{'attention':<10}{'look-ahead':>14}{'hop wait':>15}"
             f"{'receptive field':>17}{'total':>15}",

@@ -22,7 +22,7 @@ from speechbrain_llsa_runtime.utils.errors import must_be
 
 FORMAT = "speechbrain_llsa.session"
 
-VERSION = 3
+VERSION = 4
 """Version of the format; raised whenever the state of a session changes."""
 
 HEADER_BYTES = 1 << 24

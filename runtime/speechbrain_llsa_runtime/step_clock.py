@@ -46,6 +46,8 @@ class StepClock:
         Samples from one frame to the next.
     positional_look_ahead : int
         Frames that a positional convolution before the encoder sees ahead.
+    conv_look_ahead : int
+        Frames that the convolution of each layer of a Conformer sees ahead.
     padding_samples : int
         Zeros that the front end takes before the utterance.
 
@@ -70,6 +72,7 @@ class StepClock:
     receptive_field_samples: int
     stride_samples: int
     positional_look_ahead: int = 0
+    conv_look_ahead: int = 0
     padding_samples: int = 0
 
     def __post_init__(self) -> None:
@@ -110,7 +113,9 @@ class StepClock:
     @property
     def delay_frames(self) -> int:
         """Frames that committed ones lag behind those that a step takes in."""
-        frames = self.geometry.stack_look_ahead(self.attention, self.num_layers)
+        frames = self.geometry.stack_look_ahead(
+            self.attention, self.num_layers, self.conv_look_ahead
+        )
         return cast(int, frames) + self.positional_look_ahead
 
     @property

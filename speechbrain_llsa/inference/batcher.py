@@ -102,7 +102,7 @@ class SessionBatcher(Batcher):
         )
         transcriber = Transcriber(
             text_decoder,
-            search,
+            model.greedy_search() if search is None else search,
             endpointer,
             word_offsets,
             model.frame_seconds,

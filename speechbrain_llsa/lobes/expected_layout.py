@@ -190,18 +190,24 @@ def _advance_hops(encoder, state, frames):
         return
     state.provisional = _frames_layout(encoder, geometry.look_ahead)
     seen = min(state.committed, geometry.look_back)
+    convolution = {}
+    if encoder.convolves:
+        convolved = _frames_layout(encoder, encoder.conv_look_back)
+        convolution = {"convolution": convolved}
     state.layers = [
         LayerState(
             received=state.committed,
             key=_heads_layout(encoder, seen),
             value=_heads_layout(encoder, seen),
+            **convolution,
         )
         for _ in encoder.layers
     ]
 
 
 def _advance_frames(encoder, state, frames):
-    """maa and sa: each layer delays its frames by ``look_ahead`` frames."""
+    """maa and sa: each layer delays its frames by ``look_ahead`` frames, and
+    its convolution by ``conv_look_ahead`` more."""
     committed, state.layers = frames, []
     geometry = state.geometry
     for _ in encoder.layers:
@@ -216,4 +222,13 @@ def _advance_frames(encoder, state, frames):
                 residual=_frames_layout(encoder, received - committed),
             )
         )
+        if encoder.convolves:
+            waiting = min(committed, encoder.conv_look_ahead)
+            committed -= waiting
+            state.layers[-1].convolution = _frames_layout(
+                encoder, encoder.conv_look_back + waiting
+            )
+            state.layers[-1].convolution_residual = _frames_layout(
+                encoder, waiting
+            )
     state.committed = committed

@@ -266,6 +266,7 @@ class LayerFeatures(nn.Module):
             self.extractor.receptive_field_samples,
             self.frame_seconds,
             encoder.positional_look_ahead,
+            encoder.conv_look_ahead,
         )
 
     def forward(self, wavs, wav_lens=None, geometry=None):

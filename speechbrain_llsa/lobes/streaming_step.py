@@ -82,6 +82,7 @@ class StreamingStep(torch.nn.Module):
             model.extractor.receptive_field_samples,
             model.extractor.stride_samples,
             encoder.positional_look_ahead,
+            encoder.conv_look_ahead,
             model.extractor.padding_samples,
         )
         # Tensors without any element are no part of the state.
@@ -269,6 +270,8 @@ class StreamingStep(torch.nn.Module):
             heads,
             encoder.d_model // heads,
             ahead,
+            encoder.conv_look_back,
+            encoder.conv_look_ahead,
         )
         positional = ahead[:, :0]
         if encoder.positions is not None:
@@ -284,7 +287,14 @@ class StreamingStep(torch.nn.Module):
         )
 
 
-_LAYER_PARTS = ("key", "value", "query", "residual")
+_LAYER_PARTS = (
+    "key",
+    "value",
+    "query",
+    "residual",
+    "convolution",
+    "convolution_residual",
+)
 
 
 def _name_here(path):

@@ -5,9 +5,13 @@ from speechbrain.lobes.models.transformer.TransformerASR import (
     TransformerASRStreamingContext,
     make_transformer_src_tgt_masks,
 )
+from speechbrain.nnet.activations import Swish
 from torch import nn
 
-from speechbrain_llsa.nnet.encoder import StreamingTransformerEncoder
+from speechbrain_llsa.nnet.encoder import (
+    CONFORMER_NORMS,
+    StreamingTransformerEncoder,
+)
 from speechbrain_llsa_runtime.utils.checks import check_integer
 from speechbrain_llsa_runtime.utils.errors import must_be
 
@@ -64,11 +68,20 @@ class StreamingTransformerASR(TransformerASR):
     layerdrop_prob : float
         Probability to skip an encoder layer in training.
     encoder_module : str
-        Part of SpeechBrain's signature. Must be "transformer".
+        What the encoder's layers are: "transformer" or "conformer".
     attention_type : None
         Part of SpeechBrain's signature. ``attention`` replaces it.
     causal : bool
         Part of SpeechBrain's signature. Must be False.
+    conformer_activation : type
+        Class of the activation of a Conformer's encoder; ``activation`` is then
+        the decoder's alone.
+    macaron : bool
+        Whether a Conformer has half feed-forward networks, as for the encoder.
+    conv_look_back : int
+        Frames that the convolution of a Conformer's layer sees behind a frame.
+    conv_look_ahead : int
+        Frames that it sees ahead.
 
     Raises
     ------
@@ -129,14 +142,12 @@ class StreamingTransformerASR(TransformerASR):
         encoder_module="transformer",
         attention_type=None,
         causal=False,
+        conformer_activation=Swish,
+        macaron=True,
+        conv_look_back=15,
+        conv_look_ahead=0,
     ):
         for name, argument, allowed, reason in (
-            (
-                "encoder_module",
-                encoder_module,
-                "transformer",
-                "the encoder has no convolutions",
-            ),
             (
                 "attention_type",
                 attention_type,
@@ -182,6 +193,9 @@ class StreamingTransformerASR(TransformerASR):
         )
         if num_decoder_layers == 0:
             del self.positional_encoding_decoder
+        options = {"activation": activation}
+        if encoder_module == "conformer":
+            options = {"activation": conformer_activation, **CONFORMER_NORMS}
         self.encoder = StreamingTransformerEncoder(
             num_layers=num_encoder_layers,
             nhead=nhead,
@@ -195,9 +209,13 @@ class StreamingTransformerASR(TransformerASR):
             dropout=dropout,
             attention_dropout=attention_dropout,
             layerdrop_prob=layerdrop_prob,
-            activation=activation,
             normalize_before=normalize_before,
             output_hidden_states=output_hidden_states,
+            encoder_module=encoder_module,
+            macaron=macaron,
+            conv_look_back=conv_look_back,
+            conv_look_ahead=conv_look_ahead,
+            **options,
         )
         for parameter in self.encoder.parameters():
             if parameter.dim() > 1:

@@ -14,6 +14,10 @@ from speechbrain.nnet.activations import Swish
 from speechbrain.nnet.linear import Linear
 
 from speechbrain_llsa.lobes.ctc import StreamingCTC
+from speechbrain_llsa.lobes.transducer import (
+    StreamingTransducer,
+    TransducerDecoder,
+)
 from speechbrain_llsa.lobes.wav2vec2 import StreamingEncoderWrapper
 from speechbrain_llsa.nnet.convolutional_front_end import (
     ConvolutionalFrontEnd,
@@ -203,6 +207,22 @@ def _build_speechbrain_linear(section, parts):
     )
 
 
+def _build_decoder(section, parts):
+    return TransducerDecoder(
+        **{name: value for name, value in section.items() if name != "kind"}
+    )
+
+
+def _describe_decoder(decoder):
+    return {
+        "labels": decoder.labels,
+        "features": decoder.features,
+        "embedding_dim": decoder.embedding.embedding_dim,
+        "context": decoder.context,
+        "max_symbols": decoder.max_symbols,
+    }
+
+
 PARTS = {
     "extractor": {
         "convolutions": Part(
@@ -231,6 +251,9 @@ PARTS = {
             lambda head: _describe_linear(head.w),
         ),
     },
+    "decoder": {
+        "stateless": Part(TransducerDecoder, _build_decoder, _describe_decoder)
+    },
 }
 """Kinds of parts by section and kind; sections are built in this order."""
 
@@ -249,7 +272,8 @@ def build_parts(description, sections=tuple(PARTS)):
     -------
     dict
         The module of each section that the description has, by name, and
-        ``model``, a :class:`StreamingCTC`, where there is a head.
+        ``model`` where there is a head: a :class:`StreamingCTC`, or with a
+        decoder a :class:`StreamingTransducer`.
 
     Raises
     ------
@@ -266,9 +290,13 @@ def build_parts(description, sections=tuple(PARTS)):
             except (TypeError, ValueError, RuntimeError) as error:
                 raise ValueError(f"{name}: {error}") from error
     if "head" in parts:
-        parts["model"] = StreamingCTC(
-            parts["extractor"], parts["encoder_wrapper"], parts["head"]
-        )
+        modules = [
+            parts[name]
+            for name in ("extractor", "encoder_wrapper", "head", "decoder")
+            if name in parts
+        ]
+        model = StreamingTransducer if "decoder" in parts else StreamingCTC
+        parts["model"] = model(*modules)
     return parts
 
 

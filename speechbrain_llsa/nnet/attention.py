@@ -1,4 +1,5 @@
-"""Multi-head self-attention, and the two schedules that drive it.
+"""Multi-head self-attention, and the two schedules that drive it, and the
+convolution of a Conformer.
 
 A schedule knows the positions of the frames of a pass, and the state before
 them. :class:`FrameSchedule` lays frames out one by one (aa, maa, sa),
@@ -9,14 +10,16 @@ processing is a single pass over the whole utterance with an empty state.
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from speechbrain_llsa.nnet.rotary import rotary_angles, rotate
 from speechbrain_llsa.ops.attend import attend_frames, attend_hops
-from speechbrain_llsa.state import LayerState
-from speechbrain_llsa.visibility import hop_tags
+from speechbrain_llsa.ops.convolve import convolve_hops
+from speechbrain_llsa.visibility import exists, hop_tags
 
 
 class StreamingSelfAttention(nn.Module):
@@ -36,6 +39,7 @@ class StreamingSelfAttention(nn.Module):
 
     Example
     -------
+    >>> from speechbrain_llsa.state import LayerState
     >>> from speechbrain_llsa_runtime.geometry import StreamGeometry
     >>> attention = StreamingSelfAttention(d_model=16, nhead=4)
     >>> schedule = FrameSchedule("sa", StreamGeometry(8, 2), final=True)
@@ -117,6 +121,7 @@ class FrameSchedule:
 
     Example
     -------
+    >>> from speechbrain_llsa.state import LayerState
     >>> from speechbrain_llsa_runtime.geometry import StreamGeometry
     >>> schedule = FrameSchedule("sa", StreamGeometry(8, 2), final=False)
     >>> x = torch.rand(1, 4, 5, 16)  # (batch, heads, frames, head dimension)
@@ -213,7 +218,8 @@ class FrameSchedule:
             )
         unseen = first_query + ready - self.geometry.look_back - first_key
         keep = slice(max(0, unseen), None)
-        state = LayerState(
+        state = replace(
+            state,
             received=received,
             key=key[:, :, keep],
             value=value[:, :, keep],
@@ -222,13 +228,59 @@ class FrameSchedule:
         )
         return attended, residual[:, :ready], state
 
+    def convolve(self, frames, residual, state, convolution):
+        """Convolves the frames that have attended, behind those of a state.
+
+        Arguments
+        ---------
+        frames : torch.Tensor
+            What the convolution sees of the frames, (batch, frames, features).
+        residual : torch.Tensor
+            Input of the convolution module at these frames, which waits with
+            them, of the same shape.
+        state : LayerState
+            State after the frames have attended; not modified.
+        convolution : DepthwiseConvolution
+            The convolution.
+
+        Returns
+        -------
+        torch.Tensor
+            The frames that need not wait, (batch, frames, features).
+        torch.Tensor
+            Their residual, of the same shape.
+        LayerState
+            The state after these frames.
+        """
+        first = state.received - state.query.shape[2] - frames.shape[1]
+        if self.end is not None:
+            position = torch.arange(
+                first, first + frames.shape[1], device=frames.device
+            )
+            frames = _without_padding(frames, position, self.end)
+        window = torch.cat([_past(frames, state, convolution), frames], dim=1)
+        if state.convolution_residual is not None:
+            residual = torch.cat([state.convolution_residual, residual], dim=1)
+        seen = window
+        if self.final:
+            seen = F.pad(window, (0, 0, 0, convolution.look_ahead))
+        convolved = convolution(seen)
+        ready = convolved.shape[1]
+        state = replace(
+            state,
+            convolution=window[:, ready:],
+            convolution_residual=residual[:, ready:],
+        )
+        return convolved, residual[:, :ready], state
+
 
 class HopSchedule:
     """Frames hop by hop: llsa.
 
     The first layer may receive the frames one by one: copies of a frame differ
     only in what they see, so they are projected once, and laid out hop by hop
-    after the projection. The last layer may output only the committed frames.
+    after the projection. The last layer may output only the committed frames,
+    from its attention on or, where it has one, from its convolution on.
 
     Arguments
     ---------
@@ -245,11 +297,13 @@ class HopSchedule:
         keys; by default all of them.
     device : torch.device, optional
         Device of the frames.
-    committed_only : bool
-        Whether to output only committed frames.
+    committed_after : str, optional
+        What outputs only committed frames: "attention" or "convolution"; by
+        default neither.
 
     Example
     -------
+    >>> from speechbrain_llsa.state import LayerState
     >>> from speechbrain_llsa_runtime.geometry import StreamGeometry
     >>> schedule = HopSchedule(StreamGeometry(8, 2, hop=4), 0, 3)
     >>> x = torch.rand(1, 4, 3 * (4 + 2), 16)
@@ -269,10 +323,10 @@ class HopSchedule:
         end=None,
         rotary_features=None,
         device=None,
-        committed_only=False,
+        committed_after=None,
     ):
         self.geometry = geometry
-        self.committed_only = committed_only
+        self.committed_after = committed_after
         self.first_hop = first_hop
         self.hops = hops
         self.end = end
@@ -309,25 +363,53 @@ class HopSchedule:
             dropout,
             self._masks,
         )
-        state = LayerState(
+        state = replace(
+            state,
             received=state.received + self.hops * self.geometry.hop,
             key=self._remember(state.key, key),
             value=self._remember(state.value, value),
         )
-        if self.committed_only:
+        if self.committed_after == "attention":
             attended = self.committed(attended.transpose(1, 2)).transpose(1, 2)
             residual = self.committed(residual)
         return attended, residual, state
 
-    def last(self):
+    def convolve(self, frames, residual, state, convolution):
+        """Convolves frames hop by hop. Arguments and results are those of
+        :meth:`FrameSchedule.convolve`, except that no frame waits."""
+        if self.end is not None:
+            frames = _without_padding(frames, self.position, self.end)
+        past = _past(frames, state, convolution)
+        convolved = convolve_hops(
+            frames,
+            past,
+            self.geometry,
+            convolution.weight,
+            convolution.bias,
+            convolution.look_ahead,
+        )
+        window = torch.cat([past, self.committed(frames)], dim=1)
+        seen = window.shape[1] - convolution.look_back
+        state = replace(state, convolution=window[:, seen:])
+        if self.committed_after == "convolution":
+            convolved = self.committed(convolved)
+            residual = self.committed(residual)
+        return convolved, residual, state
+
+    def last(self, convolution=False):
         """The schedule of the last layer, which outputs only committed frames.
+
+        Arguments
+        ---------
+        convolution : bool
+            Whether the layer has a convolution, which sees provisional frames.
 
         Returns
         -------
         HopSchedule
         """
         schedule = copy.copy(self)
-        schedule.committed_only = True
+        schedule.committed_after = "convolution" if convolution else "attention"
         return schedule
 
     def committed(self, x):
@@ -363,3 +445,18 @@ class HopSchedule:
         if past is not None:
             new = torch.cat([past, new], dim=2)
         return new[:, :, max(0, new.shape[2] - look_back) :]
+
+
+def _without_padding(frames, position, end):
+    """Zeros in place of frames, (batch, frames, features), past the end of
+    their row, (batch,)."""
+    present = exists(position, end[:, None])
+    return frames.where(present[..., None], 0.0)
+
+
+def _past(frames, state, convolution):
+    """The frames before the new ones that a convolution sees."""
+    if state.convolution is not None:
+        return state.convolution
+    batch, _, features = frames.shape
+    return frames.new_zeros(batch, convolution.look_back, features)

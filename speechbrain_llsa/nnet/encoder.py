@@ -1,4 +1,5 @@
-"""The transformer encoder: a drop-in for SpeechBrain's, offline and streaming.
+"""The encoder: a drop-in for SpeechBrain's transformer, or a Conformer, offline
+and streaming.
 
 One layer body and one pass over the stack serve training, offline inference
 and streaming.
@@ -9,21 +10,21 @@ from __future__ import annotations
 import inspect
 
 import torch
-from speechbrain.nnet.attention import PositionalwiseFeedForward
 from speechbrain.nnet.normalization import LayerNorm
 from speechbrain.utils.dynamic_chunk_training import DynChunkTrainConfig
 from torch import nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from speechbrain_llsa.nnet.attention import (
-    FrameSchedule,
-    HopSchedule,
-    StreamingSelfAttention,
+from speechbrain_llsa.nnet.attention import FrameSchedule, HopSchedule
+from speechbrain_llsa.nnet.encoder_layer import (
+    NORM_EPS,
+    StreamingTransformerEncoderLayer,
 )
 from speechbrain_llsa.nnet.positional_convolution import PositionalConvolution
 from speechbrain_llsa.state import EncoderState, LayerState
 from speechbrain_llsa_runtime.geometry import (
+    ENCODER_MODULES,
     FRAME_SECONDS,
     TrainedGeometries,
     check_attention,
@@ -37,109 +38,14 @@ from speechbrain_llsa_runtime.utils.checks import (
 )
 from speechbrain_llsa_runtime.utils.errors import must_be
 
-NORM_EPS = 1e-6
-"""Epsilon of SpeechBrain's norms in a transformer."""
-
-
-class StreamingTransformerEncoderLayer(nn.Module):
-    """One layer: norm, attention, residual, norm, feed-forward, residual.
-
-    Arguments
-    ---------
-    d_model : int
-        Features of a frame.
-    nhead : int
-        Attention heads.
-    d_ffn : int
-        Hidden size of the feed-forward network.
-    dropout : float
-        Dropout probability.
-    attention_dropout : float
-        Probability to drop an attention weight.
-    activation : type
-        Class of the feed-forward network's activation.
-    normalize_before : bool
-        Whether norms precede attention and feed-forward, or follow them.
-    attention_bias : bool
-        Whether the projections of the attention have biases.
-    norm_eps : float
-        Epsilon of the norms.
-
-    Example
-    -------
-    >>> from speechbrain_llsa_runtime.geometry import StreamGeometry
-    >>> layer = StreamingTransformerEncoderLayer(d_model=16, nhead=4, d_ffn=32)
-    >>> schedule = FrameSchedule("sa", StreamGeometry(8, 2), final=True)
-    >>> out, state = layer(torch.rand(2, 30, 16), schedule, LayerState())
-    >>> out.shape
-    torch.Size([2, 30, 16])
-    """
-
-    def __init__(
-        self,
-        d_model,
-        nhead,
-        d_ffn,
-        dropout=0.0,
-        attention_dropout=0.0,
-        activation=nn.GELU,
-        normalize_before=True,
-        attention_bias=True,
-        norm_eps=NORM_EPS,
-    ):
-        super().__init__()
-        self.self_att = StreamingSelfAttention(
-            d_model, nhead, attention_dropout, attention_bias
-        )
-        self.pos_ffn = PositionalwiseFeedForward(
-            d_ffn=d_ffn,
-            input_size=d_model,
-            dropout=dropout,
-            activation=activation,
-        )
-        self.norm1 = LayerNorm(d_model, eps=norm_eps)
-        self.norm2 = LayerNorm(d_model, eps=norm_eps)
-        self.dropout1 = nn.Dropout(dropout)
-        self.dropout2 = nn.Dropout(dropout)
-        self.normalize_before = normalize_before
-
-    def forward(self, src, schedule, state):
-        """
-        Arguments
-        ---------
-        src : torch.Tensor
-            Frames, (batch, frames, features).
-        schedule : FrameSchedule or HopSchedule
-            Positions of the frames.
-        state : LayerState
-            State before these frames; not modified.
-
-        Returns
-        -------
-        torch.Tensor
-            The frames that need not wait, (batch, frames, features).
-        LayerState
-            The state after these frames.
-        """
-        attended, src, state = self.self_att(
-            self.norm1(src) if self.normalize_before else src,
-            src,
-            schedule,
-            state,
-        )
-        src = src + self.dropout1(attended)
-        if not self.normalize_before:
-            src = self.norm1(src)
-        out = self.pos_ffn(self.norm2(src) if self.normalize_before else src)
-        out = src + self.dropout2(out)
-        if not self.normalize_before:
-            out = self.norm2(out)
-        return out, state
+CONFORMER_NORMS = {"norm_eps": 1e-5, "closing_norm_eps": 1e-6}
+"""Epsilons of SpeechBrain's norms in a Conformer."""
 
 
 class StreamingTransformerEncoder(nn.Module):
     """A transformer encoder with one of four attentions, a drop-in replacement
-    for ``speechbrain.lobes.models.transformer.Transformer.TransformerEncoder``.
+    for ``speechbrain.lobes.models.transformer.Transformer.TransformerEncoder``;
+    or a Conformer, for ``speechbrain.lobes.models.transformer.Conformer``'s.
 
     All four have the same parameters: weights of one load into another.
 
@@ -197,12 +103,28 @@ class StreamingTransformerEncoder(nn.Module):
         Whether a norm follows the last layer.
     norm_eps : float
         Epsilon of the norms.
+    closing_norm_eps : float, optional
+        Epsilon of the norm behind the last layer; as ``norm_eps`` if not given.
+    encoder_module : str
+        What the layers are: "transformer" or "conformer". Those of a Conformer
+        have norms before attention and feed-forward.
+    macaron : bool
+        "conformer": whether each layer has two feed-forward networks, before
+        the attention and at its end, that count half, and a norm that closes
+        it.
+    conv_look_back : int
+        "conformer": frames that the convolution of a layer sees behind a frame.
+    conv_look_ahead : int
+        "conformer": frames that it sees ahead, which add to the latency with
+        each layer of maa and sa. With llsa they lie within the hop and its
+        look-ahead. Where both are 0, there is no convolution; without
+        ``macaron`` either, the layers are those of a transformer.
     output_hidden_states : bool
         Whether ``forward``, ``forward_streaming`` and ``flush`` also return a
         list of the first layer's input and every layer's output. In streaming
         these are the frames that will not change: with llsa the committed ones
-        for all layers, otherwise for each layer ``look_ahead`` frames fewer
-        than for the one before it.
+        for all layers, otherwise for each layer ``look_ahead`` and
+        ``conv_look_ahead`` frames fewer than for the one before it.
     gradient_checkpointing : bool
         Whether the backward pass computes each layer again, in training, so
         that only the layers' inputs stay in memory. Outputs and gradients do
@@ -262,6 +184,11 @@ class StreamingTransformerEncoder(nn.Module):
         positional_norm=False,
         output_hidden_states=False,
         gradient_checkpointing=False,
+        closing_norm_eps=None,
+        encoder_module="transformer",
+        macaron=True,
+        conv_look_back=15,
+        conv_look_ahead=0,
     ):
         super().__init__()
         self.attention = check_attention(attention)
@@ -289,6 +216,28 @@ class StreamingTransformerEncoder(nn.Module):
             check_number("attention_dropout", attention_dropout, 0, 1)
         check_number("layerdrop_prob", layerdrop_prob, 0)
         check_number("norm_eps", norm_eps, 0)
+        if closing_norm_eps is not None:
+            check_number("closing_norm_eps", closing_norm_eps, 0)
+        if encoder_module not in ENCODER_MODULES:
+            raise ValueError(
+                must_be(
+                    "encoder_module",
+                    " or ".join(map(repr, ENCODER_MODULES)),
+                    repr(encoder_module),
+                )
+            )
+        check_integer("conv_look_back", conv_look_back, 0)
+        check_integer("conv_look_ahead", conv_look_ahead, 0)
+        if encoder_module == "transformer":
+            macaron, conv_look_back, conv_look_ahead = False, 0, 0
+        elif not normalize_before:
+            raise ValueError(
+                must_be(
+                    "normalize_before",
+                    "True for a conformer, whose norms come before its parts",
+                    normalize_before,
+                )
+            )
         if not callable(activation):
             raise TypeError(
                 must_be(
@@ -322,6 +271,11 @@ class StreamingTransformerEncoder(nn.Module):
                 dropout,
             )
         self.norm_eps = norm_eps
+        self.closing_norm_eps = closing_norm_eps
+        self.encoder_module = encoder_module
+        self.macaron = macaron
+        self.conv_look_back = conv_look_back
+        self.conv_look_ahead = conv_look_ahead
         self.layerdrop_prob = layerdrop_prob
         self.output_hidden_states = output_hidden_states
         self.gradient_checkpointing = gradient_checkpointing
@@ -338,12 +292,16 @@ class StreamingTransformerEncoder(nn.Module):
                 normalize_before=normalize_before,
                 attention_bias=attention_bias,
                 norm_eps=norm_eps,
+                macaron=macaron,
+                conv_look_back=conv_look_back,
+                conv_look_ahead=conv_look_ahead,
             )
             for _ in range(num_layers)
         )
         self.norm = nn.Identity()
         if closing_norm:
-            self.norm = LayerNorm(d_model, eps=norm_eps)
+            eps = norm_eps if closing_norm_eps is None else closing_norm_eps
+            self.norm = LayerNorm(d_model, eps=eps)
 
     @property
     def geometry(self):
@@ -354,6 +312,11 @@ class StreamingTransformerEncoder(nn.Module):
     def positional_look_ahead(self):
         """Frames that the positional convolution sees ahead; 0 without one."""
         return 0 if self.positions is None else self.positions.look_ahead
+
+    @property
+    def convolves(self):
+        """Whether the layers have a convolution."""
+        return self.conv_look_back + self.conv_look_ahead > 0
 
     def unusual_options(self):
         """Options of encoders that were trained elsewhere, by name.
@@ -376,7 +339,15 @@ class StreamingTransformerEncoder(nn.Module):
             "attention_bias": attention.in_proj.bias is not None,
             "closing_norm": not isinstance(self.norm, nn.Identity),
             "norm_eps": self.norm_eps,
+            "closing_norm_eps": self.closing_norm_eps,
+            "encoder_module": self.encoder_module,
         }
+        if self.encoder_module == "conformer":
+            options |= {
+                "macaron": self.macaron,
+                "conv_look_back": self.conv_look_back,
+                "conv_look_ahead": self.conv_look_ahead,
+            }
         if self.rotary_features not in (0, self.d_model // attention.nhead):
             options["rotary_features"] = self.rotary_features
         if positions is not None:
@@ -619,6 +590,7 @@ class StreamingTransformerEncoder(nn.Module):
             receptive_field_samples,
             frame_seconds,
             self.positional_look_ahead,
+            self.conv_look_ahead,
         )
 
     def _new_state(self, geometry):
@@ -638,6 +610,9 @@ class StreamingTransformerEncoder(nn.Module):
         if self.positions is not None:
             taps = self.positions.look_back, self.positions.look_ahead
             signature += taps
+        if self.encoder_module == "conformer":
+            taps = self.conv_look_back, self.conv_look_ahead
+            signature += (self.encoder_module, *taps)
         return signature
 
     def _check_frames(self, src):
@@ -765,7 +740,9 @@ class StreamingTransformerEncoder(nn.Module):
             src.device,
         )
         # at the end of the utterance nothing is provisional
-        last_schedule = schedule.last() if final else schedule
+        last_schedule = schedule
+        if final:
+            last_schedule = schedule.last(self.convolves)
         out, hidden_states, state.layers = self._run(
             window, schedule, state.layers, training, last_schedule
         )

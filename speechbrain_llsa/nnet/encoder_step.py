@@ -11,12 +11,20 @@ shared.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 
 from speechbrain_llsa.nnet.rotary import rotary_angles, rotate
 from speechbrain_llsa.ops.attend import attend_tagged
+from speechbrain_llsa.ops.convolve import convolve_hops
 from speechbrain_llsa.state import LayerState
-from speechbrain_llsa.visibility import frame_tags, hop_tags, join_tags
+from speechbrain_llsa.visibility import (
+    exists,
+    frame_tags,
+    hop_tags,
+    join_tags,
+)
 
 
 class StepSchedule:
@@ -103,7 +111,7 @@ class StepSchedule:
         """Attends to a state and the new frames. Arguments and results are
         those of :meth:`speechbrain_llsa.nnet.attention.FrameSchedule.attend`;
         the state has the shapes of :func:`initial_layer_state`. For maa and sa,
-        the clock then advances to the next layer, ``look_ahead`` frames later.
+        the clock then advances to what follows, ``look_ahead`` frames later.
         """
         query, key = self._rotate(query, key)
         key = torch.cat([state.key, key], dim=2)
@@ -125,19 +133,63 @@ class StepSchedule:
             self.end,
         )
         kept = slice(step, step + state.key.shape[2])
-        state = LayerState(
+        state = replace(
+            state,
             key=key[:, :, kept],
             value=value[:, :, kept],
             query=query[:, :, ready:],
             residual=residual[:, ready:],
         )
         if self.attention != "llsa":
-            self.position = self.position - self.geometry.look_ahead
-            self._angles = None
+            self._delay(self.geometry.look_ahead)
         return attended, residual[:, :ready], state
 
+    def convolve(self, frames, residual, state, convolution):
+        """Convolves the frames that have attended. Arguments and results are
+        those of
+        :meth:`speechbrain_llsa.nnet.attention.FrameSchedule.convolve`; for maa
+        and sa, the clock then advances to what follows, as many frames later as
+        the convolution sees ahead."""
+        present = exists(self.position[:, None] + self._new, self.end[:, None])
+        frames = frames.where(present[..., None], 0.0)
+        step, look_back = self.step_frames, convolution.look_back
+        if self.attention == "llsa":
+            convolved = convolve_hops(
+                frames,
+                state.convolution,
+                self.geometry,
+                convolution.weight,
+                convolution.bias,
+                convolution.look_ahead,
+            )
+            window = torch.cat([state.convolution, frames], dim=1)
+            kept = window[:, step : step + look_back]
+            return convolved, residual, replace(state, convolution=kept)
+        window = torch.cat([state.convolution, frames], dim=1)
+        residual = torch.cat([state.convolution_residual, residual], dim=1)
+        state = replace(
+            state,
+            convolution=window[:, step:],
+            convolution_residual=residual[:, step:],
+        )
+        self._delay(convolution.look_ahead)
+        return convolution(window), residual[:, :step], state
 
-def initial_layer_state(attention, geometry, heads, head_dim, like):
+    def _delay(self, frames):
+        """What follows is at frames that came in earlier."""
+        self.position = self.position - frames
+        self._angles = None
+
+
+def initial_layer_state(
+    attention,
+    geometry,
+    heads,
+    head_dim,
+    like,
+    conv_look_back=0,
+    conv_look_ahead=0,
+):
     """Makes the state of a layer before the first step: frames that do not
     exist.
 
@@ -154,6 +206,10 @@ def initial_layer_state(attention, geometry, heads, head_dim, like):
     like : torch.Tensor
         Frames, (batch, frames, features): their batch size, type and device
         are those of the state.
+    conv_look_back : int
+        Frames that the convolution of the layer sees behind a frame.
+    conv_look_ahead : int
+        Frames that it sees ahead; without a convolution both are 0.
 
     Returns
     -------
@@ -161,16 +217,24 @@ def initial_layer_state(attention, geometry, heads, head_dim, like):
         ``key`` and ``value`` (batch, heads, look_back, head dimension), for
         maa and sa with ``look_ahead`` more frames; ``query`` (batch, heads,
         look_ahead, head dimension) and ``residual`` (batch, look_ahead,
-        features), for llsa without frames.
+        features), for llsa without frames. ``convolution`` and
+        ``convolution_residual`` alike, by the look-back and the look-ahead of
+        the convolution.
     """
     batch, features = like.shape[0], heads * head_dim
-    waiting = 0 if attention == "llsa" else geometry.look_ahead
+    waiting = conv_waiting = 0
+    if attention != "llsa":
+        waiting, conv_waiting = geometry.look_ahead, conv_look_ahead
     past = like.new_zeros(batch, heads, geometry.look_back + waiting, head_dim)
     return LayerState(
         key=past,
         value=past,
         query=like.new_zeros(batch, heads, waiting, head_dim),
         residual=like.new_zeros(batch, waiting, features),
+        convolution=like.new_zeros(
+            batch, conv_look_back + conv_waiting, features
+        ),
+        convolution_residual=like.new_zeros(batch, conv_waiting, features),
     )
 
 

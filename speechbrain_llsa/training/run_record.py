@@ -29,6 +29,9 @@ _FIXED_SETTINGS = (
     "embedding_dim",
     "d_ffn",
     "nhead",
+    "encoder_module",
+    "conv_look_back",
+    "conv_look_ahead",
     "final_dim",
     "num_vars",
 )

@@ -15,6 +15,7 @@ from speechbrain_llsa_runtime.inference.session import Session
 from speechbrain_llsa_runtime.snapshot import flatten
 from speechbrain_llsa_runtime.transcripts.endpointer import Endpointer
 from tiny_model import (
+    CONFORMER,
     IMPORTED,
     make_front_end,
     make_log_mel,
@@ -35,6 +36,13 @@ MODELS = {
     "log mel": {"extractor": make_log_mel(), "hop": 1},
     "log mel, sa": {"extractor": make_log_mel(), "attention": "sa", "hop": 3},
     "imported, maa": {"attention": "maa", "hop": 3, **IMPORTED},
+    "conformer": CONFORMER,
+    "conformer, sa, steps of 3": {
+        **CONFORMER,
+        "attention": "sa",
+        "hop": 3,
+        "look_ahead": 1,
+    },
 }
 LENGTHS = (0, 1, 320, 641, 1000, 2000, 5000, 20001)
 

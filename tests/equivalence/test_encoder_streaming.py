@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tiny_model import IMPORTED, make_encoder
+from tiny_model import CONFORMER, IMPORTED, make_encoder
 
 TOLERANCE = 1e-5
 FRAMES = 64
@@ -73,6 +73,15 @@ def test_one_frame_at_a_time(attention, hop):
         {"rotary_features": 4},
         {"positional_encoding": "convolution", "positional_groups": 4},
         IMPORTED,
+        CONFORMER,
+        {**CONFORMER, "macaron": False, "conv_look_ahead": 0},
+        {**CONFORMER, "conv_look_back": 0, "output_hidden_states": True},
+        {**CONFORMER, "conv_look_back": 70, "conv_look_ahead": 9},
+        {
+            **CONFORMER,
+            "positional_encoding": "convolution",
+            "positional_groups": 4,
+        },
     ],
     ids=str,
 )
@@ -87,7 +96,11 @@ def test_every_option(attention, changes):
     assert (streamed - offline).abs().max() < TOLERANCE
 
 
-@pytest.mark.parametrize("options", [{}, IMPORTED], ids=["rope", "convolution"])
+@pytest.mark.parametrize(
+    "options",
+    [{}, IMPORTED, CONFORMER],
+    ids=["rope", "convolution", "conformer"],
+)
 @pytest.mark.parametrize("attention", ["maa", "sa", "llsa"])
 def test_latency_is_as_declared(attention, options):
     """A frame comes out with the push that completes its look-ahead and its
@@ -107,11 +120,12 @@ def test_latency_is_as_declared(attention, options):
         assert pushed - given_back <= declared.look_ahead + declared.hop_wait
 
 
+@pytest.mark.parametrize("options", [{}, CONFORMER], ids=str)
 @pytest.mark.parametrize("attention", ["maa", "sa", "llsa"])
-def test_rows_that_end_within_a_batch(attention):
+def test_rows_that_end_within_a_batch(attention, options):
     """Rows of a batch of streams end at different times; each gives what it
     gives alone, whatever is pushed behind its end."""
-    encoder = make_encoder(attention=attention, hop=3)
+    encoder = make_encoder(attention=attention, hop=3, **options)
     src = torch.randn(3, FRAMES, 16)
     lengths = torch.tensor([FRAMES, 17, 40])
     context = encoder.make_streaming_context()
@@ -199,10 +213,11 @@ def test_no_drift_after_a_day():
     assert (outs[0] - outs[1]).abs().max() < TOLERANCE
 
 
-def test_state_does_not_grow():
+@pytest.mark.parametrize("options", [{}, CONFORMER], ids=str)
+def test_state_does_not_grow(options):
     """What a state holds is bounded by the geometry, not by the audio."""
     for attention in ("sa", "llsa"):
-        encoder = make_encoder(attention=attention, hop=2)
+        encoder = make_encoder(attention=attention, hop=2, **options)
         context = encoder.make_streaming_context()
         sizes = set()
         with torch.no_grad():

@@ -11,7 +11,7 @@ from speechbrain_llsa.lobes.layer_features import WeightedLayerSum
 from speechbrain_llsa.lobes.wav2vec2 import StreamingEncoderWrapper
 from speechbrain_llsa.nnet.encoder import StreamingTransformerEncoder
 from speechbrain_llsa.nnet.frontend import StreamingLatentExtractor
-from tiny_model import make_signal, split
+from tiny_model import CONFORMER, make_signal, split
 
 LAYERS = 3
 LOOK_AHEAD = 4
@@ -25,6 +25,7 @@ def make_encoder(
     layer=None,
     dtype=torch.float32,
     look_ahead=LOOK_AHEAD,
+    **options,
 ):
     """Three layers of 16 features, with weights that matter."""
     torch.manual_seed(0)
@@ -37,6 +38,7 @@ def make_encoder(
         look_back=10,
         look_ahead=look_ahead,
         hop=hop,
+        **options,
     )
     if isinstance(layer, str) and layer.endswith("sum"):
         layer = WeightedLayerSum(LAYERS + 1, normalize=layer != "sum")
@@ -130,6 +132,20 @@ def test_when_a_frame_is_final(attention, hop):
         assert latency.look_ahead == waiting
     everything = make_encoder(attention, hop, "all").session().push(signal)
     assert len(everything) == given
+
+
+@pytest.mark.parametrize("layer", [0, 2, "all", None])
+@pytest.mark.parametrize(("attention", "hop"), GEOMETRIES)
+def test_frames_of_a_conformer(attention, hop, layer):
+    """They come as soon as their latency says, whatever the pushes."""
+    encoder = make_encoder(attention, hop, layer, torch.float64, **CONFORMER)
+    signal = make_signal(641 + 320 * 44).double()
+    expected = encoder(signal[None])[0][0].detach()
+    streamed = stream(encoder.session(), split(signal, [1, 700, 0, 5000]))
+    assert largest_error(streamed, expected) < 1e-10
+    latency = encoder.latency_report().declared_latency
+    given = len(encoder.session().push(signal))
+    assert given == (45 - latency.look_ahead) // hop * hop
 
 
 @pytest.mark.parametrize(("attention", "hop"), GEOMETRIES)

@@ -7,6 +7,9 @@ from speechbrain_llsa.nnet.encoder import StreamingTransformerEncoder
 from speechbrain_llsa_runtime.geometry import ATTENTIONS
 
 TOLERANCE = 1e-5
+MODULES = pytest.mark.parametrize(
+    "encoder_module", ["transformer", "conformer"]
+)
 
 
 def make_pair(first, second, num_layers=1, **geometry):
@@ -47,34 +50,70 @@ def assert_equal(encoders, src, padding_mask=None):
         assert (first - second).abs().max() / scale < TOLERANCE
 
 
+@MODULES
 @pytest.mark.parametrize("look_ahead", [0, 3])
 @pytest.mark.parametrize("other", ["sa", "maa"])
-def test_one_layer_of_llsa_with_hop_1(other, look_ahead):
-    """One layer of llsa with hop 1, of sa and of maa are the same."""
-    pair = make_pair("llsa", other, look_back=10, look_ahead=look_ahead)
+def test_one_layer_of_llsa_with_hop_1(other, look_ahead, encoder_module):
+    """One layer of llsa with hop 1, of sa and of maa are the same; with a
+    convolution that does not see ahead as well."""
+    pair = make_pair(
+        "llsa",
+        other,
+        look_back=10,
+        look_ahead=look_ahead,
+        encoder_module=encoder_module,
+    )
     assert_equal(pair, torch.randn(2, 90, 16))
 
 
 @pytest.mark.parametrize("num_layers", [1, 4])
 @pytest.mark.parametrize("padded", [False, True])
-def test_sa_is_maa(num_layers, padded):
+@MODULES
+def test_sa_is_maa(num_layers, padded, encoder_module):
     """sa and maa are the same at any depth."""
-    pair = make_pair("sa", "maa", num_layers, look_back=10, look_ahead=3)
+    pair = make_pair(
+        "sa",
+        "maa",
+        num_layers,
+        look_back=10,
+        look_ahead=3,
+        encoder_module=encoder_module,
+        conv_look_ahead=2,
+    )
     padding_mask = None
     if padded:
         padding_mask = torch.arange(90) >= torch.tensor([[90], [61]])
     assert_equal(pair, torch.randn(2, 90, 16), padding_mask)
 
 
-def test_no_look_ahead():
+@MODULES
+def test_no_look_ahead(encoder_module):
     """With look_ahead 0, llsa with hop 1 and sa are the same at any depth."""
-    pair = make_pair("llsa", "sa", 4, look_back=10, look_ahead=0, hop=1)
+    pair = make_pair(
+        "llsa",
+        "sa",
+        4,
+        look_back=10,
+        look_ahead=0,
+        hop=1,
+        encoder_module=encoder_module,
+    )
     assert_equal(pair, torch.randn(2, 90, 16))
 
 
-def test_hop_as_long_as_the_utterance_is_acausal():
+@MODULES
+def test_hop_as_long_as_the_utterance_is_acausal(encoder_module):
     """One hop that holds everything sees everything."""
-    pair = make_pair("llsa", "aa", 3, look_back=0, look_ahead=0, hop=90)
+    pair = make_pair(
+        "llsa",
+        "aa",
+        3,
+        look_back=0,
+        look_ahead=0,
+        hop=90,
+        encoder_module=encoder_module,
+        conv_look_ahead=4,
+    )
     assert_equal(pair, torch.randn(2, 90, 16))
 
 

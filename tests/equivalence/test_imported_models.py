@@ -1,5 +1,6 @@
 """Parts of encoders that were trained elsewhere obey the same laws: frames of
-24 ms, convolutional positions that see ahead, norms of other kinds."""
+24 ms, convolutional positions that see ahead, norms of other kinds. So do
+Conformers."""
 
 import pytest
 import torch
@@ -21,6 +22,7 @@ from speechbrain_llsa_runtime.transcripts.endpointer import (
     SegmentState,
 )
 from tiny_model import (
+    CONFORMER,
     IMPORTED,
     make_encoder,
     make_front_end,
@@ -45,17 +47,25 @@ def make_imported(attention="llsa", **options):
     )
 
 
+def make_conformer(attention="llsa", **options):
+    return make_model(attention, **{**CONFORMER, "hop": 3, **options})
+
+
+MODELS = pytest.mark.parametrize("make", [make_imported, make_conformer])
+
+
 @pytest.fixture(scope="module")
 def decoder():
     return TextDecoder(make_tokenizer())
 
 
+@MODELS
 @ATTENTIONS
 @given(lengths=st.lists(st.integers(0, 5000), max_size=8))
 @settings(max_examples=10, deadline=None)
-def test_any_split(attention, lengths):
+def test_any_split(attention, make, lengths):
     """From samples to log-probabilities, whatever the pushes."""
-    model = make_imported(attention).double()
+    model = make(attention).double()
     signal = make_signal(SAMPLES).double()
     with torch.no_grad():
         offline, _ = model(signal[None])
@@ -68,9 +78,10 @@ def test_any_split(attention, lengths):
     assert (streamed - offline).abs().max() < DOUBLE_TOLERANCE
 
 
-def test_gradients_and_rows():
+@MODELS
+def test_gradients_and_rows(make):
     """A padded row gives what it gives alone, and so do the gradients."""
-    model = make_imported().double()
+    model = make().double()
     rows = [make_signal(size, size)[None].double() for size in (SAMPLES, 9000)]
     padded = torch.zeros(2, SAMPLES, dtype=torch.float64)
     for row, signal in zip(padded, rows, strict=True):
@@ -81,18 +92,20 @@ def test_gradients_and_rows():
         assert alone.shape[1] == length
         assert (row[:length] - alone[0]).abs().max() < DOUBLE_TOLERANCE
     log_probs[1, : lengths[1]].square().sum().backward()
-    together = model.extractor.convolutions[0].weight.grad.clone()
+    weight = next(model.extractor.parameters())
+    together = weight.grad.clone()
     model.zero_grad()
     model(rows[1])[0].square().sum().backward()
-    alone = model.extractor.convolutions[0].weight.grad
+    alone = weight.grad
     assert (together - alone).abs().max() < 1e-9 * alone.abs().max()
 
 
+@MODELS
 @ATTENTIONS
-def test_batched_sessions_and_snapshots(attention, decoder):
+def test_batched_sessions_and_snapshots(attention, make, decoder):
     """The step of fixed shapes gives what a session gives, and a session goes
     on from its snapshot at any sample."""
-    model = make_imported(attention)
+    model = make(attention)
     signal = make_signal(SAMPLES)
     session = Session(model, decoder)
     session.push(signal.numpy())
@@ -146,10 +159,11 @@ def test_an_endpoint_is_as_long_for_frames_of_any_duration():
         assert end == 1 + frames
 
 
+@MODELS
 @ATTENTIONS
-def test_a_folder_holds_it(tmp_path, attention):
+def test_a_folder_holds_it(tmp_path, attention, make):
     """Written, described and loaded it gives the same."""
-    model = make_imported(attention)
+    model = make(attention)
     write_streaming_folder(tmp_path / "model", model, make_tokenizer())
     loaded = load_parts(tmp_path / "model")["model"].eval()
     signal = make_signal(SAMPLES)[None]
@@ -166,6 +180,16 @@ def test_fingerprints_tell_models_apart():
             {"rotary_features": 4},
             {"norm_eps": 1e-5},
             {"positional_encoding": None},
+            {"norm_eps": 1e-5, "closing_norm_eps": 1e-6},
+            {"encoder_module": "conformer", "conv_look_back": 4},
+            *(
+                {
+                    **CONFORMER,
+                    "conv_look_back": 6 - ahead,
+                    "conv_look_ahead": ahead,
+                }
+                for ahead in (0, 2)
+            ),
         )
     }
     prints |= {
@@ -174,19 +198,20 @@ def test_fingerprints_tell_models_apart():
         ).fingerprint()
         for ahead in (0, 3)
     }
-    assert len(prints) == 6
+    assert len(prints) == 10
 
 
 @pytest.mark.slow
+@MODELS
 @ATTENTIONS
-def test_an_exported_graph_gives_the_same(tmp_path, attention, decoder):
-    model = make_imported(attention)
+def test_an_exported_graph_gives_the_same(tmp_path, attention, make, decoder):
+    model = make(attention)
     steps = None if attention == "llsa" else 5
     folder = export_model(
         tmp_path / "exported", model, decoder, step_frames=steps
     )
     asr = OnnxStreamingASR.from_folder(folder, precision="fp32")
-    assert asr.model.frame_seconds == 0.024
+    assert asr.model.frame_seconds == model.frame_seconds
     assert str(asr.latency_report()) == str(model.latency_report())
     signal = make_signal(SAMPLES).numpy()
     state = asr.model.make_streaming_context()

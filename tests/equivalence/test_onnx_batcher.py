@@ -16,6 +16,7 @@ from speechbrain_llsa_runtime.transcripts.endpointer import (
 )
 from speechbrain_llsa_runtime.transcripts.transcript import Transcript
 from tiny_model import (
+    CONFORMER,
     IMPORTED,
     make_front_end,
     make_log_mel,
@@ -34,6 +35,7 @@ MODELS = {
     "sa": {"attention": "sa", "look_ahead": 2},
     "maa": {"attention": "maa", "look_ahead": 1},
     "imported": {"extractor": make_front_end(), **IMPORTED},
+    "conformer": CONFORMER,
     "log mel": {"extractor": make_log_mel(), "hop": 1},
     "int8": {"hop": 2, "look_ahead": 2},
 }

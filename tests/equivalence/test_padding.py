@@ -5,11 +5,15 @@ import torch
 
 from speechbrain_llsa.nnet.encoder import StreamingTransformerEncoder
 from speechbrain_llsa_runtime.geometry import ATTENTIONS
+from tiny_model import CONFORMER
+
+OPTIONS = pytest.mark.parametrize("options", [{}, CONFORMER], ids=str)
 
 
+@OPTIONS
 @pytest.mark.parametrize("hop", [1, 4])
 @pytest.mark.parametrize("attention", ATTENTIONS)
-def test_each_row_gives_what_it_gives_alone(attention, hop):
+def test_each_row_gives_what_it_gives_alone(attention, hop, options):
     """Rows of different lengths in one batch, with NaN in the padding."""
     encoder = StreamingTransformerEncoder(
         num_layers=4,
@@ -20,6 +24,7 @@ def test_each_row_gives_what_it_gives_alone(attention, hop):
         look_back=6,
         look_ahead=3,
         hop=hop,
+        **options,
     ).eval()
     lengths = torch.tensor([80, 1, 47, 3, 79])
     padding_mask = torch.arange(80) >= lengths[:, None]
@@ -31,8 +36,9 @@ def test_each_row_gives_what_it_gives_alone(attention, hop):
         assert (out[row, :length] - alone[0]).abs().max() < 1e-5
 
 
+@OPTIONS
 @pytest.mark.parametrize("attention", ATTENTIONS)
-def test_gradients_are_finite_and_stay_in_the_row(attention):
+def test_gradients_are_finite_and_stay_in_the_row(attention, options):
     """A windowed mask with padding gives no NaN, and no gradient reaches the
     padding."""
     encoder = StreamingTransformerEncoder(
@@ -44,6 +50,7 @@ def test_gradients_are_finite_and_stay_in_the_row(attention):
         look_back=2,
         look_ahead=1,
         hop=2,
+        **options,
     )
     padding_mask = torch.arange(40) >= torch.tensor([[40], [5]])
     src = torch.randn(2, 40, 16, requires_grad=True)

@@ -28,6 +28,7 @@ from speechbrain_llsa.inference.triton_export import export_triton_model
 from speechbrain_llsa.lobes.streaming_step import StreamingStep
 from speechbrain_llsa_runtime.inference.onnx import OnnxStreamingASR
 from tiny_model import (
+    CONFORMER,
     IMPORTED,
     make_front_end,
     make_log_mel,
@@ -42,6 +43,7 @@ MODELS = {
     "without look-ahead": {"look_ahead": 0, "look_back": 0},
     "sa": {"attention": "sa", "look_ahead": 2},
     "imported": {"extractor": make_front_end(), **IMPORTED},
+    "conformer": CONFORMER,
     "log mel": {"extractor": make_log_mel(), "hop": 1},
     "int8": {"hop": 2, "look_ahead": 2},
 }

@@ -20,6 +20,7 @@ SECTIONS = {
     "llsa_forward": (3, []),
     "llsa_training": (5, []),
     "streaming_step": (7, []),
+    "conformer_step": (7, []),
     "int8_convolutions": (6, []),
     "real_time_factor": (2, []),
     "server_load": (3, []),

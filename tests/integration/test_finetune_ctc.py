@@ -326,6 +326,47 @@ def test_an_encoder_trained_elsewhere(attention, digits_corpus, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_conformer(digits_corpus, tmp_path):
+    """Trained from scratch with entries of the YAML file, streamed, and
+    fine-tuned from its folder with another attention."""
+    finetune(
+        digits_corpus,
+        tmp_path / "out",
+        encoder_module="conformer",
+        conv_look_back=3,
+        conv_look_ahead=1,
+        optimizer_step_limit=1,
+        streamed_count=2,
+    )
+    folder = tmp_path / "out" / "streaming"
+    brain = finetune_pretrained(
+        digits_corpus,
+        tmp_path / "again",
+        pretrained_folder=folder,
+        attention="sa",
+        look_ahead=1,
+        units="pretrained",
+        output_units=29,
+        optimizer_step_limit=1,
+        streamed_count=2,
+    )
+    encoder = brain.hparams.encoder
+    assert encoder.latency_report().declared_latency.look_ahead == 1 + 1
+    for output in ("out", "again"):
+        text = (tmp_path / output / "error_rates.json").read_text()
+        rates = json.loads(text).values()
+        assert all(rate["different_texts"] == 0 for rate in rates)
+    with pytest.raises(ValueError, match="conv_look_back is 3 there, 4 now"):
+        finetune(
+            digits_corpus,
+            tmp_path / "out",
+            encoder_module="conformer",
+            conv_look_back=4,
+            conv_look_ahead=1,
+        )
+
+
+@pytest.mark.slow
 def test_a_student_of_a_fine_tuned_model(trained, digits_corpus, tmp_path):
     """It begins with the units and the head of a folder, follows a teacher,
     and streams."""

@@ -43,6 +43,7 @@ from speechbrain_llsa_runtime.transcripts.endpointer import (
 )
 from speechbrain_llsa_runtime.transcripts.words import WordOffsets
 from tiny_model import (
+    CONFORMER,
     IMPORTED,
     make_front_end,
     make_model,
@@ -446,10 +447,11 @@ def test_all_weights_are_in_8_bits(exported):
     check_weights(exported[1] / "step.int8.onnx")
 
 
-def test_a_model_with_other_convolutions(tmp_path, decoder):
+@pytest.mark.parametrize("options", [IMPORTED, CONFORMER])
+def test_a_model_with_other_convolutions(tmp_path, decoder, options):
     """With a front end of another kind, biases, and positions from a
-    convolution of groups."""
-    model = make_model(extractor=make_front_end(), **IMPORTED)
+    convolution of groups; a Conformer."""
+    model = make_model(extractor=make_front_end(), **options)
     folder = export_model(tmp_path / "out", model, decoder, ["int8"])
     check_weights(folder / "step.int8.onnx")
     quantised = OnnxStreamingASR.from_folder(folder).model

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from speechbrain_llsa_runtime.geometry import ATTENTIONS
-from tiny_model import make_encoder
+from tiny_model import CONFORMER, make_encoder
 
 DEEPER = {"num_layers": 4}
 
@@ -22,8 +22,11 @@ def train_once(encoder, src, padding_mask):
 @pytest.mark.parametrize(
     ("dropout", "layerdrop_prob"), [(0.0, 0.0), (0.3, 0.0), (0.3, 0.5)]
 )
+@pytest.mark.parametrize("options", [{}, CONFORMER], ids=str)
 @pytest.mark.parametrize("attention", ATTENTIONS)
-def test_outputs_and_gradients_are_the_same(attention, dropout, layerdrop_prob):
+def test_outputs_and_gradients_are_the_same(
+    attention, dropout, layerdrop_prob, options
+):
     """With the same seed, also where units, attention weights and layers are
     dropped; bit for bit."""
     src = torch.randn(2, 21, 16)
@@ -37,6 +40,7 @@ def test_outputs_and_gradients_are_the_same(attention, dropout, layerdrop_prob):
                 layerdrop_prob=layerdrop_prob,
                 output_hidden_states=True,
                 **DEEPER,
+                **options,
             ).train(),
             src,
             padding_mask,
@@ -75,10 +79,13 @@ def test_less_is_kept_for_the_backward_pass(attention):
     assert saved_elements(True) < saved_elements(False) / 4
 
 
+@pytest.mark.parametrize("options", [{}, CONFORMER], ids=str)
 @pytest.mark.parametrize("attention", ["maa", "sa", "llsa"])
-def test_evaluation_and_streaming_do_not_change(attention):
+def test_evaluation_and_streaming_do_not_change(attention, options):
     """Only training is checkpointed: a model that was trained so streams."""
-    encoder = make_encoder(gradient_checkpointing=True, attention=attention)
+    encoder = make_encoder(
+        gradient_checkpointing=True, attention=attention, **options
+    )
     src = torch.randn(1, 40, 16)
     context = encoder.make_streaming_context()
     first, _ = encoder.forward_streaming(src[:, :25], context)
@@ -87,5 +94,5 @@ def test_evaluation_and_streaming_do_not_change(attention):
     streamed = torch.cat([first, rest, tail], dim=1)
     assert (streamed - encoder(src)[0]).abs().max() < 1e-5
     assert torch.equal(
-        encoder(src)[0], make_encoder(attention=attention)(src)[0]
+        encoder(src)[0], make_encoder(attention=attention, **options)(src)[0]
     )

@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from speechbrain_llsa.ops.reference import attend
+from speechbrain_llsa.ops.reference import attend, convolve
 from speechbrain_llsa.visibility import frame_tags, hop_tags
 from speechbrain_llsa_runtime.geometry import StreamGeometry
 
@@ -74,3 +74,47 @@ def test_end_hides_padding():
         end=torch.tensor([3]),
     )
     assert torch.allclose(out[..., :3, :], values(2.0, 2.0, 2.0))
+
+
+def convolved(frames, taps, tags, geometry, attention, reach, end=None):
+    """One row with one feature, no bias: the numbers of the reference."""
+    return convolve(
+        torch.tensor(frames)[None, :, None],
+        torch.tensor(taps)[None, None],
+        torch.zeros(1),
+        tags,
+        geometry,
+        attention,
+        *reach,
+        end=None if end is None else torch.tensor([end]),
+    ).flatten()
+
+
+def test_taps_have_their_frames():
+    """sa: one tap back, that of the frame, one ahead; zeros around them."""
+    out = convolved(
+        [1.0, 2.0, 3.0, 4.0],
+        [100.0, 10.0, 1.0],
+        frame_tags(0, 4),
+        StreamGeometry(0, 0),
+        "sa",
+        (1, 1),
+    )
+    assert out.tolist() == [12.0, 123.0, 234.0, 340.0]
+
+
+def test_convolution_of_llsa_by_hand():
+    """llsa, hop 1, look_ahead 1, two frames, one tap back and one ahead: the
+    provisional 5 is seen in its hop alone, the committed 7 in its place
+    behind; frame 2, of 9, does not exist."""
+    geometry = StreamGeometry(1, 1, 1)
+    out = convolved(
+        [1.0, 5.0, 7.0, 9.0],
+        [100.0, 10.0, 1.0],
+        hop_tags(0, 2, geometry),
+        geometry,
+        "llsa",
+        (1, 1),
+        end=2,
+    )
+    assert out[:3].tolist() == [15.0, 150.0, 170.0]

@@ -28,16 +28,21 @@ from speechbrain_llsa_runtime.transcripts.endpointer import (
     Endpointer,
     EndpointRule,
 )
-from tiny_model import make_model, make_signal, make_tokenizer
+from tiny_model import CONFORMER, make_model, make_signal, make_tokenizer
 
 TESTS = Path(__file__).parents[1]
 ATTENTIONS = ["llsa", "sa", "maa"]
 DECODER = TextDecoder(make_tokenizer())
+MODELS = {
+    **{attention: make_model(attention) for attention in ATTENTIONS},
+    "conformer": make_model(**CONFORMER),
+    "conformer, sa": make_model("sa", **CONFORMER),
+}
 
 
-@pytest.fixture(scope="module", params=ATTENTIONS)
+@pytest.fixture(scope="module", params=[*ATTENTIONS, "conformer"])
 def model(request):
-    return make_model(request.param)
+    return MODELS[request.param]
 
 
 @pytest.fixture(scope="module")
@@ -279,17 +284,17 @@ def test_a_snapshot_does_not_grow_with_the_audio(llsa):
 
 @settings(max_examples=40, deadline=None)
 @given(
-    attention=st.sampled_from(ATTENTIONS),
+    name=st.sampled_from([*ATTENTIONS, "conformer", "conformer, sa"]),
     look_back=st.integers(0, 7),
     look_ahead=st.integers(0, 5),
     hop=st.integers(1, 5),
     samples=st.integers(0, 9000),
 )
 def test_the_form_is_that_of_the_state(
-    attention, look_back, look_ahead, hop, samples
+    name, look_back, look_ahead, hop, samples
 ):
     """Shapes, types and counters follow from the samples alone."""
-    model = MODELS[attention]
+    model = copy.deepcopy(MODELS[name])
     encoder = model.encoder_wrapper.latent_encoder
     encoder.geometries = TrainedGeometries(look_back, look_ahead, hop)
     context = model.make_streaming_context()
@@ -306,9 +311,6 @@ def test_the_form_is_that_of_the_state(
             assert given[name].shape == value.shape, name
         else:
             assert given[name] == value, name
-
-
-MODELS = {attention: make_model(attention) for attention in ATTENTIONS}
 
 
 @settings(max_examples=60, deadline=None)
@@ -457,7 +459,7 @@ def test_a_right_checksum_is_accepted(model):
     assert close_up(*open_up(data)) == data
 
 
-@pytest.mark.parametrize("version", [1, 2, 4, -1, "1", 1.0, None, True, [1]])
+@pytest.mark.parametrize("version", [1, 2, 3, 5, -1, "1", 1.0, None, True, [1]])
 def test_another_version_is_refused(llsa, version):
     about, arrays = open_up(pushed(llsa).snapshot())
     about["version"] = version

@@ -6,7 +6,7 @@ import torch
 from speechbrain_llsa.lobes.streaming_step import StreamingStep
 from speechbrain_llsa_runtime.geometry import StreamGeometry
 from speechbrain_llsa_runtime.step_clock import NEVER, StepClock
-from tiny_model import make_model, make_signal
+from tiny_model import CONFORMER, make_model, make_signal
 
 CASES = [
     ("llsa", {"hop": hop, "look_ahead": look_ahead}, None)
@@ -17,6 +17,15 @@ CASES = [
     for attention in ("sa", "maa")
     for look_ahead in (0, 3)
     for step_frames in (1, 5)
+]
+CASES += [
+    ("llsa", {"hop": 3, **CONFORMER}, None),
+    ("llsa", {"hop": 1, "look_ahead": 0, **CONFORMER}, None),
+    ("llsa", {**CONFORMER, "conv_look_back": 0, "conv_look_ahead": 9}, None),
+    ("sa", CONFORMER, 1),
+    ("maa", {**CONFORMER, "macaron": False}, 5),
+    ("sa", {**CONFORMER, "look_ahead": 0, "conv_look_back": 30}, 5),
+    ("sa", {**CONFORMER, "conv_look_ahead": 0}, 5),
 ]
 
 
@@ -82,10 +91,11 @@ def test_too_short_for_a_frame(samples):
     assert run_alone(step, make_signal(samples)).numel() == 0
 
 
-def test_rows_have_clocks_of_their_own():
+@pytest.mark.parametrize("options", [{}, CONFORMER], ids=str)
+def test_rows_have_clocks_of_their_own(options):
     """A row that starts later, and beside another, gives what it gives
     alone."""
-    step = StreamingStep(make_model())
+    step = StreamingStep(make_model(**options))
     clock = step.clock
     signal = make_signal(40 * clock.step_samples)
     early = torch.cat([torch.zeros(clock.leading_samples), signal])
@@ -119,9 +129,10 @@ def test_rows_have_clocks_of_their_own():
     assert (first - second)[exist:].abs().max() < 1e-4
 
 
-def test_nothing_drifts():
+@pytest.mark.parametrize("options", [{}, CONFORMER], ids=str)
+def test_nothing_drifts(options):
     """A day later a step gives what it gives at the start."""
-    step = StreamingStep(make_model(look_back=8))
+    step = StreamingStep(make_model(look_back=8, **options))
     clock = step.clock
     day = 24 * 3600 * 50 // clock.step_frames * clock.step_frames
     results = []

@@ -8,11 +8,13 @@ from speechbrain.lobes.models.transformer.TransformerASR import (
     EncoderWrapper,
     TransformerASR,
 )
+from speechbrain.nnet.activations import Swish
 from speechbrain.utils.dynamic_chunk_training import DynChunkTrainConfig
 
 from speechbrain_llsa.lobes.transformer_asr import StreamingTransformerASR
 from speechbrain_llsa.nnet.encoder import StreamingTransformerEncoder
 from speechbrain_llsa_runtime.geometry import ATTENTIONS
+from tiny_model import CONFORMER
 
 STREAMING = ("maa", "sa", "llsa")
 TOLERANCE = 1e-5
@@ -111,12 +113,36 @@ def test_lengths_are_rounded_as_in_speechbrain(attention):
     assert torch.equal(out, forwarded)
 
 
+def test_settings_reach_a_conformer():
+    """Its options, and an activation of its own, beside the decoder's."""
+    net = make_net(
+        num_decoder_layers=1,
+        activation=torch.nn.GELU,
+        normalize_before=True,
+        macaron=False,
+        **CONFORMER,
+    )
+    layer = net.encoder.layers[0]
+    assert net.encoder.encoder_module == "conformer"
+    assert layer.convolution.conv.look_back == 4
+    assert layer.convolution.conv.look_ahead == 2
+    assert layer.macaron_ffn is None
+    assert any(isinstance(m, Swish) for m in layer.pos_ffn.modules())
+    assert any(isinstance(m, torch.nn.GELU) for m in net.decoder.modules())
+
+
+@pytest.mark.parametrize("options", [{}, CONFORMER], ids=str)
 @pytest.mark.parametrize("num_decoder_layers", [0, 2])
 @pytest.mark.parametrize("attention", STREAMING)
-def test_streams(attention, num_decoder_layers):
+def test_streams(attention, num_decoder_layers, options):
     """Any pushes, empty ones too, and a flush give what encode gives, through
     the net and through SpeechBrain's wrapper of it."""
-    net = make_net(attention=attention, num_decoder_layers=num_decoder_layers)
+    net = make_net(
+        attention=attention,
+        num_decoder_layers=num_decoder_layers,
+        normalize_before=True,
+        **options,
+    )
     src = torch.randn(2, 50, 24)
     with torch.no_grad():
         offline = net.encode(src)
@@ -182,11 +208,17 @@ def test_failed_push_leaves_the_context():
     assert difference.abs().max() < TOLERANCE
 
 
+@pytest.mark.parametrize("options", [{}, CONFORMER], ids=str)
 @pytest.mark.parametrize("attention", ATTENTIONS)
-def test_decoder(attention):
+def test_decoder(attention, options):
     """forward with targets and decode work as SpeechBrain's, with gradients in
     every parameter."""
-    net = make_net(attention=attention, num_decoder_layers=2)
+    net = make_net(
+        attention=attention,
+        num_decoder_layers=2,
+        normalize_before=True,
+        **options,
+    )
     src, tgt = torch.randn(2, 30, 24), torch.randint(1, 20, (2, 7))
     encoder_out, decoder_out = net(src, tgt, wav_len=torch.tensor([1.0, 0.6]))
     assert encoder_out.shape == (2, 30, 16)
@@ -265,7 +297,8 @@ def test_initialisation_is_speechbrain():
 @pytest.mark.parametrize(
     "changes",
     [
-        {"encoder_module": "conformer"},
+        {"encoder_module": "branchformer"},
+        {"conv_look_back": -1, "encoder_module": "conformer"},
         {"attention_type": "RelPosMHAXL"},
         {"causal": True},
         {"causal": None},

@@ -8,7 +8,11 @@ built from a description here; PyTorch is not needed.
 import json
 from pathlib import Path
 
-from speechbrain_llsa_runtime.geometry import ATTENTIONS, SAMPLE_RATE
+from speechbrain_llsa_runtime.geometry import (
+    ATTENTIONS,
+    ENCODER_MODULES,
+    SAMPLE_RATE,
+)
 from speechbrain_llsa_runtime.model_folder.fields import (
     absent_or,
     boolean,
@@ -113,12 +117,26 @@ SECTIONS = {
             "positional_look_ahead": absent_or(integer(0, 1000)),
             "positional_groups": absent_or(_SIZE),
             "positional_norm": absent_or(boolean),
+            "closing_norm_eps": absent_or(number(0, 1)),
+            "encoder_module": absent_or(one_of(*ENCODER_MODULES)),
+            "macaron": absent_or(boolean),
+            "conv_look_back": absent_or(integer(0, 1000)),
+            "conv_look_ahead": absent_or(integer(0, 1000)),
         }
     ),
     "encoder_wrapper": by_kind(
         wav2vec2={"in_dim": _SIZE, "embedding_dim": _SIZE}
     ),
     "head": by_kind(linear=_LINEAR, speechbrain_linear=_LINEAR),
+    "decoder": by_kind(
+        stateless={
+            "labels": integer(2, MOST_LABELS),
+            "features": _SIZE,
+            "embedding_dim": _SIZE,
+            "context": integer(1, 16),
+            "max_symbols": integer(1, 100),
+        }
+    ),
     "tokenizer": by_kind(
         characters={
             "labels": listed(text, 1, MOST_LABELS),
@@ -156,9 +174,21 @@ constructor in ``model_folder.parts``."""
 
 ENCODER_PARTS = ("extractor", "encoder_wrapper")
 CTC_PARTS = (*ENCODER_PARTS, "head")
+TRANSDUCER_PARTS = (*CTC_PARTS, "decoder")
 """Parts of a model with a weights file each."""
 
+PARTS_OF = {
+    "ctc": CTC_PARTS,
+    "transducer": TRANSDUCER_PARTS,
+    "encoder": ENCODER_PARTS,
+}
+"""Those of each kind of folder."""
+
+COMPLETE = ("ctc", "transducer")
+"""Kinds of folders with a model that gives text."""
+
 _ENCODER_SECTIONS = ("extractor", "encoder", "encoder_wrapper")
+_CTC_SECTIONS = tuple(name for name in SECTIONS if name != "decoder")
 _HEADER = {
     "format": one_of(FORMAT),
     "format_version": one_of(FORMAT_VERSION),
@@ -168,8 +198,13 @@ _HEADER = {
 _CHECK = by_kind(
     ctc={
         **_HEADER,
-        **SECTIONS,
+        **{name: SECTIONS[name] for name in _CTC_SECTIONS},
         "weights": fields(**dict.fromkeys(CTC_PARTS, _FILE)),
+    },
+    transducer={
+        **_HEADER,
+        **SECTIONS,
+        "weights": fields(**dict.fromkeys(TRANSDUCER_PARTS, _FILE)),
     },
     encoder={
         **_HEADER,
@@ -189,6 +224,7 @@ _CHECK = by_kind(
         "receptive_field_samples": _EXPORTED_NUMBER,
         "stride_samples": integer(1, 1 << 20),
         "positional_look_ahead": absent_or(integer(0, 1000)),
+        "conv_look_ahead": absent_or(integer(0, 1000)),
         "padding_samples": absent_or(_EXPORTED_NUMBER),
         # these follow from those above
         "step_samples": integer(0, 1 << 40),
@@ -197,6 +233,16 @@ _CHECK = by_kind(
         "delay_frames": integer(0, 1 << 40),
         "never": one_of((1 << 63) - 1),
         "blank_index": one_of(0),
+        "transducer": absent_or(
+            fields(
+                file=file_name,
+                sha256=checksum,
+                predictor=file_name,
+                joiner=file_name,
+                context=integer(1, 16),
+                max_symbols=integer(1, 100),
+            )
+        ),
         "state": listed(
             fields(
                 name=text,
@@ -229,7 +275,7 @@ def read_description(path, kinds, overrides=None, overrides_must_match=True):
     path : str or pathlib.Path
         The file.
     kinds : tuple of str
-        Allowed kinds of the folder: "ctc", "encoder" or "onnx".
+        Allowed kinds of the folder: "ctc", "transducer", "encoder" or "onnx".
     overrides : dict, optional
         Values that replace those of the file, by name of the section and, in
         a section, of the entry.
@@ -309,7 +355,7 @@ reads 1: install a newer speechbrain_llsa
     _CHECK("", description)
     if kind == "onnx":
         _check_exported(description)
-    if kind == "ctc" and description["tokenizer"]["kind"] == "characters":
+    if kind in COMPLETE and description["tokenizer"]["kind"] == "characters":
         _check_characters(description["tokenizer"])
 
 
@@ -416,7 +462,7 @@ def read_checksums(path):
     ValueError
         If the file is damaged, or of another kind, format or version.
     """
-    description = read_description(path, ("ctc", "encoder"))
+    description = read_description(path, tuple(PARTS_OF))
     files = [
         *description["weights"].values(),
         description.get("tokenizer", {}),

@@ -245,6 +245,8 @@ class ShardedDataset(torch.utils.data.Dataset):
         Samples per second of the waveforms.
     most_held_bytes : int
         Bytes that may be held; more are forgotten, and read again.
+    prepare : callable, optional
+        Takes an item; returns entries that are added to it, or replace some.
 
     Example
     -------
@@ -259,10 +261,17 @@ class ShardedDataset(torch.utils.data.Dataset):
     ('HELLO', torch.Size([800]), '')
     """
 
-    def __init__(self, index, sample_rate=SAMPLE_RATE, most_held_bytes=2 << 30):
+    def __init__(
+        self,
+        index,
+        sample_rate=SAMPLE_RATE,
+        most_held_bytes=2 << 30,
+        prepare=None,
+    ):
         self.index = index
         self.sample_rate = sample_rate
         self.most_held_bytes = most_held_bytes
+        self.prepare = prepare
         self.sampler = None
         self._open = None, None
         self._begin(None)
@@ -314,7 +323,33 @@ class ShardedDataset(torch.utils.data.Dataset):
         """As of SpeechBrain's datasets; items have all keys."""
         yield self
 
+    def transcripts(self, most):
+        """Reads transcripts: of the first utterances that are used, which are
+        in a random order.
+
+        Arguments
+        ---------
+        most : int
+            How many are read at most.
+
+        Returns
+        -------
+        list of str
+            Those that can be read.
+        """
+        found = []
+        for number in self.index.used[:most].tolist():
+            try:
+                found.append(parse_utterance(self._read(number))["wrd"])
+            except (OSError, ValueError):
+                continue  # named when its batch is read
+        return found
+
     def _item(self, number):
+        item = self._read_item(number)
+        return item if self.prepare is None else item | self.prepare(item)
+
+    def _read_item(self, number):
         shard = int(self.index.shards[number])
         file = self.index.files[shard]
         place = f"{file.name}, byte {self.index.offsets[number]}"

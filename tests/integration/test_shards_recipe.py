@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+import finetune_ctc
 import pretrain
 from joined_training import run_ranks, train_and_note
 from librispeech_prepare import prepare_librispeech
@@ -178,6 +179,69 @@ def test_a_damaged_shard(digits_corpus, shards, tmp_path, seen):
     assert len(used) == 12 - index.counts[1]
     log = (tmp_path / "b" / "log.txt").read_text()
     assert f"Leaving out a shard: {index.files[1]}" in log
+
+
+def test_fine_tuning(digits_corpus, shards, tmp_path, monkeypatch):
+    """Its batches have the units of the same transcripts as the folder's, and
+    what cannot be learned is left out by name; then it is evaluated."""
+    fit_batch = finetune_ctc.FinetuneBrain.fit_batch
+    learned = {}
+
+    def noting(brain, batch):
+        tokens, lengths = batch.tokens
+        counts = (lengths * tokens.shape[1]).round().int().tolist()
+        for name, row, count in zip(batch.id, tokens, counts, strict=True):
+            learned[name] = row[:count].tolist()
+        return fit_batch(brain, batch)
+
+    monkeypatch.setattr(finetune_ctc.FinetuneBrain, "fit_batch", noting)
+
+    def run_finetuning(output, **overrides):
+        options = {
+            "data_folder": digits_corpus,
+            "output_folder": tmp_path / output,
+            "device": "cpu",
+            **MODEL,
+            "seconds_per_batch": 8,
+            "num_buckets": 2,
+            "sorted_epochs": 0,
+            "number_of_epochs": 1,
+            "log_interval": 1,
+            "warmup": 2,
+            "streamed_count": 0,
+            **overrides,
+        }
+        line = [str(SMALL.with_name("finetune_small.yaml")), "--noprogressbar"]
+        for name, value in options.items():
+            line += [f"--{name}", str(value)]
+        return finetune_ctc.main(line)
+
+    run_finetuning("folder")
+    of_folder = dict(learned)
+    learned.clear()
+    run_finetuning("shards", train_shards=shards)
+    assert learned == of_folder and len(learned) == 12
+    assert (tmp_path / "shards/error_rates.json").is_file()
+    learned.clear()
+    # without the X of SIX
+    run_finetuning(
+        "fewer",
+        train_shards=shards,
+        characters='"\' ABCDEFGHIJKLMNOPQRSTUVWYZ"',
+        output_units=28,
+    )
+    log = (tmp_path / "fewer" / "log.txt").read_text()
+    assert 0 < len(learned) < 12
+    for name in of_folder.keys() - learned.keys():
+        assert f"Leaving out utterance {name} ({shards}/train-0" in log
+    learned.clear()
+    run_finetuning(
+        "pieces",
+        train_shards=shards,
+        units="sentencepiece",
+        output_units=20,
+    )
+    assert len(learned) == 12
 
 
 def test_short_first_is_refused(digits_corpus, shards, tmp_path):

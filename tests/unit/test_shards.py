@@ -15,6 +15,7 @@ from speechbrain.dataio.dataset import DynamicItemDataset
 import shard
 from speechbrain_llsa.training.bad_utterances import UtteranceBatch
 from speechbrain_llsa.training.data import RankBatchSampler, read_or_fault
+from speechbrain_llsa.training.log_mel_statistics import measure_statistics
 from speechbrain_llsa.training.shard_batches import (
     ShardBatchSampler,
     ShardedDataset,
@@ -27,7 +28,7 @@ from speechbrain_llsa.training.shards import (
     read_index,
     write_shards,
 )
-from tiny_model import make_signal
+from tiny_model import make_log_mel, make_signal
 
 COUNT = 60
 OPTIONS = {"seed": 3, "max_batch_length": 4.0, "num_buckets": 3}
@@ -259,6 +260,19 @@ def test_durations_are_chosen(written):
     )
     with pytest.raises(ValueError, match=r"^shards must be some with other"):
         load_shards(written, ["train"], "error", 5.0)
+
+
+def test_statistics_of_shards(written):
+    """A front end of log-mel energies measures them over shards too."""
+    front_end = make_log_mel()
+    front_end.log_mel.measured.zero_()
+    dataset = ShardedDataset(read_index(written, ["train"]))
+    measure_statistics(front_end, dataset)
+    expected = make_log_mel().measure(
+        dataset[number]["sig"] for number in range(COUNT)
+    )
+    assert torch.equal(front_end.log_mel.mean, expected.log_mel.mean)
+    assert front_end.log_mel.measured == expected.log_mel.measured
 
 
 def test_streams_are_of_equal_length():

@@ -28,6 +28,7 @@ BENCHMARKS = {
     "one_hour": None,
     "import_exactness": None,
     "training_step": "Training step of the recipes",
+    "shard_reading": None,
     "gpu": "GPU",
 }
 """By name, the title of those whose section has none."""

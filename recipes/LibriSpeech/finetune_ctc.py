@@ -58,6 +58,7 @@ from speechbrain_llsa.training.recipe import (
     train,
 )
 from speechbrain_llsa.training.run_record import digest, record_training
+from speechbrain_llsa.training.shard_batches import load_shards
 from speechbrain_llsa.training.teacher import Teacher
 from speechbrain_llsa.training.units import (
     check_tokenizer,
@@ -84,6 +85,10 @@ from speechbrain_llsa_runtime.utils.errors import must_be
 from speechbrain_llsa_runtime.utils.printing import all_characters
 
 logger = get_logger(__name__)
+
+_LEARNED_TRANSCRIPTS = 200_000
+"""Transcripts of shards that SentencePiece learns its pieces from: a random
+sample, since shards are in a random order."""
 
 
 class FinetuneBrain(StreamingBrain):
@@ -476,8 +481,32 @@ def prepare_datasets(hparams, tokenizer_folder, alignment_fault):
     evaluated = [*hparams["valid_splits"], *hparams["test_splits"]]
     scored = {split: load([split]) for split in evaluated}
     valid = load(hparams["valid_splits"])
-    train = load(hparams["train_splits"], hparams.get("teacher") is not None)
-    transcripts = [train.data[identity]["wrd"] for identity in train.data_ids]
+    learns_unlabelled = hparams.get("teacher") is not None
+    train_limits = {
+        "shortest_seconds": max(
+            shortest_duration(hparams["extractor"], 1, hparams["sample_rate"]),
+            hparams["avoid_if_shorter_than"],
+        ),
+        "longest_seconds": hparams["avoid_if_longer_than"],
+    }
+    in_shards = hparams.get("train_shards") is not None
+    if in_shards:
+        train = load_shards(
+            hparams["train_shards"],
+            hparams["train_splits"],
+            hparams["on_bad_utterance"],
+            sample_rate=hparams["sample_rate"],
+            **train_limits,
+        )
+        transcripts = []
+        if kind == "sentencepiece":
+            transcripts = [
+                fold_transcript(transcript, case, units)
+                for transcript in train.transcripts(_LEARNED_TRANSCRIPTS)
+            ]
+    else:
+        train = load(hparams["train_splits"], learns_unlabelled)
+        transcripts = [train.data[name]["wrd"] for name in train.data_ids]
     on_main(lambda: adopt_tokenizer(tokenizer_folder, *start))
     tokenizer = run_on_all(
         make_tokenizer,
@@ -489,32 +518,42 @@ def prepare_datasets(hparams, tokenizer_folder, alignment_fault):
     )
     report_unknown_characters(
         tokenizer,
-        learned=[train, valid],
+        learned=[valid] if in_shards else [train, valid],
         scored=scored.values(),
         is_error=hparams["on_bad_utterance"] == "error",
     )
-    train, valid = (
-        bad_utterances.keep_good(
-            dataset, lambda item: fault_of_transcript(tokenizer, item["wrd"])
-        )
-        for dataset in (train, valid)
-    )
-    train = keep_durations(
-        train,
-        max(
-            shortest_duration(hparams["extractor"], 1, hparams["sample_rate"]),
-            hparams["avoid_if_shorter_than"],
-        ),
-        hparams["avoid_if_longer_than"],
-    )
-    train = bad_utterances.keep_good(
-        train,
-        lambda item: _fault_of_duration(
-            item, tokenizer, hparams, alignment_fault
-        ),
-    )
+
+    def fault_of(item):
+        return fault_of_transcript(tokenizer, item["wrd"])
+
+    def fault_in_training(item):
+        return _fault_of_duration(item, tokenizer, hparams, alignment_fault)
+
+    def prepare_item(item):
+        transcript = fold_transcript(item["wrd"], case, units)
+        duration = len(item["sig"]) / hparams["sample_rate"]
+        folded = {"wrd": transcript, "duration": duration}
+        fault = item["fault"]
+        if not fault and not transcript and not learns_unlabelled:
+            fault = "has no transcript"
+        fault = fault or fault_of(folded) or fault_in_training(folded)
+        tokens = torch.tensor([1])
+        if not fault:
+            tokens = _units_of(tokenizer, transcript)
+        return {"wrd": transcript, "fault": fault or "", "tokens": tokens}
+
+    valid = bad_utterances.keep_good(valid, fault_of)
+    made_of_files = [valid]
+    if in_shards:
+        # what is wrong shows as each is read
+        train.prepare = prepare_item
+    else:
+        train = bad_utterances.keep_good(train, fault_of)
+        train = keep_durations(train, **train_limits)
+        train = bad_utterances.keep_good(train, fault_in_training)
+        made_of_files.append(train)
     keys = ["id", "wav", "sig", "fault", "wrd"]
-    for dataset in (train, valid):
+    for dataset in made_of_files:
         dataset.add_dynamic_item(
             lambda transcript: _units_of(tokenizer, transcript),
             takes="wrd",

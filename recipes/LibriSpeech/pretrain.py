@@ -37,6 +37,7 @@ from speechbrain_llsa.training.recipe import (
     exit_on_bad_input,
     train,
 )
+from speechbrain_llsa.training.shard_batches import load_shards
 
 _LEAST_FRAMES = 3
 """Minimum number of frames of an utterance; shorter ones are useless."""
@@ -184,32 +185,37 @@ def prepare_datasets(hparams):
 
     Returns
     -------
-    tuple of speechbrain.dataio.dataset.DynamicItemDataset
-        For training, for validation.
+    DynamicItemDataset or ShardedDataset
+        For training.
+    DynamicItemDataset
+        For validation.
     """
     shortest = shortest_duration(
         hparams["extractor"], _LEAST_FRAMES, hparams["sample_rate"]
     )
-    datasets = []
-    for splits, limits in (
-        (
-            "train_splits",
-            {
-                "shortest_seconds": max(
-                    shortest, hparams["avoid_if_shorter_than"]
-                ),
-                "longest_seconds": hparams["avoid_if_longer_than"],
-            },
-        ),
-        ("valid_splits", {"shortest_seconds": shortest}),
-    ):
+    train_limits = {
+        "shortest_seconds": max(shortest, hparams["avoid_if_shorter_than"]),
+        "longest_seconds": hparams["avoid_if_longer_than"],
+    }
+
+    def load(splits, **limits):
         manifests = [
-            Path(hparams["manifest_folder"], f"{split}.csv")
-            for split in hparams[splits]
+            Path(hparams["manifest_folder"], f"{split}.csv") for split in splits
         ]
         dataset = load_manifests(manifests, hparams["sample_rate"])
-        datasets.append(keep_durations(dataset, **limits))
-    return tuple(datasets)
+        return keep_durations(dataset, **limits)
+
+    if hparams.get("train_shards") is None:
+        train_data = load(hparams["train_splits"], **train_limits)
+    else:
+        train_data = load_shards(
+            hparams["train_shards"],
+            hparams["train_splits"],
+            hparams["on_bad_utterance"],
+            sample_rate=hparams["sample_rate"],
+            **train_limits,
+        )
+    return train_data, load(hparams["valid_splits"], shortest_seconds=shortest)
 
 
 def prepare(arguments):

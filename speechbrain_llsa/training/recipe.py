@@ -21,8 +21,13 @@ from speechbrain_llsa.training.log_mel_statistics import (
 )
 from speechbrain_llsa.training.ranks import on_main
 from speechbrain_llsa.training.run_record import record_training
+from speechbrain_llsa.training.shard_batches import (
+    ShardedDataset,
+    shard_loader_options,
+)
+from speechbrain_llsa.utils.distributed import rank_count
 from speechbrain_llsa_runtime.utils.atomic_files import naming_write_errors
-from speechbrain_llsa_runtime.utils.errors import reason
+from speechbrain_llsa_runtime.utils.errors import must_be, reason
 
 BAD_INPUT = (
     OSError,
@@ -88,6 +93,11 @@ def begin_recipe(arguments, split_entries, prepare, record=record_training):
     hparams_file, run_options, overrides = parse_arguments(arguments)
     ddp_init_group(run_options)
     hparams = load_hparams(hparams_file, overrides)
+    if hparams.get("train_shards") is not None:
+        # their index takes the place of manifests
+        split_entries = [
+            each for each in split_entries if each != "train_splits"
+        ]
     splits = [split for entry in split_entries for split in hparams[entry]]
 
     def write():
@@ -169,15 +179,35 @@ def train(brain, hparams, train_data, valid_data):
         train_data,
         valid_data,
         progressbar=None if sys.stderr.isatty() else False,
-        train_loader_kwargs=train_loader_options(
-            train_data,
-            seed=hparams["seed"],
-            num_workers=hparams["num_workers"],
-            max_batch_length=hparams["seconds_per_batch"],
-            num_buckets=hparams["num_buckets"],
-            sorted_epochs=hparams["sorted_epochs"],
-        ),
+        train_loader_kwargs=_train_loader_options(train_data, hparams),
         valid_loader_kwargs=valid_loader_options(
             hparams["valid_batch_size"], hparams["num_workers"]
         ),
+    )
+
+
+def _train_loader_options(train_data, hparams):
+    options = {
+        "seed": hparams["seed"],
+        "num_workers": hparams["num_workers"],
+        "max_batch_length": hparams["seconds_per_batch"],
+        "num_buckets": hparams["num_buckets"],
+    }
+    if not isinstance(train_data, ShardedDataset):
+        return train_loader_options(
+            train_data, sorted_epochs=hparams["sorted_epochs"], **options
+        )
+    if hparams["sorted_epochs"]:
+        raise ValueError(
+            must_be(
+                "sorted_epochs",
+                "0 for shards, which are read in sequence",
+                hparams["sorted_epochs"],
+            )
+        )
+    return shard_loader_options(
+        train_data,
+        ranks=rank_count(),
+        shuffle_buffer=hparams["shuffle_buffer"],
+        **options,
     )

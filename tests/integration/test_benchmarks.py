@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 import torch
 
+from speechbrain_llsa.training.data import read_or_fault
+
 FOLDER = Path(__file__).parents[2] / "benchmarks"
 
 SECTIONS = {
@@ -83,6 +85,25 @@ def test_refuses_a_wrong_path(load, tmp_path, monkeypatch):
     out = tmp_path / "attention.md"
     with pytest.raises(SystemExit, match=r"^sa, hop 1, against the ref.*\d;"):
         attention.main(["--tiny", "--threads", "1", "--out", str(out)])
+    assert not out.exists()
+
+
+def test_reading_from_shards(load, tmp_path, monkeypatch):
+    """A section with a speed; none where waveforms differ from the files."""
+    reading = load("shard_reading")
+    out = tmp_path / "shard_reading.md"
+    line = ["--tiny", "--threads", "1", "--out", str(out)]
+    reading.main(line)
+    assert "12 files, 0.00 hours, 1 processes | 0" in out.read_text()
+    out.unlink()
+
+    def wrong(*arguments):
+        waveform, fault = read_or_fault(*arguments)
+        return waveform * 1.001, fault
+
+    monkeypatch.setattr(reading, "read_or_fault", wrong)
+    with pytest.raises(SystemExit, match=r"^waveform must be the same"):
+        reading.main(line)
     assert not out.exists()
 
 

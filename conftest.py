@@ -35,6 +35,17 @@ def tiny_ctc():
 
 
 @pytest.fixture
+def tiny_transducer():
+    """A tiny ``StreamingTransducer`` with random weights, and the
+    ``TextDecoder`` of its labels."""
+    from speechbrain_llsa.decoders.tokenizers import TextDecoder
+    from tiny_model import make_tokenizer
+    from tiny_transducer import make_transducer
+
+    return make_transducer(), TextDecoder(make_tokenizer())
+
+
+@pytest.fixture
 def tiny_wav2vec2():
     """A tiny wav2vec 2.0 model of torchaudio with random weights, laid out as
     BASE, with a head of 5 labels."""

@@ -9,7 +9,8 @@ own. The delay of a final message is the time from the moment when the last
 sample of what it commits was sent to the arrival of the message. A number of
 streams holds if the 95th percentile of the delay is at most the declared
 latency and one hop. The clients run on the same machine, and take a part of
-it. With --store, streams are stored in a folder each second of audio.
+it. With --store, streams are stored in a folder each second of audio. Sessions
+one by one, in one process without server or clients, show what these add.
 
 CPU time and memory are those of the server's process; the memory of a stream
 is what the process has grown by, from before the first one, for each.
@@ -47,6 +48,9 @@ client, from the moment when its last sample was sent. The bar is the declared
 latency and a hop. The peer columns are CPU time and memory of the server.
 """
 
+SESSIONS = 8
+"""Plain sessions that are pushed in turn."""
+
 START_SECONDS = 60
 """How long a server may take to start."""
 
@@ -60,16 +64,17 @@ class Server:
         How many streams it takes.
     store : str or None
         The folder that it stores streams in.
+    *options : str
+        Other options of the command.
     """
 
-    def __init__(self, slots, store=None):
+    def __init__(self, slots, store=None, *options):
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = free.getsockname()[1]
-        options = []
         if store is not None:
             key = Path(store) / "key"
             key.write_bytes(b"0123456789abcdef")
-            options = ["--store", store, "--resume_key", str(key)]
+            options += "--store", store, "--resume_key", str(key)
         self._process = subprocess.Popen(
             [
                 *(sys.executable, "-m", "speechbrain_llsa_runtime", "serve"),
@@ -151,6 +156,26 @@ async def stream(port, signal, seconds, start, resume):
     return delays
 
 
+def make_speech(folder):
+    """Makes speech to send.
+
+    Arguments
+    ---------
+    folder : pathlib.Path
+        Where its corpus goes.
+
+    Returns
+    -------
+    numpy.ndarray
+        int16 (samples,).
+    """
+    synthesize_corpus(folder, {"all": (1, 6)}, seed=1, progress=False)
+    signal = np.concatenate(
+        [read_signal(path) for path in sorted(folder.rglob("*.flac"))]
+    )
+    return (signal * 32767).astype(np.int16)
+
+
 def measure(signal, streams, seconds, slots, store):
     """Measures a number of streams.
 
@@ -195,6 +220,34 @@ async def run_one(port, signal):
     await stream(port, signal, 1, time.monotonic(), False)
 
 
+def one_by_one(asr, signal, seconds):
+    """How many streams one thread would transcribe in real time with plain
+    sessions, pushed a step at a time in turn, without server and clients.
+
+    Arguments
+    ---------
+    asr : OnnxStreamingASR
+        The model.
+    signal : numpy.ndarray
+        int16 (samples,).
+    seconds : float
+        Audio of each session.
+
+    Returns
+    -------
+    float
+        Seconds of audio for each second of work.
+    """
+    sessions = [asr.session() for _ in range(SESSIONS)]
+    size = round(asr.batcher(1).step_seconds * SAMPLE_RATE)
+    signal = np.resize(signal, round(seconds * SAMPLE_RATE))
+    begun = time.monotonic()
+    for first in range(0, len(signal), size):
+        for session in sessions:
+            session.push(signal[first : first + size])
+    return SESSIONS * seconds / (time.monotonic() - begun)
+
+
 def main(arguments=None):
     """Measures, and writes the tables.
 
@@ -217,12 +270,7 @@ def main(arguments=None):
     declared = asr.latency_report().declared_latency.total_seconds
     hop = asr.batcher(1).step_seconds
     with tempfile.TemporaryDirectory() as folder:
-        corpus = Path(folder) / "digits"
-        synthesize_corpus(corpus, {"all": (1, 6)}, seed=1, progress=False)
-        signal = np.concatenate(
-            [read_signal(path) for path in sorted(corpus.rglob("*.flac"))]
-        )
-        signal = (signal * 32767).astype(np.int16)
+        signal = make_speech(Path(folder) / "digits")
         rows = {}
 
         def delays(count):
@@ -230,6 +278,7 @@ def main(arguments=None):
             rows[count] = measure(signal, count, seconds, most, store)
             return rows[count]["delays"]
 
+        plain = one_by_one(asr, signal, seconds)
         holds, _ = find_most_streams(delays, declared + hop, most)
     how = "each stored in a folder once a second" if options.store else ""
     report = Report("A live server", TEXT.format(how=how), options)
@@ -245,6 +294,7 @@ def main(arguments=None):
             row["delays"][1],
         )
     report.add("streams that hold", str(holds))
+    report.add("sessions one by one, without a server", f"{plain:.0f} streams")
     report.write()
 
 

@@ -354,7 +354,7 @@ class Recipe:
         else:
             kind = finetune_ctc.FinetuneBrain
             datasets, tokenizer = finetune_ctc.prepare_datasets(
-                hparams, output / "save"
+                hparams, output / "save", kind.alignment_fault
             )
             train_data = datasets["train"]
         brain = kind(

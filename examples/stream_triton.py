@@ -21,6 +21,7 @@ assert speech.ndim == 1 and sample_rate == model["sample_rate"]
 server = triton.InferenceServerClient(sys.argv[3])
 
 stride, field = model["stride_samples"], model["receptive_field_samples"]
+field -= model.get("padding_samples", 0)
 end = max(0, (len(speech) - field) // stride + 1)  # frames of the utterance
 new_frames = end + model["delay_frames"] - model["first_frame"]
 steps = -(-new_frames // model["step_frames"]) if end else 0

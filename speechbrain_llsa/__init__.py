@@ -23,6 +23,7 @@ __all__, __getattr__, __dir__ = lazy_names(
         "StreamingEncoder": f"{__name__}.inference.streaming_encoder",
         "StreamingEncoderWrapper": f"{__name__}.lobes.wav2vec2",
         "StreamingLatentExtractor": f"{__name__}.nnet.frontend",
+        "StreamingTransducer": f"{__name__}.lobes.transducer",
         "StreamingTransformerASR": f"{__name__}.lobes.transformer_asr",
         "StreamingTransformerEncoder": f"{__name__}.nnet.encoder",
         "TrainedGeometries": f"{_RUNTIME}.geometry",

@@ -10,6 +10,7 @@ from speechbrain_llsa.nnet.convolutional_front_end import (
 )
 from speechbrain_llsa.nnet.encoder import StreamingTransformerEncoder
 from speechbrain_llsa.nnet.frontend import StreamingLatentExtractor
+from speechbrain_llsa.nnet.log_mel_front_end import LogMelFrontEnd
 
 CHARACTERS = "ABCDEFG "
 LABELS = len(CHARACTERS) + 1
@@ -33,6 +34,15 @@ def make_front_end():
         functions=[["tanh"], ["gelu"], ["layer_norm", "gelu"]],
         closing_norm=False,
     )
+
+
+def make_log_mel(**options):
+    """Frames of 40 ms, normalised by the statistics of signals as below."""
+    torch.manual_seed(0)
+    front_end = LogMelFrontEnd(
+        **{"n_mels": 16, "cnn_channels": [4, 2], "dropout": 0.0, **options}
+    )
+    return front_end.measure([make_signal(32000, 1)])
 
 
 IMPORTED = {

@@ -10,7 +10,7 @@ seeds. Everything else is equal in all rows: data, order of batches, steps.
 Running the same command again continues after an interruption: finished rows
 are kept, and a row in progress resumes from its checkpoint. Two commands
 running at once share the rows. ``--report`` only writes the report of the
-results so far.
+results so far, ``--estimate`` prints what the trainings would cost.
 
 ``output_folder`` then holds ``RESULTS.md``, ``results.json``,
 ``error_rates.png`` and ``pretraining.png``, and in ``rows/`` each training
@@ -21,17 +21,21 @@ import sys
 import time
 from pathlib import Path
 
+from comparison.estimate import estimate_plan
 from comparison.plan import as_arguments, read_plan, recipe_entries
 from comparison.report import write_report
 from comparison.results import collect
 from comparison.stages import Stage, StageError, locked
 from librispeech_prepare import prepare_librispeech
 from speechbrain_llsa.training.recipe import exit_on_bad_input
+from speechbrain_llsa_runtime.utils.checks import check_number
+from speechbrain_llsa_runtime.utils.errors import must_be
 from speechbrain_llsa_runtime.utils.parser import OneLineParser
 from speechbrain_llsa_runtime.utils.printing import all_characters
 
 HERE = Path(__file__).resolve().parent
 SCRIPTS = {"pretrain": "pretrain.py", "finetune": "finetune_ctc.py"}
+OPERATIONS_PER_SECOND = 2e14
 _WAIT_SECONDS = 5.0
 
 
@@ -46,12 +50,24 @@ class Comparison:
         In LibriSpeech layout.
     output_folder : pathlib.Path
         Folder for all output.
+    pretrained_folder : str, optional
+        The model folder that all rows start from, for a plan that pre-trains
+        none.
+
+    Raises
+    ------
+    ValueError
+        If the plan pre-trains and a folder is given, or neither.
     """
 
-    def __init__(self, plan, data_folder, output_folder):
+    def __init__(
+        self, plan, data_folder, output_folder, pretrained_folder=None
+    ):
+        _check_start(plan, pretrained_folder)
         self.plan = plan
         self.data_folder = data_folder
         self.output_folder = output_folder
+        self.pretrained_folder = pretrained_folder
 
     def folder(self, row, seed):
         """Folder of a row and seed."""
@@ -80,18 +96,20 @@ class Comparison:
         trained = self.folder(self.plan.trained(row), seed)
         stages = []
         if row.weights_of is None:
-            stages = [
-                self._recipe("pretrain", row, seed),
+            start = self.pretrained_folder
+            if start is None:
+                stages.append(self._recipe("pretrain", row, seed))
+                start = folder / "pretrain" / "pretrained"
+            stages.append(
                 self._recipe(
                     "finetune",
                     row,
                     seed,
-                    "--pretrained_folder",
-                    folder / "pretrain" / "pretrained",
+                    *("--pretrained_folder", start),
                     # measured by a stage of its own
                     *("--test_splits", "[]", "--streamed_count", "0"),
-                ),
-            ]
+                )
+            )
         settings = {
             "split": self.plan.test_split,
             **self.plan.measurement,
@@ -219,6 +237,20 @@ class Comparison:
         return bool(to_run)
 
 
+def _check_start(plan, pretrained_folder):
+    if ("pretrain" in plan.hparams) == (pretrained_folder is not None):
+        raise ValueError(
+            must_be(
+                "pretrained_folder",
+                (
+                    "given for a plan without the entry 'pretrain', and for no "
+                    "other"
+                ),
+                repr(pretrained_folder),
+            )
+        )
+
+
 def prepare(arguments):
     """Prepares the training, and validates all input.
 
@@ -229,33 +261,63 @@ def prepare(arguments):
 
     Returns
     -------
-    Comparison
-        The comparison to run.
-    bool
-        Whether to write only the report.
+    Comparison or comparison.plan.Plan
+        The comparison to run; for an estimate, its plan alone.
+    argparse.Namespace
+        The options of the command line.
     """
     parser = OneLineParser(description=__doc__.splitlines()[0])
     parser.add_argument("plan", type=Path, help="YAML file of the rows")
-    parser.add_argument("--data_folder", type=Path, required=True)
+    parser.add_argument(
+        "--data_folder", type=Path, help="needed unless --estimate is given"
+    )
     parser.add_argument(
         "--output_folder",
         type=Path,
         help="where everything goes (default: results/NAME_OF_THE_PLAN)",
     )
     parser.add_argument(
+        "--pretrained_folder",
+        help="the model that all rows start from, if the plan pre-trains none",
+    )
+    parser.add_argument(
         "--report",
         action="store_true",
         help="write the table of what there is, and train nothing",
     )
+    parser.add_argument(
+        "--estimate",
+        action="store_true",
+        help="print the floating-point operations of each training, and train "
+        "nothing",
+    )
+    parser.add_argument(
+        "--operations_per_second",
+        type=float,
+        default=OPERATIONS_PER_SECOND,
+        help="what a device does, for --estimate (default: %(default)g, a "
+        "fifth of the peak of an H200 in bf16)",
+    )
     options = parser.parse_args(arguments)
     plan = read_plan(options.plan)
+    if options.estimate:
+        check_number(
+            "--operations_per_second", options.operations_per_second, 1
+        )
+        _check_start(plan, options.pretrained_folder)
+        return plan, options
+    if options.data_folder is None:
+        raise ValueError(must_be("--data_folder", "given", "none"))
     output_folder = options.output_folder or Path("results", options.plan.stem)
     comparison = Comparison(
-        plan, options.data_folder.resolve(), output_folder.resolve()
+        plan,
+        options.data_folder.resolve(),
+        output_folder.resolve(),
+        options.pretrained_folder,
     )
     if not options.report:
         comparison.prepare()
-    return comparison, options.report
+    return comparison, options
 
 
 @all_characters()
@@ -272,9 +334,18 @@ def main(arguments):
     int
         The exit status: 1 if a row failed.
     """
-    comparison, report_alone = exit_on_bad_input(prepare, arguments)
+    comparison, options = exit_on_bad_input(prepare, arguments)
+    if options.estimate:
+        print(
+            estimate_plan(
+                comparison,
+                options.operations_per_second,
+                options.pretrained_folder,
+            )
+        )
+        return 0
     failures = []
-    if report_alone:
+    if options.report:
         comparison.report()
     else:
         failures = comparison.run(say=lambda text: print(text, flush=True))

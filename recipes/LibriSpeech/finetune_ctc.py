@@ -89,6 +89,9 @@ logger = get_logger(__name__)
 class FinetuneBrain(StreamingBrain):
     """Learns transcripts with the CTC loss.
 
+    What is of CTC alone are :meth:`apply_model`, :meth:`losses`,
+    :meth:`labels` and :meth:`alignment_fault`.
+
     In addition to the hyperparameters of ``StreamingBrain``, it reads
     ``freeze_extractor``, ``freeze_encoder_steps``, ``head_lr_factor`` and
     ``layer_lr_decay`` (optional), ``masker`` (for training only, or ``None``),
@@ -130,7 +133,7 @@ class FinetuneBrain(StreamingBrain):
         )
 
     def compute_forward(self, batch, stage):
-        """Computes log-probabilities of the units.
+        """Applies the model.
 
         Arguments
         ---------
@@ -150,11 +153,11 @@ class FinetuneBrain(StreamingBrain):
         """
         is_training = stage == sb.Stage.TRAIN
         waveforms = self.augment(stage, *batch.to(self.device).sig)
-        outputs = self.modules.model(
+        outputs = self.apply_model(
+            batch,
             *waveforms,
             self.hparams.masker if is_training else None,
             self.geometry(stage),
-            with_embeddings=True,
         )
         distances = None
         if is_training and self.teacher is not None:
@@ -182,15 +185,7 @@ class FinetuneBrain(StreamingBrain):
             distances from it, also of those without a transcript.
         """
         log_probs, lengths, distances = outputs
-        tokens, token_lengths = batch.tokens
-        losses = ctc_loss(
-            log_probs,
-            tokens,
-            lengths / log_probs.shape[1],
-            token_lengths,
-            blank_index=0,
-            reduction="batch",
-        )
+        losses = self.losses(log_probs, lengths, *batch.tokens)
         good = self.find_alignable(batch, lengths)
         has_transcript = torch.tensor(
             [bool(transcript) for transcript in batch.wrd], device=self.device
@@ -201,9 +196,7 @@ class FinetuneBrain(StreamingBrain):
                 good, stage, distance_from_teacher=distances
             )
         if stage == sb.Stage.VALID:
-            rows = ctc_greedy_decode_streaming(
-                log_probs, CTCGreedyState(), lengths
-            )
+            rows = self.labels(log_probs, lengths)
             texts = [self.text_decoder.decode(row) for row in rows]
             self.word_errors.append(
                 batch.id,
@@ -214,6 +207,104 @@ class FinetuneBrain(StreamingBrain):
                 batch.id, list(map(list, texts)), list(map(list, batch.wrd))
             )
         return loss
+
+    def apply_model(self, batch, wavs, wav_lens, masker, geometry):
+        """Computes what :meth:`losses` and :meth:`labels` take.
+
+        Arguments
+        ---------
+        batch : bad_utterances.UtteranceBatch
+            The batch.
+        wavs : torch.Tensor
+            Its waveforms, augmented, (batch, samples).
+        wav_lens : torch.Tensor
+            Length of each row relative to the longest, (batch,).
+        masker : SpanMasker or None
+            As for the model.
+        geometry : StreamGeometry
+            As for the model.
+
+        Returns
+        -------
+        torch.Tensor
+            Log-probabilities, (batch, frames, units).
+        torch.Tensor
+            Frames of each row, (batch,).
+        torch.Tensor
+            Frames of the encoder, (batch, frames, features).
+        """
+        return self.modules.model(
+            wavs, wav_lens, masker, geometry, with_embeddings=True
+        )
+
+    def losses(self, log_probs, lengths, tokens, token_lengths):
+        """Computes the loss of each utterance.
+
+        Arguments
+        ---------
+        log_probs : torch.Tensor
+            What :meth:`apply_model` gives, (batch, frames, units).
+        lengths : torch.Tensor
+            Frames of each row, (batch,).
+        tokens : torch.Tensor
+            Units, padded at the end, (batch, units).
+        token_lengths : torch.Tensor
+            Length of each row relative to the longest, (batch,).
+
+        Returns
+        -------
+        torch.Tensor
+            Divided by the number of units, in nats, (batch,).
+        """
+        return ctc_loss(
+            log_probs,
+            tokens,
+            lengths / log_probs.shape[1],
+            token_lengths,
+            blank_index=0,
+            reduction="batch",
+        )
+
+    def labels(self, log_probs, lengths):
+        """Finds the units of each utterance greedily.
+
+        Arguments
+        ---------
+        log_probs : torch.Tensor
+            What :meth:`apply_model` gives, (batch, frames, units).
+        lengths : torch.Tensor
+            Frames of each row, (batch,).
+
+        Returns
+        -------
+        list of list of int
+        """
+        return ctc_greedy_decode_streaming(log_probs, CTCGreedyState(), lengths)
+
+    @staticmethod
+    def alignment_fault(units, frames):
+        """Says why CTC cannot align units, if it cannot: it needs one frame per
+        unit, and one for a blank between equal units.
+
+        Arguments
+        ---------
+        units : torch.Tensor
+            Without blanks, int64 (units,).
+        frames : int
+            Encoder frames of the utterance.
+
+        Returns
+        -------
+        str or None
+            What is wrong, ``None`` if nothing is.
+
+        Example
+        -------
+        >>> FinetuneBrain.alignment_fault(torch.tensor([3, 3, 1]), 3)
+        'has 3 frames for a transcript that needs 4'
+        """
+        needed = len(units) + int((units[1:] == units[:-1]).sum())
+        return _fault_of_frames(frames, needed)
 
     def mean_over(self, rows, stage, **values):
         """Averages a loss over rows of the batch, and logs it.
@@ -240,8 +331,7 @@ class FinetuneBrain(StreamingBrain):
         return self.joined_share(stage, count) * mean
 
     def find_alignable(self, batch, lengths):
-        """Finds the utterances with enough frames for CTC, and leaves out the
-        others.
+        """Finds the utterances with enough frames, and leaves out the others.
 
         Arguments
         ---------
@@ -258,7 +348,7 @@ class FinetuneBrain(StreamingBrain):
         tokens, token_lengths = batch.tokens
         unit_counts = (token_lengths * tokens.shape[1]).round().int().tolist()
         faults = [
-            alignment_fault(row[:count], frames)
+            self.alignment_fault(row[:count], frames)
             for row, count, frames in zip(
                 tokens.cpu(), unit_counts, lengths.tolist(), strict=True
             )
@@ -338,7 +428,7 @@ def transcript_case(hparams):
     return case
 
 
-def prepare_datasets(hparams, tokenizer_folder):
+def prepare_datasets(hparams, tokenizer_folder, alignment_fault):
     """Loads the utterances, and the tokenizer for their transcripts.
 
     Arguments
@@ -347,6 +437,8 @@ def prepare_datasets(hparams, tokenizer_folder):
         The hyperparameters, as loaded from the YAML file.
     tokenizer_folder : str or pathlib.Path
         Folder of the tokenizer.
+    alignment_fault : callable
+        As ``FinetuneBrain.alignment_fault``.
 
     Returns
     -------
@@ -416,7 +508,10 @@ def prepare_datasets(hparams, tokenizer_folder):
         hparams["avoid_if_longer_than"],
     )
     train = bad_utterances.keep_good(
-        train, lambda item: _fault_of_duration(item, tokenizer, hparams)
+        train,
+        lambda item: _fault_of_duration(
+            item, tokenizer, hparams, alignment_fault
+        ),
     )
     keys = ["id", "wav", "sig", "fault", "wrd"]
     for dataset in (train, valid):
@@ -449,34 +544,13 @@ def run_on_all(function, *arguments):
     return function(*arguments) if result is None else result
 
 
-def alignment_fault(units, frames):
-    """Says why CTC cannot align units, if it cannot: it needs one frame per
-    unit, and one for a blank between equal units.
-
-    Arguments
-    ---------
-    units : torch.Tensor
-        Without blanks, int64 (units,).
-    frames : int
-        Encoder frames of the utterance.
-
-    Returns
-    -------
-    str or None
-        What is wrong, ``None`` if nothing is.
-
-    Example
-    -------
-    >>> alignment_fault(torch.tensor([3, 3, 1]), 3)
-    'has 3 frames for a transcript that needs 4'
-    """
-    needed = len(units) + int((units[1:] == units[:-1]).sum())
+def _fault_of_frames(frames, needed):
     if frames >= needed:
         return None
     return f"has {int(frames)} frames for a transcript that needs {needed}"
 
 
-def _fault_of_duration(item, tokenizer, hparams):
+def _fault_of_duration(item, tokenizer, hparams, alignment_fault):
     """Says why an utterance cannot be aligned at its fastest speed, if it
     cannot."""
     speed = max([100, *hparams["speeds"]]) / 100
@@ -725,13 +799,15 @@ def evaluate(hparams, tokenizer, datasets, device):
     print(f"The model to stream with is in {folder}")
 
 
-def prepare(arguments):
+def prepare(arguments, brain_class=FinetuneBrain):
     """Prepares the training, and validates all input.
 
     Arguments
     ---------
     arguments : list of str
         The command line without the name of the program.
+    brain_class : type
+        Class of the Brain: ``FinetuneBrain`` or one of its own.
 
     Returns
     -------
@@ -750,11 +826,15 @@ def prepare(arguments):
     check_epoch_chosen_by(hparams["epoch_chosen_by"])
     check_streamed_count(hparams["streamed_count"])
     read_endpointer(hparams)
-    datasets, tokenizer = prepare_datasets(hparams, hparams["save_folder"])
+    datasets, tokenizer = prepare_datasets(
+        hparams, hparams["save_folder"], brain_class.alignment_fault
+    )
     read_search(hparams, tokenizer)
     names = ("pretrained_folder", "extractor", "encoder_wrapper", "head")
-    load_pretrained(*(hparams[name] for name in names), tokenizer)
-    brain = FinetuneBrain(
+    load_pretrained(
+        *(hparams[name] for name in names), tokenizer, hparams.get("decoder")
+    )
+    brain = brain_class(
         modules=hparams["modules"],
         opt_class=hparams["optimizer"],
         hparams=hparams,

@@ -48,6 +48,8 @@ class StepClock:
         Frames that a positional convolution before the encoder sees ahead.
     conv_look_ahead : int
         Frames that the convolution of each layer of a Conformer sees ahead.
+    padding_samples : int
+        Zeros that the front end takes before the utterance.
 
     Raises
     ------
@@ -71,6 +73,7 @@ class StepClock:
     stride_samples: int
     positional_look_ahead: int = 0
     conv_look_ahead: int = 0
+    padding_samples: int = 0
 
     def __post_init__(self) -> None:
         if check_attention(self.attention) == "aa":
@@ -127,7 +130,8 @@ class StepClock:
     @property
     def leading_samples(self) -> int:
         """Samples of silence to push before the utterance."""
-        return -self.first_frame * self.stride_samples - self.overlap_samples
+        before = -self.first_frame * self.stride_samples - self.overlap_samples
+        return before + self.padding_samples
 
     def frames_of(self, samples: int) -> int:
         """Frames of an utterance.
@@ -141,7 +145,7 @@ class StepClock:
         -------
         int
         """
-        beyond = samples - self.receptive_field_samples
+        beyond = samples + self.padding_samples - self.receptive_field_samples
         return max(0, beyond // self.stride_samples + 1)
 
     def steps_to_end(self, samples: int) -> int:

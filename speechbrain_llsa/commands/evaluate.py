@@ -308,10 +308,12 @@ def _load(folder, arguments):
             trust=arguments.trust,
             run_opts={"device": arguments.device},
         )
-        search = choose_search(asr.beam_search, arguments)
+        search = choose_search(
+            asr.beam_search, asr.model.greedy_search, arguments
+        )
         asr.search = asr.search if search is None else search
         return asr
-    choose_search(_refuse_beams, arguments)
+    choose_search(_refuse_beams, lambda: None, arguments)
     return OnnxStreamingASR.from_folder(
         folder, arguments.precision, arguments.threads
     )

@@ -6,8 +6,8 @@ from speechbrain_llsa.commands.search_options import (
     add_search_arguments,
     choose_search,
 )
-from speechbrain_llsa.decoders.beam_search import BeamSearch
 from speechbrain_llsa.decoders.options import BeamSearchOptions
+from speechbrain_llsa.decoders.scored_search import ScoredSearch
 from speechbrain_llsa.inference.asr import StreamingASR
 from speechbrain_llsa.model_folder.shipped import find_model
 from speechbrain_llsa_runtime.commands.models import (
@@ -82,7 +82,9 @@ class Models(ExportedModels):
         ValueError
             If an argument is out of range, or contradicts another.
         """
-        return choose_search(_search_maker(asr), arguments)
+        return choose_search(
+            _search_maker(asr), asr.model.greedy_search, arguments
+        )
 
     def hotword_search(self, asr, search, hotwords):
         """Makes a search with hotwords for a session, in place of those of
@@ -110,7 +112,7 @@ class Models(ExportedModels):
         """
         if search is None:
             search = getattr(asr, "search", None)
-        if isinstance(search, BeamSearch):
+        if isinstance(search, ScoredSearch):
             return search.with_hotwords(hotwords)
         return _search_maker(asr)(hotwords=hotwords)
 
@@ -118,7 +120,11 @@ class Models(ExportedModels):
 def _search_maker(asr):
     """Makes beam searches for a model."""
     if isinstance(asr, OnnxStreamingASR):
-        return partial(BeamSearchOptions().make_search, asr.text_decoder)
+        return partial(
+            BeamSearchOptions().make_search,
+            asr.text_decoder,
+            asr.model.greedy_search(),
+        )
     return asr.beam_search
 
 

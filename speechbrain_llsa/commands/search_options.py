@@ -1,7 +1,6 @@
 """Options of greedy and beam search."""
 
 from speechbrain_llsa.decoders.language_model import LanguageModel
-from speechbrain_llsa_runtime.decoders.greedy import GreedySearch
 from speechbrain_llsa_runtime.utils.errors import must_be
 
 
@@ -49,13 +48,15 @@ def add_search_arguments(parser):
     )
 
 
-def choose_search(make_search, arguments):
+def choose_search(make_search, make_greedy, arguments):
     """Makes the search that the arguments describe.
 
     Arguments
     ---------
     make_search : callable
         Makes a ``BeamSearch`` for the model from its arguments.
+    make_greedy : callable
+        Makes the greedy search of the model.
     arguments : argparse.Namespace
         As :func:`add_search_arguments` declares them, and ``trust``.
 
@@ -85,7 +86,7 @@ def choose_search(make_search, arguments):
         name: value for name, value in changes.items() if value is not None
     }
     if not changes and arguments.search != "beam":
-        return GreedySearch() if arguments.search else None
+        return make_greedy() if arguments.search else None
     if arguments.search == "greedy":
         raise ValueError(
             must_be("--search", f"beam with {', '.join(changes)}", "greedy")

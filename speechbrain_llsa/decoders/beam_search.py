@@ -9,7 +9,6 @@ and has no word times.
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -24,11 +23,10 @@ from speechbrain_llsa.decoders.hotwords import (
     HOTWORD_WEIGHT,
     WordScorer,
     WordState,
-    check_hotwords,
 )
-from speechbrain_llsa.decoders.language_model import LanguageModel, check_number
+from speechbrain_llsa.decoders.language_model import LanguageModel
+from speechbrain_llsa.decoders.scored_search import ScoredSearch
 from speechbrain_llsa.decoders.trace import Trace, shared_length
-from speechbrain_llsa.decoders.vocabulary import SearchVocabulary
 from speechbrain_llsa.decoders.written_beams import (
     WrittenBeam,
     WrittenSearch,
@@ -37,7 +35,6 @@ from speechbrain_llsa.decoders.written_beams import (
 from speechbrain_llsa_runtime.decoders.greedy import PieceDecoder
 from speechbrain_llsa_runtime.decoders.tokens import Token
 from speechbrain_llsa_runtime.utils.arrays import Array
-from speechbrain_llsa_runtime.utils.checks import check_integer
 from speechbrain_llsa_runtime.utils.errors import must_be
 
 SETTLE_FRAMES = 50
@@ -190,7 +187,7 @@ class BeamSearchState:
         )
 
 
-class BeamSearch:
+class BeamSearch(ScoredSearch):
     """Finds the most likely text rather than the most likely label of each
     frame.
 
@@ -275,35 +272,20 @@ class BeamSearch:
         most_provisional_frames: int = 1500,
         blank_index: int = 0,
     ) -> None:
-        check_integer("beam_size", beam_size, 1)
-        check_integer("most_provisional_frames", most_provisional_frames, 1)
-        for name, value in (
-            ("beam_prune_logp", beam_prune_logp),
-            ("token_prune_min_logp", token_prune_min_logp),
-        ):
-            check_number(name, value)
-            if value >= 0:
-                raise ValueError(must_be(name, "a negative number", value))
-        self.most_provisional_frames = most_provisional_frames
-        self._vocabulary = SearchVocabulary(text_decoder.pieces, blank_index)
-        scales = alpha, beta, unk_score_offset
-        for name, value in zip(
-            ("alpha", "beta", "unk_score_offset"), scales, strict=True
-        ):
-            check_number(name, value)
-        if language_model is not None:
-            if not isinstance(language_model, LanguageModel):
-                language_model = LanguageModel(language_model)
-            self._vocabulary.check_language_model(language_model)
-            language_model = language_model.scaled(*scales)
-        self._language_model = language_model
-        self._numbers = {
-            "beam_size": int(beam_size),
-            "beam_prune_logp": float(beam_prune_logp),
-            "token_prune_min_logp": float(token_prune_min_logp),
-            "most_provisional_frames": int(most_provisional_frames),
-            "blank_index": int(blank_index),
-        }
+        super().__init__(
+            text_decoder,
+            beam_size,
+            beam_prune_logp,
+            token_prune_min_logp,
+            language_model,
+            alpha,
+            beta,
+            unk_score_offset,
+            hotwords,
+            hotword_weight,
+            most_provisional_frames,
+            blank_index,
+        )
         self._make_searcher = partial(
             TracingBeamSearcher,
             kinds=self._vocabulary.kinds,
@@ -319,49 +301,8 @@ class BeamSearch:
         )
         self._set_hotwords(hotwords, hotword_weight)
 
-    def _set_hotwords(self, hotwords: Iterable[str], weight: float) -> None:
-        hotwords = check_hotwords(hotwords, weight)
-        for hotword in hotwords:
-            self._vocabulary.check_hotword(hotword)
-        if not weight:
-            hotwords = ()
-        self._hotwords: dict[str, Any] = {}
-        if hotwords:
-            self._hotwords["hotwords"] = sorted(hotwords)
-            self._hotwords["hotword_weight"] = float(weight)
-        scorer = None
-        if hotwords or self._language_model is not None:
-            scorer = WordScorer(self._language_model, hotwords, float(weight))
+    def _set_scorer(self, scorer: WordScorer | None) -> None:
         self._searcher = self._make_searcher(lm=scorer)
-
-    def with_hotwords(
-        self, hotwords: Iterable[str], hotword_weight: float = HOTWORD_WEIGHT
-    ) -> BeamSearch:
-        """Makes a copy of the search with other hotwords, for one session. The
-        language model is shared.
-
-        Arguments
-        ---------
-        hotwords : iterable of str
-            Words or phrases.
-        hotword_weight : float
-            Log-probability added for a complete hotword.
-
-        Returns
-        -------
-        BeamSearch
-
-        Raises
-        ------
-        TypeError
-            If an argument has the wrong type.
-        ValueError
-            If a hotword is empty or cannot be spelled, or the weight is
-            negative.
-        """
-        changed = copy.copy(self)
-        changed._set_hotwords(hotwords, hotword_weight)
-        return changed
 
     def make_streaming_context(self) -> BeamSearchState:
         """Makes an initial state for one stream.
@@ -587,27 +528,6 @@ class BeamSearch:
                 "frames"
             )
         return written
-
-    def to_dict(self) -> dict[str, Any]:
-        """Returns the options that results depend on, as plain values.
-
-        Returns
-        -------
-        dict
-            The language model by a digest of its file.
-
-        Example
-        -------
-        >>> from speechbrain_llsa_runtime.decoders.greedy import PieceDecoder
-        >>> decoder = PieceDecoder(["", " ", "A"])
-        >>> options = BeamSearch(decoder, hotwords=["A"]).to_dict()
-        >>> options["beam_size"], options["hotwords"]
-        (16, ['A'])
-        """
-        about: dict[str, Any] = {**self._numbers, **self._hotwords}
-        if self._language_model is not None:
-            about["language_model"] = self._language_model.to_dict()
-        return about
 
     def _finalized(self, state: BeamSearchState) -> list[CTCBeam]:
         return self._searcher.finalize_decoding(

@@ -6,7 +6,12 @@ from typing import Any
 
 from speechbrain_llsa.decoders.beam_search import BeamSearch
 from speechbrain_llsa.decoders.language_model import LanguageModel
+from speechbrain_llsa.decoders.transducer_beam_search import (
+    TransducerBeamSearch,
+)
 from speechbrain_llsa_runtime.decoders.greedy import PieceDecoder
+from speechbrain_llsa_runtime.decoders.tokens import Search
+from speechbrain_llsa_runtime.decoders.transducer import TransducerGreedySearch
 from speechbrain_llsa_runtime.utils.errors import must_be
 
 ARGUMENTS = tuple(inspect.signature(BeamSearch).parameters)[1:]
@@ -31,7 +36,8 @@ class BeamSearchOptions:
     Arguments
     ---------
     **arguments : dict
-        As for :class:`speechbrain_llsa.decoders.beam_search.BeamSearch`.
+        As for :class:`speechbrain_llsa.decoders.beam_search.BeamSearch`, or
+        for that of transducers, whose options are the same.
 
     Raises
     ------
@@ -84,20 +90,26 @@ class BeamSearchOptions:
         return arguments
 
     def make_search(
-        self, text_decoder: PieceDecoder, **changes: Any
-    ) -> BeamSearch:
+        self,
+        text_decoder: PieceDecoder,
+        greedy: Search | None = None,
+        **changes: Any,
+    ) -> BeamSearch | TransducerBeamSearch:
         """Makes the search.
 
         Arguments
         ---------
         text_decoder : PieceDecoder
             Maps labels to text.
+        greedy : GreedySearch or TransducerGreedySearch, optional
+            The greedy search of the model, which says of what kind it is. CTC
+            by default.
         **changes : dict
             Arguments that replace these.
 
         Returns
         -------
-        BeamSearch
+        BeamSearch or TransducerBeamSearch
 
         Raises
         ------
@@ -117,6 +129,8 @@ class BeamSearchOptions:
             )
             if "language_model" not in changes:  # no search loads it again
                 self.arguments["language_model"] = model
+        if isinstance(greedy, TransducerGreedySearch):
+            return TransducerBeamSearch(text_decoder, greedy, **arguments)
         return BeamSearch(text_decoder, **arguments)
 
 

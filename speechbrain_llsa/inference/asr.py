@@ -19,7 +19,11 @@ from speechbrain.utils.fetching import fetch
 from speechbrain_llsa.decoders.beam_search import BeamSearch
 from speechbrain_llsa.decoders.hotwords import HOTWORD_WEIGHT
 from speechbrain_llsa.decoders.options import BeamSearchOptions
+from speechbrain_llsa.decoders.scored_search import ScoredSearch
 from speechbrain_llsa.decoders.tokenizers import TextDecoder
+from speechbrain_llsa.decoders.transducer_beam_search import (
+    TransducerBeamSearch,
+)
 from speechbrain_llsa.inference.batcher import SessionBatcher
 from speechbrain_llsa.inference.speechbrain_interface import (
     speechbrain_hparams,
@@ -33,7 +37,6 @@ from speechbrain_llsa_runtime.dataio.audio_files import (
     read_signal,
 )
 from speechbrain_llsa_runtime.dataio.samples import check_scale
-from speechbrain_llsa_runtime.decoders.greedy import GreedySearch
 from speechbrain_llsa_runtime.decoders.tokens import Search
 from speechbrain_llsa_runtime.inference.recognizer import StreamingRecognizer
 from speechbrain_llsa_runtime.inference.session import Session
@@ -106,9 +109,9 @@ class StreamingASR(StreamingRecognizer, SpeechBrainStreamingASR):
                 )
             )
         self._options = getattr(self.hparams, "search", None)
-        self.search = GreedySearch()
+        self.search: Search = self.model.greedy_search()
         if self._options is not None:
-            self.search = self._options.make_search(self.text_decoder)
+            self.search = self.beam_search()
         self.endpointer = getattr(self.hparams, "endpointer", None)
         self.word_offsets = getattr(self.hparams, "word_offsets", None)
         self._transcriber()
@@ -177,7 +180,9 @@ class StreamingASR(StreamingRecognizer, SpeechBrainStreamingASR):
             hparams["savedir"] = kwargs.get("savedir")
             return cls(hparams["modules"], hparams, run_opts, freeze_params)
 
-        return load_model(source, "ctc", make, trust, hparams_file, **kwargs)
+        return load_model(
+            source, "complete", make, trust, hparams_file, **kwargs
+        )
 
     def session(
         self,
@@ -243,7 +248,7 @@ class StreamingASR(StreamingRecognizer, SpeechBrainStreamingASR):
             channel,
         )
 
-    def beam_search(self, **changes: Any) -> BeamSearch:
+    def beam_search(self, **changes: Any) -> BeamSearch | TransducerBeamSearch:
         """Makes a beam search for this model.
 
         Arguments
@@ -253,7 +258,7 @@ class StreamingASR(StreamingRecognizer, SpeechBrainStreamingASR):
 
         Returns
         -------
-        BeamSearch
+        BeamSearch or TransducerBeamSearch
 
         Raises
         ------
@@ -265,14 +270,16 @@ class StreamingASR(StreamingRecognizer, SpeechBrainStreamingASR):
             If an argument is out of range, or the language model is damaged.
         """
         options = self._options or BeamSearchOptions()
-        return options.make_search(self.text_decoder, **changes)
+        return options.make_search(
+            self.text_decoder, self.model.greedy_search(), **changes
+        )
 
     def _choose_search(
         self, search, hotwords=(), hotword_weight=HOTWORD_WEIGHT
     ):
         if search is None:
             search = self.search
-            if hotwords and isinstance(search, GreedySearch):
+            if hotwords and not isinstance(search, ScoredSearch):
                 search = "beam"
         if isinstance(search, str):
             if search not in ("greedy", "beam"):
@@ -284,14 +291,14 @@ class StreamingASR(StreamingRecognizer, SpeechBrainStreamingASR):
                     )
                 )
             if search == "greedy":
-                search = GreedySearch()
-            elif isinstance(self.search, BeamSearch):
+                search = self.model.greedy_search()
+            elif isinstance(self.search, ScoredSearch):
                 search = self.search
             else:
                 search = self.beam_search()
         if not hotwords:
             return search
-        if not isinstance(search, BeamSearch):
+        if not isinstance(search, ScoredSearch):
             raise ValueError(
                 must_be(
                     "search",

@@ -102,7 +102,7 @@ class SessionBatcher(Batcher):
         )
         transcriber = Transcriber(
             text_decoder,
-            search,
+            model.greedy_search() if search is None else search,
             endpointer,
             word_offsets,
             model.frame_seconds,
@@ -154,7 +154,8 @@ class SessionBatcher(Batcher):
         if alone is not None:
             return _Alone(alone.context.fork(), alone.taken)
         state = [kept[slot : slot + 1] for kept in self._state]
-        taken = 0 if steps else self._clock.leading_samples
+        clock = self._clock
+        taken = max(0, clock.leading_samples - steps * clock.step_samples)
         return _Alone(self._step.context_at(steps, state), taken)
 
     def _advance(self, ready):

@@ -12,11 +12,14 @@ import warnings
 import numpy as np
 import torch
 
+from speechbrain_llsa.inference.onnx_decoder import write_decoder
 from speechbrain_llsa.lobes.streaming_step import StreamingStep
+from speechbrain_llsa.lobes.transducer import StreamingTransducer
 from speechbrain_llsa.model_folder.write import write_description
 from speechbrain_llsa.utils.precision import full_float32
 from speechbrain_llsa_runtime.inference.onnx import describe, read_exported
 from speechbrain_llsa_runtime.inference.onnx_model import OnnxCTC
+from speechbrain_llsa_runtime.inference.onnx_transducer import OnnxTransducer
 from speechbrain_llsa_runtime.model_folder.description import (
     MODEL_FILE,
     PRECISIONS,
@@ -71,7 +74,7 @@ def export_model(
     ---------
     folder : str or pathlib.Path
         Where to write. What an earlier call wrote there is replaced.
-    model : StreamingCTC
+    model : StreamingCTC or StreamingTransducer
         The model, which is left as it is; the graphs are of a copy in
         float32.
     text_decoder : PieceDecoder
@@ -122,8 +125,17 @@ def export_model(
     with written_atomically(folder) as new:
         new.mkdir()
         _write_graphs(step, new, precisions)
+        transducer = None
+        if isinstance(model, StreamingTransducer):
+            transducer = write_decoder(new, model.decoder)
         description = describe(
-            step.clock, shapes, text_decoder, graphs, endpointer, word_offsets
+            step.clock,
+            shapes,
+            text_decoder,
+            graphs,
+            endpointer,
+            word_offsets,
+            transducer,
         )
         write_description(new, description)
         read_exported(new)
@@ -187,14 +199,14 @@ def _write_graph(step, path):
         *state,
     )
     batch = {0: torch.export.Dim("batch")}
+    transducer = isinstance(step.model, StreamingTransducer)
     with _quiet(), torch.device("cpu"):
         program = torch.onnx.export(
             step,
             arguments,
             input_names=["samples", "position", "end", *step.state_names],
             output_names=[
-                "log_probs",
-                "provisional_log_probs",
+                *(OnnxTransducer if transducer else OnnxCTC).OUTPUTS,
                 *(f"new_{name}" for name in step.state_names),
             ],
             dynamic_shapes={
@@ -365,11 +377,22 @@ def _check_close(step, path):
         )
 
 
+def _load(step, path):
+    model = step.model
+    if not isinstance(model, StreamingTransducer):
+        return OnnxCTC(path, step.clock, model.labels)
+    decoder = model.decoder
+    return OnnxTransducer(
+        path, step.clock, decoder.weights(), decoder.max_symbols
+    )
+
+
 @torch.no_grad()
 def _outputs_for_noise(step, path, level):
-    """Log-probabilities for white noise of a root mean square, (frames,
-    labels): of what was written, and of the model."""
-    written = OnnxCTC(path, step.clock, step.model.labels)
+    """What the written graph gives for white noise of a root mean square, and
+    what the model gives: log-probabilities, (frames, labels), or frames of a
+    transducer, (frames, features)."""
+    written = _load(step, path)
     generator = torch.Generator().manual_seed(0)
     noise = torch.randn(8000, generator=generator, **FLOAT32) * level
     expected, _ = step.model(noise[None], geometry=step.clock.geometry)

@@ -1,4 +1,4 @@
-"""What plugs a streaming CTC model into SpeechBrain's own ``StreamingASR``.
+"""What plugs a streaming model into SpeechBrain's own ``StreamingASR``.
 
 SpeechBrain passes each chunk through four objects of the hyperparameter file:
 feature extractor, ``enc``, ``proj_enc`` and decoding function. All four are
@@ -36,6 +36,7 @@ from speechbrain_llsa.nnet.frontend import FrontEndState
 from speechbrain_llsa.state import EncoderState
 from speechbrain_llsa.utils.precision import full_float32
 from speechbrain_llsa_runtime.dataio.samples import ScaleCheck
+from speechbrain_llsa_runtime.decoders.transducer import TransducerState
 from speechbrain_llsa_runtime.geometry import SAMPLE_RATE
 from speechbrain_llsa_runtime.utils.errors import must_be
 from speechbrain_llsa_runtime.utils.processes import CallLock
@@ -46,8 +47,8 @@ class FrameChunk:
     """What one chunk becomes on its way through SpeechBrain."""
 
     frames: torch.Tensor
-    """Latent frames, then embeddings, then log-probabilities, (batch, frames,
-    features)."""
+    """Latent frames, then embeddings, then what the head gives, (batch,
+    frames, features)."""
 
     end: torch.Tensor
     """Frames of each row's utterance, int64 (batch,), where rows have ended;
@@ -380,7 +381,8 @@ class ChunkHead(torch.nn.Module):
 
     @full_float32()
     def forward(self, push):
-        """Turns embeddings into log-probabilities.
+        """Applies the head to embeddings: log-probabilities, or the frames of
+        a transducer.
 
         Arguments
         ---------
@@ -410,6 +412,58 @@ def decode_chunk(push, context):
         The new labels of each row.
     """
     return ctc_greedy_decode_streaming(push.frames, context, push.lengths)
+
+
+@dataclass
+class ChunkLabelState:
+    """What :class:`ChunkTransducer` remembers of a batch of streams."""
+
+    rows: list[TransducerState] = field(default_factory=list)
+    """The labels before, for each row. Empty before the first chunk."""
+
+
+class ChunkTransducer:
+    """Greedy search of a transducer as SpeechBrain's ``decoding_function``.
+
+    Predictor and joiner are read at the first call, since SpeechBrain loads
+    weights after everything has been made.
+
+    Arguments
+    ---------
+    model : StreamingTransducer
+        The model whose predictor and joiner they are.
+    """
+
+    def __init__(self, model):
+        self.model = model
+        self._search = None
+
+    def __call__(self, push, context):
+        """Finds the labels of the next frames.
+
+        Arguments
+        ---------
+        push : FrameChunk
+            The next frames, as the head gives them.
+        context : ChunkLabelState
+            What lies behind them. It is brought up to date.
+
+        Returns
+        -------
+        list of list of int
+            The new labels of each row.
+        """
+        if self._search is None:
+            self._search = self.model.greedy_search()
+        search, frames = self._search, push.frames.detach().cpu()
+        if not context.rows:
+            context.rows = [search.make_streaming_context() for _ in frames]
+        return [
+            [token.label for token in search.advance(row[:length], state)]
+            for row, length, state in zip(
+                frames, push.lengths.tolist(), context.rows, strict=True
+            )
+        ]
 
 
 class ChunkText:
@@ -457,6 +511,9 @@ def speechbrain_hparams(parts):
     dict
         The parts, and the objects that SpeechBrain asks for, by name.
     """
+    decoding, context = decode_chunk, CTCGreedyState
+    if "decoder" in parts:
+        decoding, context = ChunkTransducer(parts["model"]), ChunkLabelState
     encoder = ChunkEncoder(parts["encoder_wrapper"])
     head = ChunkHead(parts["model"])
     return {
@@ -464,8 +521,8 @@ def speechbrain_hparams(parts):
         "fea_streaming_extractor": ChunkFeatureExtractor(parts["extractor"]),
         "enc": encoder,
         "proj_enc": head,
-        "decoding_function": decode_chunk,
-        "make_decoder_streaming_context": CTCGreedyState,
+        "decoding_function": decoding,
+        "make_decoder_streaming_context": context,
         "tokenizer_decode_streaming": ChunkText(),
         "make_tokenizer_streaming_context": TextState,
         "modules": {

@@ -2,6 +2,7 @@
 
 from speechbrain_llsa.inference.onnx_export import export_model
 from speechbrain_llsa.inference.triton_config import triton_config
+from speechbrain_llsa.lobes.transducer import StreamingTransducer
 from speechbrain_llsa.model_folder.write import write_description
 from speechbrain_llsa_runtime.inference.onnx import read_exported
 from speechbrain_llsa_runtime.inference.onnx_graph import OnnxGraph
@@ -67,7 +68,8 @@ def export_triton_model(
     ImportError
         If the packages of the extra ``onnx`` are not installed.
     ValueError
-        If there are several precisions, or as for ``export_model``.
+        If there are several precisions, the model is a transducer, or as for
+        ``export_model``.
     FileExistsError
         If there is something else at the place.
 
@@ -85,6 +87,10 @@ def export_triton_model(
                 "one alone for Triton, which has one graph of a model",
                 repr(precisions),
             )
+        )
+    if isinstance(model, StreamingTransducer):
+        raise ValueError(
+            must_be("model", "a CTC model for Triton", "a transducer")
         )
     folder = check_replaceable(folder, CONFIG_FILE)
     with written_atomically(folder) as new:

@@ -19,6 +19,7 @@ from speechbrain_llsa.lobes.padding import padding_mask, sample_counts
 from speechbrain_llsa.nnet.frontend import FrontEndState
 from speechbrain_llsa.state import EncoderState
 from speechbrain_llsa.utils.precision import full_float32
+from speechbrain_llsa_runtime.decoders.greedy import GreedySearch
 from speechbrain_llsa_runtime.snapshot import blank_array
 from speechbrain_llsa_runtime.utils.checks import check_type
 
@@ -110,11 +111,16 @@ class StreamingCTC(torch.nn.Module):
         self.head = head
 
     @property
-    def labels(self):
-        """Number of labels, including the blank."""
+    def output_features(self):
+        """Numbers that the head gives for each frame."""
         features = self.encoder_wrapper.input_projector.out_features
         weight = next(self.head.parameters())
         return self.head(weight.new_zeros(1, 0, features)).shape[2]
+
+    @property
+    def labels(self):
+        """Number of labels, including the blank."""
+        return self.output_features
 
     @property
     def frame_seconds(self):
@@ -125,6 +131,15 @@ class StreamingCTC(torch.nn.Module):
     def geometries(self):
         """The ``TrainedGeometries`` of the encoder."""
         return self.encoder_wrapper.latent_encoder.geometries
+
+    def greedy_search(self):
+        """Makes the search that sessions use by default.
+
+        Returns
+        -------
+        GreedySearch
+        """
+        return GreedySearch()
 
     def forward(
         self,
@@ -386,7 +401,10 @@ class StreamingCTC(torch.nn.Module):
             front_end_layout(self.extractor, samples),
             encoder,
             blank_array(
-                "float32" if single else "float64", 1, ahead, self.labels
+                "float32" if single else "float64",
+                1,
+                ahead,
+                self.output_features,
             ),
         )
 

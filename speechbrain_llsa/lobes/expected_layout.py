@@ -103,7 +103,7 @@ def front_end_layout(extractor, samples):
     [10, 2, 2, 1, 2, 1, 1]
     """
     dtype = _array_type(extractor)
-    carried, length = [], samples
+    carried, length = [], samples + extractor.padding_samples
     for kernel_size, stride, channels in zip(
         extractor.kernel_sizes,
         extractor.strides,

@@ -10,6 +10,7 @@ import torch
 from speechbrain_llsa.nnet.convolutional_front_end import (
     ConvolutionalFrontEnd,
 )
+from speechbrain_llsa.nnet.log_mel_front_end import LogMelFrontEnd
 from speechbrain_llsa_runtime.utils.processes import fork_safe_lock
 
 _KNOWN = WeakKeyDictionary()
@@ -52,6 +53,12 @@ def ctc_fingerprint(model):
     }
     if isinstance(extractor, ConvolutionalFrontEnd):
         description["functions"] = extractor.functions
+    if isinstance(extractor, LogMelFrontEnd):
+        # no weight shows them
+        description["window_samples"] = extractor.log_mel.window_samples
+        description["f_min"] = extractor.log_mel.f_min
+        description["f_max"] = extractor.log_mel.f_max
+        description["floor_db"] = extractor.log_mel.floor_db
     return hashlib.sha256(json.dumps(description).encode()).hexdigest()
 
 

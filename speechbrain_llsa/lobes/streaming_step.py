@@ -83,6 +83,7 @@ class StreamingStep(torch.nn.Module):
             model.extractor.stride_samples,
             encoder.positional_look_ahead,
             encoder.conv_look_ahead,
+            model.extractor.padding_samples,
         )
         # Tensors without any element are no part of the state.
         self._shapes = {
@@ -193,12 +194,11 @@ class StreamingStep(torch.nn.Module):
             call computes.
         """
         clock = self.clock
-        if not steps:
+        samples = steps * clock.step_samples - clock.leading_samples
+        if samples <= 0:
             return self.model.make_streaming_context(clock.geometry)
         tensors = self._all_tensors(state)
-        form = self.model.context_form(
-            steps * clock.step_samples - clock.leading_samples, clock.geometry
-        )
+        form = self.model.context_form(samples, clock.geometry)
         form.provisional = None
         parts = flatten(form)
         for name, part in parts.items():

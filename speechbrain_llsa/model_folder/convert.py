@@ -198,7 +198,11 @@ def _read_model(folder):
 
     def write(scratch):
         write_files(scratch, sections, weights, content, language_model)
-        load_parts(str(scratch), sections["kind"], trust=True)
+        load_parts(
+            str(scratch),
+            "encoder" if sections["kind"] == "encoder" else "complete",
+            trust=True,
+        )
 
     return write
 

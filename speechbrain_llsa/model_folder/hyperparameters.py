@@ -11,7 +11,10 @@ import torch
 from speechbrain.nnet.activations import Swish
 
 from speechbrain_llsa.model_folder.parts import ACTIVATIONS, PARTS
-from speechbrain_llsa_runtime.model_folder.description import MODEL_FILE
+from speechbrain_llsa_runtime.model_folder.description import (
+    COMPLETE,
+    MODEL_FILE,
+)
 
 _ENCODER = """\
 sample_rate: {sample_rate}
@@ -41,9 +44,9 @@ _ENCODER_FILE = (
     + _PRETRAINER
 )
 
-_CTC_FILE = (
+_COMPLETE_FILE = (
     """\
-# Generated from model.json, which describes this streaming CTC model. Load the
+# Generated from model.json, which describes this streaming {name}. Load the
 # folder with
 #   speechbrain_llsa.StreamingASR.from_hparams(source=FOLDER)
 # or with SpeechBrain's own speechbrain.inference.ASR.StreamingASR.
@@ -52,11 +55,7 @@ _CTC_FILE = (
     + """
 head: !new:{head_class}
 {head}
-model: !new:speechbrain_llsa.hparams.StreamingCTC
-    extractor: !ref <extractor>
-    encoder_wrapper: !ref <encoder_wrapper>
-    head: !ref <head>
-
+{model}
 tokenizer: !new:{tokenizer_class}
 
 # What SpeechBrain's StreamingASR asks for
@@ -69,9 +68,7 @@ enc: !new:speechbrain_llsa.hparams.ChunkEncoder
 proj_enc: !new:speechbrain_llsa.hparams.ChunkHead
     model: !ref <model>
 
-decoding_function: !name:speechbrain_llsa.hparams.decode_chunk
-make_decoder_streaming_context: !name:speechbrain_llsa.hparams.CTCGreedyState
-tokenizer_decode_streaming: !new:speechbrain_llsa.hparams.ChunkText
+{decoding}tokenizer_decode_streaming: !new:speechbrain_llsa.hparams.ChunkText
 make_tokenizer_streaming_context: !name:speechbrain_llsa.hparams.TextState
 
 modules:
@@ -81,6 +78,38 @@ modules:
 """
     + _PRETRAINER
 )
+
+_MODELS = {
+    "ctc": """\
+model: !new:speechbrain_llsa.hparams.StreamingCTC
+    extractor: !ref <extractor>
+    encoder_wrapper: !ref <encoder_wrapper>
+    head: !ref <head>
+""",
+    "transducer": """\
+decoder: !new:speechbrain_llsa.hparams.TransducerDecoder
+{decoder}
+model: !new:speechbrain_llsa.hparams.StreamingTransducer
+    extractor: !ref <extractor>
+    encoder_wrapper: !ref <encoder_wrapper>
+    head: !ref <head>
+    decoder: !ref <decoder>
+""",
+}
+"""The model of each kind of folder."""
+
+_DECODING = {
+    "ctc": """\
+decoding_function: !name:speechbrain_llsa.hparams.decode_chunk
+make_decoder_streaming_context: !name:speechbrain_llsa.hparams.CTCGreedyState
+""",
+    "transducer": """\
+decoding_function: !new:speechbrain_llsa.hparams.ChunkTransducer
+    model: !ref <model>
+make_decoder_streaming_context: !name:speechbrain_llsa.hparams.ChunkLabelState
+""",
+}
+"""How SpeechBrain decodes it."""
 
 _HEADS = {
     "linear": ("torch.nn.Linear", "in_features", "out_features"),
@@ -104,7 +133,7 @@ def hyperparameters_of(description):
     Arguments
     ---------
     description : dict
-        The checked content of ``model.json``, of the kind "ctc" or "encoder".
+        The checked content of ``model.json``, of any kind but "onnx".
 
     Returns
     -------
@@ -126,8 +155,13 @@ def hyperparameters_of(description):
         "encoder_wrapper": _arguments(description["encoder_wrapper"]),
     }
     template = _ENCODER_FILE
-    if description["kind"] == "ctc":
-        template = _CTC_FILE
+    kind = description["kind"]
+    if kind in COMPLETE:
+        template = _COMPLETE_FILE
+        values["name"] = "CTC model" if kind == "ctc" else kind
+        values["decoding"] = _DECODING[kind]
+        decoder = description.get("decoder", {})
+        values["model"] = _MODELS[kind].format(decoder=_arguments(decoder))
         head, tokenizer = description["head"], description["tokenizer"]
         head_class, inputs, outputs = _HEADS[head["kind"]]
         values["head_class"] = head_class

@@ -6,7 +6,10 @@ from pathlib import Path
 from sentencepiece import SentencePieceProcessor
 from speechbrain.dataio.encoder import CTCTextEncoder
 
-from speechbrain_llsa_runtime.model_folder.description import read_description
+from speechbrain_llsa_runtime.model_folder.description import (
+    COMPLETE,
+    read_description,
+)
 from speechbrain_llsa_runtime.utils.errors import must_be, reason
 
 LARGEST_FILE_BYTES = 16 << 20
@@ -103,7 +106,7 @@ def load_tokenizer(tokenizer, path):
     if isinstance(tokenizer, SentencePieceProcessor):
         _load_sentencepiece(tokenizer, path)
         return
-    section = read_description(path, ("ctc",))["tokenizer"]
+    section = read_description(path, COMPLETE)["tokenizer"]
     if section["kind"] != "characters":
         raise ValueError("model.json: tokenizer.kind must be 'characters'")
     set_characters(tokenizer, section)

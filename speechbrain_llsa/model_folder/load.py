@@ -23,10 +23,11 @@ from speechbrain_llsa.model_folder.weights import (
     load_weights,
 )
 from speechbrain_llsa_runtime.model_folder.description import (
-    CTC_PARTS,
+    COMPLETE,
     ENCODER_PARTS,
     HPARAMS_FILE,
     MODEL_FILE,
+    PARTS_OF,
     describe_missing,
     read_description,
 )
@@ -38,7 +39,7 @@ from speechbrain_llsa_runtime.utils.errors import must_be, reason
 
 def load_parts(
     source,
-    kind="ctc",
+    kind="complete",
     trust=False,
     overrides=None,
     overrides_must_match=True,
@@ -54,8 +55,8 @@ def load_parts(
     source : str
         A folder, or a repository of a model hub.
     kind : str
-        "ctc" for a complete model, or "encoder" for front end and encoder only,
-        which folders of both kinds have.
+        "complete" for a model that gives text, CTC or transducer, or "encoder"
+        for front end and encoder only, which folders of all kinds have.
     trust : bool
         Whether a language model may be a KenLM binary.
     overrides : dict, optional
@@ -77,7 +78,8 @@ def load_parts(
         By name: ``sample_rate``; the modules ``extractor``, ``encoder`` and
         ``encoder_wrapper``; for a complete model also ``head``, ``model``,
         ``tokenizer``, ``endpointer``, ``word_offsets`` and ``search``, the last
-        three possibly ``None``. ``None`` with ``download_only``.
+        three possibly ``None``; for a transducer also ``decoder``. ``None``
+        with ``download_only``.
 
     Raises
     ------
@@ -99,19 +101,19 @@ def load_parts(
             fetch_config=fetch_config or FetchConfig(),
         )
 
-    is_ctc = kind == "ctc"
+    is_complete = kind == "complete"
     path = locate(MODEL_FILE)
     description = read_description(
         path,
-        ("ctc",) if is_ctc else ("ctc", "encoder"),
+        COMPLETE if is_complete else tuple(PARTS_OF),
         overrides,
         overrides_must_match,
     )
-    names = CTC_PARTS if is_ctc else ENCODER_PARTS
+    names = PARTS_OF[description["kind"]] if is_complete else ENCODER_PARTS
     files = {
         name: locate(description["weights"][name]["file"]) for name in names
     }
-    if is_ctc:
+    if is_complete:
         files["tokenizer"] = _locate_tokenizer(
             description["tokenizer"], path, locate
         )
@@ -122,7 +124,7 @@ def load_parts(
         return None
     parts = _load_modules(description, {name: files[name] for name in names})
     parts["sample_rate"] = description["sample_rate"]
-    if is_ctc:
+    if is_complete:
         kind = description["tokenizer"]["kind"]
         parts["tokenizer"] = TOKENIZERS[kind]()
         load_tokenizer(parts["tokenizer"], files["tokenizer"])
@@ -256,11 +258,12 @@ def load_pretrained_weights(pretrained_folder, **modules):
     Arguments
     ---------
     pretrained_folder : str or pathlib.Path
-        A folder of either kind.
+        A folder of any kind.
     **modules : torch.nn.Module
         By name, modules with the folder's sizes: ``extractor``,
-        ``encoder_wrapper``, whose attention may differ, and ``head``, which
-        only a folder of the kind "ctc" has.
+        ``encoder_wrapper``, whose attention may differ, ``head``, which a
+        folder of the kind "encoder" has not, and ``decoder``, which only one
+        of the kind "transducer" has.
 
     Raises
     ------
@@ -295,7 +298,7 @@ def load_pretrained_tokenizer(pretrained_folder):
     Arguments
     ---------
     pretrained_folder : str or pathlib.Path
-        A folder of either kind.
+        A folder of any kind.
 
     Returns
     -------
@@ -310,7 +313,7 @@ def load_pretrained_tokenizer(pretrained_folder):
         If a file in it is damaged.
     """
     folder, description = read_pretrained(pretrained_folder)
-    if description["kind"] != "ctc":
+    if description["kind"] not in COMPLETE:
         return None
 
     def locate(file_name):
@@ -331,7 +334,7 @@ def weights_checksums(pretrained_folder):
     Arguments
     ---------
     pretrained_folder : str or pathlib.Path
-        A folder of either kind.
+        A folder of any kind.
 
     Returns
     -------
@@ -355,7 +358,7 @@ def read_pretrained(pretrained_folder):
     Arguments
     ---------
     pretrained_folder : str or pathlib.Path
-        A folder of either kind.
+        A folder of any kind.
 
     Returns
     -------
@@ -375,7 +378,7 @@ def read_pretrained(pretrained_folder):
     folder = Path(_checked_source(pretrained_folder, name))
     check_present(folder, MODEL_FILE, name)
     try:
-        return folder, read_description(folder / MODEL_FILE, ("ctc", "encoder"))
+        return folder, read_description(folder / MODEL_FILE, tuple(PARTS_OF))
     except ValueError as error:
         raise ValueError(
             must_be(name, "a model folder", f"{str(folder)!r}: {reason(error)}")

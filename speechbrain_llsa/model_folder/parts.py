@@ -14,12 +14,17 @@ from speechbrain.nnet.activations import Swish
 from speechbrain.nnet.linear import Linear
 
 from speechbrain_llsa.lobes.ctc import StreamingCTC
+from speechbrain_llsa.lobes.transducer import (
+    StreamingTransducer,
+    TransducerDecoder,
+)
 from speechbrain_llsa.lobes.wav2vec2 import StreamingEncoderWrapper
 from speechbrain_llsa.nnet.convolutional_front_end import (
     ConvolutionalFrontEnd,
 )
 from speechbrain_llsa.nnet.encoder import StreamingTransformerEncoder
 from speechbrain_llsa.nnet.frontend import StreamingLatentExtractor
+from speechbrain_llsa.nnet.log_mel_front_end import LogMelFrontEnd
 from speechbrain_llsa_runtime.utils.errors import must_be
 
 ACTIVATIONS = {
@@ -71,6 +76,26 @@ def _describe_front_end(front_end):
         "biases": front_end.biases,
         "functions": front_end.functions,
         "closing_norm": isinstance(front_end.norm, torch.nn.LayerNorm),
+    }
+
+
+def _build_log_mel(section, parts):
+    return LogMelFrontEnd(**_arguments(section))
+
+
+def _describe_log_mel(front_end):
+    log_mel = front_end.log_mel
+    return {
+        "n_mels": log_mel.n_mels,
+        "n_fft": log_mel.n_fft,
+        "window_samples": log_mel.window_samples,
+        "hop_samples": log_mel.hop_samples,
+        "f_min": log_mel.f_min,
+        "f_max": log_mel.f_max,
+        "floor_db": log_mel.floor_db,
+        "cnn_channels": front_end.cnn_channels,
+        "cnn_kernel_sizes": front_end.cnn_kernel_sizes,
+        "cnn_strides": front_end.cnn_strides,
     }
 
 
@@ -182,6 +207,22 @@ def _build_speechbrain_linear(section, parts):
     )
 
 
+def _build_decoder(section, parts):
+    return TransducerDecoder(
+        **{name: value for name, value in section.items() if name != "kind"}
+    )
+
+
+def _describe_decoder(decoder):
+    return {
+        "labels": decoder.labels,
+        "features": decoder.features,
+        "embedding_dim": decoder.embedding.embedding_dim,
+        "context": decoder.context,
+        "max_symbols": decoder.max_symbols,
+    }
+
+
 PARTS = {
     "extractor": {
         "convolutions": Part(
@@ -190,6 +231,7 @@ PARTS = {
         "front_end": Part(
             ConvolutionalFrontEnd, _build_front_end, _describe_front_end
         ),
+        "log_mel": Part(LogMelFrontEnd, _build_log_mel, _describe_log_mel),
     },
     "encoder": {
         "transformer": Part(
@@ -209,6 +251,9 @@ PARTS = {
             lambda head: _describe_linear(head.w),
         ),
     },
+    "decoder": {
+        "stateless": Part(TransducerDecoder, _build_decoder, _describe_decoder)
+    },
 }
 """Kinds of parts by section and kind; sections are built in this order."""
 
@@ -227,7 +272,8 @@ def build_parts(description, sections=tuple(PARTS)):
     -------
     dict
         The module of each section that the description has, by name, and
-        ``model``, a :class:`StreamingCTC`, where there is a head.
+        ``model`` where there is a head: a :class:`StreamingCTC`, or with a
+        decoder a :class:`StreamingTransducer`.
 
     Raises
     ------
@@ -244,9 +290,13 @@ def build_parts(description, sections=tuple(PARTS)):
             except (TypeError, ValueError, RuntimeError) as error:
                 raise ValueError(f"{name}: {error}") from error
     if "head" in parts:
-        parts["model"] = StreamingCTC(
-            parts["extractor"], parts["encoder_wrapper"], parts["head"]
-        )
+        modules = [
+            parts[name]
+            for name in ("extractor", "encoder_wrapper", "head", "decoder")
+            if name in parts
+        ]
+        model = StreamingTransducer if "decoder" in parts else StreamingCTC
+        parts["model"] = model(*modules)
     return parts
 
 

@@ -16,6 +16,7 @@ from speechbrain_llsa.decoders.language_model import check_exists
 from speechbrain_llsa.decoders.options import BeamSearchOptions
 from speechbrain_llsa.decoders.tokenizers import TextDecoder, pieces
 from speechbrain_llsa.lobes.ctc import StreamingCTC
+from speechbrain_llsa.lobes.transducer import StreamingTransducer
 from speechbrain_llsa.model_folder.hyperparameters import hyperparameters_of
 from speechbrain_llsa.model_folder.labels import describe_tokenizer
 from speechbrain_llsa.model_folder.load import load_model
@@ -24,11 +25,11 @@ from speechbrain_llsa.model_folder.weights import write_weights
 from speechbrain_llsa.utils.precision import full_float32
 from speechbrain_llsa_runtime.geometry import SAMPLE_RATE
 from speechbrain_llsa_runtime.model_folder.description import (
-    CTC_PARTS,
     FORMAT,
     FORMAT_VERSION,
     HPARAMS_FILE,
     MODEL_FILE,
+    PARTS_OF,
     check_description,
 )
 from speechbrain_llsa_runtime.transcripts.endpointer import Endpointer
@@ -54,7 +55,7 @@ def write_streaming_folder(
     ---------
     folder : str or pathlib.Path
         Path of the folder. A folder of an earlier call is replaced.
-    model : StreamingCTC
+    model : StreamingCTC or StreamingTransducer
         The model. Its head is a ``torch.nn.Linear`` or SpeechBrain's
         ``Linear``.
     tokenizer : CTCTextEncoder or SentencePieceProcessor
@@ -95,7 +96,6 @@ def write_streaming_folder(
     language_model = None
     if search is not None:
         check_type("search", search, BeamSearchOptions)
-        search.make_search(TextDecoder(tokenizer), language_model=None)
         language_model = search.language_model
         if language_model is not None:
             check_exists(language_model)
@@ -108,20 +108,30 @@ def write_streaming_folder(
                 f"one of {labels}",
             )
         )
+    if search is not None:
+        greedy = model.greedy_search()
+        search.make_search(TextDecoder(tokenizer), greedy, language_model=None)
     section, content = describe_tokenizer(tokenizer)
+    kind = "transducer" if isinstance(model, StreamingTransducer) else "ctc"
     sections = {
-        "kind": "ctc",
+        "kind": kind,
         **describe_encoder(model.extractor, model.encoder_wrapper),
-        "head": describe_part("head", model.head),
+        **{
+            name: describe_part(name, getattr(model, name))
+            for name in PARTS_OF[kind]
+            if name in ("head", "decoder")
+        },
         "tokenizer": section,
         "endpointer": endpointer and endpointer.to_dict(),
         "word_offsets": word_offsets and asdict(word_offsets),
         "search": search and search.to_dict(),
     }
-    weights = {name: getattr(model, name).state_dict() for name in CTC_PARTS}
+    weights = {
+        name: getattr(model, name).state_dict() for name in PARTS_OF[kind]
+    }
     with written_atomically(folder) as new:
         write_files(new, sections, weights, content, language_model)
-        _check_outputs(model, new, "ctc", lambda loaded: loaded["model"])
+        _check_outputs(model, new, "complete", lambda loaded: loaded["model"])
     return folder
 
 

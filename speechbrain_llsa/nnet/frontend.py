@@ -79,6 +79,9 @@ class StreamingFrontEnd(torch.nn.Module):
     strides: list[int]
     out_channels: list[int]
 
+    padding_samples: int = 0
+    """Zeros that precede each utterance."""
+
     def blocks(self):
         """The convolutions, each with what follows it.
 
@@ -89,6 +92,23 @@ class StreamingFrontEnd(torch.nn.Module):
             its result, (batch, frames, channels).
         """
         raise NotImplementedError
+
+    def convolve(self, convolution, x):
+        """Applies a convolution of :meth:`blocks`.
+
+        Arguments
+        ---------
+        convolution : torch.nn.Module
+            The convolution.
+        x : torch.Tensor
+            (batch, frames, channels), enough for one frame.
+
+        Returns
+        -------
+        torch.Tensor
+            (batch, new frames, new channels), without padding.
+        """
+        return _convolve(convolution, x)
 
     @property
     def norms_over_time(self):
@@ -139,7 +159,7 @@ class StreamingFrontEnd(torch.nn.Module):
         -------
         torch.Tensor
             Latent frames, (batch, frames, channels); none if the waveforms
-            are shorter than the receptive field.
+            are shorter than the receptive field, less ``padding_samples``.
 
         Raises
         ------
@@ -274,7 +294,8 @@ class StreamingFrontEnd(torch.nn.Module):
         Returns
         -------
         torch.LongTensor
-            Numbers of frames, same shape; 0 below the receptive field.
+            Numbers of frames, same shape; 0 below the receptive field, less
+            ``padding_samples``.
 
         Example
         -------
@@ -285,6 +306,7 @@ class StreamingFrontEnd(torch.nn.Module):
         lengths = input_lengths
         if not isinstance(lengths, torch.Tensor):
             lengths = torch.as_tensor(lengths, device="cpu")
+        lengths = lengths + self.padding_samples
         for kernel_size, stride in zip(
             self.kernel_sizes, self.strides, strict=True
         ):
@@ -301,6 +323,8 @@ class StreamingFrontEnd(torch.nn.Module):
         Returns the frames and the new carried inputs.
         """
         x = samples.to(next(self.parameters()).dtype).unsqueeze(2)
+        if carried is None:
+            x = F.pad(x, (0, 0, self.padding_samples, 0))
         left_over = []
         for index, (convolution, functions) in enumerate(self.blocks()):
             if carried is not None:
@@ -309,7 +333,7 @@ class StreamingFrontEnd(torch.nn.Module):
             frames = max((x.shape[1] - kernel_size) // stride + 1, 0)
             left_over.append(x[:, frames * stride :])
             if frames:
-                x = _convolve(convolution, x)
+                x = self.convolve(convolution, x)
                 for function in functions:
                     x = function(x)
             else:

@@ -16,6 +16,7 @@ __all__, __getattr__, __dir__ = lazy_names(
         "from_speechbrain_conformer": f"{__name__}.conformer",
         "from_torchaudio": f"{__name__}.wav2vec2_family",
         "from_transformers": f"{__name__}.wav2vec2_family",
+        "log_mel_from_speechbrain": f"{__name__}.log_mel",
         "import_source": f"{__name__}.sources",
         "write_imported": f"{__name__}.writing",
     },

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from speechbrain_llsa_runtime.utils.errors import must_be, reason
 LARGEST_FILE_BYTES = 1 << 20
 
 _REFERENCE = re.compile(r"<(\w+)>")
+_TUPLE = re.compile(r"\(.*\)", re.DOTALL)
 _DEEPEST = 50
 
 
@@ -34,8 +36,8 @@ def read_arguments(path: Path, class_name: str) -> dict[str, Any]:
     Returns
     -------
     dict
-        Numbers, text, ``True``, ``False`` and lists of these by name; names of
-        classes as text, without their module.
+        Numbers, text, ``True``, ``False`` and lists of these by name, tuples
+        as lists; names of classes as text, without their module.
 
     Raises
     ------
@@ -131,9 +133,22 @@ def _plain(node: Node, entries: dict[str, Node], depth: int) -> Any:
         if reference is None or reference[1] not in entries:
             raise _NotPlain
         return _plain(entries[reference[1]], entries, depth + 1)
+    if tag == "!tuple" or (not node.style and _TUPLE.fullmatch(node.value)):
+        return _tuple(node.value)
     if tag.startswith("!"):
         raise _NotPlain
     try:
         return YAML(typ="safe", pure=True).constructor.construct_object(node)
     except (ValueError, YAMLError) as error:
         raise _NotPlain from error
+
+
+def _tuple(text: str) -> list[Any]:
+    """HyperPyYAML's tuples, which are Python's; of plain values alone."""
+    try:
+        values = ast.literal_eval(text)
+    except (ValueError, SyntaxError, RecursionError, MemoryError) as error:
+        raise _NotPlain from error
+    if not isinstance(values, tuple):
+        raise _NotPlain
+    return list(values)

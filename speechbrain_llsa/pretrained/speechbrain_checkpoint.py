@@ -29,13 +29,17 @@ _ATTENTION = re.compile(r"\.self_att\.att\.(in_proj_|out_proj\.)")
 _TABLE = "positional_encoding.pe"
 
 
-def find_checkpoint(folder: str | Path) -> Path | None:
-    """Finds the newest checkpoint of SpeechBrain's pre-training.
+def find_checkpoint(
+    folder: str | Path, file: str = ENCODER_FILE
+) -> Path | None:
+    """Finds the newest checkpoint of a training of SpeechBrain.
 
     Arguments
     ---------
     folder : str or pathlib.Path
         The folder of the experiment, its ``save`` or a ``CKPT+`` in it.
+    file : str
+        A file that it has: by default one of the pre-training.
 
     Returns
     -------
@@ -52,7 +56,7 @@ def find_checkpoint(folder: str | Path) -> Path | None:
     files = [
         path
         for pattern in ("", "CKPT*/", "save/CKPT*/")
-        for path in folder.glob(f"{pattern}{ENCODER_FILE}")
+        for path in folder.glob(f"{pattern}{file}")
     ]
     return max((path.parent for path in files), default=None)
 
@@ -110,7 +114,7 @@ SpeechBrain's pre-training, got 'missing'
                 repr(str(checkpoint)),
             )
         )
-    yaml = _find_hyperparameters(checkpoint)
+    yaml = find_hyperparameters(checkpoint)
     extractor = _build_extractor(
         read_torch_weights(checkpoint / EXTRACTOR_FILE),
         read_arguments(yaml, "W2VLatentExtractor"),
@@ -132,8 +136,26 @@ SpeechBrain's pre-training, got 'missing'
     )
 
 
-def _find_hyperparameters(checkpoint: Path) -> Path:
-    """The file lies in the folder of the experiment, two above."""
+def find_hyperparameters(checkpoint: Path, file: str = ENCODER_FILE) -> Path:
+    """Finds ``hyperparams.yaml`` of a checkpoint: in the folder of the
+    experiment, two above, or nearer.
+
+    Arguments
+    ---------
+    checkpoint : pathlib.Path
+        The folder of the checkpoint.
+    file : str
+        A file that it has, for error messages.
+
+    Returns
+    -------
+    pathlib.Path
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is none.
+    """
     checkpoint = checkpoint.resolve()
     for folder in (checkpoint, *checkpoint.parents[:2]):
         if (folder / HYPERPARAMETERS).is_file():
@@ -141,7 +163,7 @@ def _find_hyperparameters(checkpoint: Path) -> Path:
     raise FileNotFoundError(
         must_be(
             "folder",
-            f"one with a {HYPERPARAMETERS} beside or above {ENCODER_FILE}",
+            f"one with a {HYPERPARAMETERS} beside or above {file}",
             repr(str(checkpoint)),
         )
     )

@@ -241,7 +241,7 @@ def shortest_duration(extractor, frames, sample_rate=SAMPLE_RATE):
     >>> shortest_duration(extractor, 2)
     0.0600625
     """
-    samples = extractor.receptive_field_samples
+    samples = extractor.receptive_field_samples - extractor.padding_samples
     samples += (frames - 1) * extractor.stride_samples
     return samples / sample_rate
 

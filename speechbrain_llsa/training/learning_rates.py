@@ -16,10 +16,11 @@ def parameter_groups(model, head_factor=1.0, layer_decay=1.0):
 
     Arguments
     ---------
-    model : StreamingCTC
+    model : StreamingCTC or StreamingTransducer
         The model.
     head_factor : float
-        Learning rate of the head, relative to that of the last layer.
+        Learning rate of the head, and of a transducer's decoder, relative to
+        that of the last layer.
     layer_decay : float
         Learning rate of a layer, relative to that of the layer after it; front
         end, projection and positions come before the first layer.
@@ -54,8 +55,11 @@ def parameter_groups(model, head_factor=1.0, layer_decay=1.0):
         parts.append((layer, layer_decay**depth))
     first = layer_decay ** len(encoder.layers)
     parts += [(model.encoder_wrapper, first), (model.extractor, first)]
+    parts.append((model.head, head_factor))
+    if hasattr(model, "decoder"):
+        parts.append((model.decoder, head_factor))
     groups, taken = [], set()
-    for module, factor in [*parts, (model.head, head_factor)]:
+    for module, factor in parts:
         parameters = [
             each for each in module.parameters() if id(each) not in taken
         ]

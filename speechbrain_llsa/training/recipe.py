@@ -15,6 +15,10 @@ from speechbrain_llsa.training.data import (
     train_loader_options,
     valid_loader_options,
 )
+from speechbrain_llsa.training.log_mel_statistics import (
+    UTTERANCES,
+    measure_statistics,
+)
 from speechbrain_llsa.training.ranks import on_main
 from speechbrain_llsa.training.run_record import record_training
 from speechbrain_llsa_runtime.utils.atomic_files import naming_write_errors
@@ -141,7 +145,8 @@ def _raise_on_lost_log_lines():
 
 def train(brain, hparams, train_data, valid_data):
     """Trains as the YAML file says. Progress bars appear only on a terminal,
-    and not there either with ``--noprogressbar``.
+    and not there either with ``--noprogressbar``. A front end that normalises
+    by statistics of the data measures them first.
 
     Arguments
     ---------
@@ -154,6 +159,11 @@ def train(brain, hparams, train_data, valid_data):
     valid_data : speechbrain.dataio.dataset.DynamicItemDataset
         Validation utterances.
     """
+    measure_statistics(
+        hparams["extractor"],
+        train_data,
+        hparams.get("statistics_utterances", UTTERANCES),
+    )
     brain.fit(
         hparams["epoch_counter"],
         train_data,

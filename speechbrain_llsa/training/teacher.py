@@ -23,7 +23,8 @@ class Teacher(nn.Module):
     Arguments
     ---------
     folder : str or pathlib.Path
-        A model folder of the kind "ctc", or "encoder", which has no labels.
+        A model folder. One of the kind "encoder" has no labels, and of a
+        transducer the encoder alone is followed.
     embedding_weight : float
         Weight of :func:`embedding_distance`.
     label_weight : float
@@ -61,7 +62,8 @@ class Teacher(nn.Module):
         self.embedding_weight = embedding_weight
         self.label_weight = label_weight
         folder, description = read_pretrained(folder)
-        parts = load_parts(str(folder), description["kind"])
+        is_ctc = description["kind"] == "ctc"
+        parts = load_parts(str(folder), "complete" if is_ctc else "encoder")
         self.model = StreamingCTC(
             parts["extractor"],
             parts["encoder_wrapper"],

@@ -8,6 +8,7 @@ from speechbrain_llsa.model_folder.labels import describe_tokenizer
 from speechbrain_llsa.model_folder.load import (
     load_pretrained_tokenizer,
     load_pretrained_weights,
+    read_pretrained,
 )
 from speechbrain_llsa.training.units import (
     TOKENIZER_FILES,
@@ -98,10 +99,15 @@ def _pretrained_tokenizer(pretrained_folder):
 
 
 def load_pretrained(
-    pretrained_folder, extractor, encoder_wrapper, head, tokenizer
+    pretrained_folder,
+    extractor,
+    encoder_wrapper,
+    head,
+    tokenizer,
+    decoder=None,
 ):
     """Loads the weights of a model folder; those of its head too, where its
-    units are the same.
+    units are the same, and it is a transducer's if that is learned.
 
     Arguments
     ---------
@@ -115,6 +121,9 @@ def load_pretrained(
         From embeddings to the units of the tokenizer.
     tokenizer : CTCTextEncoder or SentencePieceProcessor
         The units to learn.
+    decoder : TransducerDecoder, optional
+        Predictor and joiner, with the folder's sizes, if a transducer is
+        learned.
 
     Raises
     ------
@@ -128,8 +137,12 @@ def load_pretrained(
         return
     modules = {"extractor": extractor, "encoder_wrapper": encoder_wrapper}
     known = load_pretrained_tokenizer(pretrained_folder)
-    if known is not None and _are_same(known, tokenizer):
+    _, description = read_pretrained(pretrained_folder)
+    is_same_kind = ("decoder" in description) == (decoder is not None)
+    if known is not None and is_same_kind and _are_same(known, tokenizer):
         modules["head"] = head
+        if decoder is not None:
+            modules["decoder"] = decoder
     load_pretrained_weights(pretrained_folder, **modules)
     names = "encoder and head" if "head" in modules else "encoder"
     logger.info(f"Loaded weights of {pretrained_folder}: {names}")

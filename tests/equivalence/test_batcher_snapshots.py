@@ -18,6 +18,7 @@ from tiny_model import (
     CONFORMER,
     IMPORTED,
     make_front_end,
+    make_log_mel,
     make_model,
     make_signal,
     make_tokenizer,
@@ -32,6 +33,8 @@ MODELS = {
     "sa, steps of 3": {"attention": "sa", "hop": 3, "look_ahead": 2},
     "maa, steps of 4": {"attention": "maa", "hop": 4, "look_ahead": 1},
     "imported": {"extractor": make_front_end(), **IMPORTED},
+    "log mel": {"extractor": make_log_mel(), "hop": 1},
+    "log mel, sa": {"extractor": make_log_mel(), "attention": "sa", "hop": 3},
     "imported, maa": {"attention": "maa", "hop": 3, **IMPORTED},
     "conformer": CONFORMER,
     "conformer, sa, steps of 3": {

@@ -19,6 +19,7 @@ from tiny_model import (
     CONFORMER,
     IMPORTED,
     make_front_end,
+    make_log_mel,
     make_model,
     make_signal,
     make_tokenizer,
@@ -35,6 +36,7 @@ MODELS = {
     "maa": {"attention": "maa", "look_ahead": 1},
     "imported": {"extractor": make_front_end(), **IMPORTED},
     "conformer": CONFORMER,
+    "log mel": {"extractor": make_log_mel(), "hop": 1},
     "int8": {"hop": 2, "look_ahead": 2},
 }
 RATES = (None, 8000, 16000, 44100)

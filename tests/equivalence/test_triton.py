@@ -31,6 +31,7 @@ from tiny_model import (
     CONFORMER,
     IMPORTED,
     make_front_end,
+    make_log_mel,
     make_model,
     make_signal,
     make_tokenizer,
@@ -43,6 +44,7 @@ MODELS = {
     "sa": {"attention": "sa", "look_ahead": 2},
     "imported": {"extractor": make_front_end(), **IMPORTED},
     "conformer": CONFORMER,
+    "log mel": {"extractor": make_log_mel(), "hop": 1},
     "int8": {"hop": 2, "look_ahead": 2},
 }
 LENGTHS = (30000, 0, 641, 16001, 22222, 5, 350, 640, 12800)
@@ -174,7 +176,8 @@ class Client:
         return Request(sequence, inputs, start=start, end=self.done)
 
     def _frames(self):
-        beyond = len(self.signal) - self.model["receptive_field_samples"]
+        known = len(self.signal) + self.model.get("padding_samples", 0)
+        beyond = known - self.model["receptive_field_samples"]
         return max(0, beyond // self.model["stride_samples"] + 1)
 
     def read(self, outputs):

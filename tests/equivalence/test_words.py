@@ -18,6 +18,7 @@ from speechbrain_llsa_runtime.transcripts.endpointer import (
 )
 from speechbrain_llsa_runtime.transcripts.words import WordOffsets
 from tiny_model import make_model, make_signal, make_tokenizer, split
+from tiny_transducer import make_transducer
 from transcripts import (
     committed,
     final_words,
@@ -25,7 +26,7 @@ from transcripts import (
     rounded,
 )
 
-ATTENTIONS = ["llsa", "sa", "maa"]
+MODELS = ["llsa", "sa", "maa", "transducer llsa", "transducer sa"]
 DECODER = TextDecoder(make_tokenizer())
 ENDPOINTER = Endpointer(
     without_speech=None,
@@ -36,15 +37,25 @@ OFFSETS = WordOffsets(-0.03, 0.11)
 RATE = 44100
 
 
-def make_wordy_model(attention):
+def make_wordy_model(name):
     """A tiny model that says spaces and blanks more often than letters."""
+    *transducer, attention = name.split()
+    if transducer:
+        return make_wordy_transducer(attention)
     model = make_model(attention)
     with torch.no_grad():
         model.head.bias[[0, DECODER.pieces.index(" ")]] += 1.5
     return model
 
 
-@pytest.fixture(scope="module", params=ATTENTIONS)
+def make_wordy_transducer(attention):
+    model = make_transducer(attention)
+    with torch.no_grad():
+        model.decoder.output.bias[[0, DECODER.pieces.index(" ")]] += 1.0
+    return model
+
+
+@pytest.fixture(scope="module", params=MODELS)
 def asr(request, tmp_path_factory):
     """A written model with endpoints and offsets of its own."""
     folder = write_streaming_folder(

@@ -55,8 +55,10 @@ TOY = {
 
 
 def write_plan(path, **changes):
+    entries = {**TOY, **changes}
+    entries = {name: each for name, each in entries.items() if each is not None}
     with open(path, "w", encoding="utf-8") as stream:
-        ruamel.yaml.YAML().dump({**TOY, **changes}, stream)
+        ruamel.yaml.YAML().dump(entries, stream)
     return path
 
 
@@ -320,11 +322,18 @@ def test_a_plan_says_where_it_differs_from_its_base(tmp_path):
 
 
 def test_bad_command_line(tmp_path, capsys):
-    """A missing plan or data folder ends the program with one line."""
+    """A missing plan or folder, or one too many, ends the program with one
+    line."""
     import compare
 
     plan = write_plan(tmp_path / "plan.yaml")
+    warm = write_plan(tmp_path / "warm.yaml", pretrain=None)
     for arguments, message in (
+        ([str(warm), "--data_folder", "x"], "pretrained_folder .*got None"),
+        (
+            [str(plan), "--data_folder", "x", "--pretrained_folder", "here"],
+            "pretrained_folder .*got 'here'",
+        ),
         (["none.yaml", "--data_folder", "x"], "none.yaml"),
         ([str(plan)], "--data_folder"),
         (
@@ -495,24 +504,31 @@ def test_shipped_plans_are_read(path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("path", PLANS, ids=lambda path: path.stem)
-def test_shipped_plans_run(path, digits_corpus, tmp_path):
+def test_shipped_plans_run(path, done, digits_corpus, tmp_path):
     """The first training of each that other rows share, at toy size on the
     CPU, and a row that evaluates the same weights otherwise. Only two of four
-    utterances are streamed."""
+    utterances are streamed. A plan that pre-trains none starts from a folder,
+    whose sizes and units it has."""
     from comparison.plan import read_entries
 
     entries = read_entries(path)
-    for recipe in ("pretrain", "finetune"):
+    size, units, start = SIZE, {"units": "character", "output_units": 29}, ()
+    if "pretrain" not in entries:
+        size = {name: SIZE[name] for name in SIZE.keys() - MODEL.keys()}
+        model = done[1] / "rows" / "sa" / "seed_1" / "finetune" / "streaming"
+        units, start = {"output_units": 29}, ("--pretrained_folder", model)
+    for recipe in {"pretrain", "finetune"} & entries.keys():
         entries[recipe] = str(path.parent / entries[recipe])
-        entries[f"{recipe}_overrides"].update(
+        overrides = entries.setdefault(f"{recipe}_overrides", {})
+        overrides.update(
             train_splits=["train"],
             optimizer_step_limit=2,
             **(PRETRAIN if recipe == "pretrain" else {}),
         )
-        for name in SIZE.keys() & entries[f"{recipe}_overrides"].keys():
-            del entries[f"{recipe}_overrides"][name]
-    entries["finetune_overrides"].update(units="character", output_units=29)
-    entries["overrides"].update(SIZE, precision="fp32", valid_splits=["valid"])
+        for name in SIZE.keys() & overrides.keys():
+            del overrides[name]
+    entries["finetune_overrides"].update(units)
+    entries["overrides"].update(size, precision="fp32", valid_splits=["valid"])
     shares = next(row for row in entries["rows"] if "weights_of" in row)
     trained = next(
         row for row in entries["rows"] if row["name"] == shares["weights_of"]
@@ -522,9 +538,8 @@ def test_shipped_plans_run(path, digits_corpus, tmp_path):
     entries.update(
         comparisons=[], test_split="test", device="cpu", streamed_count=2
     )
-    status, said = compare(
-        write_plan(tmp_path / "plan.yaml", **entries), digits_corpus, tmp_path
-    )
+    plan = write_plan(tmp_path / "plan.yaml", **{"pretrain": None, **entries})
+    status, said = compare(plan, digits_corpus, tmp_path, *map(str, start))
     assert status == 0, said
     rows = table(tmp_path)
     assert list(rows) == [trained["name"], shares["name"]]

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+import server_soak
 import soak
 from speechbrain_llsa.decoders.tokenizers import TextDecoder
 from speechbrain_llsa.nnet import attention as attention_module
@@ -105,3 +106,14 @@ def test_exit_status(monkeypatch, capsys):
     monkeypatch.setattr(soak, "TOLERANCE", 1e-12)
     assert soak.main([*line, "--checkpoints", "2"]) == 1
     assert "differs" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_long_stream_of_a_server(capsys):
+    """Three rounds on one connection: words of the last are those of the one
+    before, and words that are not would be counted."""
+    assert server_soak.main(["--hours", "0"]) == 0
+    assert "MB" in capsys.readouterr().out
+    words = [("A", 0.1), ("A", 2.1), ("B", 2.5), ("A", 4.1), ("C", 4.5)]
+    different, count = server_soak.different_words(words, 2.0)
+    assert (different.tolist(), count) == ([1], 2)

@@ -2,5 +2,6 @@
 
 `plan` reads the plan, `stages` runs the recipes and survives being killed,
 `measure` evaluates a model in a process of its own, `results` collects the
-results, `pictures` and `report` present them.
+results, `pictures` and `report` present them. `estimate` says beforehand what
+the trainings cost.
 """

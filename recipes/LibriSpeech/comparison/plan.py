@@ -16,6 +16,9 @@ A plan is a YAML file:
     comparisons:
       - [llsa, acausal]
 
+A plan without ``pretrain`` compares fine-tunings of one model folder, which the
+command line names; rows differ in what is fine-tuned.
+
 ``device`` is the device of PyTorch; ``push_seconds``, ``streamed_count`` and
 ``timing_seconds`` are arguments of ``speechbrain_llsa.evaluation``.
 
@@ -119,7 +122,8 @@ class Plan:
     """Introduction of the report."""
 
     hparams: dict
-    """Path of the YAML file of each recipe."""
+    """Path of the YAML file of each recipe; a plan of fine-tunings alone has
+    no "pretrain"."""
 
     test_split: str
     """The split that the rows are measured on."""
@@ -168,10 +172,12 @@ def read_plan(path):
     """
     path = Path(path)
     entries = read_entries(path)
-    for name in (*RECIPES, "test_split", "rows"):
+    for name in ("finetune", "test_split", "rows"):
         if not entries.get(name):
             raise ValueError(f"plan must have the entry {name!r}, got none")
-    hparams = {name: path.parent / entries[name] for name in RECIPES}
+    hparams = {
+        name: path.parent / entries[name] for name in RECIPES if name in entries
+    }
     threads = entries.get("threads", 1)
     check_integer("plan: threads", threads, 1)
     if "streamed_count" in entries:
@@ -323,9 +329,9 @@ def _row(entries, plan_entries, hparams):
             **entries.get("overrides", {}),
             **entries.get(f"{recipe}_overrides", {}),
         }
-        for recipe in RECIPES
+        for recipe in hparams
     }
-    for recipe in RECIPES:
+    for recipe in hparams:
         _check_overrides(where, recipe, overrides[recipe], hparams[recipe])
     return Row(seeds=tuple(seeds), overrides=overrides, **common)
 

@@ -68,7 +68,8 @@ def write_report(results, folder):
         f"{done} of {of_all} trainings and measurements are done. "
         f"{_time(results.rows)}{_machines(results.rows)}",
         "```sh\npython recipes/LibriSpeech/compare.py "
-        f"hparams/{results.plan.file_name} --data_folder DATA\n```",
+        f"hparams/{results.plan.file_name} --data_folder DATA"
+        f"{_start(results.plan)}\n```",
         _table(results.rows),
         _EXPLANATION.replace("\n", " "),
         *_notes(results.rows),
@@ -80,6 +81,11 @@ def write_report(results, folder):
         folder / "results.json",
         json.dumps(_plain(results), indent=1) + "\n",
     )
+
+
+def _start(plan):
+    pretrains = "pretrain" in plan.hparams
+    return "" if pretrains else " --pretrained_folder FOLDER"
 
 
 def _time(rows):

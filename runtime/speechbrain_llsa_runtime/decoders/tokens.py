@@ -1,18 +1,27 @@
 """Tokens, and the interface of the searches that find them.
 
-A search converts the log-probabilities of one stream to tokens, push by push;
-``GreedySearch`` is one. Each search has
+A search converts what a model gives for the frames of one stream to tokens,
+push by push: log-probabilities of labels, (frames, labels), for CTC; projected
+frames, (frames, features), for a transducer. ``GreedySearch`` and
+``TransducerGreedySearch`` are two. Nothing behind a search knows which kind of
+model it has. Each search has
 
 - ``make_streaming_context()``: makes an initial state, whose ``fork()`` makes
   an independent copy;
-- ``advance(log_probs, state, final=False)``: takes the next committed frames,
-  (frames, labels), and returns the newly committed tokens. These never change.
+- ``advance(frames, state, final=False)``: takes the next committed frames,
+  and returns the newly committed tokens. These never change.
   Concatenated over all pushes, with ``final`` in the last, they are the result
   of a search over all frames at once;
-- ``look_ahead(log_probs, state)``: returns the tokens that follow the committed
+- ``look_ahead(frames, state)``: returns the tokens that follow the committed
   ones if the stream continues with these frames. Does not modify the state;
 - ``close(state)``: commits the current best tokens at an endpoint, from where
   the search continues;
+
+Where the frames are no log-probabilities of labels, it also has
+
+- ``frame_labels(frames, state)``: the label that begins at each of the next
+  committed frames, blank where none does, for endpoints (:func:`frame_labels`).
+  Does not modify the state.
 
 Only if its state can be saved in a snapshot
 (:mod:`speechbrain_llsa_runtime.snapshot`), a search also has
@@ -69,19 +78,19 @@ class SearchState(Protocol):
 
 
 class Search(Protocol):
-    """Turns the log-probabilities of streams into tokens. Each kind of search
-    has states of its own, and takes no others."""
+    """Turns what a model gives for the frames of streams into tokens. Each kind
+    of search has states of its own, and takes no others."""
 
     def make_streaming_context(self) -> SearchState:
         """A fresh state for one stream."""
 
     def advance(
-        self, log_probs: Array, state: Any, final: bool = False
+        self, frames: Array, /, state: Any, final: bool = False
     ) -> list[Token]:
         """Takes the next committed frames, and gives the tokens that are
         committed from now on."""
 
-    def look_ahead(self, log_probs: Array, state: Any) -> list[Token]:
+    def look_ahead(self, frames: Array, /, state: Any) -> list[Token]:
         """The tokens that follow if the stream goes on with these frames."""
 
     def close(self, state: Any) -> list[Token]:
@@ -104,3 +113,26 @@ class WritableSearch(Search, Protocol):
 
     def to_dict(self) -> dict[str, Any]:
         """The options that results depend on."""
+
+
+def frame_labels(search: Search, frames: Array, state: Any) -> list[int]:
+    """The label of each of the next frames, which endpoints depend on.
+
+    Arguments
+    ---------
+    search : Search
+        The search.
+    frames : torch.Tensor or numpy.ndarray
+        What the model gives for them.
+    state : SearchState
+        State after the frames before; not modified.
+
+    Returns
+    -------
+    list of int
+        What ``frame_labels`` of the search says; for one without it the most
+        likely label of each frame, (frames, labels).
+    """
+    if hasattr(search, "frame_labels"):
+        return search.frame_labels(frames, state)
+    return frames.argmax(1).tolist()

@@ -371,7 +371,7 @@ class BatchedSession:
         self._queue = SampleQueue(clock.leading_samples)
         self._steps = 0
         self._ahead: NDArray[Any] = np.zeros(
-            (0, len(transcriber.text_decoder.pieces)), np.float32
+            (0, batcher._model.output_features), np.float32
         )
         self._ended = False
         self._finished = False

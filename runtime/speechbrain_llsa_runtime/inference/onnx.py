@@ -23,8 +23,13 @@ from speechbrain_llsa_runtime.geometry import (
 from speechbrain_llsa_runtime.inference.onnx_batcher import OnnxBatcher
 from speechbrain_llsa_runtime.inference.onnx_graph import check_runtime
 from speechbrain_llsa_runtime.inference.onnx_model import (
+    UNUSUAL,
     OnnxCTC,
-    convolution_entries,
+    unusual_entries,
+)
+from speechbrain_llsa_runtime.inference.onnx_transducer import (
+    OnnxTransducer,
+    load_decoder,
 )
 from speechbrain_llsa_runtime.inference.recognizer import StreamingRecognizer
 from speechbrain_llsa_runtime.inference.session import Session
@@ -59,7 +64,7 @@ class OnnxStreamingASR(StreamingRecognizer):
 
     Arguments
     ---------
-    model : OnnxCTC
+    model : OnnxCTC or OnnxTransducer
         The model.
     text_decoder : PieceDecoder
         Turns its labels into text.
@@ -133,13 +138,7 @@ class OnnxStreamingASR(StreamingRecognizer):
             raise ValueError(
                 must_be("threads", "an integer of 1 to 1024", repr(threads))
             )
-        model = OnnxCTC(
-            graph,
-            _clock(description),
-            len(description["pieces"]),
-            threads,
-            rows_share_ranges=graph.name == description["graphs"].get("int8"),
-        )
+        model = _load_model(folder, description, graph, threads)
         decoder = PieceDecoder(
             description["pieces"], description["first_pieces"]
         )
@@ -229,7 +228,7 @@ class OnnxStreamingASR(StreamingRecognizer):
         self.model.geometries.choose(hop, look_ahead)
         transcriber = Transcriber(
             self.text_decoder,
-            search,
+            self.model.greedy_search() if search is None else search,
             resolve_endpointer(endpointer, self.endpointer),
             self.word_offsets,
             self.model.frame_seconds,
@@ -244,6 +243,7 @@ def describe(
     graphs: Mapping[str, str],
     endpointer: Endpointer | None = None,
     word_offsets: WordOffsets | None = None,
+    transducer: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """What ``model.json`` says: everything that a runtime needs.
 
@@ -261,11 +261,14 @@ def describe(
         Where segments close.
     word_offsets : WordOffsets, optional
         Where words begin and end, relative to the frames of their labels.
+    transducer : dict, optional
+        Files and numbers of predictor and joiner, for a transducer.
 
     Returns
     -------
     dict
     """
+    kind = {} if transducer is None else {"transducer": dict(transducer)}
     return {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
@@ -281,10 +284,11 @@ def describe(
         "step_frames": clock.step_frames,
         "receptive_field_samples": clock.receptive_field_samples,
         "stride_samples": clock.stride_samples,
-        **convolution_entries(clock),
+        **unusual_entries(clock),
         **_derived(clock),
         "never": NEVER,
         "blank_index": 0,
+        **kind,
         "state": [
             {"name": name, "shape": ["batch", *shape], "type": "float32"}
             for name, shape in state_shapes.items()
@@ -336,7 +340,11 @@ def read_exported(folder: str | Path) -> dict[str, Any]:
                 f"{str(folder)!r}: {reason(error)}",
             )
         ) from error
-    for name in description["graphs"].values():
+    names = list(description["graphs"].values())
+    if "transducer" in description:
+        about = description["transducer"]
+        names += [about[name] for name in ("file", "predictor", "joiner")]
+    for name in names:
         if not (folder / name).is_file():
             raise FileNotFoundError(
                 must_be(
@@ -363,6 +371,26 @@ def _chosen_graph(folder, graphs, precision):
             )
         )
     return folder / graphs[precision]
+
+
+def _load_model(folder, description, graph, threads):
+    labels = len(description["pieces"])
+    options = {
+        "threads": threads,
+        "rows_share_ranges": graph.name == description["graphs"].get("int8"),
+    }
+    about = description.get("transducer")
+    if about is None:
+        return OnnxCTC(graph, _clock(description), labels, **options)
+    weights = load_decoder(folder / about["file"], about["sha256"])
+    if (weights.labels, weights.context) != (labels, about["context"]):
+        raise ValueError(
+            f"{about['file']} must be of {labels} labels and a context of "
+            f"{about['context']}, got {weights.labels} and {weights.context}"
+        )
+    return OnnxTransducer(
+        graph, _clock(description), weights, about["max_symbols"], **options
+    )
 
 
 def _derived(clock):
@@ -402,6 +430,5 @@ def _clock(description):
         description["step_frames"],
         description["receptive_field_samples"],
         description["stride_samples"],
-        description.get("positional_look_ahead", 0),
-        description.get("conv_look_ahead", 0),
+        **{name: description.get(name, 0) for name in UNUSUAL},
     )

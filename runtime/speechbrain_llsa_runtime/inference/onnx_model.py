@@ -1,4 +1,4 @@
-"""A streaming CTC model as ONNX Runtime runs it, without PyTorch."""
+"""A streaming model as ONNX Runtime runs it, without PyTorch."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import json
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from speechbrain_llsa_runtime.decoders.greedy import GreedySearch
+from speechbrain_llsa_runtime.decoders.tokens import Search
 from speechbrain_llsa_runtime.geometry import (
     StreamGeometry,
     TrainedGeometries,
@@ -59,7 +61,8 @@ class OnnxState:
 
 class OnnxCTC:
     """A streaming CTC model as ONNX Runtime runs it; it serves any number of
-    sessions.
+    sessions. Of a transducer, which is a subclass, it is all but predictor and
+    joiner.
 
     Arguments
     ---------
@@ -84,6 +87,9 @@ class OnnxCTC:
         If the graph is damaged, or is not of such a step.
     """
 
+    OUTPUTS: ClassVar = ("log_probs", "provisional_log_probs")
+    """Names of the graph's outputs for committed and provisional frames."""
+
     def __init__(
         self,
         path: str | Path,
@@ -94,7 +100,7 @@ class OnnxCTC:
     ) -> None:
         self.clock = clock
         self.rows_share_ranges = rows_share_ranges
-        self.labels = labels
+        self.labels = self.output_features = labels
         self._graph = OnnxGraph(
             path, threads, json.dumps(_identity(clock)).encode()
         )
@@ -105,15 +111,15 @@ class OnnxCTC:
             == ["samples", "position", "end", *names]
             and [each.name for each in outputs]
             == [
-                "log_probs",
-                "provisional_log_probs",
+                *self.OUTPUTS,
                 *(f"new_{name}" for name in names),
             ],
         )
         shapes = [each.shape[1:] for each in inputs[3:]]
         self._check(
             inputs[0].shape[1:] == [clock.step_samples]
-            and outputs[0].shape[1:] == [clock.step_frames, labels]
+            and outputs[0].shape[1:]
+            == [clock.step_frames, self.output_features]
             and all(
                 isinstance(size, int) and size > 0
                 for shape in shapes
@@ -127,7 +133,7 @@ class OnnxCTC:
         self._initial = tuple(
             np.zeros([1, *shape], np.float32) for shape in shapes
         )
-        self._check(self._ahead_shape[1:] == [labels])
+        self._check(self._ahead_shape[1:] == [self.output_features])
         silence = np.zeros((1, clock.step_samples), np.float32)
         self.run(silence, [clock.first_frame], [NEVER], self._initial)
 
@@ -157,6 +163,11 @@ class OnnxCTC:
     def initial_state(self) -> tuple[NDArray[np.float32], ...]:
         """The state of a stream that begins, (1, ...) each."""
         return self._initial
+
+    def greedy_search(self) -> Search:
+        """The search for sessions that name none. As
+        :meth:`speechbrain_llsa.lobes.ctc.StreamingCTC.greedy_search`."""
+        return GreedySearch()
 
     def make_streaming_context(
         self, geometry: StreamGeometry | None = None
@@ -198,7 +209,7 @@ class OnnxCTC:
         total = clock.leading_samples + samples
         steps, pending = divmod(total, clock.step_samples)
         cursor = StepCursor(clock, steps, samples, ended=False)
-        ahead = 0, self.labels
+        ahead = 0, self.output_features
         if steps and cursor.first_committed > 0:
             ahead = self._ahead_shape
         return OnnxState(
@@ -246,7 +257,7 @@ class OnnxCTC:
             steps = max(0, clock.steps_to_end(state.samples) - state.steps)
             silence = max(0, steps * clock.step_samples - len(state.pending))
             state.pending = np.pad(state.pending, (0, silence))
-        committed = [np.zeros((0, self.labels), np.float32)]
+        committed = [np.zeros((0, self.output_features), np.float32)]
         for first in range(0, steps * clock.step_samples, clock.step_samples):
             step_samples = state.pending[first : first + clock.step_samples]
             committed.append(self._step(state, step_samples, final))
@@ -319,7 +330,7 @@ class OnnxCTC:
         outputs = self._graph.run(feeds)
         streams = len(samples)
         shapes = [
-            (streams, self.clock.step_frames, self.labels),
+            (streams, self.clock.step_frames, self.output_features),
             (streams, *self._ahead_shape),
             *(part.shape for part in state),
         ]
@@ -330,21 +341,25 @@ class OnnxCTC:
 
 
 def _identity(clock: StepClock) -> tuple[Any, ...]:
-    """What a fingerprint knows of a clock: that of models without convolutions
-    that see ahead is as it was before there were any."""
-    *others, positional, conv = astuple(clock)
-    if positional:
-        others.append(positional)
-    return (*others, f"conv_look_ahead {conv}") if conv else tuple(others)
+    """What a fingerprint knows of a clock: that of models without unusual
+    entries is as it was before there were any."""
+    unusual = unusual_entries(clock)
+    identity = astuple(clock)[: -len(UNUSUAL)]
+    if "positional_look_ahead" in unusual:
+        # the first of them, which stood alone
+        identity += (unusual.pop("positional_look_ahead"),)
+    return identity + tuple(unusual.items())
 
 
-def convolution_entries(clock: StepClock) -> dict[str, int]:
-    """The entries of models with convolutions that see ahead."""
-    entries = {
-        "positional_look_ahead": clock.positional_look_ahead,
-        "conv_look_ahead": clock.conv_look_ahead,
-    }
-    return {name: frames for name, frames in entries.items() if frames}
+UNUSUAL = ("positional_look_ahead", "conv_look_ahead", "padding_samples")
+"""The last entries of a clock, which most models do not have: 0."""
+
+
+def unusual_entries(clock: StepClock) -> dict[str, int]:
+    """The entries of convolutions that see ahead, and of a front end that pads
+    the utterance, where there are such."""
+    entries = {name: getattr(clock, name) for name in UNUSUAL}
+    return {name: value for name, value in entries.items() if value}
 
 
 def _product(shape):

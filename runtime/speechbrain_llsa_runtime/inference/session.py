@@ -162,7 +162,7 @@ class Session(StreamSession):
         self._model = model
         self._transcriber = Transcriber(
             text_decoder,
-            search,
+            model.greedy_search() if search is None else search,
             endpointer,
             word_offsets,
             model.frame_seconds,

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from speechbrain_llsa_runtime.decoders.tokens import Search
 from speechbrain_llsa_runtime.geometry import StreamGeometry, TrainedGeometries
 
 
@@ -23,6 +24,13 @@ class StreamingModel(Protocol):
     def frame_seconds(self) -> float:
         """Seconds from one frame to the next."""
 
+    @property
+    def output_features(self) -> int:
+        """Numbers that it gives for each frame: for CTC, its labels."""
+
+    def greedy_search(self) -> Search:
+        """The search for sessions that name none."""
+
     def make_streaming_context(
         self, geometry: StreamGeometry | None = None
     ) -> Any:
@@ -31,8 +39,9 @@ class StreamingModel(Protocol):
     def stream(
         self, samples: NDArray[np.float32], context: Any, final: bool = False
     ) -> tuple[NDArray[Any], NDArray[Any]]:
-        """Takes the next samples, and gives the log-probabilities of the
-        frames that are now committed, and of those ahead of them."""
+        """Takes the next samples, and gives what a search needs of the frames
+        that are now committed, and of those ahead of them: for CTC their
+        log-probabilities."""
 
     def committed_frames(self, context: Any) -> int:
         """How many frames it has committed."""

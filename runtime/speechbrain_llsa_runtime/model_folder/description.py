@@ -83,6 +83,18 @@ SECTIONS = {
             "functions": listed(listed(one_of(*FRONT_END_FUNCTIONS)), 1),
             "closing_norm": boolean,
         },
+        log_mel={
+            "n_mels": _SIZE,
+            "n_fft": integer(2, 1 << 12),
+            "window_samples": integer(1, 1 << 12),
+            "hop_samples": integer(1, 1 << 12),
+            "f_min": number(0, SAMPLE_RATE / 2),
+            "f_max": number(0, SAMPLE_RATE / 2),
+            "floor_db": number(-1000, 1000),
+            "cnn_channels": listed(_SIZE, 1),
+            "cnn_kernel_sizes": listed(integer(1, 99), 1),
+            "cnn_strides": listed(integer(1, 99), 1),
+        },
     ),
     "encoder": by_kind(
         transformer={
@@ -116,6 +128,15 @@ SECTIONS = {
         wav2vec2={"in_dim": _SIZE, "embedding_dim": _SIZE}
     ),
     "head": by_kind(linear=_LINEAR, speechbrain_linear=_LINEAR),
+    "decoder": by_kind(
+        stateless={
+            "labels": integer(2, MOST_LABELS),
+            "features": _SIZE,
+            "embedding_dim": _SIZE,
+            "context": integer(1, 16),
+            "max_symbols": integer(1, 100),
+        }
+    ),
     "tokenizer": by_kind(
         characters={
             "labels": listed(text, 1, MOST_LABELS),
@@ -153,9 +174,21 @@ constructor in ``model_folder.parts``."""
 
 ENCODER_PARTS = ("extractor", "encoder_wrapper")
 CTC_PARTS = (*ENCODER_PARTS, "head")
+TRANSDUCER_PARTS = (*CTC_PARTS, "decoder")
 """Parts of a model with a weights file each."""
 
+PARTS_OF = {
+    "ctc": CTC_PARTS,
+    "transducer": TRANSDUCER_PARTS,
+    "encoder": ENCODER_PARTS,
+}
+"""Those of each kind of folder."""
+
+COMPLETE = ("ctc", "transducer")
+"""Kinds of folders with a model that gives text."""
+
 _ENCODER_SECTIONS = ("extractor", "encoder", "encoder_wrapper")
+_CTC_SECTIONS = tuple(name for name in SECTIONS if name != "decoder")
 _HEADER = {
     "format": one_of(FORMAT),
     "format_version": one_of(FORMAT_VERSION),
@@ -165,8 +198,13 @@ _HEADER = {
 _CHECK = by_kind(
     ctc={
         **_HEADER,
-        **SECTIONS,
+        **{name: SECTIONS[name] for name in _CTC_SECTIONS},
         "weights": fields(**dict.fromkeys(CTC_PARTS, _FILE)),
+    },
+    transducer={
+        **_HEADER,
+        **SECTIONS,
+        "weights": fields(**dict.fromkeys(TRANSDUCER_PARTS, _FILE)),
     },
     encoder={
         **_HEADER,
@@ -187,6 +225,7 @@ _CHECK = by_kind(
         "stride_samples": integer(1, 1 << 20),
         "positional_look_ahead": absent_or(integer(0, 1000)),
         "conv_look_ahead": absent_or(integer(0, 1000)),
+        "padding_samples": absent_or(_EXPORTED_NUMBER),
         # these follow from those above
         "step_samples": integer(0, 1 << 40),
         "leading_samples": integer(0, 1 << 40),
@@ -194,6 +233,16 @@ _CHECK = by_kind(
         "delay_frames": integer(0, 1 << 40),
         "never": one_of((1 << 63) - 1),
         "blank_index": one_of(0),
+        "transducer": absent_or(
+            fields(
+                file=file_name,
+                sha256=checksum,
+                predictor=file_name,
+                joiner=file_name,
+                context=integer(1, 16),
+                max_symbols=integer(1, 100),
+            )
+        ),
         "state": listed(
             fields(
                 name=text,
@@ -226,7 +275,7 @@ def read_description(path, kinds, overrides=None, overrides_must_match=True):
     path : str or pathlib.Path
         The file.
     kinds : tuple of str
-        Allowed kinds of the folder: "ctc", "encoder" or "onnx".
+        Allowed kinds of the folder: "ctc", "transducer", "encoder" or "onnx".
     overrides : dict, optional
         Values that replace those of the file, by name of the section and, in
         a section, of the entry.
@@ -306,7 +355,7 @@ reads 1: install a newer speechbrain_llsa
     _CHECK("", description)
     if kind == "onnx":
         _check_exported(description)
-    if kind == "ctc" and description["tokenizer"]["kind"] == "characters":
+    if kind in COMPLETE and description["tokenizer"]["kind"] == "characters":
         _check_characters(description["tokenizer"])
 
 
@@ -413,7 +462,7 @@ def read_checksums(path):
     ValueError
         If the file is damaged, or of another kind, format or version.
     """
-    description = read_description(path, ("ctc", "encoder"))
+    description = read_description(path, tuple(PARTS_OF))
     files = [
         *description["weights"].values(),
         description.get("tokenizer", {}),

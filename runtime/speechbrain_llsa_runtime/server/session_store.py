@@ -94,7 +94,8 @@ class FolderStore:
         return await asyncio.to_thread(self._get, name)
 
     def _put(self, name: str, data: bytes) -> None:
-        write_atomically(self._path(name), data)
+        # each second of each stream: the disk would not keep up
+        write_atomically(self._path(name), data, durable=False)
         for path in self._folder.glob("*.session"):
             with contextlib.suppress(FileNotFoundError):
                 if self._is_old(path):

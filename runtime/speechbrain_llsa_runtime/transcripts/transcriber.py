@@ -21,6 +21,7 @@ from speechbrain_llsa_runtime.decoders.tokens import (
     SearchState,
     Token,
     WritableSearch,
+    frame_labels,
 )
 from speechbrain_llsa_runtime.geometry import FRAME_SECONDS
 from speechbrain_llsa_runtime.snapshot import below
@@ -91,9 +92,10 @@ class Transcriber:
     ---------
     text_decoder : PieceDecoder
         Converts labels to text.
-    search : GreedySearch or BeamSearch, optional
-        Converts log-probabilities to labels
-        (:mod:`speechbrain_llsa_runtime.decoders.tokens`). Greedy by default.
+    search : Search, optional
+        Converts what the model gives for frames to labels
+        (:mod:`speechbrain_llsa_runtime.decoders.tokens`). Greedy CTC by
+        default.
     endpointer : Endpointer, optional
         Decides where segments close. By default the stream is one segment.
     word_offsets : WordOffsets, optional
@@ -208,10 +210,10 @@ class Transcriber:
         Arguments
         ---------
         log_probs : torch.Tensor or numpy.ndarray
-            Log-probabilities of the next committed frames, (frames, labels).
+            What the search takes of the next committed frames, such as
+            log-probabilities, (frames, labels).
         ahead : torch.Tensor or numpy.ndarray
-            Log-probabilities of the provisional frames after them, (frames,
-            labels).
+            The same of the provisional frames after them.
         state : TranscriberState
             State after the previous frames; updated in place unless an error is
             raised.
@@ -397,7 +399,7 @@ class Transcriber:
         if self.endpointer is None:
             return None
         end = self.endpointer.find(
-            log_probs.argmax(1).tolist(),
+            frame_labels(self.search, log_probs, state.search),
             state.frames,
             state.segment,
             self._begins_word,

@@ -54,7 +54,7 @@ nowhere/example.txt: [Errno 2] No such file or directory: 'nowhere/example.txt'
         ) from error
 
 
-def write_atomically(path, content):
+def write_atomically(path, content, durable=True):
     """Writes a file atomically.
 
     Arguments
@@ -64,6 +64,8 @@ def write_atomically(path, content):
     content : str or bytes
         The new content. Text is encoded as UTF-8; characters that UTF-8 cannot
         encode, as in undecodable file names, become escapes.
+    durable : bool
+        As in :func:`written_atomically`.
 
     Example
     -------
@@ -72,14 +74,14 @@ def write_atomically(path, content):
     >>> path.read_text()
     'complete'
     """
-    with written_atomically(path) as scratch:
+    with written_atomically(path, durable) as scratch:
         if isinstance(content, str):
             content = content.encode(errors="backslashreplace")
         scratch.write_bytes(content)
 
 
 @contextmanager
-def written_atomically(path):
+def written_atomically(path, durable=True):
     """Provides a temporary path beside a file or folder, which replaces it at
     the end.
 
@@ -87,6 +89,9 @@ def written_atomically(path):
     ---------
     path : str or pathlib.Path
         The file or folder; a previous one is replaced.
+    durable : bool
+        Whether it waits for the disk. Without, what is written outlives the
+        process, but perhaps not the machine.
 
     Yields
     ------
@@ -113,8 +118,9 @@ def written_atomically(path):
     with naming_write_errors(path), _removed_at_exit(scratch):
         path.parent.mkdir(parents=True, exist_ok=True)
         yield scratch
-        for written in (*scratch.rglob("*"), scratch):
-            sync(written)
+        if durable:
+            for written in (*scratch.rglob("*"), scratch):
+                sync(written)
         if path.is_dir():
             # rename cannot replace a folder that is not empty
             old = path.with_name(f".{path.name}.old")
@@ -124,7 +130,8 @@ def written_atomically(path):
             _remove(old)
         else:
             scratch.replace(path)
-        sync(path.parent)
+        if durable:
+            sync(path.parent)
 
 
 def check_replaceable(folder, marker):

@@ -1,0 +1,205 @@
+#!/usr/bin/env python3
+"""A long stream on one connection to a server: does its memory stay flat?
+
+    python benchmarks/server_soak.py --hours 24
+
+starts `serve` with the English model in 8 bits in a process of its own, and
+sends it the same speech again and again, as fast as the server takes it. The
+speech ends in silence, and lasts a whole number of steps: so the words of each
+round, and their times within it, should be those of the second. The first
+begins without a past. Products in 8 bits turn the last bits of rotary positions
+into another letter here and there: hence a share of words may differ, and it
+must not grow.
+
+For each hour of audio it prints the resident memory of the server, how much
+faster than real time it was, and the share of words that differ. Exit status 1:
+more than a twentieth.
+"""
+
+import argparse
+import asyncio
+import json
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+from websockets.asyncio.client import connect
+
+from server_load import Server, make_speech
+from speechbrain_llsa_runtime.geometry import SAMPLE_RATE
+from speechbrain_llsa_runtime.inference.onnx import OnnxStreamingASR
+
+SILENCE_SECONDS = 3
+"""Silence after the speech, in which a segment closes."""
+
+TIME_TOLERANCE = 0.006
+"""Seconds that times of words are rounded to: a quarter of a frame."""
+
+MOST_DIFFERENT = 0.05
+"""The largest share of words that may differ."""
+
+
+def round_of(speech, step_samples):
+    """The audio of a round: speech, then silence up to a whole step.
+
+    Arguments
+    ---------
+    speech : numpy.ndarray
+        int16 (samples,).
+    step_samples : int
+        Samples of a step.
+
+    Returns
+    -------
+    numpy.ndarray
+        int16 (samples,), a multiple of ``step_samples``.
+
+    Example
+    -------
+    >>> len(round_of(np.ones(10, np.int16), 1000)) % 1000
+    0
+    """
+    silence = SILENCE_SECONDS * SAMPLE_RATE
+    silence += -(len(speech) + silence) % step_samples
+    return np.pad(speech, (0, silence))
+
+
+def different_words(words, seconds):
+    """Words that differ from those of the second round, in text or time.
+
+    Arguments
+    ---------
+    words : list of tuple of (str, float)
+        Words of the stream and when they begin, in seconds; whole rounds.
+    seconds : float
+        Duration of a round.
+
+    Returns
+    -------
+    numpy.ndarray
+        For each round from the third on, how many: int (rounds - 2,).
+    int
+        Words of the second round.
+
+    Example
+    -------
+    >>> words = [("A", 0.1), ("A", 2.2), ("A", 4.2), ("A", 6.2), ("B", 6.3)]
+    >>> different_words(words, 2.0)
+    (array([0, 1]), 1)
+    """
+    rounds = [Counter() for _ in range(int(words[-1][1] / seconds) + 1)]
+    for text, start in words:
+        number = int(start / seconds)
+        place = round((start - number * seconds) / TIME_TOLERANCE)
+        rounds[number][text, place] += 1
+    second = rounds[1]
+    different = [
+        max((each - second).total(), (second - each).total())
+        for each in rounds[2:]
+    ]
+    return np.array(different), second.total()
+
+
+async def soak(server, audio, rounds, report):
+    """Streams rounds on one connection.
+
+    Arguments
+    ---------
+    server : server_load.Server
+        The server.
+    audio : numpy.ndarray
+        int16 (samples,), a round.
+    rounds : int
+        How many of them.
+    report : callable
+        Called with the hours that the server has transcribed, at each whole
+        one, and with the words so far.
+
+    Returns
+    -------
+    list of tuple of (str, float)
+        All words and when they begin, in seconds.
+    """
+    words = []
+    url = f"ws://127.0.0.1:{server.port}/v1/listen"
+    query = f"encoding=linear16&sample_rate={SAMPLE_RATE}"
+    # a server that is behind answers no pings
+    async with connect(
+        f"{url}?{query}", max_queue=1024, ping_interval=None
+    ) as client:
+
+        async def receive():
+            hours = 0
+            async for text in client:
+                message = json.loads(text)
+                if message["type"] == "Metadata":
+                    return
+                if message["type"] != "Results" or not message["is_final"]:
+                    continue
+                found = message["channel"]["alternatives"][0]["words"]
+                words.extend((each["word"], each["start"]) for each in found)
+                if message["samples"] >= (hours + 1) * 3600 * SAMPLE_RATE:
+                    hours += 1
+                    report(hours, words)
+
+        receiving = asyncio.ensure_future(receive())
+        for _ in range(rounds):
+            for first in range(0, len(audio), SAMPLE_RATE):
+                block = audio[first : first + SAMPLE_RATE]
+                await client.send(block.tobytes())
+        await client.send('{"type": "CloseStream"}')
+        await receiving
+    return words
+
+
+def main(arguments=None):
+    """Streams, and prints a line for each hour.
+
+    Arguments
+    ---------
+    arguments : list of str, optional
+        The command line without the name of the program.
+
+    Returns
+    -------
+    int
+        The exit status: 1 if too many words differ.
+    """
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--hours", type=float, default=24.0)
+    options = parser.parse_args(arguments)
+    asr = OnnxStreamingASR.from_folder("english")
+    step_samples = round(asr.batcher(1).step_seconds * SAMPLE_RATE)
+    with tempfile.TemporaryDirectory() as folder:
+        audio = round_of(make_speech(Path(folder) / "digits"), step_samples)
+    seconds = len(audio) / SAMPLE_RATE
+    rounds = max(3, round(options.hours * 3600 / seconds))
+    begun = time.monotonic()
+
+    with Server(1, None, "--longest", "1000000000") as server:
+
+        def report(hours, words):
+            whole = int(words[-1][1] / seconds) * seconds
+            ended = [each for each in words if each[1] < whole]
+            _, memory = server.used()
+            faster = hours * 3600 / (time.monotonic() - begun)
+            print(
+                f"{hours} h: {memory / 1e6:.1f} MB, {faster:.1f} times real "
+                f"time, {share(ended):.2%} of words differ",
+                flush=True,
+            )
+
+        def share(words):
+            different, count = different_words(words, seconds)
+            return different.sum() / (len(different) * count)
+
+        words = asyncio.run(soak(server, audio, rounds, report))
+        report(round(rounds * seconds / 3600, 2), words)
+    return 1 if share(words) > MOST_DIFFERENT else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

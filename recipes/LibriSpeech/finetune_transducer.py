@@ -1,0 +1,176 @@
+#!/usr/bin/env python3
+"""Fine-tuning of a streaming encoder as a transducer, or training from scratch.
+
+> python finetune_transducer.py ../../hparams/finetune_transducer_small.yaml
+      --data_folder FOLDER --pretrained_folder results/.../pretrained
+
+Everything but the loss is as in ``finetune_ctc.py``: its command line, its
+YAML files but for ``decoder`` and ``fast_emit``, its output folder, and
+``streaming/``, which the same classes and commands load.
+"""
+
+import sys
+
+import finetune_ctc
+from speechbrain_llsa.lobes.transducer_loss import transducer_loss
+from speechbrain_llsa.training.recipe import end_recipe, exit_on_bad_input
+from speechbrain_llsa_runtime.utils.checks import check_number
+
+
+class TransducerBrain(finetune_ctc.FinetuneBrain):
+    """Learns transcripts with the loss of a transducer.
+
+    In addition to the hyperparameters of ``FinetuneBrain``, it reads
+    ``decoder``, and ``fast_emit``: how much more emissions count in gradients.
+    """
+
+    def apply_model(self, batch, wavs, wav_lens, masker, geometry):
+        """Computes what :meth:`losses` and :meth:`labels` take.
+
+        Arguments
+        ---------
+        batch : bad_utterances.UtteranceBatch
+            With ``tokens``.
+        wavs : torch.Tensor
+            Its waveforms, augmented, (batch, samples).
+        wav_lens : torch.Tensor
+            Length of each row relative to the longest, (batch,).
+        masker : SpanMasker or None
+            As for the model.
+        geometry : StreamGeometry
+            As for the model.
+
+        Returns
+        -------
+        tuple of torch.Tensor
+            Frames for the joiner, (batch, frames, features), and its logits,
+            (batch, frames, units + 1, labels).
+        torch.Tensor
+            Frames of each row, (batch,).
+        torch.Tensor
+            Frames of the encoder, (batch, frames, features).
+        """
+        tokens, _ = batch.tokens
+        # of the whole model, whose forward pass is what ranks share
+        frames, lengths, embeddings, logits = self.modules.model(
+            wavs,
+            wav_lens,
+            masker,
+            geometry,
+            with_embeddings=True,
+            targets=tokens,
+        )
+        return (frames, logits), lengths, embeddings
+
+    def losses(self, outputs, lengths, tokens, token_lengths):
+        """Computes the loss of each utterance.
+
+        Arguments
+        ---------
+        outputs : tuple of torch.Tensor
+            What :meth:`apply_model` gives.
+        lengths : torch.Tensor
+            Frames of each row, (batch,).
+        tokens : torch.Tensor
+            Units, padded at the end, (batch, units).
+        token_lengths : torch.Tensor
+            Length of each row relative to the longest, (batch,).
+
+        Returns
+        -------
+        torch.Tensor
+            Divided by the number of units, in nats, (batch,).
+        """
+        counts = (token_lengths * tokens.shape[1]).round().int()
+        _, logits = outputs
+        losses = transducer_loss(
+            logits, tokens, lengths, counts, self.hparams.fast_emit
+        )
+        return losses / counts.clamp(min=1)
+
+    def labels(self, outputs, lengths):
+        """Finds the units of each utterance greedily.
+
+        Arguments
+        ---------
+        outputs : tuple of torch.Tensor
+            What :meth:`apply_model` gives.
+        lengths : torch.Tensor
+            Frames of each row, (batch,).
+
+        Returns
+        -------
+        list of list of int
+        """
+        frames, _ = outputs
+        search = self.hparams.model.greedy_search()
+        return [
+            [
+                token.label
+                for token in search.advance(
+                    row[:length], search.make_streaming_context(), final=True
+                )
+            ]
+            for row, length in zip(
+                frames.detach().cpu(), lengths.tolist(), strict=True
+            )
+        ]
+
+    @staticmethod
+    def alignment_fault(units, frames):
+        """Says why a search could not find units, if it cannot.
+
+        Arguments
+        ---------
+        units : torch.Tensor
+            Without blanks, int64 (units,).
+        frames : int
+            Encoder frames of the utterance.
+
+        Returns
+        -------
+        str or None
+            What is wrong, ``None`` if nothing is.
+        """
+        return None if frames else "has no frame"
+
+
+def prepare(arguments):
+    """Prepares the training, and validates all input.
+
+    Arguments
+    ---------
+    arguments : list of str
+        The command line without the name of the program.
+
+    Returns
+    -------
+    TransducerBrain
+        Before training.
+    dict
+        The datasets by name.
+    """
+    brain, datasets = finetune_ctc.prepare(arguments, TransducerBrain)
+    check_number("fast_emit", brain.hparams.fast_emit, 0)
+    return brain, datasets
+
+
+def main(arguments):
+    """Runs the recipe.
+
+    Arguments
+    ---------
+    arguments : list of str
+        The command line without the name of the program.
+
+    Returns
+    -------
+    TransducerBrain
+        After training.
+    """
+    return finetune_ctc.run(*prepare(arguments))
+
+
+if __name__ == "__main__":
+    finetune_ctc.run(*exit_on_bad_input(prepare, sys.argv[1:]))
+    end_recipe()

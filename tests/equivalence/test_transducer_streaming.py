@@ -24,7 +24,14 @@ from speechbrain_llsa.inference.batcher import SessionBatcher
 from speechbrain_llsa.model_folder.write import write_streaming_folder
 from speechbrain_llsa_runtime.inference.session import Session
 from speechbrain_llsa_runtime.transcripts.endpointer import Endpointer
-from tiny_model import IMPORTED, make_front_end, make_signal, make_tokenizer
+from tiny_model import (
+    CONFORMER,
+    IMPORTED,
+    make_front_end,
+    make_log_mel,
+    make_signal,
+    make_tokenizer,
+)
 from tiny_model import split as split_signal
 from tiny_transducer import make_transducer
 from transcripts import committed, final_words, push_all, rounded
@@ -36,6 +43,7 @@ MODELS = {
     "sa": {"attention": "sa"},
     "maa": {"attention": "maa", "look_ahead": 1},
     "imported": {"extractor": make_front_end(), **IMPORTED},
+    "conformer": {"extractor": make_log_mel(), **CONFORMER},
 }
 SPLITS = st.lists(
     st.one_of(st.integers(0, 700), st.integers(0, 12000)), max_size=8

@@ -52,5 +52,5 @@ class HopSampler:
         """
         index = 0
         if stage == Stage.TRAIN:
-            index = int(torch.randint(len(self.hops), ()))
+            index = int(torch.randint(len(self.hops), (), device="cpu"))
         return DynChunkTrainConfig(chunk_size=self.hops[index])

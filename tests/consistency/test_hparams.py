@@ -19,7 +19,8 @@ FILES = sorted({*(ROOT / "hparams").rglob("*.yaml")} - {*PLANS})
 )
 def test_loads(path, tmp_path):
     """The file loads with nothing but folders, and its recoverables cover
-    every module with parameters."""
+    every module with parameters, but for a language model, which a Pretrainer
+    loads each time."""
     text = path.read_text(encoding="utf-8")
     placeholders = re.findall(r"^(\w+): !PLACEHOLDER", text, re.MULTILINE)
     folders = dict.fromkeys(placeholders, str(tmp_path))
@@ -33,8 +34,9 @@ def test_loads(path, tmp_path):
         if isinstance(module, torch.nn.Module)
         for parameter in module.parameters()
     }
+    loaded = getattr(hparams.get("pretrainer"), "loadables", {}).get("lm")
     for name, module in hparams["modules"].items():
-        for parameter in module.parameters():
+        for parameter in module.parameters() if module is not loaded else ():
             assert id(parameter) in recovered, name
 
 

@@ -24,6 +24,8 @@ __all__, __getattr__, __dir__ = lazy_names(
         "StreamingTransducer": f"{_PACKAGE}.lobes.transducer",
         "TransducerDecoder": f"{_PACKAGE}.lobes.transducer",
         "StreamingTransformerASR": f"{_PACKAGE}.lobes.transformer_asr",
+        "HopSampler": f"{_PACKAGE}.lobes.hop_sampler",
+        "transducer_cost": f"{_PACKAGE}.lobes.transducer_loss",
         # pre-training
         "SpanMasker": f"{_PACKAGE}.lobes.masking",
         "JointVectorQuantizer": f"{_PACKAGE}.lobes.quantiser",

@@ -63,8 +63,10 @@ def reseal(folder):
     untrusted folder would."""
     path = folder / MODEL_FILE
     description = json.loads(path.read_text(encoding="utf-8"))
-    files = list(description["weights"].values())
-    if "file" in description["tokenizer"]:
+    files = list(description.get("weights", {}).values())
+    if "transducer" in description:
+        files.append(description["transducer"])
+    if "file" in description.get("tokenizer", {}):
         files.append(description["tokenizer"])
     for each in files:
         each["sha256"] = file_checksum(folder / each["file"])

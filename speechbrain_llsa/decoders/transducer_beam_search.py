@@ -467,6 +467,10 @@ class TransducerBeamSearch(ScoredSearch):
             rows = weights.log_probs(
                 frame[None], np.stack([predicted[h.history] for h in active])
             )
+            if not np.isfinite(rows).all():
+                raise ValueError(
+                    must_be("frames", "finite", "NaN or infinite numbers")
+                )
             blanks = rows[:, BLANK].tolist()
             for each, blank in zip(active, blanks, strict=True):
                 waiting = each.wait(blank)

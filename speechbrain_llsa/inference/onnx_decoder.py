@@ -56,7 +56,8 @@ def write_decoder_graphs(weights, predictor, joiner):
     """Writes both graphs, and compares them with NumPy.
 
     The predictor maps ``labels``, int64 (batch, context), to ``predicted``,
-    (batch, features); a label below 0 counts as the blank. The joiner maps
+    (batch, features); a label below 0 counts as the blank. Its metadata say
+    ``vocab_size`` and ``context_size``, as sherpa-onnx asks. The joiner maps
     ``frames`` and ``predicted``, (batch, features), to ``logits``, (batch,
     labels).
 
@@ -108,6 +109,10 @@ def _write_predictor(weights, path):
             "projection": weights.projection,
             "projection_bias": weights.projection_bias,
         },
+        metadata={
+            "vocab_size": str(weights.labels),
+            "context_size": str(weights.context),
+        },
     )
 
 
@@ -137,7 +142,7 @@ def _write_joiner(weights, path):
     )
 
 
-def _save(path, nodes, inputs, outputs, constants):
+def _save(path, nodes, inputs, outputs, constants, metadata=None):
     import onnx
     from onnx import helper, numpy_helper
 
@@ -161,6 +166,7 @@ def _save(path, nodes, inputs, outputs, constants):
         graph, opset_imports=[helper.make_opsetid("", OPSET)]
     )
     model.ir_version = IR_VERSION
+    helper.set_model_props(model, metadata or {})
     onnx.checker.check_model(model, full_check=True)
     onnx.save(model, path)
 

@@ -5,6 +5,7 @@ from torchaudio.functional import rnnt_loss
 
 from speechbrain_llsa_runtime.decoders.transducer import BLANK
 from speechbrain_llsa_runtime.utils.checks import check_number
+from speechbrain_llsa_runtime.utils.errors import must_be
 
 
 def transducer_loss(
@@ -80,6 +81,69 @@ def transducer_loss(
         fused_log_softmax=False,
     )
     return losses.where(lengths > 0, 0.0)
+
+
+def transducer_cost(
+    logits,
+    targets,
+    input_lens,
+    target_lens,
+    blank_index=BLANK,
+    reduction="mean",
+    fast_emit=0.0,
+):
+    """The loss in the form of ``speechbrain.nnet.losses.transducer_loss``, for
+    SpeechBrain's own recipes; that one needs numba and CUDA.
+
+    Arguments
+    ---------
+    logits : torch.Tensor
+        (batch, frames, targets + 1, labels).
+    targets : torch.Tensor
+        Labels without blanks, padded at the end, (batch, targets).
+    input_lens : torch.Tensor
+        Frames of each row, relative to the longest, (batch,).
+    target_lens : torch.Tensor
+        Targets of each row, relative to the longest, (batch,).
+    blank_index : int
+        The label that stands for blank.
+    reduction : str
+        "mean" or "batchmean", the mean over rows, or "sum".
+    fast_emit : float
+        How much more emissions count, at least 0.
+
+    Returns
+    -------
+    torch.Tensor
+        The loss in nats, ().
+
+    Raises
+    ------
+    ValueError
+        If the reduction is none of these.
+
+    Example
+    -------
+    >>> logits, ones = torch.zeros(1, 3, 2, 4), torch.ones(1)
+    >>> loss = transducer_cost(logits, torch.tensor([[2]]), ones, ones)
+    >>> torch.allclose(loss.exp(), torch.tensor(4.0**4 / 3))
+    True
+    """
+    if reduction not in ("mean", "batchmean", "sum"):
+        raise ValueError(
+            must_be(
+                "reduction", "'mean', 'batchmean' or 'sum'", repr(reduction)
+            )
+        )
+    losses = transducer_loss(
+        logits,
+        targets,
+        (input_lens * logits.shape[1]).round(),
+        (target_lens * targets.shape[1]).round(),
+        fast_emit,
+        blank_index,
+    )
+    return losses.sum() if reduction == "sum" else losses.mean()
 
 
 class _ScaledEmissions(torch.autograd.Function):

@@ -240,8 +240,10 @@ class StreamingTransformerASR(TransformerASR):
             Lengths relative to the longest, (batch,).
         pad_idx : int
             Part of SpeechBrain's signature.
-        dynchunktrain_config : None
-            Part of SpeechBrain's signature. The geometry replaces it.
+        dynchunktrain_config : DynChunkTrainConfig, optional
+            As for :meth:`make_streaming_context`: its ``chunk_size`` is the
+            hop where llsa is trained for several. Other encoders see what
+            their geometry says, and refuse it.
         geometry : speechbrain_llsa_runtime.geometry.StreamGeometry, optional
             One of those that the encoder is trained for; by default the first.
 
@@ -254,20 +256,12 @@ class StreamingTransformerASR(TransformerASR):
         Raises
         ------
         ValueError
-            If a ``dynchunktrain_config`` is given.
+            If a ``dynchunktrain_config`` is given to an encoder with one hop,
+            with a ``chunk_size`` that is no hop of the encoder, or beside a
+            geometry.
         """
         if dynchunktrain_config is not None:
-            raise ValueError(
-                must_be(
-                    "dynchunktrain_config",
-                    (
-                        "None, because look_back, look_ahead and hop say "
-                        "what the encoder "
-                        "sees"
-                    ),
-                    dynchunktrain_config,
-                )
-            )
+            geometry = self._geometry_of(dynchunktrain_config, geometry)
         if src.dim() == 4:
             src = src.flatten(2)
         padding_mask, *_ = make_transformer_src_tgt_masks(
@@ -279,6 +273,24 @@ class StreamingTransformerASR(TransformerASR):
             geometry=geometry,
         )
         return (out, *hidden_states) if hidden_states else out
+
+    def _geometry_of(self, config, geometry):
+        encoder = self.encoder
+        has_choice = (
+            encoder.attention == "llsa" and len(encoder.geometries.hop) > 1
+        )
+        if geometry is not None or not has_choice:
+            raise ValueError(
+                must_be(
+                    "dynchunktrain_config",
+                    (
+                        "None where llsa is not trained for several hops, and "
+                        "beside a geometry"
+                    ),
+                    config,
+                )
+            )
+        return encoder.geometries.of_chunk(encoder.attention, config.chunk_size)
 
     def make_streaming_context(
         self, dynchunktrain_config=None, encoder_kwargs=None

@@ -28,7 +28,7 @@ from speechbrain.decoders.ctc import ctc_greedy_decode
 from speechbrain_llsa.decoders.tokenizers import TextDecoder
 from speechbrain_llsa_runtime.dataio.resampling import StreamingResampler
 from speechbrain_llsa_runtime.inference.session import Session
-from tiny_model import make_model, make_signal, make_tokenizer
+from tiny_model import CONFORMER, make_model, make_signal, make_tokenizer
 
 TOLERANCE = 1e-4
 """Largest error of a log-probability."""
@@ -178,6 +178,7 @@ class Sessions(RuleBasedStateMachine):
     """Sessions of one model."""
 
     attention = None
+    options = None
     figures = None
 
     @initialize(
@@ -194,6 +195,7 @@ class Sessions(RuleBasedStateMachine):
         geometry = {"look_back": look_back, "look_ahead": look_ahead}
         if self.attention == "llsa":
             geometry["hop"] = hop
+        geometry |= self.options
         self.models = [
             recorded_model(
                 copy, precision, self.attention, tuple(geometry.items())
@@ -351,9 +353,10 @@ class Sessions(RuleBasedStateMachine):
         setattr(figures, name, max(getattr(figures, name), error))
 
 
-def drive(attention, examples, steps):
+def drive(attention, examples, steps, **options):
     """Runs so many examples; gives what they saw."""
-    machine = type("Machine", (Sessions,), {"attention": attention})
+    entries = {"attention": attention, "options": options}
+    machine = type("Machine", (Sessions,), entries)
     machine.figures = Figures()
     run_state_machine_as_test(
         machine,
@@ -378,6 +381,14 @@ def test_any_order(attention):
     assert figures.examples >= 100
     assert figures.streams > figures.examples
     assert figures.frames > 2000
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("attention", ATTENTIONS)
+def test_any_order_of_conformers(attention):
+    """30 examples of each."""
+    figures = drive(attention, examples=30, steps=20, **CONFORMER)
+    assert figures.streams > figures.examples >= 30
 
 
 @pytest.mark.slow

@@ -16,7 +16,7 @@ from speechbrain_llsa.inference.asr import StreamingASR
 from speechbrain_llsa.model_folder.write import write_streaming_folder
 from speechbrain_llsa.nnet.rotary import rotary_angles, rotate
 from speechbrain_llsa_runtime.inference.session import Session
-from tiny_model import make_model, make_signal, make_tokenizer
+from tiny_model import CONFORMER, make_model, make_signal, make_tokenizer
 
 ATTENTIONS = ["llsa", "sa", "maa"]
 
@@ -54,10 +54,10 @@ def error(one, other):
     return (one.double() - other.double()).abs().max().item()
 
 
-def check_precision(attention, precision, seconds, allowance=1):
+def check_precision(attention, precision, seconds, allowance=1, **options):
     signal = make_signal(round(16000 * seconds), seed=round(seconds * 10))
-    model = make_model(attention).to(getattr(torch, precision))
-    reference = offline(make_model(attention).double(), signal)
+    model = make_model(attention, **options).to(getattr(torch, precision))
+    reference = offline(make_model(attention, **options).double(), signal)
     whole, parts = offline(model, signal), streamed(model, signal)
     assert whole.dtype == parts.dtype
     assert whole.dtype == (
@@ -83,6 +83,13 @@ def check_precision(attention, precision, seconds, allowance=1):
 def test_precision(attention, precision, seconds):
     """Each precision streams as it is offline, whatever the length."""
     check_precision(attention, precision, seconds)
+
+
+@pytest.mark.parametrize("precision", STREAMING_BOUNDS)
+@pytest.mark.parametrize("attention", ATTENTIONS)
+def test_precision_of_a_conformer(attention, precision):
+    """The same, for layers with a convolution."""
+    check_precision(attention, precision, 10, **CONFORMER)
 
 
 @pytest.mark.slow

@@ -25,6 +25,7 @@ from speechbrain_llsa.model_folder.write import write_streaming_folder
 from speechbrain_llsa_runtime.inference.session import Session
 from speechbrain_llsa_runtime.transcripts.endpointer import Endpointer
 from tiny_model import (
+    CONFORMER,
     IMPORTED,
     make_front_end,
     make_log_mel,
@@ -43,10 +44,7 @@ MODELS = {
     "maa": {"attention": "maa", "look_ahead": 1},
     "imported": {"extractor": make_front_end(), **IMPORTED},
     # what SpeechBrain's recipe for transducers is made of
-    "log mel, Conformer": {
-        "extractor": make_log_mel(),
-        "encoder_module": "conformer",
-    },
+    "log mel, Conformer": {"extractor": make_log_mel(), **CONFORMER},
 }
 SPLITS = st.lists(
     st.one_of(st.integers(0, 700), st.integers(0, 12000)), max_size=8

@@ -41,6 +41,7 @@ from speechbrain_llsa_runtime.transcripts.endpointer import Endpointer
 from speechbrain_llsa_runtime.transcripts.words import WordOffsets
 from tiny_model import make_model, make_signal, make_tokenizer
 from tiny_speechbrain import write_experiment
+from tiny_transducer import make_transducer
 from word_ngrams import make_arpa
 
 RECIPES = Path(__file__).parents[2] / "recipes" / "Synthetic"
@@ -232,18 +233,24 @@ ARPA_TOKENS = (
 
 
 @functools.cache
-def good_export():
+def good_export(make=make_model):
     """An exported model of one layer, written once."""
     pytest.importorskip("onnx")
-    model = make_model(look_back=4, look_ahead=2)
+    model = make(look_back=4, look_ahead=2)
     del model.encoder_wrapper.latent_encoder.layers[1:]
     folder = Path(tempfile.mkdtemp(prefix="good-")) / "exported"
     return export_model(folder, model, TextDecoder(make_tokenizer()))
 
 
-def prepare_export(folder):
+def prepare_export(folder, make=make_model):
     """Writes an exported model."""
-    shutil.copytree(good_export(), folder, dirs_exist_ok=True)
+    shutil.copytree(good_export(make), folder, dirs_exist_ok=True)
+
+
+def load_sealed_export(folder):
+    """Loads an exported model whose checksums are those of its files."""
+    reseal(folder)
+    load_export(folder)
 
 
 def load_export(folder):
@@ -297,6 +304,35 @@ def good_beam_model():
             search=BeamSearchOptions(**options),
         )
     )
+
+
+@functools.cache
+def good_transducer(beams=False):
+    """A transducer, loaded once."""
+    search = None
+    if beams:
+        search = BeamSearchOptions(beam_size=3, hotwords=["AB EGG", "FED"])
+    folder = Path(tempfile.mkdtemp(prefix="good-")) / "streaming"
+    write_streaming_folder(
+        folder,
+        make_transducer(),
+        make_tokenizer(),
+        Endpointer(),
+        search=search,
+    )
+    return StreamingASR.from_hparams(folder)
+
+
+@functools.cache
+def good_transducer_folder():
+    """A folder of a transducer, written once."""
+    folder = Path(tempfile.mkdtemp(prefix="good-")) / "streaming"
+    return write_streaming_folder(folder, make_transducer(), make_tokenizer())
+
+
+def prepare_transducer(folder):
+    """Writes a transducer."""
+    shutil.copytree(good_transducer_folder(), folder, dirs_exist_ok=True)
 
 
 def prepare_snapshot(folder, model):
@@ -533,6 +569,33 @@ TARGETS = {
             prepare_graph_text,
             load_graph_text,
             GRAPH_TOKENS,
+        ),
+        Target(
+            "transducer-description",
+            "model.json",
+            prepare_transducer,
+            load_folder,
+            JSON_TOKENS,
+        ),
+        Target(
+            "decoder-sealed",
+            "decoder.safetensors",
+            prepare_transducer,
+            load_sealed,
+            HEADER_TOKENS,
+        ),
+        Target(
+            "onnx-decoder-sealed",
+            "decoder.safetensors",
+            functools.partial(prepare_export, make=make_transducer),
+            load_sealed_export,
+            HEADER_TOKENS,
+        ),
+        _snapshot("snapshot-transducer-sealed", good_transducer, sealed=True),
+        _snapshot(
+            "snapshot-transducer-beam-sealed",
+            functools.partial(good_transducer, beams=True),
+            sealed=True,
         ),
         _snapshot("snapshot", good_model, sealed=False),
         _snapshot("snapshot-sealed", good_model, sealed=True),

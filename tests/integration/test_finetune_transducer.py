@@ -11,6 +11,9 @@ from speechbrain.utils.dynamic_chunk_training import DynChunkTrainConfig
 
 import finetune_transducer
 from model_data import model_folder
+from speechbrain_llsa.decoders.transducer_beam_search import (
+    TransducerBeamSearch,
+)
 from speechbrain_llsa.inference.asr import StreamingASR
 from speechbrain_llsa.model_folder.write import write_encoder_folder
 from tiny_model import IMPORTED, make_front_end, make_model
@@ -146,6 +149,25 @@ def test_fast_emit_learns_something_else(trained, digits_corpus, tmp_path):
     plain, fast = (curve(each, "train", "loss") for each in (output, tmp_path))
     assert plain[0] == pytest.approx(fast[0], rel=1e-5)
     assert plain[-1] != pytest.approx(fast[-1], rel=1e-3)
+
+
+def test_a_folder_that_searches_with_beams(digits_corpus, tmp_path):
+    """As the YAML file says, and streamed as offline."""
+    finetune(
+        digits_corpus,
+        tmp_path,
+        lr=0.01,
+        number_of_epochs=1,
+        search="beam",
+        beam_search="{beam_size: 3}",
+        test_splits="[]",
+        streamed_count=2,
+    )
+    asr = StreamingASR.from_hparams(tmp_path / "streaming")
+    assert isinstance(asr.search, TransducerBeamSearch)
+    assert asr.search.to_dict()["beam_size"] == 3
+    rates = json.loads((tmp_path / "error_rates.json").read_text())
+    assert rates["valid"]["different_texts"] == 0
 
 
 @pytest.mark.slow

@@ -2,7 +2,7 @@
 
 The scripts are not part of SpeechBrain's package. With SPEECHBRAIN_RECIPES set
 to the ``recipes`` folder of a checkout of SpeechBrain, of the version that is
-installed, three of them are run as they are; without, the same calls are made
+installed, four of them are run as they are; without, the same calls are made
 here.
 """
 
@@ -15,15 +15,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import sentencepiece
 import soundfile
 import torch
 from hyperpyyaml import load_hyperpyyaml
+from speechbrain.core import Stage
 from speechbrain.lobes.models.wav2vec import (
     EncoderWrapper,
     sample_negatives,
     w2v_mask_collate_fn,
 )
 from speechbrain.utils.checkpoints import Checkpointer
+from speechbrain.utils.dynamic_chunk_training import DynChunkTrainConfig
 from speechbrain.utils.parameter_transfer import Pretrainer
 
 from speechbrain_llsa.nnet.encoder import StreamingTransformerEncoder
@@ -73,6 +76,26 @@ SMALL = {
         "avg_checkpoints": 2,
         "max_batch_length_train": 6,
         "max_batch_length_val": 6,
+        "num_bucket": 2,
+        "grad_accumulation_factor": 1,
+    },
+    "conformer_transducer": {
+        "cnn_channels": [4, 2],
+        "input_size": 40,
+        "d_model": 16,
+        "joint_dim": 12,
+        "dec_dim": 12,
+        "nhead": 2,
+        "d_ffn": 32,
+        "num_encoder_layers": 2,
+        "output_neurons": 20,
+        "beam_size": 20,  # with fewer, the search waits for a blank for ever
+        "lm_embedding_dim": 8,
+        "lm_neurons": 8,
+        "lm_dnn_neurons": 8,
+        "avg_checkpoints": 2,
+        "max_batch_len": 6,
+        "max_batch_len_val": 6,
         "num_bucket": 2,
         "grad_accumulation_factor": 1,
     },
@@ -168,10 +191,45 @@ def transformer_step(hparams):
     return hparams["ctc_cost"](log_probs, labels, wav_lens, label_lens)
 
 
+def transducer_step(hparams):
+    """What the transducers' train.py does with a batch, and its validation."""
+    modules, augment = hparams["modules"], hparams["wav_augment"]
+    wavs, wav_lens = augment(*waveforms())
+    labels, label_lens = map(augment.replicate_labels, tokens(hparams))
+    feats = hparams["compute_features"](wavs)
+    feats, _ = hparams["fea_augment"](feats, wav_lens)
+    config = None
+    if hparams["streaming"]:
+        config = hparams["dynchunktrain_config_sampler"](Stage.TRAIN)
+    feats = modules["normalize"](feats, wav_lens, epoch=1)
+    out = modules["enc"](
+        modules["CNN"](feats),
+        wav_lens,
+        pad_idx=hparams["pad_index"],
+        dynchunktrain_config=config,
+    )
+    out = modules["proj_enc"](out)
+    begun = torch.nn.functional.pad(labels, (1, 0), value=hparams["bos_index"])
+    predicted, _ = modules["dec"](modules["emb"](begun))
+    predicted = modules["proj_dec"](predicted)
+    joint = modules["Tjoint"](out.unsqueeze(2), predicted.unsqueeze(1))
+    loss = hparams["transducer_cost"](
+        modules["transducer_lin"](joint), labels, wav_lens, label_lens
+    )
+    log_probs = hparams["log_softmax"](modules["proj_ctc"](out))
+    ctc = hparams["ctc_cost"](log_probs, labels, wav_lens, label_lens)
+    with torch.no_grad():
+        for search in ("Greedysearcher", "Beamsearcher"):
+            hypotheses = hparams[search](out[:1, :5])[0]
+            assert len(hypotheses) == 1
+    return loss + hparams["ctc_weight"] * ctc
+
+
 STEPS = {
     "wav2vec2_pretrain": (pretraining_step, "optimizer", "encoder"),
     "wav2vec2_finetune_ctc": (finetuning_step, "model_opt_class", "encoder"),
     "transformer_ctc": (transformer_step, "model_opt_class", "Transformer"),
+    "conformer_transducer": (transducer_step, "opt_class", "Transformer"),
 }
 
 
@@ -200,11 +258,27 @@ def test_training_step(name, attention, tmp_path):
     optimizer = hparams[optimizer_class](encoder.parameters())
     if name == "wav2vec2_pretrain":
         hparams["lr_scheduler"](optimizer, 1)
-    elif name == "transformer_ctc":
+    elif name != "wav2vec2_finetune_ctc":
         hparams["noam_annealing"](optimizer)
     optimizer.step()
     assert not torch.equal(weight, before)
     assert step(hparams).isfinite()
+
+
+def test_one_transducer_for_many_latencies(tmp_path):
+    """With streaming: True each batch takes one of the hops; what the script
+    does with a chunk that is none of them, is refused."""
+    hparams = load(
+        "conformer_transducer", tmp_path, streaming=True, hop=[4, 1, 2]
+    )
+    for _ in range(3):
+        assert transducer_step(hparams).isfinite()
+    assert hparams["dynchunktrain_config_sampler"](Stage.VALID).chunk_size == 4
+    hparams["dynchunktrain_config_sampler"] = lambda stage: DynChunkTrainConfig(
+        chunk_size=8
+    )
+    with pytest.raises(ValueError, match=r"chunk_size must be .*got 8"):
+        transducer_step(hparams)
 
 
 def test_pretrained_weights_reach_the_fine_tuning(tmp_path):
@@ -407,6 +481,27 @@ def pretrained(corpus, tmp_path_factory):
     return output
 
 
+@pytest.fixture(scope="module")
+def tokenizer_and_language_model(tmp_path_factory):
+    """A folder with a tokenizer of all texts, and a model that knows nothing,
+    as SpeechBrain's hub has them."""
+    folder = tmp_path_factory.mktemp("language_model")
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(
+            text for each in TEXTS.values() for text in each
+        ),
+        model_prefix=str(folder / "tokenizer"),
+        vocab_size=SMALL["conformer_transducer"]["output_neurons"],
+        bos_id=-1,
+        eos_id=-1,
+        hard_vocab_limit=False,
+    )
+    (folder / "tokenizer.model").rename(folder / "tokenizer.ckpt")
+    model = load("conformer_transducer", folder)["lm_model"]
+    torch.save(model.state_dict(), folder / "lm.ckpt")
+    return folder
+
+
 def newest_checkpoint(output):
     return sorted((output / "save").glob("CKPT+*"))[-1]
 
@@ -470,3 +565,35 @@ def test_transformer_script(attention, corpus, tmp_path):
     run(*arguments, "--test_only", attention=attention)
     first, again = logged(log, "test loss")
     assert math.isfinite(first) and first == again
+
+
+@needs_recipes
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"attention": "llsa"},
+        {"attention": "sa", "encoder_module": "transformer"},
+        {"attention": "llsa", "streaming": True, "hop": "[4, 1]"},
+    ],
+    ids=["llsa", "sa", "many hops"],
+)
+def test_transducer_script(
+    changes, corpus, tokenizer_and_language_model, tmp_path
+):
+    """train.py trains with the CTC branch, validates greedily, averages its
+    checkpoints and tests with a beam and the language model."""
+    run(
+        "ASR/transducer/train.py",
+        "conformer_transducer",
+        corpus,
+        tmp_path,
+        pretrained_lm_tokenizer_path=tokenizer_and_language_model,
+        precision="fp32",
+        **changes,
+    )
+    log = tmp_path / "train_log.txt"
+    losses = logged(log, "train loss") + logged(log, "valid loss")
+    assert len(losses) == 4 and all(map(math.isfinite, losses))
+    assert len(logged(log, "test loss")) == 1
+    assert (tmp_path / "wer_test-clean.txt").is_file()

@@ -9,7 +9,6 @@ import soundfile
 
 from live_server import RATE, live_server, read_all, send, transcript_of
 from speechbrain_llsa.__main__ import main
-from speechbrain_llsa.decoders.tokenizers import TextDecoder
 from speechbrain_llsa.inference.asr import StreamingASR
 from speechbrain_llsa.model_folder.write import write_streaming_folder
 from speechbrain_llsa_runtime.__main__ import main as run_runtime
@@ -21,7 +20,6 @@ from tiny_transducer import make_transducer
 pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 pytest.importorskip("uvicorn")
-from speechbrain_llsa.inference.onnx_export import export_model
 
 SAMPLES = (make_signal(3 * RATE, 3).numpy() * 3000).astype(np.int16)
 
@@ -33,8 +31,9 @@ def place(tmp_path_factory):
     write_streaming_folder(
         place / "written", make_transducer(), make_tokenizer()
     )
-    decoder = TextDecoder(make_tokenizer())
-    export_model(place / "exported", make_transducer(), decoder)
+    folders = [str(place / name) for name in ("written", "exported")]
+    line = ["export", "--model", folders[0], "--out", folders[1]]
+    assert main(line) == 0
     soundfile.write(place / "a.wav", SAMPLES, RATE)
     chapter = place / "corpus" / "test" / "7" / "1"
     chapter.mkdir(parents=True)

@@ -43,6 +43,18 @@ def test_hop_adds_its_wait():
     assert report["sa"].hop_wait == 0
 
 
+def test_convolutions_add_to_each_layer_but_of_llsa():
+    """12 layers, look_ahead 1, convolutions that see 2 ahead."""
+    geometry = StreamGeometry(64, 1)
+    report = LatencyReport("sa", geometry, 12, conv_look_ahead=2)
+    assert report["sa"].look_ahead == report["maa"].look_ahead == 36
+    assert report["llsa"].look_ahead == 1
+    assert report["aa"].look_ahead is None
+    assert "look_ahead 1, conv_look_ahead 2, hop 1" in str(report)
+    with pytest.raises(ValueError, match=r"conv_look_ahead must .*got -1"):
+        LatencyReport("sa", geometry, 12, conv_look_ahead=-1)
+
+
 def test_unknown_attention_is_named():
     """An unknown attention is refused, with the four names."""
     with pytest.raises(ValueError, match=r"one of aa, maa.* got 'full'"):

@@ -339,6 +339,31 @@ def test_refuses_what_it_cannot_do():
         )
 
 
+def test_a_chunk_of_training_is_a_hop():
+    """Where llsa is trained for several hops, a dynamic chunk of one of them
+    is that hop; others are refused."""
+    net, src = make_net(hop=[4, 1]), torch.randn(1, 20, 24)
+    chosen = [
+        net.encode(src, dynchunktrain_config=DynChunkTrainConfig(size))
+        for size in (4, 1)
+    ]
+    expected = [
+        net.encode(src, geometry=net.encoder.geometries.choose(hop))
+        for hop in (4, 1)
+    ]
+    assert torch.equal(chosen[0], expected[0])
+    assert torch.equal(chosen[1], expected[1])
+    assert not torch.equal(*chosen)
+    with pytest.raises(ValueError, match=r"chunk_size must be .*4.*1.*got 8"):
+        net.encode(src, dynchunktrain_config=DynChunkTrainConfig(8))
+    with pytest.raises(ValueError, match="beside a geometry"):
+        net.encode(
+            src,
+            dynchunktrain_config=DynChunkTrainConfig(4),
+            geometry=net.encoder.geometry,
+        )
+
+
 def test_signatures_take_the_hosts_calls():
     """Arguments of encode, forward and the streaming methods stand where
     SpeechBrain's stand."""

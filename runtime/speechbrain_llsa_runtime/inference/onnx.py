@@ -382,12 +382,21 @@ def _load_model(folder, description, graph, threads):
     about = description.get("transducer")
     if about is None:
         return OnnxCTC(graph, _clock(description), labels, **options)
-    weights = load_decoder(folder / about["file"], about["sha256"])
-    if (weights.labels, weights.context) != (labels, about["context"]):
+    try:
+        weights = load_decoder(folder / about["file"], about["sha256"])
+        if (weights.labels, weights.context) != (labels, about["context"]):
+            raise ValueError(
+                f"{about['file']} is of {weights.labels} labels and a context "
+                f"of {weights.context}"
+            )
+    except ValueError as error:
         raise ValueError(
-            f"{about['file']} must be of {labels} labels and a context of "
-            f"{about['context']}, got {weights.labels} and {weights.context}"
-        )
+            must_be(
+                "folder",
+                "an exported model",
+                f"{str(folder)!r}: {reason(error)}",
+            )
+        ) from error
     return OnnxTransducer(
         graph, _clock(description), weights, about["max_symbols"], **options
     )

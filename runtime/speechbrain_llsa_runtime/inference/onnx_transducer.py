@@ -4,7 +4,6 @@ rest."""
 from __future__ import annotations
 
 import hashlib
-from dataclasses import astuple
 from pathlib import Path
 from typing import ClassVar
 
@@ -65,6 +64,10 @@ class OnnxTransducer(OnnxCTC):
         )
         self.labels = weights.labels
         self._search = TransducerGreedySearch(weights, max_symbols)
+        digest = hashlib.sha256(super().fingerprint().encode())
+        for array in vars(weights).values():
+            digest.update(repr(array.shape).encode() + array.tobytes())
+        self._fingerprint = digest.hexdigest()
 
     def greedy_search(self) -> Search:
         """The search for sessions that name none."""
@@ -72,10 +75,7 @@ class OnnxTransducer(OnnxCTC):
 
     def fingerprint(self) -> str:
         """A digest of the graph, its clock, predictor and joiner."""
-        digest = hashlib.sha256(super().fingerprint().encode())
-        for array in astuple(self._search.weights):
-            digest.update(repr(array.shape).encode() + array.tobytes())
-        return digest.hexdigest()
+        return self._fingerprint
 
 
 def load_decoder(path: Path, checksum: str) -> TransducerWeights:

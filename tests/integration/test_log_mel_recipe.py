@@ -12,6 +12,7 @@ from speechbrain.inference.ASR import StreamingASR as SpeechBrainStreamingASR
 from speechbrain.utils.dynamic_chunk_training import DynChunkTrainConfig
 
 import finetune_ctc
+import finetune_transducer
 import pretrain
 from speechbrain_llsa.__main__ import main
 from speechbrain_llsa.inference.asr import StreamingASR
@@ -145,13 +146,12 @@ def test_a_resumed_training_and_a_pretrained_folder_keep_them(
         assert torch.equal(log_mel.mean, wanted.mean)
 
 
-@pytest.mark.slow
-def test_pre_training_runs(digits_corpus, tmp_path):
-    """Also that of wav2vec 2.0, whatever it learns."""
-    text = (HPARAMS / "pretrain_small.yaml").read_text()
+def with_log_mel(name, path):
+    """A YAML file of another front end, with log-mel energies, and options of
+    a toy training with it."""
+    text = (HPARAMS / name).read_text()
     before, rest = text.split("extractor: !new:")
     _, behind = rest.split("encoder: !new:", 1)
-    path = tmp_path / "pretrain.yaml"
     path.write_text(
         before
         + "extractor: !new:speechbrain_llsa.hparams.LogMelFrontEnd\n"
@@ -159,11 +159,47 @@ def test_pre_training_runs(digits_corpus, tmp_path):
         + "encoder: !new:"
         + behind
     )
-    options = {
+    return path, {
         name: value
         for name, value in TOY.items()
         if name not in ("n_mels", "cnn_channels")
     }
+
+
+@pytest.mark.slow
+def test_a_transducer(digits_corpus, tmp_path):
+    """What SpeechBrain's recipe for transducers trains: log-mel energies, a
+    Conformer, a transducer. It streams what it computes offline."""
+    path, options = with_log_mel(
+        "finetune_transducer_small.yaml", tmp_path / "transducer.yaml"
+    )
+    text = path.read_text()
+    place = "    attention: !ref <attention>\n"
+    assert text.count(place) == 1
+    path.write_text(
+        text.replace(place, f"{place}    encoder_module: conformer\n")
+    )
+    run(
+        finetune_transducer,
+        path,
+        digits_corpus,
+        tmp_path / "out",
+        **options,
+        hop=2,
+        look_ahead=2,
+    )
+    rates = json.loads((tmp_path / "out" / "error_rates.json").read_text())
+    assert {rate["different_texts"] for rate in rates.values()} == {0}
+    model = StreamingASR.from_hparams(tmp_path / "out" / "streaming").model
+    assert model.frame_seconds == 0.04 and model.extractor.is_measured
+
+
+@pytest.mark.slow
+def test_pre_training_runs(digits_corpus, tmp_path):
+    """Also that of wav2vec 2.0, whatever it learns."""
+    path, options = with_log_mel(
+        "pretrain_small.yaml", tmp_path / "pretrain.yaml"
+    )
     run(
         pretrain,
         path,

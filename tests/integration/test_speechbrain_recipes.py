@@ -2,7 +2,7 @@
 
 The scripts are not part of SpeechBrain's package. With SPEECHBRAIN_RECIPES set
 to the ``recipes`` folder of a checkout of SpeechBrain, of the version that is
-installed, four of them are run as they are; without, the same calls are made
+installed, five of them are run as they are; without, the same calls are made
 here.
 """
 
@@ -98,6 +98,27 @@ SMALL = {
         "max_batch_len_val": 6,
         "num_bucket": 2,
         "grad_accumulation_factor": 1,
+    },
+    "conformer_seq2seq": {
+        "cnn_channels": [4, 2],
+        "input_size": 40,
+        "d_model": 16,
+        "nhead": 2,
+        "d_ffn": 32,
+        "num_encoder_layers": 2,
+        "num_decoder_layers": 1,
+        "output_neurons": 20,
+        "lm_d_model": 8,
+        "lm_heads": 2,
+        "lm_layers": 1,
+        "lm_d_ffn": 16,
+        "valid_search_interval": 1,
+        "valid_beam_size": 2,
+        "test_beam_size": 3,
+        "avg_checkpoints": 2,
+        "max_batch_length_train": 6,
+        "max_batch_length_val": 6,
+        "num_bucket": 2,
     },
 }
 
@@ -225,11 +246,38 @@ def transducer_step(hparams):
     return loss + hparams["ctc_weight"] * ctc
 
 
+def seq2seq_step(hparams):
+    """What the encoder-decoders' train.py does with a batch, and its
+    searches."""
+    modules, augment = hparams["modules"], hparams["fea_augment"]
+    wavs, wav_lens = waveforms()
+    feats = hparams["compute_features"](wavs)
+    feats = modules["normalize"](feats, wav_lens, epoch=1)
+    feats, _ = augment(feats, wav_lens)
+    labels, label_lens = map(augment.replicate_labels, tokens(hparams))
+    begun = torch.nn.functional.pad(labels, (1, 0), value=hparams["bos_index"])
+    ended = torch.nn.functional.pad(labels, (0, 1), value=hparams["eos_index"])
+    out, predicted = modules["Transformer"](
+        modules["CNN"](feats), begun, wav_lens, pad_idx=hparams["pad_index"]
+    )
+    ctc = hparams["log_softmax"](modules["ctc_lin"](out))
+    sequence = hparams["log_softmax"](modules["seq_lin"](predicted))
+    with torch.no_grad():
+        for search in ("valid_search", "test_search"):
+            hypotheses = hparams[search](out[:1], wav_lens[:1])[0]
+            assert len(hypotheses) == 1
+    return (
+        hparams["ctc_cost"](ctc, labels, wav_lens, label_lens).sum()
+        + hparams["seq_cost"](sequence, ended, length=label_lens).sum()
+    )
+
+
 STEPS = {
     "wav2vec2_pretrain": (pretraining_step, "optimizer", "encoder"),
     "wav2vec2_finetune_ctc": (finetuning_step, "model_opt_class", "encoder"),
     "transformer_ctc": (transformer_step, "model_opt_class", "Transformer"),
     "conformer_transducer": (transducer_step, "opt_class", "Transformer"),
+    "conformer_seq2seq": (seq2seq_step, "Adam", "Transformer"),
 }
 
 
@@ -481,23 +529,19 @@ def pretrained(corpus, tmp_path_factory):
     return output
 
 
-@pytest.fixture(scope="module")
-def tokenizer_and_language_model(tmp_path_factory):
+@pytest.fixture(scope="module", params=["conformer_transducer"])
+def tokenizer_and_language_model(request, tmp_path_factory):
     """A folder with a tokenizer of all texts, and a model that knows nothing,
-    as SpeechBrain's hub has them."""
+    as SpeechBrain's hub has them; for a YAML file."""
     folder = tmp_path_factory.mktemp("language_model")
     sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(
-            text for each in TEXTS.values() for text in each
-        ),
+        sentence_iterator=(text for each in TEXTS.values() for text in each),
         model_prefix=str(folder / "tokenizer"),
-        vocab_size=SMALL["conformer_transducer"]["output_neurons"],
-        bos_id=-1,
-        eos_id=-1,
+        vocab_size=SMALL[request.param]["output_neurons"],
         hard_vocab_limit=False,
     )
     (folder / "tokenizer.model").rename(folder / "tokenizer.ckpt")
-    model = load("conformer_transducer", folder)["lm_model"]
+    model = load(request.param, folder)["lm_model"]
     torch.save(model.state_dict(), folder / "lm.ckpt")
     return folder
 
@@ -591,6 +635,32 @@ def test_transducer_script(
         pretrained_lm_tokenizer_path=tokenizer_and_language_model,
         precision="fp32",
         **changes,
+    )
+    log = tmp_path / "train_log.txt"
+    losses = logged(log, "train loss") + logged(log, "valid loss")
+    assert len(losses) == 4 and all(map(math.isfinite, losses))
+    assert len(logged(log, "test loss")) == 1
+    assert (tmp_path / "wer_test-clean.txt").is_file()
+
+
+@needs_recipes
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "tokenizer_and_language_model", ["conformer_seq2seq"], indirect=True
+)
+@pytest.mark.parametrize("attention", ["llsa", "sa"])
+def test_encoder_decoder_script(
+    attention, corpus, tokenizer_and_language_model, tmp_path
+):
+    """train.py trains with CTC and attention, validates with a beam, averages
+    its checkpoints and tests with the language model."""
+    run(
+        "ASR/transformer/train.py",
+        "conformer_seq2seq",
+        corpus,
+        tmp_path,
+        pretrained_lm_tokenizer_path=tokenizer_and_language_model,
+        attention=attention,
     )
     log = tmp_path / "train_log.txt"
     losses = logged(log, "train loss") + logged(log, "valid loss")

@@ -173,18 +173,13 @@ def test_a_transducer(digits_corpus, tmp_path):
     path, options = with_log_mel(
         "finetune_transducer_small.yaml", tmp_path / "transducer.yaml"
     )
-    text = path.read_text()
-    place = "    attention: !ref <attention>\n"
-    assert text.count(place) == 1
-    path.write_text(
-        text.replace(place, f"{place}    encoder_module: conformer\n")
-    )
     run(
         finetune_transducer,
         path,
         digits_corpus,
         tmp_path / "out",
         **options,
+        encoder_module="conformer",
         hop=2,
         look_ahead=2,
     )

@@ -21,8 +21,8 @@ from speechbrain.decoders.ctc import CTCBeam, CTCBeamSearcher
 
 from speechbrain_llsa.decoders.hotwords import (
     HOTWORD_WEIGHT,
+    ScorerState,
     WordScorer,
-    WordState,
 )
 from speechbrain_llsa.decoders.language_model import LanguageModel
 from speechbrain_llsa.decoders.scored_search import ScoredSearch
@@ -50,7 +50,7 @@ LONGEST_PLAIN_WORD = 64
 """Maximum number of characters of a word that beams keep if words are not
 scored."""
 
-WordScores = dict[tuple[str, bool], tuple[float, WordState]]
+WordScores = dict[tuple[str, bool], tuple[float, ScorerState]]
 """By text of a beam, the score of its words and the state behind them."""
 
 

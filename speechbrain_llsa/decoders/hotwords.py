@@ -18,7 +18,7 @@ HOTWORD_WEIGHT = 8.0
 """Default log-probability added for a complete hotword."""
 
 
-class WordState(NamedTuple):
+class ScorerState(NamedTuple):
     """State before the next word of a beam."""
 
     language_model: Any
@@ -90,17 +90,17 @@ class WordScorer:
         model = self.language_model
         return max(longest, 1 if model is None else model.order)
 
-    def get_start_state(self) -> WordState:
+    def get_start_state(self) -> ScorerState:
         """State before the first word.
 
         Returns
         -------
-        WordState
+        ScorerState
         """
         model = self.language_model
-        return WordState(None if model is None else model.start_state())
+        return ScorerState(None if model is None else model.start_state())
 
-    def state_after(self, words: Sequence[str]) -> WordState:
+    def state_after(self, words: Sequence[str]) -> ScorerState:
         """State after words, computed again.
 
         Arguments
@@ -110,7 +110,7 @@ class WordScorer:
 
         Returns
         -------
-        WordState
+        ScorerState
             Scores of further words are the same, to the last bit.
 
         Example
@@ -124,19 +124,19 @@ class WordScorer:
         kept = self.order - 1
         state = self.get_start_state()
         if len(words) >= kept and self.language_model is not None:
-            state = WordState(self.language_model.state_without_words())
+            state = ScorerState(self.language_model.state_without_words())
         for word in words[len(words) - min(kept, len(words)) :]:
             _, state = self.score(state, word)
         return state
 
     def score(
-        self, state: WordState, word: str, is_last_word: bool = False
-    ) -> tuple[float, WordState]:
+        self, state: ScorerState, word: str, is_last_word: bool = False
+    ) -> tuple[float, ScorerState]:
         """Scores the next word.
 
         Arguments
         ---------
-        state : WordState
+        state : ScorerState
             State before the word.
         word : str
             The word.
@@ -147,7 +147,7 @@ class WordScorer:
         -------
         float
             Its contribution to the score of a beam.
-        WordState
+        ScorerState
             State after the word.
         """
         score, model_state = 0.0, None
@@ -170,7 +170,7 @@ class WordScorer:
             (self._part(index, done) for index, done in progress), default=0.0
         )
         bonus = self.weight * complete + pending - state.pending
-        return score + bonus, WordState(model_state, tuple(progress), pending)
+        return score + bonus, ScorerState(model_state, tuple(progress), pending)
 
     def score_partial_token(self, partial_word: str) -> float:
         """Scores a partial word without its context: a penalty if the language
@@ -189,13 +189,13 @@ class WordScorer:
             return 0.0
         return self.language_model.score_partial_word(partial_word)
 
-    def bonus(self, state: WordState, partial_word: str) -> float:
+    def bonus(self, state: ScorerState, partial_word: str) -> float:
         """Hotword bonus for a beam with a partial word, on top of what
         :meth:`score` returned for the previous words.
 
         Arguments
         ---------
-        state : WordState
+        state : ScorerState
             State before the word.
         partial_word : str
             Its characters so far.

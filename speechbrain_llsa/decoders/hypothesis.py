@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from speechbrain_llsa.decoders.hotwords import WordScorer, WordState
+from speechbrain_llsa.decoders.hotwords import ScorerState, WordScorer
 from speechbrain_llsa_runtime.decoders.tokens import Token
 
 LONGEST_WORD = 1000
@@ -17,7 +17,7 @@ LONGEST_WORD = 1000
 class Words(NamedTuple):
     """The words of a hypothesis, as far as they are scored."""
 
-    state: WordState
+    state: ScorerState
     """The state of the scorer after the complete words."""
 
     last: tuple[str, ...] = ()

@@ -218,4 +218,8 @@ def _are_tokens(
         ):
             return False
         starts.append(token.start)
-    return all(starts.count(start) <= max_symbols for start in set(starts))
+    # in order, so that too many of a frame are as many places apart
+    return all(
+        first < later
+        for first, later in zip(starts, starts[max_symbols:], strict=False)
+    )

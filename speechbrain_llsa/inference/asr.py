@@ -102,8 +102,8 @@ class StreamingASR(StreamingRecognizer, SpeechBrainStreamingASR):
                 must_be(
                     "tokenizer",
                     (
-                        f"of {self.model.labels} labels, as many as the head "
-                        "has outputs"
+                        f"of {self.model.labels} labels, as many as the model "
+                        "has"
                     ),
                     f"one of {labels}",
                 )

@@ -349,7 +349,7 @@ def _check_same(step, path):
             must_be(
                 "model",
                 f"one whose graph gives the same within {TOLERANCE:g}",
-                f"log-probabilities that differ by up to {error:.3g}",
+                f"outputs that differ by up to {error:.3g}",
             )
         )
 
@@ -372,7 +372,7 @@ def _check_close(step, path):
                 "model",
                 "one whose graph in 8 bits gives the same within "
                 f"{allowed:.3g}, root mean square",
-                f"log-probabilities that differ by {error:.3g}",
+                f"outputs that differ by {error:.3g}",
             )
         )
 

@@ -7,6 +7,8 @@ those before, which the search of a stream knows
 (:mod:`speechbrain_llsa_runtime.decoders.transducer`).
 """
 
+import math
+
 import torch
 from speechbrain.nnet.transducer.transducer_joint import Transducer_joint
 
@@ -17,7 +19,13 @@ from speechbrain_llsa_runtime.decoders.transducer import (
     TransducerGreedySearch,
     TransducerWeights,
 )
+from speechbrain_llsa_runtime.model_folder.description import (
+    MOST_CONTEXT,
+    MOST_LABELS,
+    MOST_SYMBOLS,
+)
 from speechbrain_llsa_runtime.utils.checks import check_integer, check_type
+from speechbrain_llsa_runtime.utils.errors import must_be
 
 
 class TransducerDecoder(torch.nn.Module):
@@ -36,16 +44,16 @@ class TransducerDecoder(torch.nn.Module):
     embedding_dim : int, optional
         Features of a label's embedding; as many as of a frame by default.
     context : int
-        Labels that the predictor sees.
+        Labels that the predictor sees, at most 16.
     max_symbols : int
-        Labels that a frame may yield in a search.
+        Labels that a frame may yield in a search, at most 100.
 
     Raises
     ------
     TypeError
         If an argument is not an integer.
     ValueError
-        If one is not positive.
+        If one is out of range.
 
     Example
     -------
@@ -65,14 +73,15 @@ class TransducerDecoder(torch.nn.Module):
     ):
         super().__init__()
         embedding_dim = features if embedding_dim is None else embedding_dim
-        for name, value, least in (
-            ("labels", labels, 2),
-            ("features", features, 1),
-            ("embedding_dim", embedding_dim, 1),
-            ("context", context, 1),
-            ("max_symbols", max_symbols, 1),
+        # what a model folder can hold
+        for name, value, least, most in (
+            ("labels", labels, 2, MOST_LABELS),
+            ("features", features, 1, math.inf),
+            ("embedding_dim", embedding_dim, 1, math.inf),
+            ("context", context, 1, MOST_CONTEXT),
+            ("max_symbols", max_symbols, 1, MOST_SYMBOLS),
         ):
-            check_integer(name, value, least)
+            check_integer(name, value, least, most)
         self.context = context
         self.max_symbols = max_symbols
         self.embedding = torch.nn.Embedding(labels, embedding_dim)
@@ -171,6 +180,8 @@ class StreamingTransducer(StreamingCTC):
     ------
     TypeError
         If one of them is not a module.
+    ValueError
+        If the head gives other features than the decoder takes.
 
     Example
     -------
@@ -189,6 +200,14 @@ class StreamingTransducer(StreamingCTC):
         super().__init__(extractor, encoder_wrapper, head)
         check_type("decoder", decoder, TransducerDecoder)
         self.decoder = decoder
+        if self.output_features != decoder.features:
+            raise ValueError(
+                must_be(
+                    "head",
+                    f"one of {decoder.features} features, as the decoder takes",
+                    f"one of {self.output_features}",
+                )
+            )
 
     @property
     def labels(self):

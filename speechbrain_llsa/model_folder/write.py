@@ -104,7 +104,7 @@ def write_streaming_folder(
         raise ValueError(
             must_be(
                 "tokenizer",
-                f"of {model.labels} labels, as many as the head has outputs",
+                f"of {model.labels} labels, as many as the model has",
                 f"one of {labels}",
             )
         )

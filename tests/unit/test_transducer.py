@@ -4,15 +4,21 @@ loops."""
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
-from speechbrain_llsa.lobes.transducer import TransducerDecoder
+from speechbrain_llsa.lobes.transducer import (
+    StreamingTransducer,
+    TransducerDecoder,
+)
 from speechbrain_llsa.lobes.transducer_loss import transducer_loss
 from speechbrain_llsa_runtime.decoders.tokens import Token
 from speechbrain_llsa_runtime.decoders.transducer import (
     TransducerGreedySearch,
     TransducerWeights,
 )
-from tiny_transducer import make_decoder
+from speechbrain_llsa_runtime.inference.onnx_transducer import load_decoder
+from speechbrain_llsa_runtime.utils.checksums import file_checksum
+from tiny_transducer import FEATURES, make_decoder, make_transducer
 
 LENGTHS = torch.tensor([6, 4, 1, 5])
 TARGET_LENGTHS = torch.tensor([3, 2, 2, 0])
@@ -204,11 +210,23 @@ def test_greedy_search_is_a_plain_loop(max_symbols):
         ({"features": 0}, "features must be .*got 0"),
         ({"context": 0}, "context must be .*got 0"),
         ({"max_symbols": 0}, "max_symbols must be .*got 0"),
+        # what no folder can hold
+        ({"context": 17}, "context must be .*to 16, got 17"),
+        ({"max_symbols": 101}, "max_symbols must be .*to 100, got 101"),
     ],
 )
 def test_bad_sizes_are_named(arguments, words):
     with pytest.raises(ValueError, match=words):
         TransducerDecoder(**{"labels": 5, "features": 4, **arguments})
+
+
+def test_a_head_of_other_features_is_named():
+    model = make_transducer()
+    head = torch.nn.Linear(model.head.in_features, FEATURES + 1)
+    with pytest.raises(ValueError, match=r"head must be .*12 .*got one of 13"):
+        StreamingTransducer(
+            model.extractor, model.encoder_wrapper, head, model.decoder
+        )
 
 
 def test_bad_numbers_are_named():
@@ -241,3 +259,17 @@ def test_damaged_weights_are_named(name):
             TransducerWeights.from_tensors({**tensors, name: changed})
     with pytest.raises(ValueError, match="tensors must be"):
         TransducerWeights.from_tensors({**tensors, "more": tensors[name]})
+    for kind in (np.float16, np.float64, np.int64, bool):
+        changed = {**tensors, name: tensors[name].astype(kind)}
+        with pytest.raises(ValueError, match="tensors must be all float32"):
+            TransducerWeights.from_tensors(changed)
+
+
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16, torch.int32])
+def test_a_file_of_another_type_is_named(kind, tmp_path):
+    """Also of a type that NumPy has not."""
+    path = tmp_path / "decoder.safetensors"
+    weights = make_decoder().state_dict()
+    save_file({name: each.to(kind) for name, each in weights.items()}, path)
+    with pytest.raises(ValueError, match=r"decoder\.safetensors is damaged"):
+        load_decoder(path, file_checksum(path))

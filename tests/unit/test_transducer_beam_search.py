@@ -3,6 +3,7 @@ models, hotwords and snapshots."""
 
 import itertools
 import math
+import time
 
 import numpy as np
 import pytest
@@ -15,8 +16,10 @@ from speechbrain_llsa.decoders.tokenizers import TextDecoder
 from speechbrain_llsa.decoders.transducer_beam_search import (
     TransducerBeamSearch,
 )
+from speechbrain_llsa.decoders.written_hypotheses import WrittenHypothesis
 from speechbrain_llsa.lobes.transducer_loss import transducer_loss
 from speechbrain_llsa_runtime.decoders.greedy import PieceDecoder
+from speechbrain_llsa_runtime.decoders.tokens import Token
 from speechbrain_llsa_runtime.decoders.transducer import (
     TransducerGreedySearch,
 )
@@ -276,6 +279,34 @@ def test_a_state_is_written_and_read(scored):
     others = {n: v for n, v in values.items() if "hypotheses.1." not in n}
     with pytest.raises(ValueError, match="no search has"):
         search.context_form({**others, **same}, 77, len(PIECES))
+
+
+@pytest.mark.parametrize(
+    ("starts", "is_possible"),
+    [
+        ([4, 4, 4, 5, 5, 5], True),
+        ([4, 4, 4, 4], False),
+        ([3, 4, 4, 4, 4, 5], False),
+        (range(20_000), True),
+    ],
+)
+def test_tokens_of_a_frame_are_counted(starts, is_possible):
+    """At most 3, in time that grows with their number alone: a snapshot may be
+    of anyone."""
+    tokens = tuple(Token(1, start, start + 1, 0.5) for start in starts)
+    written = WrittenHypothesis((1, 1), tokens, -1.0)
+    frames, labels = len(starts) + 9, len(PIECES)
+    began = time.process_time()
+
+    def check():
+        written.check(frames, {1}, labels, max_symbols=3, scored=False)
+
+    if is_possible:
+        check()
+    else:
+        with pytest.raises(ValueError, match="no hypothesis is like that"):
+            check()
+    assert time.process_time() - began < 3
 
 
 def test_bad_arguments_are_named():

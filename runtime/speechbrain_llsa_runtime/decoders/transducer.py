@@ -46,8 +46,7 @@ NAMES = (
 
 @dataclass(frozen=True)
 class TransducerWeights:
-    """A stateless predictor and a joiner, as arrays of one floating-point
-    type.
+    """A stateless predictor and a joiner, as arrays of float32 or of float64.
 
     The predictor embeds the last labels, sums them with weights for each place
     and feature, and projects what is positive of the sum. The joiner adds a
@@ -115,7 +114,8 @@ class TransducerWeights:
         Raises
         ------
         ValueError
-            If a tensor is missing, unknown or of another shape.
+            If a tensor is missing, unknown, of another shape or of another
+            type.
         """
         if tensors.keys() != set(NAMES):
             raise ValueError(
@@ -131,6 +131,11 @@ class TransducerWeights:
                 raise ValueError(
                     must_be(name, f"of {size} axes, and finite", tensor.shape)
                 )
+        kinds = sorted({str(tensor.dtype) for tensor in tensors.values()})
+        if kinds not in (["float32"], ["float64"]):
+            raise ValueError(
+                must_be("tensors", "all float32 or all float64", kinds)
+            )
         return cls(*(tensors[name] for name in NAMES))
 
     @classmethod

@@ -104,5 +104,6 @@ def load_decoder(path: Path, checksum: str) -> TransducerWeights:
         )
     try:
         return TransducerWeights.from_tensors(load_file(path))
-    except (SafetensorError, ValueError) as error:
+    # the last two of safetensors, for types that NumPy has not
+    except (SafetensorError, ValueError, TypeError, AttributeError) as error:
         raise ValueError(f"{path.name} is damaged: {reason(error)}") from error

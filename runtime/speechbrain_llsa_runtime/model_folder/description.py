@@ -53,6 +53,8 @@ LARGEST_MODEL_FILE = 16 << 20
 """Maximum size of ``model.json`` in bytes."""
 
 MOST_LABELS = 1 << 20
+MOST_CONTEXT = 16
+MOST_SYMBOLS = 100
 
 FRONT_END_FUNCTIONS = (
     "layer_norm",
@@ -133,8 +135,8 @@ SECTIONS = {
             "labels": integer(2, MOST_LABELS),
             "features": _SIZE,
             "embedding_dim": _SIZE,
-            "context": integer(1, 16),
-            "max_symbols": integer(1, 100),
+            "context": integer(1, MOST_CONTEXT),
+            "max_symbols": integer(1, MOST_SYMBOLS),
         }
     ),
     "tokenizer": by_kind(
@@ -239,8 +241,8 @@ _CHECK = by_kind(
                 sha256=checksum,
                 predictor=file_name,
                 joiner=file_name,
-                context=integer(1, 16),
-                max_symbols=integer(1, 100),
+                context=integer(1, MOST_CONTEXT),
+                max_symbols=integer(1, MOST_SYMBOLS),
             )
         ),
         "state": listed(

@@ -9,8 +9,8 @@ from numbers import Integral, Real
 from speechbrain_llsa_runtime.utils.errors import must_be
 
 
-def check_integer(name, value, minimum):
-    """Raises an error unless a value is an integer of at least a minimum.
+def check_integer(name, value, minimum, maximum=math.inf):
+    """Raises an error unless a value is an integer within a range.
 
     Arguments
     ---------
@@ -20,30 +20,29 @@ def check_integer(name, value, minimum):
         The value.
     minimum : int
         The smallest allowed value.
+    maximum : int
+        The largest allowed value.
 
     Raises
     ------
     TypeError
         If it is not an integer.
     ValueError
-        If it is too small.
+        If it is out of range.
 
     Example
     -------
     >>> check_integer("hop", 4, 1)
     """
+    allowed = f"an integer of at least {minimum}"
+    if maximum < math.inf:
+        allowed = f"an integer from {minimum} to {maximum}"
     if not isinstance(value, Integral) or isinstance(value, bool):
         raise TypeError(
-            must_be(
-                name,
-                f"an integer of at least {minimum}",
-                f"{value!r} ({type(value).__name__})",
-            )
+            must_be(name, allowed, f"{value!r} ({type(value).__name__})")
         )
-    if value < minimum:
-        raise ValueError(
-            must_be(name, f"an integer of at least {minimum}", value)
-        )
+    if not minimum <= value <= maximum:
+        raise ValueError(must_be(name, allowed, value))
 
 
 def check_number(name, value, minimum, maximum=math.inf):

@@ -262,7 +262,8 @@ class LogMel(torch.nn.Module):
         Raises
         ------
         ValueError
-            If a shape is another, or a number is not finite.
+            If a shape is another, a number is not finite, or a deviation is
+            negative.
         """
         for name, values in (("mean", mean), ("deviation", deviation)):
             if values.shape != (self.n_mels,):
@@ -275,6 +276,10 @@ class LogMel(torch.nn.Module):
                 )
             if not values.isfinite().all():
                 raise ValueError(must_be(name, "finite", "other numbers"))
+        if (deviation < 0).any():
+            raise ValueError(
+                must_be("deviation", "at least 0", deviation.min().item())
+            )
         check_integer("count", count, 1)
         self.mean.copy_(mean)
         self.deviation.copy_(deviation)

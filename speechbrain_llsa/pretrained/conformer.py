@@ -222,6 +222,10 @@ def from_speechbrain_conformer(
     check_integer("nhead", nhead, 1)
     d_ffn, d_model = _shape_of(weights, "layers.0.ffn_module1.1.ffn.0.weight")
     (taps,) = _shape_of(weights, "layers.0.convolution_module.conv.weight")[2:]
+    if taps == 1:
+        raise ValueError(
+            must_be("kernel size", "above 1, which convolves nothing", taps)
+        )
     if not causal and taps % 2 == 0:
         raise ValueError(
             must_be("kernel size", "odd where it is not causal", taps)

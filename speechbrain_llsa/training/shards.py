@@ -311,7 +311,7 @@ def write_shards(rows, folder, split, shard_bytes=1 << 30, seed=0):
     ------
     ValueError
         If there are no utterances, an ID is in there twice or cannot be a key,
-        or a shard is there with other utterances.
+        or a shard is there that is damaged, or has other utterances.
     OSError
         If a file cannot be read or written.
     """
@@ -399,24 +399,30 @@ def _members(row):
 
 def _find_entries(path, rows):
     """The places of the utterances of a shard that an earlier call wrote."""
+    try:
+        with tarfile.open(path, "r:") as archive:
+            members = archive.getmembers()
+    except tarfile.TarError as error:
+        raise ValueError(
+            must_be(str(path), "a whole shard, or absent", reason(error))
+        ) from error
     places, key, offset = [], None, 0
-    with tarfile.open(path, "r:") as archive:
-        for member in archive:
-            name = member.name.split(".")[0]
-            end = member.offset_data + -(-member.size // 512) * 512
-            if name == key:
-                places.append((offset, end - offset))
-            else:
-                key, offset = name, member.offset
-                number = len(places)
-                if number >= len(rows) or rows[number]["ID"] != name:
-                    raise ValueError(
-                        must_be(
-                            "folder",
-                            "an empty one, or one with the same shards",
-                            f"{path} with another utterance {name}",
-                        )
+    for member in members:
+        name = member.name.split(".")[0]
+        end = member.offset_data + -(-member.size // 512) * 512
+        if name == key:
+            places.append((offset, end - offset))
+        else:
+            key, offset = name, member.offset
+            number = len(places)
+            if number >= len(rows) or rows[number]["ID"] != name:
+                raise ValueError(
+                    must_be(
+                        "folder",
+                        "an empty one, or one with the same shards",
+                        f"{path} with another utterance {name}",
                     )
+                )
     return places
 
 

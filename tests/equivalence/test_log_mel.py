@@ -375,4 +375,6 @@ def test_bad_statistics():
         front_end.log_mel.set_statistics(
             torch.zeros(80), torch.full((80,), torch.nan), 1
         )
+    with pytest.raises(ValueError, match=r"^deviation must be at least 0"):
+        front_end.log_mel.set_statistics(torch.zeros(80), -torch.ones(80), 1)
     assert not front_end.is_measured

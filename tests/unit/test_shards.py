@@ -395,6 +395,16 @@ def test_written_again_and_interrupted(corpus, tmp_path, monkeypatch):
         write_shards(rows[:-5], tmp_path / "b", "train", 150_000)
 
 
+@pytest.mark.parametrize("content", [b"", b"x" * 2000, None])
+def test_a_damaged_shard_is_not_kept(corpus, shards, content):
+    """Empty, no tar file, or cut short: written again, the call names it."""
+    path = shards / "train-000000.tar"
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2] if content is None else content)
+    with pytest.raises(ValueError, match=r"000000.tar must be a whole shard"):
+        write_shards(rows_of(corpus), shards, "train")
+
+
 def test_the_layout_is_that_of_webdataset(written, corpus):
     """Whose reader gives each utterance, with description and audio."""
     webdataset = pytest.importorskip("webdataset")

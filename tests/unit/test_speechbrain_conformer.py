@@ -207,6 +207,11 @@ def without(weights, part):
             "kernel size must be odd",
         ),
         (
+            make_source(kernel_size=1).state_dict(),
+            {"nhead": 4},
+            "kernel size must be above 1",
+        ),
+        (
             {
                 f"{part}.{name}": weight
                 for name, weight in make_source().state_dict().items()

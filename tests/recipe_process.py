@@ -25,6 +25,7 @@ _CONTEXT.set_forkserver_preload(
     [
         "recipe_process",
         "finetune_ctc",
+        "finetune_transducer",
         "pretrain",
         # imported late, by optimisers and pictures
         "torch._dynamo",
@@ -56,10 +57,10 @@ FINETUNE = {
 
 
 def command_line(recipe, corpus, output, **overrides):
-    """The command line of a toy run of "pretrain" or "finetune_ctc"."""
-    name = {"pretrain": "pretrain", "finetune_ctc": "finetune"}[recipe]
+    """The command line of a toy run of a recipe."""
+    name = "finetune" if recipe == "finetune_ctc" else recipe
     options = {
-        **{"pretrain": PRETRAIN, "finetune_ctc": FINETUNE}[recipe],
+        **(PRETRAIN if recipe == "pretrain" else FINETUNE),
         "data_folder": corpus,
         "output_folder": output,
         "device": "cpu",

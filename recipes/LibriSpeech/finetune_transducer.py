@@ -12,6 +12,7 @@ YAML files but for ``decoder`` and ``fast_emit``, its output folder, and
 import sys
 
 import finetune_ctc
+from finetune_ctc import run
 from speechbrain_llsa.lobes.transducer_loss import transducer_loss
 from speechbrain_llsa.training.recipe import end_recipe, exit_on_bad_input
 from speechbrain_llsa_runtime.utils.checks import check_number
@@ -168,9 +169,9 @@ def main(arguments):
     TransducerBrain
         After training.
     """
-    return finetune_ctc.run(*prepare(arguments))
+    return run(*prepare(arguments))
 
 
 if __name__ == "__main__":
-    finetune_ctc.run(*exit_on_bad_input(prepare, sys.argv[1:]))
+    run(*exit_on_bad_input(prepare, sys.argv[1:]))
     end_recipe()

@@ -30,6 +30,7 @@ _FIXED_SETTINGS = (
     "d_ffn",
     "nhead",
     "encoder_module",
+    "macaron",
     "conv_look_back",
     "conv_look_ahead",
     "final_dim",

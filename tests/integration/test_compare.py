@@ -525,10 +525,12 @@ def test_shipped_plans_run(path, done, digits_corpus, tmp_path):
             optimizer_step_limit=2,
             **(PRETRAIN if recipe == "pretrain" else {}),
         )
-        for name in SIZE.keys() & overrides.keys():
+        for name in {*SIZE, "grad_accumulation_factor"} & overrides.keys():
             del overrides[name]
     entries["finetune_overrides"].update(units)
-    entries["overrides"].update(size, precision="fp32", valid_splits=["valid"])
+    entries["overrides"].update(
+        size, precision="fp32", valid_splits=["valid"], num_workers=0
+    )
     shares = next(row for row in entries["rows"] if "weights_of" in row)
     trained = next(
         row for row in entries["rows"] if row["name"] == shares["weights_of"]

@@ -111,6 +111,8 @@ class StreamingCTC(torch.nn.Module):
         self.head = head
 
     @property
+    @torch.no_grad()
+    @full_float32()
     def output_features(self):
         """Numbers that the head gives for each frame."""
         features = self.encoder_wrapper.input_projector.out_features

@@ -21,6 +21,7 @@ from speechbrain_llsa import (
     StreamingEncoder,
     StreamingEncoderWrapper,
     StreamingLatentExtractor,
+    StreamingTransducer,
     StreamingTransformerASR,
     StreamingTransformerEncoder,
     TrainedGeometries,
@@ -578,6 +579,14 @@ def classes():
             lambda: StreamingCTC(None, wrapper(), torch.nn.Linear(8, 3)),
             TypeError,
             r"extractor must .*got NoneType",
+        ),
+        (
+            "transducer",
+            lambda: StreamingTransducer(
+                front_end(), wrapper(), torch.nn.Linear(8, 3), None
+            ),
+            TypeError,
+            r"decoder must .*got NoneType",
         ),
         (
             "batcher",

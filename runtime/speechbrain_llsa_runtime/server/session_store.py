@@ -94,8 +94,7 @@ class FolderStore:
         return await asyncio.to_thread(self._get, name)
 
     def _put(self, name: str, data: bytes) -> None:
-        # each second of each stream: the disk would not keep up
-        write_atomically(self._path(name), data, durable=False)
+        write_atomically(self._path(name), data)
         for path in self._folder.glob("*.session"):
             with contextlib.suppress(FileNotFoundError):
                 if self._is_old(path):

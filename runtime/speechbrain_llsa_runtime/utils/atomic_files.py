@@ -54,7 +54,7 @@ nowhere/example.txt: [Errno 2] No such file or directory: 'nowhere/example.txt'
         ) from error
 
 
-def write_atomically(path, content, durable=True):
+def write_atomically(path, content):
     """Writes a file atomically.
 
     Arguments
@@ -64,8 +64,6 @@ def write_atomically(path, content, durable=True):
     content : str or bytes
         The new content. Text is encoded as UTF-8; characters that UTF-8 cannot
         encode, as in undecodable file names, become escapes.
-    durable : bool
-        As in :func:`written_atomically`.
 
     Example
     -------
@@ -74,14 +72,14 @@ def write_atomically(path, content, durable=True):
     >>> path.read_text()
     'complete'
     """
-    with written_atomically(path, durable) as scratch:
+    with written_atomically(path) as scratch:
         if isinstance(content, str):
             content = content.encode(errors="backslashreplace")
         scratch.write_bytes(content)
 
 
 @contextmanager
-def written_atomically(path, durable=True):
+def written_atomically(path):
     """Provides a temporary path beside a file or folder, which replaces it at
     the end.
 
@@ -89,9 +87,6 @@ def written_atomically(path, durable=True):
     ---------
     path : str or pathlib.Path
         The file or folder; a previous one is replaced.
-    durable : bool
-        Whether it waits for the disk. Without, what is written outlives the
-        process, but perhaps not the machine.
 
     Yields
     ------
@@ -118,9 +113,8 @@ def written_atomically(path, durable=True):
     with naming_write_errors(path), _removed_at_exit(scratch):
         path.parent.mkdir(parents=True, exist_ok=True)
         yield scratch
-        if durable:
-            for written in (*scratch.rglob("*"), scratch):
-                sync(written)
+        for written in (*scratch.rglob("*"), scratch):
+            sync(written)
         if path.is_dir():
             # rename cannot replace a folder that is not empty
             old = path.with_name(f".{path.name}.old")
@@ -130,8 +124,7 @@ def written_atomically(path, durable=True):
             _remove(old)
         else:
             scratch.replace(path)
-        if durable:
-            sync(path.parent)
+        sync(path.parent)
 
 
 def check_replaceable(folder, marker):

@@ -239,6 +239,8 @@ class TransducerBeamSearch(ScoredSearch):
             If the shape is wrong, or the stream has ended.
         """
         new = self._searched(frames, state)
+        # endpoints alone depend on it: a look ahead needs none
+        self._greedy.advance(frames, new.greedy)
         if final:
             best = max(new.hypotheses, key=self._ended)
             tokens = best.tokens
@@ -426,7 +428,8 @@ class TransducerBeamSearch(ScoredSearch):
     def _searched(
         self, frames: Array, state: TransducerBeamState
     ) -> TransducerBeamState:
-        """Returns the state after searching further frames."""
+        """Returns the state after searching further frames, but for that of
+        the greedy search."""
         if not state.hypotheses:
             raise ValueError(
                 must_be(
@@ -446,7 +449,6 @@ class TransducerBeamSearch(ScoredSearch):
                 oldest = index + 1 - self.most_provisional_frames
                 found = _agreeing(found, oldest)
             new.hypotheses = found
-        self._greedy.advance(array, new.greedy)
         return new
 
     def _next(

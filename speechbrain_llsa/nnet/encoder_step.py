@@ -152,6 +152,7 @@ class StepSchedule:
         the convolution sees ahead."""
         present = exists(self.position[:, None] + self._new, self.end[:, None])
         frames = frames.where(present[..., None], 0.0)
+        window = torch.cat([state.convolution, frames], dim=1)
         step, look_back = self.step_frames, convolution.look_back
         if self.attention == "llsa":
             convolved = convolve_hops(
@@ -162,10 +163,8 @@ class StepSchedule:
                 convolution.bias,
                 convolution.look_ahead,
             )
-            window = torch.cat([state.convolution, frames], dim=1)
             kept = window[:, step : step + look_back]
             return convolved, residual, replace(state, convolution=kept)
-        window = torch.cat([state.convolution, frames], dim=1)
         residual = torch.cat([state.convolution_residual, residual], dim=1)
         state = replace(
             state,

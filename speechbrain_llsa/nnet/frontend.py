@@ -502,24 +502,9 @@ def _convolve_by_products(conv, x):
 
 def check_convolutions(out_channels, kernel_sizes, strides):
     """Rejects lists that do not describe a stack that can stream."""
-    for name, values in (
-        ("out_channels", out_channels),
-        ("kernel_sizes", kernel_sizes),
-        ("strides", strides),
-    ):
-        if not isinstance(values, (list, tuple)):
-            raise TypeError(must_be(name, "a list of integers", repr(values)))
-        for value in values:
-            check_integer(name, value, 1)
-    lengths = len(out_channels), len(kernel_sizes), len(strides)
-    if len(set(lengths)) != 1 or not lengths[0]:
-        raise ValueError(
-            must_be(
-                "out_channels, kernel_sizes, strides",
-                "lists with one entry for each convolution",
-                f"{lengths[0]}, {lengths[1]} and {lengths[2]} entries",
-            )
-        )
+    check_lists(
+        out_channels=out_channels, kernel_sizes=kernel_sizes, strides=strides
+    )
     for kernel_size, stride in zip(kernel_sizes, strides, strict=True):
         if not 1 <= stride <= kernel_size:
             raise ValueError(
@@ -529,6 +514,24 @@ def check_convolutions(out_channels, kernel_sizes, strides):
                     f"{stride} for a kernel of {kernel_size}",
                 )
             )
+
+
+def check_lists(**lists):
+    """Rejects what is not lists of one length, of integers from 1."""
+    for name, values in lists.items():
+        if not isinstance(values, (list, tuple)):
+            raise TypeError(must_be(name, "a list of integers", repr(values)))
+        for value in values:
+            check_integer(name, value, 1)
+    *others, last = (len(values) for values in lists.values())
+    if {*others} != {last} or not last:
+        raise ValueError(
+            must_be(
+                ", ".join(lists),
+                "lists with one entry for each convolution",
+                f"{', '.join(map(str, others))} and {last} entries",
+            )
+        )
 
 
 def _check_samples(samples):

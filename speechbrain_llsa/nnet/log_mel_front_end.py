@@ -7,10 +7,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from speechbrain_llsa.nnet.frontend import StreamingFrontEnd
+from speechbrain_llsa.nnet.frontend import StreamingFrontEnd, check_lists
 from speechbrain_llsa.nnet.log_mel import LogMel
 from speechbrain_llsa_runtime.geometry import SAMPLE_RATE
-from speechbrain_llsa_runtime.utils.checks import check_integer, check_number
+from speechbrain_llsa_runtime.utils.checks import check_number
 from speechbrain_llsa_runtime.utils.errors import must_be
 
 
@@ -199,7 +199,7 @@ class LogMelFrontEnd(StreamingFrontEnd):
         dropout=0.1,
     ):
         super().__init__()
-        _check_lists(
+        check_lists(
             cnn_channels=cnn_channels,
             cnn_kernel_sizes=cnn_kernel_sizes,
             cnn_strides=cnn_strides,
@@ -282,22 +282,3 @@ class LogMelFrontEnd(StreamingFrontEnd):
     def convolve(self, convolution, x):
         """Applies one of :meth:`blocks`."""
         return convolution(x)
-
-
-def _check_lists(**lists):
-    """Rejects what is not lists of one length, of integers from 1."""
-    for name, values in lists.items():
-        if not isinstance(values, (list, tuple)):
-            raise TypeError(must_be(name, "a list of integers", repr(values)))
-        for value in values:
-            check_integer(name, value, 1)
-    lengths = {len(values) for values in lists.values()}
-    if len(lengths) != 1 or lengths == {0}:
-        raise ValueError(
-            must_be(
-                ", ".join(lists),
-                "lists with one entry for each convolution",
-                " and ".join(str(len(values)) for values in lists.values())
-                + " entries",
-            )
-        )

@@ -194,11 +194,13 @@ def main(arguments=None):
 
         def share(words):
             different, count = different_words(words, seconds)
+            if not len(different):
+                return 0.0
             return different.sum() / (len(different) * count)
 
         words = asyncio.run(soak(server, audio, rounds, report))
         report(round(rounds * seconds / 3600, 2), words)
-    return 1 if share(words) > MOST_DIFFERENT else 0
+    return 0 if share(words) <= MOST_DIFFERENT else 1
 
 
 if __name__ == "__main__":

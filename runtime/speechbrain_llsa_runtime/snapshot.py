@@ -188,6 +188,37 @@ def below(name, flat):
     }
 
 
+def each_below(name, flat):
+    """Selects the leaves below each element of a list, in one pass.
+
+    Arguments
+    ---------
+    name : str
+        The path of the list.
+    flat : dict
+        Leaves by path.
+
+    Returns
+    -------
+    list of dict
+        Of each element, from the first to the last before one without leaves:
+        leaves by path relative to it.
+
+    Example
+    -------
+    >>> each_below("layers", {"layers.0.end": 7, "layers.1.end": 8, "end": 9})
+    [{'end': 7}, {'end': 8}]
+    """
+    elements = {}
+    for key, value in below(name, flat).items():
+        index, _, path = key.partition(".")
+        elements.setdefault(index, {})[path] = value
+    found = []
+    while str(len(found)) in elements:
+        found.append(elements[str(len(found))])
+    return found
+
+
 def _parts(state):
     if is_dataclass(state):
         return {item.name: getattr(state, item.name) for item in fields(state)}

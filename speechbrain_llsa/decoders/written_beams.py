@@ -24,7 +24,7 @@ from speechbrain_llsa.decoders.trace import (
     shared_length,
 )
 from speechbrain_llsa_runtime.decoders.tokens import Token
-from speechbrain_llsa_runtime.snapshot import below
+from speechbrain_llsa_runtime.snapshot import each_below
 
 
 @dataclass
@@ -244,10 +244,10 @@ class WrittenSearch:
         -------
         WrittenSearch
         """
-        beams: list[WrittenBeam] = []
-        while f"beams.{len(beams)}.text" in values:
-            of_beam = below(f"beams.{len(beams)}", values)
-            beams.append(WrittenBeam.from_values(of_beam))
+        beams = [
+            WrittenBeam.from_values(each)
+            for each in each_below("beams", values)
+        ]
         return cls(beams, frames)
 
     def is_possible(

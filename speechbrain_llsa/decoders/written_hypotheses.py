@@ -16,7 +16,7 @@ from speechbrain_llsa.decoders.hypothesis import Hypothesis, Words
 from speechbrain_llsa.decoders.trace import shared_length
 from speechbrain_llsa_runtime.decoders.tokens import Token
 from speechbrain_llsa_runtime.decoders.transducer import check_history
-from speechbrain_llsa_runtime.snapshot import below
+from speechbrain_llsa_runtime.snapshot import each_below
 
 
 @dataclass
@@ -165,10 +165,10 @@ class WrittenHypotheses:
         cls, values: Mapping[str, Any], frames: int, context: int
     ) -> WrittenHypotheses:
         """Makes one of values by path. Their types are not checked."""
-        found: list[WrittenHypothesis] = []
-        while f"hypotheses.{len(found)}.text" in values:
-            of_one = below(f"hypotheses.{len(found)}", values)
-            found.append(WrittenHypothesis.from_values(of_one, context))
+        found = [
+            WrittenHypothesis.from_values(each, context)
+            for each in each_below("hypotheses", values)
+        ]
         history = tuple(values[f"history.{place}"] for place in range(context))
         return cls(found, history, frames)
 

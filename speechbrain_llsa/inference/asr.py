@@ -40,11 +40,11 @@ from speechbrain_llsa_runtime.dataio.samples import check_scale
 from speechbrain_llsa_runtime.decoders.tokens import Search
 from speechbrain_llsa_runtime.inference.recognizer import StreamingRecognizer
 from speechbrain_llsa_runtime.inference.session import Session
+from speechbrain_llsa_runtime.inference.streaming_model import make_transcriber
 from speechbrain_llsa_runtime.transcripts.endpointer import (
     Endpointer,
     resolve_endpointer,
 )
-from speechbrain_llsa_runtime.transcripts.transcriber import Transcriber
 from speechbrain_llsa_runtime.transcripts.transcript import Transcript
 from speechbrain_llsa_runtime.utils.checks import check_type
 from speechbrain_llsa_runtime.utils.errors import must_be
@@ -355,12 +355,12 @@ class StreamingASR(StreamingRecognizer, SpeechBrainStreamingASR):
         )
 
     def _transcriber(self, search=None, endpointer=None):
-        return Transcriber(
+        return make_transcriber(
+            self.model,
             self.text_decoder,
             self._choose_search(search),
             resolve_endpointer(endpointer, self.endpointer),
             self.word_offsets,
-            self.model.frame_seconds,
         )
 
     @torch.no_grad()

@@ -14,8 +14,8 @@ from speechbrain_llsa.utils.precision import full_float32
 from speechbrain_llsa_runtime.decoders.tokens import Search
 from speechbrain_llsa_runtime.inference.batcher import Batcher
 from speechbrain_llsa_runtime.inference.sample_queue import SampleQueue
+from speechbrain_llsa_runtime.inference.streaming_model import make_transcriber
 from speechbrain_llsa_runtime.transcripts.endpointer import Endpointer
-from speechbrain_llsa_runtime.transcripts.transcriber import Transcriber
 from speechbrain_llsa_runtime.transcripts.words import WordOffsets
 from speechbrain_llsa_runtime.utils.checks import check_type
 
@@ -100,12 +100,8 @@ class SessionBatcher(Batcher):
         self._step = StreamingStep(
             model, step_frames, geometry, keep_provisional=True
         )
-        transcriber = Transcriber(
-            text_decoder,
-            model.greedy_search() if search is None else search,
-            endpointer,
-            word_offsets,
-            model.frame_seconds,
+        transcriber = make_transcriber(
+            model, text_decoder, search, endpointer, word_offsets
         )
         super().__init__(model, self._step.clock, transcriber, slots)
         self._alone_for_now: list[_Alone | None] = [None] * slots

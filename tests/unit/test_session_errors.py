@@ -1,13 +1,19 @@
 """Bad input to sessions: a named error, and the session as it was."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
 
+from speechbrain_llsa.decoders.beam_search import BeamSearch
 from speechbrain_llsa.decoders.tokenizers import TextDecoder
+from speechbrain_llsa.inference.batcher import SessionBatcher
 from speechbrain_llsa_runtime.dataio.samples import mono_samples
+from speechbrain_llsa_runtime.decoders.greedy import GreedySearch
 from speechbrain_llsa_runtime.inference.session import Session
 from tiny_model import make_model, make_signal, make_tokenizer
+from tiny_transducer import make_transducer
 
 
 @pytest.fixture(scope="module")
@@ -208,3 +214,20 @@ def test_channels_are_mixed():
     assert np.allclose(mono, [-0.5 / 32768, 0.25])
     assert mono_samples(np.full((3, 1), 0.5)).tolist() == [0.5] * 3
     assert mono_samples(stereo[::-1, 1]).tolist() == [0.0, -1.0]
+
+
+def test_a_search_of_another_kind_is_refused(model):
+    """One for transducers to a CTC model, and the other way round, by
+    whatever takes a search."""
+    decoder, transducer = TextDecoder(make_tokenizer()), make_transducer()
+    batcher = partial(SessionBatcher, slots=2)
+    for build in (Session, batcher):
+        with pytest.raises(
+            ValueError,
+            match="search must be for models like this one, as GreedySearch is,"
+            " got TransducerGreedySearch",
+        ):
+            build(model, decoder, search=transducer.greedy_search())
+        for search in (GreedySearch(), BeamSearch(decoder)):
+            with pytest.raises(ValueError, match="as TransducerGreedySearch"):
+                build(transducer, decoder, search=search)

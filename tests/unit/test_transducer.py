@@ -1,6 +1,8 @@
 """Loss, predictor, joiner and greedy search of a transducer, against plain
 loops."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -233,6 +235,8 @@ def test_bad_numbers_are_named():
     logits = make_logits()
     with pytest.raises(ValueError, match=r"fast_emit must be .*got -1"):
         transducer_loss(logits, TARGETS, LENGTHS, TARGET_LENGTHS, -1)
+    with pytest.raises(ValueError, match=r"fast_emit must be a finite number"):
+        transducer_loss(logits, TARGETS, LENGTHS, TARGET_LENGTHS, math.inf)
     weights = TransducerWeights.random(5, 4)
     search = TransducerGreedySearch(weights)
     for shape in ((3, 5), (1, 3, 4)):

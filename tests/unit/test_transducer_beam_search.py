@@ -23,7 +23,7 @@ from speechbrain_llsa_runtime.decoders.tokens import Token
 from speechbrain_llsa_runtime.decoders.transducer import (
     TransducerGreedySearch,
 )
-from speechbrain_llsa_runtime.snapshot import flatten
+from speechbrain_llsa_runtime.snapshot import below, flatten
 from tiny_model import make_tokenizer
 from tiny_transducer import FEATURES, make_decoder
 
@@ -306,6 +306,21 @@ def test_tokens_of_a_frame_are_counted(starts, is_possible):
     else:
         with pytest.raises(ValueError, match="no hypothesis is like that"):
             check()
+    assert time.process_time() - began < 3
+
+
+def test_too_many_hypotheses_are_refused_in_time():
+    """In time that grows with their number alone."""
+    search = make_search()
+    first = search.make_streaming_context()
+    values = flatten(search.export_context(first))
+    of_first = below("hypotheses.0", values)
+    for place in range(20_000):
+        for name, value in of_first.items():
+            values[f"hypotheses.{place}.{name}"] = value
+    began = time.process_time()
+    with pytest.raises(ValueError, match="no search has"):
+        search.context_form(values, 9, len(PIECES))
     assert time.process_time() - began < 3
 
 

@@ -115,6 +115,22 @@ class WritableSearch(Search, Protocol):
         """The options that results depend on."""
 
 
+def takes_labels(search: Search) -> bool:
+    """Whether a search takes log-probabilities of labels, as those for CTC do,
+    rather than projected frames.
+
+    Arguments
+    ---------
+    search : Search
+        The search.
+
+    Returns
+    -------
+    bool
+    """
+    return not hasattr(search, "frame_labels")
+
+
 def frame_labels(search: Search, frames: Array, state: Any) -> list[int]:
     """The label of each of the next frames, which endpoints depend on.
 

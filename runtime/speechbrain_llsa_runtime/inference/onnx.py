@@ -33,6 +33,7 @@ from speechbrain_llsa_runtime.inference.onnx_transducer import (
 )
 from speechbrain_llsa_runtime.inference.recognizer import StreamingRecognizer
 from speechbrain_llsa_runtime.inference.session import Session
+from speechbrain_llsa_runtime.inference.streaming_model import make_transcriber
 from speechbrain_llsa_runtime.model_folder.description import (
     FORMAT,
     FORMAT_VERSION,
@@ -47,7 +48,6 @@ from speechbrain_llsa_runtime.transcripts.endpointer import (
     Endpointer,
     resolve_endpointer,
 )
-from speechbrain_llsa_runtime.transcripts.transcriber import Transcriber
 from speechbrain_llsa_runtime.transcripts.words import WordOffsets
 from speechbrain_llsa_runtime.utils.errors import must_be, reason
 
@@ -226,12 +226,12 @@ class OnnxStreamingASR(StreamingRecognizer):
             ``look_ahead``.
         """
         self.model.geometries.choose(hop, look_ahead)
-        transcriber = Transcriber(
+        transcriber = make_transcriber(
+            self.model,
             self.text_decoder,
-            self.model.greedy_search() if search is None else search,
+            search,
             resolve_endpointer(endpointer, self.endpointer),
             self.word_offsets,
-            self.model.frame_seconds,
         )
         return OnnxBatcher(self.model, transcriber, slots)
 

@@ -20,7 +20,10 @@ from speechbrain_llsa_runtime.inference.audio_intake import (
     StreamSession,
     resampler_from,
 )
-from speechbrain_llsa_runtime.inference.streaming_model import StreamingModel
+from speechbrain_llsa_runtime.inference.streaming_model import (
+    StreamingModel,
+    make_transcriber,
+)
 from speechbrain_llsa_runtime.snapshot import (
     below,
     read_snapshot,
@@ -28,7 +31,6 @@ from speechbrain_llsa_runtime.snapshot import (
 )
 from speechbrain_llsa_runtime.transcripts.endpointer import Endpointer
 from speechbrain_llsa_runtime.transcripts.transcriber import (
-    Transcriber,
     TranscriberState,
 )
 from speechbrain_llsa_runtime.transcripts.transcript import Transcript
@@ -160,12 +162,8 @@ class Session(StreamSession):
             )
         super().__init__(channel)
         self._model = model
-        self._transcriber = Transcriber(
-            text_decoder,
-            model.greedy_search() if search is None else search,
-            endpointer,
-            word_offsets,
-            model.frame_seconds,
+        self._transcriber = make_transcriber(
+            model, text_decoder, search, endpointer, word_offsets
         )
         self._state = self._new_state(model.geometries.choose(hop, look_ahead))
         if snapshot is not None:

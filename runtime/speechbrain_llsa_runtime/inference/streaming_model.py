@@ -1,4 +1,5 @@
-"""What a session needs of a model. Needs NumPy alone."""
+"""What a session needs of a model, and how its frames become text. Needs NumPy
+alone."""
 
 from __future__ import annotations
 
@@ -7,8 +8,13 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from speechbrain_llsa_runtime.decoders.tokens import Search
+from speechbrain_llsa_runtime.decoders.greedy import PieceDecoder
+from speechbrain_llsa_runtime.decoders.tokens import Search, takes_labels
 from speechbrain_llsa_runtime.geometry import StreamGeometry, TrainedGeometries
+from speechbrain_llsa_runtime.transcripts.endpointer import Endpointer
+from speechbrain_llsa_runtime.transcripts.transcriber import Transcriber
+from speechbrain_llsa_runtime.transcripts.words import WordOffsets
+from speechbrain_llsa_runtime.utils.errors import must_be
 
 
 class StreamingModel(Protocol):
@@ -59,3 +65,53 @@ class StreamingModel(Protocol):
         self, samples: int, geometry: StreamGeometry | None = None
     ) -> Any:
         """The form of a context after so many samples, as it is exported."""
+
+
+def make_transcriber(
+    model: StreamingModel,
+    text_decoder: PieceDecoder,
+    search: Search | None = None,
+    endpointer: Endpointer | None = None,
+    word_offsets: WordOffsets | None = None,
+) -> Transcriber:
+    """Makes what turns the frames of a model into transcripts.
+
+    Arguments
+    ---------
+    model : StreamingModel
+        The model.
+    text_decoder : PieceDecoder
+        Converts its labels to text.
+    search : Search, optional
+        Converts its frames to labels. By default the greedy search of the
+        model.
+    endpointer : Endpointer, optional
+        Decides where segments close. By default the stream is one segment.
+    word_offsets : WordOffsets, optional
+        Start and end of words relative to the frames of their labels.
+
+    Returns
+    -------
+    Transcriber
+
+    Raises
+    ------
+    TypeError
+        If an argument has the wrong type.
+    ValueError
+        If the search is for models of another kind.
+    """
+    own = model.greedy_search()
+    search = own if search is None else search
+    transcriber = Transcriber(
+        text_decoder, search, endpointer, word_offsets, model.frame_seconds
+    )
+    if takes_labels(search) != takes_labels(own):
+        raise ValueError(
+            must_be(
+                "search",
+                f"for models like this one, as {type(own).__name__} is",
+                type(search).__name__,
+            )
+        )
+    return transcriber

@@ -46,7 +46,7 @@ def check_integer(name, value, minimum, maximum=math.inf):
 
 
 def check_number(name, value, minimum, maximum=math.inf):
-    """Raises an error unless a value is a number within a range.
+    """Raises an error unless a value is a finite number within a range.
 
     Arguments
     ---------
@@ -64,7 +64,7 @@ def check_number(name, value, minimum, maximum=math.inf):
     TypeError
         If it is not a number.
     ValueError
-        If it is out of range, or NaN.
+        If it is out of range, infinite or NaN.
 
     Example
     -------
@@ -77,7 +77,9 @@ def check_number(name, value, minimum, maximum=math.inf):
         raise TypeError(
             must_be(name, allowed, f"{value!r} ({type(value).__name__})")
         )
-    if not minimum <= value <= maximum:
+    if not minimum <= value <= maximum or math.isinf(value):
+        if value == math.inf:
+            allowed = allowed.replace("a number", "a finite number")
         raise ValueError(must_be(name, allowed, value))
 
 

@@ -5,6 +5,8 @@
 # make docs: build the documentation as a site, in build/docs
 # make test-long, make soak: the long forms of some tests, up to hours
 # make test-transformers: the tests that need transformers, which it installs
+# make bench-peers DATA=FOLDER: the English model beside other recognisers,
+#     which it installs, on splits in LibriSpeech layout
 # make newest, make oldest: the fast tests with the newest and the oldest
 #     versions that setup.cfg allows, in folders of their own
 # make lock: write requirements/ anew, with the newest versions
@@ -32,8 +34,9 @@ define CHECK_PYTHON
 say make PYTHON=/path/to/python" >&2; exit 1; }
 endef
 
-.PHONY: help install lock newest oldest test test-fast test-long test-transformers bench soak lint format demo serve \
-	docs picture clean
+.PHONY: help install lock newest oldest test test-fast test-long \
+	test-transformers bench bench-peers soak lint format demo serve docs \
+	picture clean
 
 help:
 	@sed -n '/^#/!q; s/^# //p' Makefile
@@ -59,6 +62,8 @@ lock: install
 	$(LOCK) --extra docs --output-file requirements/docs.txt \
 		$(BESIDE_DEVELOPMENT)
 	$(LOCK) --extra transformers --output-file requirements/transformers.txt \
+		$(BESIDE_DEVELOPMENT)
+	$(LOCK) --extra peers --output-file requirements/peers.txt \
 		$(BESIDE_DEVELOPMENT)
 
 newest:
@@ -102,6 +107,13 @@ test-transformers: install
 
 bench: install
 	$(BIN)/python benchmarks/all.py
+
+DATA := data/english
+SPLITS := dev-other-mini
+bench-peers: install
+	$(PIP) --require-hashes --requirement requirements/kenlm.txt \
+		--requirement requirements/peers.txt
+	$(BIN)/python benchmarks/peers.py --data $(DATA) --splits $(SPLITS)
 
 soak: install
 	$(BIN)/python benchmarks/soak.py

@@ -110,13 +110,14 @@ def pinned(path, python):
 @pytest.mark.parametrize("python", PYTHONS)
 def test_the_locks_satisfy_setup_cfg(python):
     """A range that was narrowed needs ``make lock``."""
-    development, docs, kenlm, transformers = (
+    development, docs, kenlm, peers, transformers = (
         pinned(path, python) for path in LOCKS
     )
     for versions, extras in (
         (development, (None, "develop")),
         (docs, ("docs",)),
         (kenlm, ("kenlm",)),
+        ({**development, **peers}, ("peers",)),
         ({**development, **transformers}, ("transformers",)),
     ):
         for extra in extras:
@@ -125,6 +126,7 @@ def test_the_locks_satisfy_setup_cfg(python):
                 assert requirement.specifier.contains(version), requirement
     assert known_to_work(development["torch"], development["torchaudio"])
     assert not set(kenlm) & set(development)
+    assert not set(peers) & {*development, *kenlm}
     assert not set(transformers) & {*development, *kenlm}
     assert not set(docs) & {*development, *kenlm}
 

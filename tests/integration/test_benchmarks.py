@@ -32,6 +32,7 @@ SECTIONS = {
 NEEDED = ("local_attention", "onnxruntime", "onnxscript", "psutil")
 
 NO_PROGRAMS = {"common", "memory", "models", "small_model"}
+NO_PROGRAMS |= {"peer_stream", "peer_systems", "word_alignment"}
 
 
 @pytest.fixture
@@ -286,6 +287,8 @@ def test_names_are_benchmarks(load):
     # need a trained model, or hours
     shared |= {"beam_search", "onnx_accuracy", "robustness"}
     shared |= {"server_soak", "soak", "word_times"}
+    # make bench-peers
+    shared |= {"peers", "peer_stream", "peer_systems", "word_alignment"}
     scripts = {path.stem for path in FOLDER.glob("[!_]*.py")}
     assert set(load("all").BENCHMARKS) == scripts - shared
     assert "benchmarks" in str(sys.modules["all"].__file__)

@@ -1,0 +1,152 @@
+"""The comparison with other recognisers: its clock, its scores, its table; the
+other recognisers are not needed."""
+
+import doctest
+import importlib
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+FOLDER = Path(__file__).parents[2] / "benchmarks"
+
+
+@pytest.fixture
+def load(monkeypatch):
+    """Imports a benchmark as if it were run."""
+    monkeypatch.syspath_prepend(str(FOLDER))
+    return importlib.import_module
+
+
+class Clock:
+    """Each call of a recogniser takes its cost."""
+
+    def __init__(self, costs):
+        self.seconds = 0.0
+        self.costs = iter(costs)
+        self.running = False
+
+    def __call__(self):
+        if self.running:
+            self.seconds += next(self.costs)
+        self.running = not self.running
+        return self.seconds
+
+
+class Lengths:
+    """Shows how many samples each call was given."""
+
+    step_seconds = 1.0
+
+    def __init__(self, skips):
+        self.skips = skips
+
+    def begin(self):
+        self.given = []
+
+    def push(self, samples):
+        self.given.append(len(samples))
+        return " ".join(map(str, self.given))
+
+    finish = push
+
+
+def test_a_late_stream_catches_up(load):
+    """What waits is done in order; the last chunk is what is left."""
+    stream = load("peer_stream").stream
+    recognizer = Lengths(skips=False)
+    clock = Clock([2.5, 0.25, 0.25, 0.25])
+    shown, work = stream(recognizer, np.zeros(3 * 16000 + 1), clock)
+    assert recognizer.given == [16000, 16000, 16000, 1]
+    assert [each.seconds for each in shown] == [3.5, 3.75, 4.0, 4.25]
+    assert [each.at_end for each in shown] == [False, False, False, True]
+    assert work == 3.25
+
+
+def test_a_late_window_takes_all_that_has_come(load):
+    """Windows that were missed are left out."""
+    stream = load("peer_stream").stream
+    recognizer = Lengths(skips=True)
+    shown, work = stream(
+        recognizer, np.zeros(5 * 16000), Clock([2.5, 0.5, 0.25, 0.5])
+    )
+    assert recognizer.given == [16000, 32000, 16000, 16000]
+    assert [each.seconds for each in shown] == [3.5, 4.0, 4.25, 5.5]
+    assert work == 3.75
+
+
+def test_examples(load):
+    """Those in the docstrings."""
+    for name in ("peer_stream", "peers"):
+        result = doctest.testmod(load(name))
+        assert result.attempted and not result.failed
+
+
+def test_score(load):
+    """A word that comes and goes is final when it stays; one that is wrong
+    has no delay, and neither has an utterance that is not aligned."""
+    peers = load("peers")
+    utterances = [
+        SimpleNamespace(identity=str(i), transcript="ONE TWO THREE FOUR")
+        for i in range(2)
+    ]
+    shown = [
+        {"seconds": seconds, "text": text, "at_end": text.endswith(".")}
+        for seconds, text in [
+            (1.0, "One"),
+            (2.0, "Won two"),
+            (3.0, "One, two free"),
+            (4.0, "One, two, free four."),
+        ]
+    ]
+    rate, delay = peers.score(
+        utterances,
+        [[0.5, 1.0, 2.0, 3.0], None],
+        {"shown": [shown, shown]},
+        normalise=lambda text: " ".join(peers.words_of(text)),
+    )
+    assert (rate.errors, rate.total) == (2, 8)
+    assert (delay.words, delay.at_end) == (2, 1)
+    assert delay.median_seconds == pytest.approx((2.5 + 1.0) / 2)
+
+
+@pytest.mark.slow
+def test_the_english_model_takes_part(
+    load, digits_corpus, tmp_path, monkeypatch, capfd
+):
+    """From the command line to a table and a picture, without the peers."""
+    peers = load("peers")
+    monkeypatch.setattr(
+        peers,
+        "WordAligner",
+        lambda: SimpleNamespace(
+            ends=lambda samples, text: [0.1] * len(text.split())
+        ),
+    )
+    monkeypatch.setattr(peers, "normaliser", lambda: str.upper)
+    every = peers.recognizers
+
+    def ours(*arguments):
+        return [
+            each
+            for each in every(*arguments)
+            if each.family == "english" and each.system == "onnx"
+        ]
+
+    monkeypatch.setattr(peers, "recognizers", ours)
+    out = tmp_path / "new" / "peers.md"
+    line = ["--data", str(digits_corpus), "--splits", "test", "--out", str(out)]
+    peers.main([*line, "--utterances", "1", "--threads", "1"])
+    text = out.read_text(encoding="utf-8")
+    assert "1 utterances" in text and "words of 1 of them have ends" in text
+    rows = [row for row in text.splitlines() if row.startswith("| english")]
+    assert len(rows) == 2
+    for row in rows:
+        cells = [cell.strip() for cell in row.split("|")[1:-1]]
+        assert cells[2] == "0.19 s ahead, hop 0.19 s"
+        assert float(cells[7]) > 0 and float(cells[8]) > 50
+    assert (out.parent / "peers_test.png").stat().st_size > 1000
+    with pytest.raises(SystemExit):
+        peers.main([*line, "--models", "nameless"])
+    assert "--models must be NAME=FOLDER" in capfd.readouterr().err

@@ -311,12 +311,16 @@ def write_shards(rows, folder, split, shard_bytes=1 << 30, seed=0):
     ------
     ValueError
         If there are no utterances, an ID is in there twice or cannot be a key,
-        or a shard is there that is damaged, or has other utterances.
+        an audio file cannot be read or has no suffix, the name of the split is
+        no file name, or a shard is there that is damaged, or has other
+        utterances.
     OSError
-        If a file cannot be read or written.
+        If a file cannot be written.
     """
     check_integer("shard_bytes", shard_bytes, 1)
     _check_keys([row["ID"] for row in rows])
+    if not _is_file_name(split):
+        raise ValueError(must_be("split", "a file name", repr(split)))
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     rows = list(rows)
@@ -366,10 +370,14 @@ def _check_keys(keys):
         raise ValueError(must_be("rows", "of different IDs", "one twice"))
     for key in keys:
         # a key of WebDataset ends at the first dot
-        if not key or Path(key).name != key or "." in key:
+        if not _is_file_name(key) or "." in key:
             raise ValueError(
                 must_be("ID", "a file name without a dot", repr(key))
             )
+
+
+def _is_file_name(name):
+    return name.isprintable() and Path(name).name == name != ""
 
 
 def _write_shard(path, rows, shard_bytes):
@@ -393,8 +401,20 @@ def _members(row):
     described = {name: row[name] for name in ("spk_id", "wrd")}
     described["duration"] = float(row["duration"])
     path = Path(row["wav"])
+    try:
+        audio = path.read_bytes()
+        if not path.suffix:
+            raise ValueError("its name has no suffix")
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            must_be(
+                f"audio of {row['ID']}",
+                "a file that can be read, with a suffix",
+                f"{str(path)!r}: {reason(error)}",
+            )
+        ) from error
     yield f"{row['ID']}.json", json.dumps(described).encode()
-    yield f"{row['ID']}{path.suffix.lower()}", path.read_bytes()
+    yield f"{row['ID']}{path.suffix.lower()}", audio
 
 
 def _find_entries(path, rows):

@@ -380,7 +380,7 @@ def test_written_again_and_interrupted(corpus, tmp_path, monkeypatch):
         return read(path)
 
     monkeypatch.setattr(Path, "read_bytes", failing)
-    with pytest.raises(OSError, match="unplugged"):
+    with pytest.raises(ValueError, match=r"^audio of .* got .*: unplugged"):
         write_shards(rows, tmp_path / "b", "train", 150_000)
     monkeypatch.undo()
     complete = sorted((tmp_path / "b").glob("*.tar"))
@@ -441,6 +441,9 @@ def test_the_command(corpus, tmp_path, capsys):
         shard.main(line)
 
 
+ROW = {"ID": "a", "duration": 1, "spk_id": "1", "wrd": "A"}
+
+
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
@@ -448,11 +451,27 @@ def test_the_command(corpus, tmp_path, capsys):
         ([{"ID": "a"}, {"ID": "a"}], "rows must be of different IDs"),
         ([{"ID": "a.b"}], "ID must be a file name without a dot"),
         ([{"ID": "a/b"}], "ID must be a file name without a dot"),
+        ([{"ID": "a\n"}], "ID must be a file name without a dot"),
+        ([ROW | {"wav": "no.flac"}], "audio of a must be a file that can be"),
     ],
 )
 def test_bad_rows(tmp_path, rows, message):
     with pytest.raises(ValueError, match=f"^{message}"):
         write_shards(rows, tmp_path, "train")
+    assert not list(tmp_path.glob("*.tar"))
+
+
+@pytest.mark.parametrize("split", ["", "a/b", "../a", "a\n"])
+def test_bad_names_of_splits(tmp_path, split):
+    with pytest.raises(ValueError, match=r"^split must be a file name, got"):
+        write_shards([ROW], tmp_path, split)
+
+
+def test_audio_without_a_suffix(tmp_path):
+    path = tmp_path / "audio"
+    path.write_bytes(b"RIFF")
+    with pytest.raises(ValueError, match="its name has no suffix"):
+        write_shards([ROW | {"wav": path}], tmp_path / "shards", "train")
 
 
 def test_bad_indexes(shards):

@@ -29,8 +29,6 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 import _paths
 from peer_stream import Shown, final_times
 from speechbrain_llsa.evaluation.corpus import read_split
@@ -141,28 +139,6 @@ def run(recognizer, utterances, threads, folder):
     return json.loads(result.read_text(encoding="utf-8"))
 
 
-def word_ends(utterances):
-    """Aligns all utterances.
-
-    Arguments
-    ---------
-    utterances : list of Utterance
-        With transcripts.
-
-    Returns
-    -------
-    list of (list of float or None)
-        Ends of the words of each, ``None`` where they are not known.
-    """
-    aligner = WordAligner()
-    return [
-        aligner.ends(
-            np.round(each.read() * 32767).astype(np.int16), each.transcript
-        )
-        for each in utterances
-    ]
-
-
 def normaliser():
     """Whisper's normalisation of English text."""
     from whisper_normalizer.english import EnglishTextNormalizer
@@ -170,15 +146,15 @@ def normaliser():
     return EnglishTextNormalizer()
 
 
-def score(utterances, ends, result, normalise):
+def score(utterances, times, result, normalise):
     """Error rate and delays.
 
     Arguments
     ---------
     utterances : list of Utterance
         With transcripts.
-    ends : list of (list of float or None)
-        The result of :func:`word_ends`.
+    times : list of (list of SpokenWord or None)
+        Of the words of each, ``None`` where they are not known.
     result : dict
         The result of :func:`run`.
     normalise : callable
@@ -191,8 +167,8 @@ def score(utterances, ends, result, normalise):
     Delay
     """
     rates, matching, delays = ErrorRates(), ErrorRates(), Delays()
-    for utterance, ends_of_words, texts in zip(
-        utterances, ends, result["shown"], strict=True
+    for utterance, words, texts in zip(
+        utterances, times, result["shown"], strict=True
     ):
         shown = [Shown(**each) for each in texts]
         text = shown[-1].text
@@ -205,11 +181,11 @@ def score(utterances, ends, result, normalise):
             " ".join(words_of(utterance.transcript)),
         )
         final = final_times(shown, words_of)
-        if ends_of_words is not None:
+        if words is not None:
             for word, spoken in correct:
                 first = final[word]
                 seconds = None if first.at_end else first.seconds
-                delays.append(seconds, ends_of_words[spoken])
+                delays.append(seconds, words[spoken].end_seconds)
     no_word_is_right = Delay(0, 0, None, None)
     return rates.words_with_interval(), delays.summary() or no_word_is_right
 
@@ -325,12 +301,13 @@ def measure(split, options, exported):
         A section in Markdown.
     """
     utterances = read_split(options.data, split)[: options.utterances]
-    ends = word_ends(utterances)
-    aligned = sum(each is not None for each in ends)
+    aligner = WordAligner()
+    times = [aligner.words(each.read(), each.transcript) for each in utterances]
+    aligned = sum(each is not None for each in times)
     rows, points = [], []
     for recognizer in recognizers(exported, options.models):
         result = run(recognizer, utterances, options.threads, exported.parent)
-        rate, delay = score(utterances, ends, result, normaliser())
+        rate, delay = score(utterances, times, result, normaliser())
         rows.append(cells(recognizer, result, rate, delay))
         points.append((recognizer, rate, delay))
         print(f"{split}: {' | '.join(rows[-1])}", flush=True)

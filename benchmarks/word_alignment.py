@@ -1,6 +1,24 @@
-"""Where the words of an utterance end, by forced alignment with the acoustic
-model of pocketsphinx, which none of the recognisers that stream has a part
-in."""
+#!/usr/bin/env python3
+"""Where words begin and end, by forced alignment with the acoustic model of
+pocketsphinx (requirements/peers.txt), which has no part in our models.
+
+> python benchmarks/word_alignment.py --data LibriSpeech --splits dev-other
+
+writes SPEAKER-CHAPTER.ctm beside each SPEAKER-CHAPTER.trans.txt of the splits,
+which ``evaluate`` then measures delays from. Utterances whose words are not all
+in the dictionary are left out.
+"""
+
+import argparse
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+
+import _paths  # noqa: F401
+from speechbrain_llsa.evaluation.corpus import WORD_TIMES_SUFFIX, read_split
+from speechbrain_llsa.evaluation.utterance import SpokenWord
+from speechbrain_llsa_runtime.utils.atomic_files import write_atomically
 
 FRAME_SECONDS = 0.01
 
@@ -11,8 +29,8 @@ class WordAligner:
     Example
     -------
     >>> aligner = WordAligner()  # doctest: +SKIP
-    >>> aligner.ends(samples, "ONE TWO")  # doctest: +SKIP
-    [0.71, 1.16]
+    >>> aligner.words(samples, "ONE TWO")[0]  # doctest: +SKIP
+    SpokenWord(word='ONE', start_seconds=0.31, end_seconds=0.72)
     """
 
     def __init__(self):
@@ -20,34 +38,103 @@ class WordAligner:
 
         self.decoder = Decoder(loglevel="FATAL")
 
-    def ends(self, samples, transcript):
-        """Ends of the words.
+    def words(self, samples, transcript):
+        """Times of the words.
 
         Arguments
         ---------
         samples : numpy.ndarray
-            int16 at 16 kHz, (samples,).
+            float32 at 16 kHz, (samples,).
         transcript : str
             What was spoken.
 
         Returns
         -------
-        list of float or None
-            Seconds for each word; ``None`` where the dictionary lacks a word,
-            or where nothing fits.
+        list of SpokenWord or None
+            ``None`` where the dictionary lacks a word, or nothing fits.
         """
-        words = transcript.lower().split()
+        spelled = transcript.split()
+        words = [word.lower() for word in spelled]
         if any(self.decoder.lookup_word(word) is None for word in words):
             return None
+        data = np.round(samples * 32767).astype(np.int16).tobytes()
         self.decoder.set_align_text(" ".join(words))
         self.decoder.start_utt()
-        self.decoder.process_raw(samples.tobytes(), full_utt=True)
+        self.decoder.process_raw(data, full_utt=True)
         self.decoder.end_utt()
         if self.decoder.hyp() is None:
             return None
-        ends = [
-            (each.end_frame + 1) * FRAME_SECONDS
+        found = [
+            (each.start_frame, each.end_frame + 1)
             for each in self.decoder.seg()
             if not each.word.startswith(("<", "["))
         ]
-        return ends if len(ends) == len(words) else None
+        if len(found) != len(words):
+            return None
+        return [
+            SpokenWord(
+                word,
+                round(start * FRAME_SECONDS, 2),
+                round(end * FRAME_SECONDS, 2),
+            )
+            for word, (start, end) in zip(spelled, found, strict=True)
+        ]
+
+
+def write_word_times(data, split, aligner):
+    """Writes the CTM files of a split.
+
+    Arguments
+    ---------
+    data : str
+        Folder in LibriSpeech layout.
+    split : str
+        Name of the split.
+    aligner : WordAligner
+        Finds the words.
+
+    Returns
+    -------
+    int
+        Number of utterances that have word times now.
+    int
+        Number of all.
+    """
+    lines, utterances = defaultdict(list), read_split(data, split)
+    aligned = 0
+    for utterance in utterances:
+        words = aligner.words(utterance.read(), utterance.transcript)
+        path = Path(utterance.path)
+        chapter = path.with_name(
+            path.stem.rpartition("-")[0] + WORD_TIMES_SUFFIX
+        )
+        aligned += words is not None
+        lines[chapter] += [
+            f"{utterance.identity} 1 {each.start_seconds:.2f} "
+            f"{each.end_seconds - each.start_seconds:.2f} {each.word}"
+            for each in words or ()
+        ]
+    for path, of_chapter in lines.items():
+        write_atomically(path, "\n".join([*of_chapter, ""]))
+    return aligned, len(utterances)
+
+
+def main(arguments=None):
+    """Aligns, and writes."""
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--data", required=True, help="folder in LibriSpeech layout"
+    )
+    parser.add_argument("--splits", nargs="+", required=True)
+    options = parser.parse_args(arguments)
+    aligner = WordAligner()
+    for split in options.splits:
+        aligned, count = write_word_times(options.data, split, aligner)
+        print(f"{split}: {aligned} of {count} utterances are aligned")
+
+
+if __name__ == "__main__":
+    main()

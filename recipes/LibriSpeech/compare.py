@@ -5,7 +5,8 @@
 
 FOLDER is in LibriSpeech layout. The YAML file, a plan, names the rows: the
 entries of ``pretrain.py`` and ``finetune_ctc.py`` that each overrides, and its
-seeds. Everything else is equal in all rows: data, order of batches, steps.
+seeds; a row that is a transducer names another YAML file. Everything else is
+equal in all rows: data, order of batches, steps.
 
 Running the same command again continues after an interruption: finished rows
 are kept, and a row in progress resumes from its checkpoint. Two commands
@@ -21,8 +22,13 @@ import sys
 import time
 from pathlib import Path
 
-from comparison.estimate import estimate_plan
-from comparison.plan import as_arguments, read_plan, recipe_entries
+from comparison.estimate import check_rows, estimate_plan
+from comparison.plan import (
+    as_arguments,
+    read_plan,
+    recipe_entries,
+    script,
+)
 from comparison.report import write_report
 from comparison.results import collect
 from comparison.stages import Stage, StageError, locked
@@ -34,7 +40,6 @@ from speechbrain_llsa_runtime.utils.parser import OneLineParser
 from speechbrain_llsa_runtime.utils.printing import all_characters
 
 HERE = Path(__file__).resolve().parent
-SCRIPTS = {"pretrain": "pretrain.py", "finetune": "finetune_ctc.py"}
 OPERATIONS_PER_SECOND = 2e14
 _WAIT_SECONDS = 5.0
 
@@ -126,12 +131,13 @@ class Comparison:
 
     def _recipe(self, recipe, row, seed, *arguments):
         folder = self.folder(row, seed)
-        hparams = self.plan.hparams[recipe]
+        hparams = row.hparams[recipe]
         settings = {"seed": seed, **row.overrides[recipe]}
         if "device" in self.plan.measurement:
             settings["device"] = self.plan.measurement["device"]
         command = [
-            *(sys.executable, HERE / SCRIPTS[recipe], hparams.resolve()),
+            *(sys.executable, HERE / script(recipe, hparams)),
+            hparams.resolve(),
             *("--data_folder", self.data_folder),
             *("--output_folder", folder / recipe),
             *("--manifest_folder", self.output_folder / "manifests"),
@@ -145,15 +151,9 @@ class Comparison:
         """Writes the manifests that all trainings use, and rejects rows that
         were trained with different settings."""
         splits = set()
-        of_recipes = {
-            recipe: recipe_entries(path)
-            for recipe, path in self.plan.hparams.items()
-        }
         for row in self.plan.rows:
-            for recipe, overrides in row.overrides.items():
-                if recipe == "swaps":
-                    continue
-                entries = {**of_recipes[recipe], **overrides}
+            for recipe, path in row.hparams.items():
+                entries = recipe_entries(path) | row.overrides[recipe]
                 splits |= {*entries["train_splits"], *entries["valid_splits"]}
             for seed in self.seeds(row):
                 self.stages(row, seed)
@@ -238,7 +238,7 @@ class Comparison:
 
 
 def _check_start(plan, pretrained_folder):
-    if ("pretrain" in plan.hparams) == (pretrained_folder is not None):
+    if plan.pretrains == (pretrained_folder is not None):
         raise ValueError(
             must_be(
                 "pretrained_folder",
@@ -305,6 +305,7 @@ def prepare(arguments):
             "--operations_per_second", options.operations_per_second, 1
         )
         _check_start(plan, options.pretrained_folder)
+        check_rows(plan)
         return plan, options
     if options.data_folder is None:
         raise ValueError(must_be("--data_folder", "given", "none"))

@@ -1,10 +1,12 @@
-"""Builds the encoder of a model folder for fine-tuning, with any attention."""
+"""Builds the encoder of a model folder for fine-tuning, with any attention, and
+with convolutions where the folder has none."""
 
 from speechbrain_llsa.lobes.wav2vec2 import StreamingEncoderWrapper
 from speechbrain_llsa.model_folder.load import read_pretrained
 from speechbrain_llsa.model_folder.parts import build_parts, encoder_arguments
 from speechbrain_llsa.nnet.encoder import StreamingTransformerEncoder
 from speechbrain_llsa_runtime.model_folder.description import SECTIONS
+from speechbrain_llsa_runtime.utils.errors import must_be
 
 
 def build_for_finetuning(
@@ -17,10 +19,16 @@ def build_for_finetuning(
     attention_dropout=None,
     layerdrop_prob=0.0,
     gradient_checkpointing=False,
+    conv_look_back=0,
+    conv_look_ahead=0,
 ):
     """Builds front end and encoder as a folder describes them, with another
     attention. For YAML files: sizes stand in the folder alone. The weights are
     random; the recipe loads those of the folder.
+
+    A transformer can become a Conformer without macaron: each layer gets a
+    convolution module whose last layer is zero, so that training starts from
+    what the folder's model computes.
 
     Arguments
     ---------
@@ -42,6 +50,10 @@ def build_for_finetuning(
         Probability to skip a layer in training.
     gradient_checkpointing : bool
         Whether the backward pass computes each layer again.
+    conv_look_back : int
+        Frames that a new convolution in each layer sees behind a frame.
+    conv_look_ahead : int
+        Frames that it sees ahead. 0 for both: none is new.
 
     Returns
     -------
@@ -55,7 +67,9 @@ def build_for_finetuning(
     TypeError
         If an argument has the wrong type.
     ValueError
-        If an argument is out of range, or that file is damaged.
+        If an argument is out of range, that file is damaged, or there are to be
+        new convolutions where a folder has some or where its norms come after
+        the parts of a layer.
 
     Example
     -------
@@ -78,6 +92,22 @@ def build_for_finetuning(
         "look_ahead": look_ahead,
         "hop": hop,
     }
+    is_new = bool(conv_look_back or conv_look_ahead)
+    if is_new:
+        if section.get("encoder_module") == "conformer":
+            raise ValueError(
+                must_be(
+                    "conv_look_back and conv_look_ahead",
+                    "0 where the folder's layers have convolutions",
+                    f"{conv_look_back} and {conv_look_ahead}",
+                )
+            )
+        section |= {
+            "encoder_module": "conformer",
+            "macaron": False,
+            "conv_look_back": conv_look_back,
+            "conv_look_ahead": conv_look_ahead,
+        }
     SECTIONS["encoder"]("encoder", section)
     encoder = StreamingTransformerEncoder(
         **encoder_arguments(section),
@@ -86,6 +116,9 @@ def build_for_finetuning(
         layerdrop_prob=layerdrop_prob,
         gradient_checkpointing=gradient_checkpointing,
     )
+    if is_new:
+        for layer in encoder.layers:
+            layer.convolution.begin_as_nothing()
     wrapper = StreamingEncoderWrapper(
         description["encoder_wrapper"]["in_dim"],
         encoder.d_model,

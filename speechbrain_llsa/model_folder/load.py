@@ -7,6 +7,7 @@ compared with the headers of its weights.
 
 import inspect
 import os
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -22,6 +23,7 @@ from speechbrain_llsa.model_folder.weights import (
     check_weights,
     load_weights,
 )
+from speechbrain_llsa.nnet.conformer_convolution import ConformerConvolution
 from speechbrain_llsa_runtime.model_folder.description import (
     COMPLETE,
     ENCODER_PARTS,
@@ -261,9 +263,10 @@ def load_pretrained_weights(pretrained_folder, **modules):
         A folder of any kind.
     **modules : torch.nn.Module
         By name, modules with the folder's sizes: ``extractor``,
-        ``encoder_wrapper``, whose attention may differ, ``head``, which a
-        folder of the kind "encoder" has not, and ``decoder``, which only one
-        of the kind "transducer" has.
+        ``encoder_wrapper``, whose attention may differ and whose convolutions
+        may be new (:meth:`ConformerConvolution.begin_as_nothing`), ``head``,
+        which a folder of the kind "encoder" has not, and ``decoder``, which
+        only one of the kind "transducer" has.
 
     Raises
     ------
@@ -275,13 +278,15 @@ def load_pretrained_weights(pretrained_folder, **modules):
     name = "pretrained_folder"
     folder, description = read_pretrained(pretrained_folder)
     files = description["weights"]
+    paths = {part: folder / files[part]["file"] for part in modules}
     try:
-        for part, module in modules.items():
-            check_present(folder, files[part]["file"], name)
-            check_weights(folder / files[part]["file"], module)
-            check_checksum(folder / files[part]["file"], files[part]["sha256"])
-        for part, module in modules.items():
-            load_weights(folder / files[part]["file"], module)
+        with _without_new_convolutions(modules.values()):
+            for part, module in modules.items():
+                check_present(folder, files[part]["file"], name)
+                check_weights(paths[part], module)
+                check_checksum(paths[part], files[part]["sha256"])
+            for part, module in modules.items():
+                load_weights(paths[part], module)
     except ValueError as error:
         raise ValueError(
             must_be(
@@ -290,6 +295,26 @@ def load_pretrained_weights(pretrained_folder, **modules):
                 f"{str(folder)!r}: {reason(error)}",
             )
         ) from error
+
+
+@contextmanager
+def _without_new_convolutions(modules):
+    """Takes the convolutions that are in no folder out of layers for a
+    while."""
+    layers = [
+        (layer, layer.convolution)
+        for module in modules
+        for layer in module.modules()
+        if isinstance(getattr(layer, "convolution", None), ConformerConvolution)
+        and layer.convolution.begins_as_nothing
+    ]
+    for layer, _ in layers:
+        layer.convolution = None
+    try:
+        yield
+    finally:
+        for layer, convolution in layers:
+            layer.convolution = convolution
 
 
 def load_pretrained_tokenizer(pretrained_folder):

@@ -130,6 +130,17 @@ class ConformerConvolution(nn.Module):
             nn.Linear(features, features),
             nn.Dropout(dropout),
         )
+        self.begins_as_nothing = False
+
+    def begin_as_nothing(self):
+        """Makes the output zero, so that a layer computes what it does without
+        this module until it has learned: for modules that join layers which
+        are trained. The weights of such a model have none for it
+        (:func:`~speechbrain_llsa.model_folder.load.load_pretrained_weights`).
+        """
+        self.begins_as_nothing = True
+        nn.init.zeros_(self.after_conv[2].weight)
+        nn.init.zeros_(self.after_conv[2].bias)
 
     def forward(self, x, schedule, state):
         """

@@ -32,7 +32,7 @@ SECTIONS = {
 NEEDED = ("local_attention", "onnxruntime", "onnxscript", "psutil")
 
 NO_PROGRAMS = {"common", "memory", "models", "small_model"}
-NO_PROGRAMS |= {"peer_stream", "peer_systems", "word_alignment"}
+NO_PROGRAMS |= {"peer_stream", "peer_systems"}
 
 
 @pytest.fixture

@@ -506,9 +506,10 @@ def test_shipped_plans_are_read(path):
 @pytest.mark.parametrize("path", PLANS, ids=lambda path: path.stem)
 def test_shipped_plans_run(path, done, digits_corpus, tmp_path):
     """The first training of each that other rows share, at toy size on the
-    CPU, and a row that evaluates the same weights otherwise. Only two of four
-    utterances are streamed. A plan that pre-trains none starts from a folder,
-    whose sizes and units it has."""
+    CPU, and a row that evaluates the same weights otherwise; where none does,
+    the last row of each recipe. Only two of four utterances are streamed. A
+    plan that pre-trains none starts from a folder, whose sizes and units it
+    has."""
     from comparison.plan import read_entries
 
     entries = read_entries(path)
@@ -531,12 +532,21 @@ def test_shipped_plans_run(path, done, digits_corpus, tmp_path):
     entries["overrides"].update(
         size, precision="fp32", valid_splits=["valid"], num_workers=0
     )
-    shares = next(row for row in entries["rows"] if "weights_of" in row)
-    trained = next(
-        row for row in entries["rows"] if row["name"] == shares["weights_of"]
-    )
-    trained.update(seeds=[1], finetune_overrides={})
-    entries["rows"] = [trained, shares]
+    shares = next((r for r in entries["rows"] if "weights_of" in r), None)
+    if shares is None:
+        # one of each recipe
+        of_recipes = {row.get("finetune"): row for row in entries["rows"]}
+        rows = list(of_recipes.values())
+        assert len(rows) == 2
+    else:
+        name = shares["weights_of"]
+        rows = [r for r in entries["rows"] if r["name"] == name] + [shares]
+    for row in rows:
+        if "finetune" in row:
+            row["finetune"] = str(path.parent / row["finetune"])
+        if row is not shares:
+            row.update(seeds=[1], finetune_overrides={})
+    entries["rows"] = rows
     entries.update(
         comparisons=[], test_split="test", device="cpu", streamed_count=2
     )
@@ -544,7 +554,7 @@ def test_shipped_plans_run(path, done, digits_corpus, tmp_path):
     status, said = compare(plan, digits_corpus, tmp_path, *map(str, start))
     assert status == 0, said
     rows = table(tmp_path)
-    assert list(rows) == [trained["name"], shares["name"]]
+    assert list(rows) == [row["name"] for row in entries["rows"]]
     for cells in rows.values():
         # offline alone counts, and each streamed text is that one
         assert (cells[2], cells[6]) == ("-", "0 of 2")

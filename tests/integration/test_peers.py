@@ -8,6 +8,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import soundfile
+
+from speechbrain_llsa.evaluation.corpus import read_split
+from speechbrain_llsa.evaluation.utterance import SpokenWord
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
 
@@ -102,13 +106,33 @@ def test_score(load):
     ]
     rate, delay = peers.score(
         utterances,
-        [[0.5, 1.0, 2.0, 3.0], None],
+        [[SpokenWord("", 0, end) for end in (0.5, 1.0, 2.0, 3.0)], None],
         {"shown": [shown, shown]},
         normalise=lambda text: " ".join(peers.words_of(text)),
     )
     assert (rate.errors, rate.total) == (2, 8)
     assert (delay.words, delay.at_end) == (2, 1)
     assert delay.median_seconds == pytest.approx((2.5 + 1.0) / 2)
+
+
+def test_word_times_are_written(load, tmp_path, monkeypatch, capsys):
+    """Beside the transcripts, for evaluations; of an utterance that cannot be
+    aligned there are none."""
+    alignment = load("word_alignment")
+    chapter = tmp_path / "dev" / "7" / "1"
+    chapter.mkdir(parents=True)
+    for number in range(2):
+        soundfile.write(chapter / f"7-1-{number}.flac", np.zeros(16000), 16000)
+    (chapter / "7-1.trans.txt").write_text("7-1-0 ONE TWO\n7-1-1 KRONK\n")
+    words = (SpokenWord("ONE", 0.25, 0.5), SpokenWord("TWO", 0.5, 0.75))
+    aligner = SimpleNamespace(
+        words=lambda _, text: words if text == "ONE TWO" else None
+    )
+    monkeypatch.setattr(alignment, "WordAligner", lambda: aligner)
+    alignment.main(["--data", str(tmp_path), "--splits", "dev"])
+    assert "dev: 1 of 2 utterances are aligned" in capsys.readouterr().out
+    one, other = read_split(tmp_path, "dev")
+    assert one.words == words and other.words is None
 
 
 @pytest.mark.slow
@@ -121,7 +145,9 @@ def test_the_english_model_takes_part(
         peers,
         "WordAligner",
         lambda: SimpleNamespace(
-            ends=lambda samples, text: [0.1] * len(text.split())
+            words=lambda samples, text: [
+                SpokenWord(word, 0, 0.1) for word in text.split()
+            ]
         ),
     )
     monkeypatch.setattr(peers, "normaliser", lambda: str.upper)

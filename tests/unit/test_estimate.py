@@ -124,6 +124,10 @@ def test_command(capsys, tmp_path):
     assert float(cells[0][4]) < float(cells[2][4])
     for arguments in (
         [str(HPARAMS / "compare_english.yaml"), "--estimate"],
+        [
+            str(HPARAMS / "compare_transducer.yaml"),
+            *("--estimate", "--pretrained_folder", str(tmp_path)),
+        ],
         [str(plan), "--estimate", "--operations_per_second", "0"],
         [str(plan)],
     ):

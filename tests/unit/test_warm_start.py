@@ -3,6 +3,10 @@
 import pytest
 import torch
 
+from speechbrain_llsa.inference.asr import StreamingASR
+from speechbrain_llsa.lobes.ctc import StreamingCTC
+from speechbrain_llsa.model_folder.finetuning import build_for_finetuning
+from speechbrain_llsa.model_folder.load import load_pretrained_weights
 from speechbrain_llsa.model_folder.write import (
     write_encoder_folder,
     write_streaming_folder,
@@ -13,7 +17,7 @@ from speechbrain_llsa.training.warm_start import (
     kind_of_units,
     load_pretrained,
 )
-from tiny_model import make_model
+from tiny_model import CONFORMER, LABELS, make_model, make_signal
 from tiny_model import make_tokenizer as make_characters
 
 PIECES = 12
@@ -107,3 +111,58 @@ def test_units_that_no_folder_has(tmp_path):
         ):
             with pytest.raises(ValueError, match="a model folder with units"):
                 call(pretrained)
+
+
+@pytest.mark.parametrize("attention", ["llsa", "sa"])
+def test_new_convolutions_begin_as_nothing(attention, tmp_path):
+    """The model computes what the folder's does, until a step of training,
+    whose gradient reaches the convolutions; what is written then has them."""
+    model, tokenizer = make_model(attention), make_characters()
+    folder = write_streaming_folder(tmp_path / "model", model, tokenizer)
+    geometry = model.geometries.default
+    parts = build_for_finetuning(
+        folder,
+        attention,
+        geometry.look_back,
+        geometry.look_ahead,
+        geometry.hop,
+        conv_look_back=3,
+        conv_look_ahead=1,
+    )
+    encoder, head = parts.pop("encoder"), torch.nn.Linear(16, LABELS)
+    load_pretrained(folder, **parts, head=head, tokenizer=tokenizer)
+    new = StreamingCTC(parts["extractor"], parts["encoder_wrapper"], head)
+    signal = make_signal(9000)[None]
+    expected, _ = model.eval()(signal)
+    assert torch.equal(new.eval()(signal)[0], expected)
+    optimizer = torch.optim.SGD(new.parameters(), lr=1e-2)
+    for _ in range(2):
+        optimizer.zero_grad()
+        new(signal)[0][..., 1].sum().backward()
+        optimizer.step()
+    weight = encoder.layers[0].convolution.conv.weight
+    assert weight.grad.abs().max() > 0
+    changed = new(signal)[0].detach()
+    assert not torch.allclose(changed, expected, atol=1e-4)
+    again = write_streaming_folder(tmp_path / "new", new, tokenizer)
+    read = StreamingASR.from_hparams(again).model
+    assert torch.allclose(read(signal)[0], changed, atol=1e-6)
+    with pytest.raises(ValueError, match=r"lacks tensor .*convolution"):
+        load_pretrained_weights(folder, encoder_wrapper=read.encoder_wrapper)
+
+
+def test_convolutions_that_cannot_be_new(tmp_path):
+    tokenizer = make_characters()
+    folder = write_streaming_folder(
+        tmp_path / "model", make_model(**CONFORMER), tokenizer
+    )
+    with pytest.raises(
+        ValueError,
+        match="conv_look_back and conv_look_ahead must be 0 where the folder's"
+        " layers have convolutions, got 3 and 0",
+    ):
+        build_for_finetuning(folder, conv_look_back=3)
+    plain = write_streaming_folder(tmp_path / "plain", make_model(), tokenizer)
+    for wrong in (-1, 1.5, 5000):
+        with pytest.raises(ValueError, match="conv_look_back must be"):
+            build_for_finetuning(plain, conv_look_back=wrong)

@@ -9,11 +9,12 @@ import speechbrain as sb
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from comparison.plan import as_arguments
+from comparison.plan import TRANSDUCER_SCRIPT, as_arguments, script
 from finetune_ctc import FinetuneBrain
 from pretrain import PretrainBrain
 from speechbrain_llsa.training.arguments import load_hparams, parse_arguments
 from speechbrain_llsa.utils.markdown import markdown_table
+from speechbrain_llsa_runtime.utils.errors import must_be
 
 UTTERANCE_SECONDS = 15.0
 """Duration of the utterance, about that of most speech in LibriSpeech."""
@@ -157,6 +158,31 @@ def _remake(kept):
     return torch.empty_strided(size, stride, dtype=dtype).zero_()
 
 
+def check_rows(plan):
+    """Rejects rows whose cost is not known.
+
+    Arguments
+    ---------
+    plan : comparison.plan.Plan
+        The plan.
+
+    Raises
+    ------
+    ValueError
+        If a row is a transducer.
+    """
+    for row in plan.rows:
+        for recipe, hparams in row.hparams.items():
+            if script(recipe, hparams) == TRANSDUCER_SCRIPT:
+                raise ValueError(
+                    must_be(
+                        f"finetune of row {row.name!r}",
+                        "a YAML file for CTC where costs are estimated",
+                        repr(hparams.name),
+                    )
+                )
+
+
 def estimate_plan(plan, operations_per_second, pretrained_folder=None):
     """Estimates the trainings of a plan.
 
@@ -179,7 +205,7 @@ def estimate_plan(plan, operations_per_second, pretrained_folder=None):
     rows = []
     for row in plan.rows:
         trained = plan.trained(row)
-        for recipe, hparams in plan.hparams.items():
+        for recipe, hparams in trained.hparams.items():
             overrides = {
                 **trained.overrides[recipe],
                 **row.overrides.get("swaps", {}),

@@ -17,7 +17,8 @@ A plan is a YAML file:
       - [llsa, acausal]
 
 A plan without ``pretrain`` compares fine-tunings of one model folder, which the
-command line names; rows differ in what is fine-tuned.
+command line names; rows differ in what is fine-tuned. A row can have a YAML
+file of its own as ``finetune``, for CTC or for a transducer.
 
 ``device`` is the device of PyTorch; ``push_seconds``, ``streamed_count`` and
 ``timing_seconds`` are arguments of ``speechbrain_llsa.evaluation``.
@@ -40,6 +41,7 @@ from speechbrain_llsa_runtime.utils.errors import must_be
 from speechbrain_llsa_runtime.utils.text_files import read_text
 
 RECIPES = ("pretrain", "finetune")
+TRANSDUCER_SCRIPT = "finetune_transducer.py"
 _ENTRIES = {
     "base": str,
     "title": str,
@@ -62,6 +64,7 @@ _ENTRIES = {
 _ROW_ENTRIES = {
     "name": str,
     "note": str,
+    "finetune": str,
     "seeds": list,
     "weights_of": str,
     "overrides": dict,
@@ -90,6 +93,10 @@ class Row:
 
     seeds: tuple[int, ...]
     """Seeds of the row, each for a training of its own."""
+
+    hparams: dict = field(default_factory=dict)
+    """Path of the YAML file of each recipe; a plan of fine-tunings alone has
+    no "pretrain"."""
 
     overrides: dict = field(default_factory=dict)
     """Overridden YAML entries by recipe, "pretrain" and "finetune". A row with
@@ -121,9 +128,8 @@ class Plan:
     text: str
     """Introduction of the report."""
 
-    hparams: dict
-    """Path of the YAML file of each recipe; a plan of fine-tunings alone has
-    no "pretrain"."""
+    pretrains: bool
+    """Whether rows are pre-trained; if not, all start from one folder."""
 
     test_split: str
     """The split that the rows are measured on."""
@@ -175,9 +181,6 @@ def read_plan(path):
     for name in ("finetune", "test_split", "rows"):
         if not entries.get(name):
             raise ValueError(f"plan must have the entry {name!r}, got none")
-    hparams = {
-        name: path.parent / entries[name] for name in RECIPES if name in entries
-    }
     threads = entries.get("threads", 1)
     check_integer("plan: threads", threads, 1)
     if "streamed_count" in entries:
@@ -192,13 +195,13 @@ def read_plan(path):
         file_name=path.name,
         title=entries.get("title", path.stem),
         text=" ".join(entries.get("text", "").split()),
-        hparams=hparams,
+        pretrains="pretrain" in entries,
         test_split=entries["test_split"],
         threads=threads,
         measurement={
             name: entries[name] for name in _MEASUREMENT if name in entries
         },
-        rows=tuple(_row(row, entries, hparams) for row in entries["rows"]),
+        rows=tuple(_row(row, entries, path.parent) for row in entries["rows"]),
         comparisons=tuple(
             tuple(pair) if isinstance(pair, list) else (pair,)
             for pair in entries.get("comparisons", ())
@@ -284,7 +287,7 @@ def _check_entries(where, entries, allowed):
             )
 
 
-def _row(entries, plan_entries, hparams):
+def _row(entries, plan_entries, folder):
     if not isinstance(entries, dict) or not entries.get("name"):
         raise ValueError(must_be("rows", "entries with a name", repr(entries)))
     where = f"row {entries['name']!r}"
@@ -298,6 +301,7 @@ def _row(entries, plan_entries, hparams):
         swaps = entries.get("overrides", {})
         wrong = {*swaps} - {*_SWAPS} | entries.keys() & {
             "seeds",
+            "finetune",
             "pretrain_overrides",
             "finetune_overrides",
         }
@@ -322,6 +326,8 @@ def _row(entries, plan_entries, hparams):
         )
     for seed in seeds:
         check_integer(f"{where}: seeds", seed, 0)
+    files = {**plan_entries, **entries}
+    hparams = {name: folder / files[name] for name in RECIPES if name in files}
     overrides = {
         recipe: {
             **plan_entries.get("overrides", {}),
@@ -333,7 +339,9 @@ def _row(entries, plan_entries, hparams):
     }
     for recipe in hparams:
         _check_overrides(where, recipe, overrides[recipe], hparams[recipe])
-    return Row(seeds=tuple(seeds), overrides=overrides, **common)
+    return Row(
+        seeds=tuple(seeds), hparams=hparams, overrides=overrides, **common
+    )
 
 
 def _check_overrides(where, recipe, overrides, hparams):
@@ -360,7 +368,6 @@ def _check_attention(where, overrides):
 
 def _check_together(plan):
     names = [row.name for row in plan.rows]
-    entries = recipe_entries(plan.hparams["finetune"])
     folders = {}
     for row in plan.rows:
         if row.folder_name in folders or not row.folder_name:
@@ -382,7 +389,7 @@ def _check_together(plan):
                     repr(row.weights_of),
                 )
             )
-        _check_swaps(row, plan.trained(row), entries)
+        _check_swaps(row, plan.trained(row))
     for pair in plan.comparisons:
         if len(pair) != 2 or not set(pair) <= set(names):
             raise ValueError(
@@ -392,8 +399,9 @@ def _check_together(plan):
             )
 
 
-def _check_swaps(row, trained, entries):
-    entries = {**entries, **trained.overrides["finetune"]}
+def _check_swaps(row, trained):
+    entries = recipe_entries(trained.hparams["finetune"])
+    entries |= trained.overrides["finetune"]
     for name in ("hop", "look_ahead"):
         of_model = entries.get(name)
         allowed = of_model if isinstance(of_model, list) else [of_model]
@@ -421,6 +429,26 @@ def recipe_entries(path):
     dict
     """
     return dict(ruamel.yaml.YAML().load(read_text(path)))
+
+
+def script(recipe, hparams):
+    """Name of the script that runs a recipe's YAML file.
+
+    Arguments
+    ---------
+    recipe : str
+        "pretrain" or "finetune".
+    hparams : pathlib.Path
+        The YAML file.
+
+    Returns
+    -------
+    str
+    """
+    if recipe == "pretrain":
+        return "pretrain.py"
+    is_transducer = "decoder" in recipe_entries(hparams)
+    return TRANSDUCER_SCRIPT if is_transducer else "finetune_ctc.py"
 
 
 def as_arguments(overrides):

@@ -84,7 +84,7 @@ def write_report(results, folder):
 
 
 def _start(plan):
-    pretrains = "pretrain" in plan.hparams
+    pretrains = plan.pretrains
     return "" if pretrains else " --pretrained_folder FOLDER"
 
 

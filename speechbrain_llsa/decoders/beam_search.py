@@ -25,7 +25,10 @@ from speechbrain_llsa.decoders.hotwords import (
     WordScorer,
 )
 from speechbrain_llsa.decoders.language_model import LanguageModel
-from speechbrain_llsa.decoders.scored_search import ScoredSearch
+from speechbrain_llsa.decoders.scored_search import (
+    ScoredSearch,
+    check_goes_on,
+)
 from speechbrain_llsa.decoders.trace import Trace, shared_length
 from speechbrain_llsa.decoders.written_beams import (
     WrittenBeam,
@@ -35,7 +38,6 @@ from speechbrain_llsa.decoders.written_beams import (
 from speechbrain_llsa_runtime.decoders.greedy import PieceDecoder
 from speechbrain_llsa_runtime.decoders.tokens import Token
 from speechbrain_llsa_runtime.utils.arrays import Array
-from speechbrain_llsa_runtime.utils.errors import must_be
 
 SETTLE_FRAMES = 50
 """Interval in frames at which text that all beams share is cut from them.
@@ -419,25 +421,6 @@ class BeamSearch(ScoredSearch):
         state.beams = [closed]
         return list(tokens)
 
-    def decode(self, log_probs: Array) -> list[Token]:
-        """Searches a whole utterance at once.
-
-        Arguments
-        ---------
-        log_probs : torch.Tensor or numpy.ndarray
-            Log-probabilities, (frames, labels).
-
-        Returns
-        -------
-        list of Token
-
-        Raises
-        ------
-        ValueError
-            As for :meth:`advance`.
-        """
-        return self.advance(log_probs, self.make_streaming_context(), True)
-
     def export_context(self, context: BeamSearchState) -> WrittenSearch:
         """Converts the state of a stream that goes on to what a snapshot
         holds.
@@ -538,14 +521,7 @@ class BeamSearch(ScoredSearch):
         self, log_probs: Array, state: BeamSearchState
     ) -> BeamSearchState:
         """Returns the state after searching further frames."""
-        if not state.beams:
-            raise ValueError(
-                must_be(
-                    "state",
-                    "that of a stream that goes on",
-                    "one whose stream has ended",
-                )
-            )
+        check_goes_on(state.beams)
         log_probs = self._vocabulary.prepare(log_probs)
         state = state.fork()
         first = 0

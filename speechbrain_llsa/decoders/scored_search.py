@@ -4,7 +4,7 @@ model and hotwords."""
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,8 +16,34 @@ from speechbrain_llsa.decoders.hotwords import (
 from speechbrain_llsa.decoders.language_model import LanguageModel, check_number
 from speechbrain_llsa.decoders.vocabulary import SearchVocabulary
 from speechbrain_llsa_runtime.decoders.greedy import PieceDecoder
+from speechbrain_llsa_runtime.decoders.tokens import Token
+from speechbrain_llsa_runtime.utils.arrays import Array
 from speechbrain_llsa_runtime.utils.checks import check_integer
 from speechbrain_llsa_runtime.utils.errors import must_be
+
+
+def check_goes_on(beams: Sequence[object]) -> None:
+    """Rejects the state of a stream that has ended.
+
+    Arguments
+    ---------
+    beams : sequence
+        What is live in the state; nothing is once the stream has ended.
+
+    Raises
+    ------
+    ValueError
+        If it has ended.
+    """
+    if not beams:
+        raise ValueError(
+            must_be(
+                "state",
+                "that of a stream that goes on",
+                "one whose stream has ended",
+            )
+        )
+
 
 _Self = TypeVar("_Self", bound="ScoredSearch")
 
@@ -79,6 +105,37 @@ class ScoredSearch:
     def _set_scorer(self, scorer: WordScorer | None) -> None:
         """Takes what scores words, or ``None`` where nothing does."""
         raise NotImplementedError
+
+    def make_streaming_context(self) -> Any:
+        """Makes an initial state for one stream."""
+        raise NotImplementedError
+
+    def advance(
+        self, frames: Array, /, state: Any, final: bool = False
+    ) -> list[Token]:
+        """Processes the next frames."""
+        raise NotImplementedError
+
+    def decode(self, frames: Array) -> list[Token]:
+        """Searches a whole utterance at once.
+
+        Arguments
+        ---------
+        frames : torch.Tensor or numpy.ndarray
+            What the model gives for its frames: for CTC log-probabilities,
+            (frames, labels), for a transducer projected frames, (frames,
+            features).
+
+        Returns
+        -------
+        list of Token
+
+        Raises
+        ------
+        ValueError
+            As for ``advance``.
+        """
+        return self.advance(frames, self.make_streaming_context(), final=True)
 
     def _set_hotwords(self, hotwords: Iterable[str], weight: float) -> None:
         hotwords = check_hotwords(hotwords, weight)

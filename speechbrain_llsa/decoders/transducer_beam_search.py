@@ -23,7 +23,10 @@ from speechbrain_llsa.decoders.beam_search import SETTLE_FRAMES
 from speechbrain_llsa.decoders.hotwords import HOTWORD_WEIGHT, WordScorer
 from speechbrain_llsa.decoders.hypothesis import Hypothesis, Words, merge
 from speechbrain_llsa.decoders.language_model import LanguageModel
-from speechbrain_llsa.decoders.scored_search import ScoredSearch
+from speechbrain_llsa.decoders.scored_search import (
+    ScoredSearch,
+    check_goes_on,
+)
 from speechbrain_llsa.decoders.trace import BLANK as SILENT
 from speechbrain_llsa.decoders.trace import shared_length
 from speechbrain_llsa.decoders.written_hypotheses import (
@@ -318,25 +321,6 @@ class TransducerBeamSearch(ScoredSearch):
         state.hypotheses = [best.without(len(best.tokens))]
         return list(best.tokens)
 
-    def decode(self, frames: Array) -> list[Token]:
-        """Searches a whole utterance at once.
-
-        Arguments
-        ---------
-        frames : torch.Tensor or numpy.ndarray
-            Projected frames, (frames, features).
-
-        Returns
-        -------
-        list of Token
-
-        Raises
-        ------
-        ValueError
-            As for :meth:`advance`.
-        """
-        return self.advance(frames, self.make_streaming_context(), True)
-
     def export_context(self, context: TransducerBeamState) -> WrittenHypotheses:
         """Converts the state of a stream that goes on to what a snapshot
         holds.
@@ -400,7 +384,9 @@ class TransducerBeamSearch(ScoredSearch):
         if not frames:
             return self.export_context(self.make_streaming_context())
         weights, limit = self._greedy.weights, self._greedy.max_symbols
-        written = WrittenHypotheses.from_values(values, frames, weights.context)
+        written = WrittenHypotheses.from_values(
+            values, frames, weights.context_size
+        )
         written.check_among(self._beam_size)
         beside = {f"history.{i}": h for i, h in enumerate(written.history)}
         self._greedy.context_form(beside, frames, labels)
@@ -430,14 +416,7 @@ class TransducerBeamSearch(ScoredSearch):
     ) -> TransducerBeamState:
         """Returns the state after searching further frames, but for that of
         the greedy search."""
-        if not state.hypotheses:
-            raise ValueError(
-                must_be(
-                    "state",
-                    "that of a stream that goes on",
-                    "one whose stream has ended",
-                )
-            )
+        check_goes_on(state.hypotheses)
         array = checked_frames(frames, self._greedy.weights.features)
         new = state.fork()
         predicted: dict[tuple[int, ...], NDArray[Any]] = {}

@@ -61,7 +61,7 @@ class WrittenHypothesis:
 
     @classmethod
     def from_values(
-        cls, values: Mapping[str, Any], context: int
+        cls, values: Mapping[str, Any], context_size: int
     ) -> WrittenHypothesis:
         """Makes one of values by path. Their types are not checked."""
         tokens: list[Token] = []
@@ -71,7 +71,7 @@ class WrittenHypothesis:
             tokens.append(Token(*(values[f"{name}.{each}"] for each in parts)))
         names = "score", "text", "partial_word", "word_score"
         return cls(
-            tuple(values[f"history.{place}"] for place in range(context)),
+            tuple(values[f"history.{place}"] for place in range(context_size)),
             tuple(tokens),
             *(values[name] for name in names),
         )
@@ -162,14 +162,16 @@ class WrittenHypotheses:
 
     @classmethod
     def from_values(
-        cls, values: Mapping[str, Any], frames: int, context: int
+        cls, values: Mapping[str, Any], frames: int, context_size: int
     ) -> WrittenHypotheses:
         """Makes one of values by path. Their types are not checked."""
         found = [
-            WrittenHypothesis.from_values(each, context)
+            WrittenHypothesis.from_values(each, context_size)
             for each in each_below("hypotheses", values)
         ]
-        history = tuple(values[f"history.{place}"] for place in range(context))
+        history = tuple(
+            values[f"history.{place}"] for place in range(context_size)
+        )
         return cls(found, history, frames)
 
     def check_among(self, beam_size: int) -> None:

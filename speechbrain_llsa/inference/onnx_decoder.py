@@ -47,7 +47,7 @@ def write_decoder(folder, decoder):
         "file": WEIGHTS_FILE,
         "sha256": file_checksum(folder / WEIGHTS_FILE),
         **GRAPH_FILES,
-        "context": weights.context,
+        "context_size": weights.context_size,
         "max_symbols": decoder.max_symbols,
     }
 
@@ -55,11 +55,11 @@ def write_decoder(folder, decoder):
 def write_decoder_graphs(weights, predictor, joiner):
     """Writes both graphs, and compares them with NumPy.
 
-    The predictor maps ``labels``, int64 (batch, context), to ``predicted``,
-    (batch, features); a label below 0 counts as the blank. Its metadata say
-    ``vocab_size`` and ``context_size``, as sherpa-onnx asks. The joiner maps
-    ``frames`` and ``predicted``, (batch, features), to ``logits``, (batch,
-    labels).
+    The predictor maps ``labels``, int64 (batch, context size), to
+    ``predicted``, (batch, features); a label below 0 counts as the blank. Its
+    metadata say ``vocab_size`` and ``context_size``, as sherpa-onnx asks. The
+    joiner maps ``frames`` and ``predicted``, (batch, features), to ``logits``,
+    (batch, labels).
 
     Arguments
     ---------
@@ -99,7 +99,7 @@ def _write_predictor(weights, path):
                 transB=1,
             ),
         ],
-        inputs={"labels": (TensorProto.INT64, weights.context)},
+        inputs={"labels": (TensorProto.INT64, weights.context_size)},
         outputs={"predicted": (TensorProto.FLOAT, weights.features)},
         constants={
             "blank": np.array([0], np.int64),
@@ -111,7 +111,7 @@ def _write_predictor(weights, path):
         },
         metadata={
             "vocab_size": str(weights.labels),
-            "context_size": str(weights.context),
+            "context_size": str(weights.context_size),
         },
     )
 
@@ -173,7 +173,7 @@ def _save(path, nodes, inputs, outputs, constants, metadata=None):
 
 def _check(weights, predictor, joiner):
     random = np.random.default_rng(0)
-    labels = random.integers(-1, weights.labels, (9, weights.context))
+    labels = random.integers(-1, weights.labels, (9, weights.context_size))
     frames = random.normal(size=(9, weights.features)).astype(np.float32)
     (predicted,) = predictor.run({"labels": labels})
     (logits,) = joiner.run({"frames": frames, "predicted": predicted})

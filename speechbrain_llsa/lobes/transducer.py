@@ -20,7 +20,7 @@ from speechbrain_llsa_runtime.decoders.transducer import (
     TransducerWeights,
 )
 from speechbrain_llsa_runtime.model_folder.description import (
-    MOST_CONTEXT,
+    MOST_CONTEXT_SIZE,
     MOST_LABELS,
     MOST_SYMBOLS,
 )
@@ -43,7 +43,7 @@ class TransducerDecoder(torch.nn.Module):
         Features of a projected frame.
     embedding_dim : int, optional
         Features of a label's embedding; as many as of a frame by default.
-    context : int
+    context_size : int
         Labels that the predictor sees, at most 16.
     max_symbols : int
         Labels that a frame may yield in a search, at most 100.
@@ -68,7 +68,7 @@ class TransducerDecoder(torch.nn.Module):
         labels,
         features,
         embedding_dim=None,
-        context=2,
+        context_size=2,
         max_symbols=MAX_SYMBOLS,
     ):
         super().__init__()
@@ -78,17 +78,17 @@ class TransducerDecoder(torch.nn.Module):
             ("labels", labels, 2, MOST_LABELS),
             ("features", features, 1, math.inf),
             ("embedding_dim", embedding_dim, 1, math.inf),
-            ("context", context, 1, MOST_CONTEXT),
+            ("context_size", context_size, 1, MOST_CONTEXT_SIZE),
             ("max_symbols", max_symbols, 1, MOST_SYMBOLS),
         ):
             check_integer(name, value, least, most)
-        self.context = context
+        self.context_size = context_size
         self.max_symbols = max_symbols
         self.embedding = torch.nn.Embedding(labels, embedding_dim)
         self.convolution = torch.nn.Conv1d(
             embedding_dim,
             embedding_dim,
-            context,
+            context_size,
             groups=embedding_dim,
             bias=False,
         )
@@ -120,7 +120,7 @@ class TransducerDecoder(torch.nn.Module):
             What it predicts before the first label and after each,
             (batch, targets + 1, features).
         """
-        blanks = targets.new_full((len(targets), self.context), BLANK)
+        blanks = targets.new_full((len(targets), self.context_size), BLANK)
         embedded = self.embedding(torch.cat([blanks, targets], dim=1))
         mixed = self.convolution(embedded.transpose(1, 2)).transpose(1, 2)
         return self.projection(mixed.relu())

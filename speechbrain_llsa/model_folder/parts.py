@@ -218,7 +218,7 @@ def _describe_decoder(decoder):
         "labels": decoder.labels,
         "features": decoder.features,
         "embedding_dim": decoder.embedding.embedding_dim,
-        "context": decoder.context,
+        "context_size": decoder.context_size,
         "max_symbols": decoder.max_symbols,
     }
 

@@ -228,7 +228,7 @@ def test_it_begins_with_what_fits(kind, trained, digits_corpus, tmp_path):
     ("overrides", "error", "words"),
     [
         ({"fast_emit": -1}, ValueError, "fast_emit must be .*got -1"),
-        ({"context": 0}, ValueError, "context must be .*got 0"),
+        ({"context_size": 0}, ValueError, "context_size must be .*got 0"),
         ({"max_symbols": 0}, ValueError, "max_symbols must be .*got 0"),
     ],
 )

@@ -122,8 +122,8 @@ def test_the_loss_of_one_alignment():
 
 def predict_by_hand(decoder, labels):
     """What the predictor says after labels, one label and place at a time."""
-    context = decoder.context
-    history = ([0] * context + labels)[-context:]
+    context_size = decoder.context_size
+    history = ([0] * context_size + labels)[-context_size:]
     mixed = sum(
         decoder.convolution.weight[:, 0, place]
         * decoder.embedding.weight[label]
@@ -132,10 +132,12 @@ def predict_by_hand(decoder, labels):
     return decoder.projection(mixed.relu())
 
 
-@pytest.mark.parametrize("context", [1, 2, 3])
-def test_predictor_and_joiner_are_plain_sums(context):
+@pytest.mark.parametrize("context_size", [1, 2, 3])
+def test_predictor_and_joiner_are_plain_sums(context_size):
     """For whole utterances, and in NumPy for one place of one."""
-    decoder = make_decoder(7, 6, context=context, embedding_dim=5).double()
+    decoder = make_decoder(
+        7, 6, context_size=context_size, embedding_dim=5
+    ).double()
     weights = decoder.weights()
     targets = torch.tensor([[3, 1, 6, 6], [2, 2, 5, 1]])
     frames = torch.randn(2, 5, 6, dtype=torch.float64)
@@ -146,7 +148,7 @@ def test_predictor_and_joiner_are_plain_sums(context):
                 predicted = predict_by_hand(decoder, labels[:place])
                 expected = decoder.output(torch.tanh(frames[row] + predicted))
                 assert (logits[row, :, place] - expected).abs().max() < 1e-12
-                history = ([0] * context + labels[:place])[-context:]
+                history = ([0] * context_size + labels[:place])[-context_size:]
                 given = weights.log_probs(
                     frames[row].numpy(), weights.predict(tuple(history))
                 )
@@ -210,10 +212,10 @@ def test_greedy_search_is_a_plain_loop(max_symbols):
     [
         ({"labels": 1}, "labels must be .*got 1"),
         ({"features": 0}, "features must be .*got 0"),
-        ({"context": 0}, "context must be .*got 0"),
+        ({"context_size": 0}, "context_size must be .*got 0"),
         ({"max_symbols": 0}, "max_symbols must be .*got 0"),
         # what no folder can hold
-        ({"context": 17}, "context must be .*to 16, got 17"),
+        ({"context_size": 17}, "context_size must be .*to 16, got 17"),
         ({"max_symbols": 101}, "max_symbols must be .*to 100, got 101"),
     ],
 )

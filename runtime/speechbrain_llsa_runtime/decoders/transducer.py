@@ -68,7 +68,7 @@ class TransducerWeights:
 
     convolution: NDArray[Any]
     """What each place of the context counts, oldest first, (embedding
-    features, 1, context)."""
+    features, 1, context size)."""
 
     projection: NDArray[Any]
     """From embedding features to those of a frame, (features, embedding
@@ -85,10 +85,10 @@ class TransducerWeights:
 
     def __post_init__(self) -> None:
         labels, embedded = self.embedding.shape
-        _, _, context = self.convolution.shape
+        _, _, context_size = self.convolution.shape
         features = len(self.projection_bias)
         shapes = {
-            "convolution": (embedded, 1, context),
+            "convolution": (embedded, 1, context_size),
             "projection": (features, embedded),
             "output": (labels, features),
             "output_bias": (labels,),
@@ -140,7 +140,7 @@ class TransducerWeights:
 
     @classmethod
     def random(
-        cls, labels: int, features: int, context: int = 2, seed: int = 0
+        cls, labels: int, features: int, context_size: int = 2, seed: int = 0
     ) -> TransducerWeights:
         """Makes one of random numbers, for examples and tests.
 
@@ -150,7 +150,7 @@ class TransducerWeights:
             Labels, with the blank.
         features : int
             Features of a frame, and of an embedding.
-        context : int
+        context_size : int
             Labels that the predictor sees.
         seed : int
             Of the random numbers.
@@ -162,7 +162,7 @@ class TransducerWeights:
         draw = np.random.default_rng(seed).normal
         return cls(
             draw(size=(labels, features)),
-            draw(size=(features, 1, context)),
+            draw(size=(features, 1, context_size)),
             draw(size=(features, features)),
             draw(size=features),
             draw(size=(labels, features)),
@@ -175,7 +175,7 @@ class TransducerWeights:
         return len(self.embedding)
 
     @property
-    def context(self) -> int:
+    def context_size(self) -> int:
         """Number of labels that the predictor sees."""
         return self.convolution.shape[2]
 
@@ -187,7 +187,7 @@ class TransducerWeights:
     @property
     def no_labels(self) -> tuple[int, ...]:
         """The context before the first label: blanks."""
-        return (BLANK,) * self.context
+        return (BLANK,) * self.context_size
 
     def after(self, history: tuple[int, ...], label: int) -> tuple[int, ...]:
         """The context after one more label.
@@ -211,7 +211,7 @@ class TransducerWeights:
         Arguments
         ---------
         history : tuple of int
-            The last labels, oldest first, as many as ``context``.
+            The last labels, oldest first, as many as ``context_size``.
 
         Returns
         -------
@@ -504,7 +504,7 @@ class TransducerGreedySearch:
         ValueError
             If no state can have these values.
         """
-        places = range(self.weights.context)
+        places = range(self.weights.context_size)
         history = tuple(values[f"history.{place}"] for place in places)
         check_history(history, frames * self.max_symbols, labels)
         return TransducerState(history, frames)

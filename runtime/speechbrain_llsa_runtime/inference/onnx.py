@@ -384,10 +384,13 @@ def _load_model(folder, description, graph, threads):
         return OnnxCTC(graph, _clock(description), labels, **options)
     try:
         weights = load_decoder(folder / about["file"], about["sha256"])
-        if (weights.labels, weights.context) != (labels, about["context"]):
+        if (weights.labels, weights.context_size) != (
+            labels,
+            about["context_size"],
+        ):
             raise ValueError(
                 f"{about['file']} is of {weights.labels} labels and a context "
-                f"of {weights.context}"
+                f"of {weights.context_size}"
             )
     except ValueError as error:
         raise ValueError(

@@ -53,7 +53,7 @@ LARGEST_MODEL_FILE = 16 << 20
 """Maximum size of ``model.json`` in bytes."""
 
 MOST_LABELS = 1 << 20
-MOST_CONTEXT = 16
+MOST_CONTEXT_SIZE = 16
 MOST_SYMBOLS = 100
 
 FRONT_END_FUNCTIONS = (
@@ -135,7 +135,7 @@ SECTIONS = {
             "labels": integer(2, MOST_LABELS),
             "features": _SIZE,
             "embedding_dim": _SIZE,
-            "context": integer(1, MOST_CONTEXT),
+            "context_size": integer(1, MOST_CONTEXT_SIZE),
             "max_symbols": integer(1, MOST_SYMBOLS),
         }
     ),
@@ -241,7 +241,7 @@ _CHECK = by_kind(
                 sha256=checksum,
                 predictor=file_name,
                 joiner=file_name,
-                context=integer(1, MOST_CONTEXT),
+                context_size=integer(1, MOST_CONTEXT_SIZE),
                 max_symbols=integer(1, MOST_SYMBOLS),
             )
         ),

@@ -23,6 +23,7 @@ BENCHMARKS = {
     "conformer_step": None,
     "int8_convolutions": None,
     "real_time_factor": None,
+    "start": None,
     "many_streams": "Many live streams",
     "server_load": None,
     "one_hour": None,

@@ -2,6 +2,9 @@
 
 import torch
 from speechbrain.dataio.dataio import length_to_mask
+from speechbrain.lobes.models.transformer.Transformer import (
+    PositionalEncoding,
+)
 from speechbrain.lobes.models.wav2vec import EncoderWrapper
 
 from speechbrain_llsa_runtime.utils.checks import (
@@ -10,6 +13,15 @@ from speechbrain_llsa_runtime.utils.checks import (
     check_type,
 )
 from speechbrain_llsa_runtime.utils.errors import must_be
+
+
+def _make_table(embedding_dim):
+    """The table of sinusoidal positions, computed on the CPU: the arithmetic of
+    tensors without memory would import PyTorch's compiler, for seconds."""
+    device = torch.get_default_device()
+    with torch.device("cpu"):
+        table = PositionalEncoding(embedding_dim)
+    return table.to(device)
 
 
 class StreamingEncoderWrapper(EncoderWrapper):
@@ -84,6 +96,7 @@ class StreamingEncoderWrapper(EncoderWrapper):
             in_dim,
             embedding_dim,
             latent_encoder,
+            _make_table,
             dropout_encoder_input=dropout_encoder_input,
         )
 

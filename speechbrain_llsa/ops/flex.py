@@ -14,7 +14,6 @@ from functools import cache, lru_cache
 
 import torch
 from torch.nn import functional as F
-from torch.nn.attention.flex_attention import BlockMask, flex_attention
 
 from speechbrain_llsa.visibility import (
     FrameTags,
@@ -128,6 +127,9 @@ def _kernel():
     """Compiles FlexAttention for dynamic sizes, since lengths and batch sizes
     vary in training. Without a full graph, it would silently fall back to
     computing all scores at once."""
+    # slow to import, and needed on CUDA alone
+    from torch.nn.attention.flex_attention import flex_attention
+
     return torch.compile(flex_attention, dynamic=True, fullgraph=True)
 
 
@@ -165,6 +167,8 @@ def _layout(blocks, geometry, attention, device):
     The blocks are found for one block of queries at a time: a matrix of all
     queries and keys would not fit into memory.
     """
+    from torch.nn.attention.flex_attention import BlockMask
+
     frames = blocks * BLOCK_FRAMES
     if attention == "llsa":
         slots = geometry.hop + geometry.look_ahead

@@ -23,6 +23,7 @@ SECTIONS = {
     "conformer_step": (7, []),
     "int8_convolutions": (6, []),
     "real_time_factor": (2, []),
+    "start": (3, []),
     "server_load": (3, []),
     "one_hour": (3, ["one_hour.png"]),
     "import_exactness": (2, []),

@@ -1,5 +1,7 @@
 """The model that ships: English, by its name."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -103,3 +105,22 @@ def test_its_card_and_licences_lie_beside_it():
         text = (folder / "english" / "LICENSES.md").read_text()
         assert "Copyright (c) 2025 Moonshine AI" in text
         assert "CC BY 4.0" in text
+
+
+def test_streaming_needs_no_compiler():
+    """PyTorch's compiler and sympy take seconds to import, which a live stream
+    would wait for."""
+    code = """
+import sys
+import numpy as np
+from speechbrain_llsa import StreamingASR
+
+session = StreamingASR.from_hparams("english").session(search="greedy")
+session.push(np.zeros(32000, np.float32))
+session.finish()
+slow = {"sympy", "torch._dynamo", "torch._inductor"} & sys.modules.keys()
+print(sorted(slow))
+"""
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == "[]"

@@ -19,17 +19,17 @@ from recipe_process import Process
 RANKS = 2
 
 
-def start_ranks(function, *arguments, log, **options):
+def start_ranks(function, *arguments, log, ranks=RANKS, **options):
     """Processes as ``torchrun`` starts them, in the order of their ranks."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     processes = []
-    for rank in range(RANKS):
+    for rank in range(ranks):
         environment = {
             "RANK": str(rank),
             "LOCAL_RANK": str(rank),
-            "WORLD_SIZE": str(RANKS),
+            "WORLD_SIZE": str(ranks),
             "MASTER_ADDR": "127.0.0.1",
             "MASTER_PORT": str(port),
         }
@@ -45,11 +45,11 @@ def start_ranks(function, *arguments, log, **options):
     return processes
 
 
-def run_ranks(function, *arguments, log, **options):
+def run_ranks(function, *arguments, log, timeout=240, **options):
     """Exit status and output of each rank."""
     processes = start_ranks(function, *arguments, log=log, **options)
     try:
-        status = [process.wait() for process in processes]
+        status = [process.wait(timeout) for process in processes]
     finally:
         for process in processes:
             process.kill()
@@ -97,9 +97,9 @@ def write_gradients(recipe, arguments, steps, path):
         torch.save(gradients, path)
 
 
-def train(recipe, arguments):
+def train(recipe, arguments, ranks=RANKS):
     """Runs a recipe without randomness; as a single process on the batches
-    that its ranks would have at the same time, joined."""
+    that so many ranks would have at the same time, joined."""
     brain, datasets = _prepare(recipe, arguments)
     if "RANK" not in os.environ:
         recipes = importlib.import_module("speechbrain_llsa.training.recipe")
@@ -107,7 +107,7 @@ def train(recipe, arguments):
 
         def joined_options(*args, **kwargs):
             options = options_of(*args, **kwargs)
-            sampler = JoinedBatchSampler(options["batch_sampler"])
+            sampler = JoinedBatchSampler(options["batch_sampler"], ranks)
             return {**options, "batch_sampler": sampler}
 
         recipes.train_loader_options = joined_options
@@ -152,19 +152,20 @@ class JoinedBatchSampler:
     """As many batches of a sampler as there are ranks, as one; the last one is
     filled up with the first."""
 
-    def __init__(self, sampler):
+    def __init__(self, sampler, ranks):
         self.sampler = sampler
+        self.ranks = ranks
 
     def set_epoch(self, epoch):
         self.sampler.set_epoch(epoch)
 
     def __len__(self):
-        return -(-len(self.sampler) // RANKS)
+        return -(-len(self.sampler) // self.ranks)
 
     def __iter__(self):
         batches = list(self.sampler)
-        for first in range(0, len(batches), RANKS):
-            places = range(first, first + RANKS)
+        for first in range(0, len(batches), self.ranks):
+            places = range(first, first + self.ranks)
             yield [
                 number
                 for place in places

@@ -64,9 +64,9 @@ def line(recipe, corpus, output, **overrides):
     )
 
 
-def run_alone(function, *arguments, log):
+def run_alone(function, *arguments, log, timeout=240):
     process = Process(function, *arguments, log=log)
-    assert process.wait() == 0, process.log.read_text()[-3000:]
+    assert process.wait(timeout) == 0, process.log.read_text()[-3000:]
 
 
 def curves(output):
@@ -180,6 +180,46 @@ def test_the_curve_is_that_of_one_process_on_joined_batches(
     if recipe != "pretrain":
         assert "The model to stream with" in logs[0]
         assert "The model to stream with" not in logs[1]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("ranks", [2, 4])
+@pytest.mark.parametrize("recipe", ALL)
+def test_200_steps_of_ranks_are_those_of_one_process(
+    recipe, ranks, digits_corpus, tmp_path
+):
+    """The losses agree to 1e-4, though rounding errors add up."""
+    options = {
+        "optimizer_step_limit": 200,
+        "seconds_per_batch": 6,
+        "log_interval": 1,
+        "lr": 0.001,
+    }
+    several, alone = tmp_path / "ranks", tmp_path / "alone"
+    status, logs = run_ranks(
+        train,
+        recipe,
+        line(recipe, digits_corpus, several, **options),
+        log=tmp_path / "log",
+        ranks=ranks,
+        timeout=1800,
+    )
+    assert status == [0] * ranks, logs
+    run_alone(
+        train,
+        recipe,
+        line(recipe, digits_corpus, alone, **options),
+        ranks,
+        log=tmp_path / "log",
+        timeout=1800,
+    )
+    given, wanted = (
+        [entry["loss"] for entry in curves(output) if entry["split"] == "train"]
+        for output in (several, alone)
+    )
+    assert len(given) == len(wanted) == 200
+    assert wanted[-1] < 0.9 * wanted[0]
+    assert given == pytest.approx(wanted, rel=1e-4)
 
 
 @pytest.mark.slow

@@ -21,6 +21,7 @@ real-time factor
 
 import argparse
 import importlib.util
+import itertools
 import json
 import re
 import subprocess
@@ -40,9 +41,9 @@ from speechbrain_llsa_runtime.utils.errors import must_be
 from word_alignment import WordAligner
 
 TRAINED_ON = {
-    "english": "Moonshine's encoder, then 8.7 h",
-    "whisper": "part of 680,000 h",
-    "moonshine": "some 200,000 h",
+    "english": "Moonshine's encoder, then 8.4 h",
+    "whisper": "438,000 h",
+    "moonshine": "about 200,000 h",
     "pocketsphinx": "not said",
 }
 """Speech that the models have seen."""
@@ -255,7 +256,9 @@ def draw(path, title, points):
     figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.subplots()
     colours = dict(zip(TRAINED_ON, ("C1", "C0", "C2", "C7"), strict=True))
-    for recognizer, rate, delay in points:
+    for (recognizer, rate, delay), marker in zip(
+        points, itertools.cycle("os^Dv")
+    ):
         if delay.median_seconds is None:
             continue
         axes.errorbar(
@@ -263,16 +266,11 @@ def draw(path, title, points):
             rate.percent,
             yerr=[[rate.percent - rate.low], [rate.high - rate.percent]],
             xerr=[[0], [delay.p90_seconds - delay.median_seconds]],
-            marker="o",
+            marker=marker,
+            linestyle="none",
             color=colours[recognizer.family],
             elinewidth=0.8,
-        )
-        axes.annotate(
-            recognizer.name,
-            (delay.median_seconds, rate.percent),
-            xytext=(5, 5),
-            textcoords="offset points",
-            fontsize=8,
+            label=recognizer.name,
         )
     axes.set_xlabel("delay of a word, median to 90 % [s]")
     axes.set_ylabel("word errors [%]")
@@ -280,6 +278,7 @@ def draw(path, title, points):
     axes.set_ylim(bottom=0)
     axes.set_title(title)
     axes.grid(alpha=0.3)
+    axes.legend()
     figure.savefig(path, dpi=100)
 
 

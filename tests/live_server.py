@@ -127,10 +127,26 @@ def live_server(folder, *options):
         server.stop()
 
 
+def messages_of(samples, size=3200):
+    """Messages of so many samples."""
+    return [
+        samples[first : first + size].tobytes()
+        for first in range(0, len(samples), size)
+    ]
+
+
 def send(connection, samples, size=3200):
     """Sends samples in messages of so many."""
-    for first in range(0, len(samples), size):
-        connection.send(samples[first : first + size].tobytes())
+    for message in messages_of(samples, size):
+        connection.send(message)
+
+
+def send_until_closed(connection, *messages):
+    """Sends messages to a server that closes the connection because of one of
+    them, maybe before the last is sent."""
+    with contextlib.suppress(ConnectionClosed):
+        for message in messages:
+            connection.send(message)
 
 
 def read_all(connection):

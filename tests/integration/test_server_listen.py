@@ -18,6 +18,7 @@ from live_server import (
     read_all,
     samples_of,
     send,
+    send_until_closed,
     text_alone,
     transcript_of,
 )
@@ -275,8 +276,7 @@ def test_bad_messages(server, message, code, about):
 )
 def test_bad_containers(server, data):
     with server.listen(encoding=None, sample_rate=None) as connection:
-        connection.send(data)
-        connection.send(CLOSE)
+        send_until_closed(connection, data, CLOSE)
         _, code = read_all(connection)
         assert code == 1007
         assert "must be" in connection.close_reason
@@ -284,7 +284,7 @@ def test_bad_containers(server, data):
 
 def test_a_message_too_long(server):
     with server.listen() as connection:
-        connection.send(bytes((1 << 20) + 1))
+        send_until_closed(connection, bytes((1 << 20) + 1))
         _, code = read_all(connection)
     assert code == 1009
     assert _all_free(server)

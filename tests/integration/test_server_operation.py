@@ -18,9 +18,11 @@ from live_server import (
     export_tiny,
     leave_abruptly,
     live_server,
+    messages_of,
     read_all,
     samples_of,
     send,
+    send_until_closed,
     text_alone,
     transcript_of,
 )
@@ -382,7 +384,7 @@ def test_the_engine_survives_a_failing_step(folder):
 
         with server.listen() as waiting, server.listen() as unlucky:
             batcher._run = failing
-            send(unlucky, SIGNAL)
+            send_until_closed(unlucky, *messages_of(SIGNAL))
             _, code = read_all(unlucky)
             assert code in (1007, 1011)
             send(waiting, SIGNAL)

@@ -10,6 +10,7 @@ from live_server import (
     live_server,
     read_all,
     samples_of,
+    send_until_closed,
     text_alone,
 )
 from speechbrain_llsa_runtime.transcripts.endpointer import Endpointer
@@ -121,8 +122,7 @@ def test_no_audio(server):
 )
 def test_bad_messages(server, messages, about):
     with connect(server.url(scheme="ws")) as connection:
-        for message in messages:
-            connection.send(message)
+        send_until_closed(connection, *messages)
         _, code = read_all(connection)
         assert code == 1008
         assert about in connection.close_reason

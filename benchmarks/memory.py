@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 from common import attend, random_inputs, with_gradients
+from process_status import status
 from speechbrain_llsa_runtime.geometry import StreamGeometry
 
 
@@ -36,18 +37,9 @@ def main(arguments=None):
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)  # what was freed is no part of before
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-    before = _status("VmRSS")
+    before = status("VmRSS")
     work(inputs, weight)
-    print(_status("VmHWM") - before)
-
-
-def _status(name):
-    """A line of /proc/self/status, in bytes."""
-    text = Path("/proc/self/status").read_text(encoding="utf-8")
-    for line in text.splitlines():
-        if line.startswith(name):
-            return int(line.split()[1]) * 1024
-    raise SystemExit(f"{name}: the kernel does not count it")
+    print(status("VmHWM") - before)
 
 
 def peak_memory(attention, frames, heads, head_dim, geometry, threads):

@@ -11,7 +11,8 @@ import time
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 
-SAMPLE_RATE = 16000
+import _paths  # noqa: F401
+from speechbrain_llsa_runtime.geometry import SAMPLE_RATE
 
 
 @dataclass(frozen=True)

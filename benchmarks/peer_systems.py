@@ -15,8 +15,10 @@ from pathlib import Path
 import numpy as np
 
 import _paths  # noqa: F401
-from peer_stream import SAMPLE_RATE, stream
+from peer_stream import stream
+from process_status import status
 from speechbrain_llsa_runtime.dataio.audio_files import read_signal
+from speechbrain_llsa_runtime.geometry import SAMPLE_RATE
 
 WINDOW_SECONDS = 1.0
 """How often the growing window of a recogniser that does not stream is
@@ -133,6 +135,22 @@ def moonshine(threads):
     return Windows(transcribe), _size(folder.iterdir())
 
 
+def pcm16(samples):
+    """Samples as pocketsphinx takes them.
+
+    Arguments
+    ---------
+    samples : numpy.ndarray
+        float32, (samples,).
+
+    Returns
+    -------
+    bytes
+        16 bits each.
+    """
+    return np.round(samples * 32767).astype(np.int16).tobytes()
+
+
 class Pocketsphinx:
     """pocketsphinx with the English model that it ships, which streams."""
 
@@ -148,8 +166,7 @@ class Pocketsphinx:
         self.decoder.start_utt()
 
     def push(self, samples):
-        data = np.round(samples * 32767).astype(np.int16).tobytes()
-        self.decoder.process_raw(data)
+        self.decoder.process_raw(pcm16(samples))
         return self._text()
 
     def finish(self, samples):
@@ -184,13 +201,6 @@ def _size(files):
     return sum(each.stat().st_size for each in files if each.is_file())
 
 
-def peak_memory():
-    """Most bytes of memory that this process has had."""
-    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-    (peak,) = (line.split()[1] for line in lines if line.startswith("VmHWM"))
-    return int(peak) * 1024
-
-
 def run(job):
     """Streams all utterances with one recogniser.
 
@@ -220,7 +230,7 @@ def run(job):
     return {
         "look_ahead": recognizer.look_ahead,
         "size": size,
-        "memory": peak_memory(),
+        "memory": status("VmHWM"),
         "seconds": seconds,
         "work": work,
         "shown": texts,

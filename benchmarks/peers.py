@@ -37,6 +37,7 @@ from speechbrain_llsa.evaluation.delays import Delay, Delays
 from speechbrain_llsa.evaluation.error_rates import ErrorRates
 from speechbrain_llsa.evaluation.machine import processor
 from speechbrain_llsa.utils.markdown import markdown_table
+from speechbrain_llsa.utils.normalization import fold_transcript
 from speechbrain_llsa_runtime.utils.errors import must_be
 from word_alignment import WordAligner
 
@@ -102,8 +103,7 @@ def words_of(text):
     >>> words_of("Well, it\\u2019s done.")
     ['WELL', "IT'S", 'DONE']
     """
-    text = text.upper().replace("\u2019", "'")
-    return re.findall(r"[^\W_]+(?:'[^\W_]+)*", text)
+    return re.findall(r"[^\W_]+(?:'[^\W_]+)*", fold_transcript(text, "upper"))
 
 
 def run(recognizer, utterances, threads, folder):

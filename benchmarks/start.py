@@ -5,6 +5,7 @@ new process.
 """
 
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -136,7 +137,7 @@ def main(arguments=None):
                 must_be("texts of the graph", repr(graph), repr(same))
             )
         for name, (_, bar) in commands(audio).items():
-            median = sorted(times[name])[len(times[name]) // 2]
+            median = statistics.median(times[name])
             report.add(name, duration(times[name]), bar=bar, value=median)
     report.write()
 

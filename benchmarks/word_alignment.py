@@ -11,12 +11,10 @@ in the dictionary are left out.
 
 import argparse
 from collections import defaultdict
-from pathlib import Path
-
-import numpy as np
 
 import _paths  # noqa: F401
-from speechbrain_llsa.evaluation.corpus import WORD_TIMES_SUFFIX, read_split
+from peer_systems import pcm16
+from speechbrain_llsa.evaluation.corpus import read_split, word_times_path
 from speechbrain_llsa.evaluation.utterance import SpokenWord
 from speechbrain_llsa_runtime.utils.atomic_files import write_atomically
 
@@ -57,10 +55,9 @@ class WordAligner:
         words = [word.lower() for word in spelled]
         if any(self.decoder.lookup_word(word) is None for word in words):
             return None
-        data = np.round(samples * 32767).astype(np.int16).tobytes()
         self.decoder.set_align_text(" ".join(words))
         self.decoder.start_utt()
-        self.decoder.process_raw(data, full_utt=True)
+        self.decoder.process_raw(pcm16(samples), full_utt=True)
         self.decoder.end_utt()
         if self.decoder.hyp() is None:
             return None
@@ -104,10 +101,7 @@ def write_word_times(data, split, aligner):
     aligned = 0
     for utterance in utterances:
         words = aligner.words(utterance.read(), utterance.transcript)
-        path = Path(utterance.path)
-        chapter = path.with_name(
-            path.stem.rpartition("-")[0] + WORD_TIMES_SUFFIX
-        )
+        chapter = word_times_path(utterance.path)
         aligned += words is not None
         lines[chapter] += [
             f"{utterance.identity} 1 {each.start_seconds:.2f} "

@@ -23,6 +23,28 @@ from speechbrain_llsa_runtime.utils.text_files import read_lines, read_text
 WORD_TIMES_SUFFIX = ".ctm"
 
 
+def word_times_path(wav):
+    """The CTM file that may hold the word times of an utterance of a
+    LibriSpeech tree: that of its chapter.
+
+    Arguments
+    ---------
+    wav : str or pathlib.Path
+        Audio file of the utterance, SPEAKER-CHAPTER-NUMBER.flac.
+
+    Returns
+    -------
+    pathlib.Path
+
+    Example
+    -------
+    >>> word_times_path("dev/7/1/7-1-0003.flac").name
+    '7-1.ctm'
+    """
+    wav = Path(wav)
+    return wav.with_name(wav.stem.rpartition("-")[0] + WORD_TIMES_SUFFIX)
+
+
 def _csv_rows(text):
     rows = {}
     reader = csv.DictReader(

@@ -13,8 +13,8 @@ import numpy as np
 from speechbrain.utils.edit_distance import alignment, op_table
 
 from speechbrain_llsa.evaluation.corpus import (
-    WORD_TIMES_SUFFIX,
     read_word_times,
+    word_times_path,
 )
 from speechbrain_llsa_runtime.transcripts.words import WordOffsets
 
@@ -47,7 +47,7 @@ def find_words(wav):
         or no such utterance in it.
     """
     wav = Path(wav)
-    path = wav.with_name(wav.stem.rpartition("-")[0] + WORD_TIMES_SUFFIX)
+    path = word_times_path(wav)
     if not path.is_file():
         return None
     words = _read_once(path).get(wav.stem)

@@ -32,7 +32,7 @@ SECTIONS = {
 
 NEEDED = ("local_attention", "onnxruntime", "onnxscript", "psutil")
 
-NO_PROGRAMS = {"common", "memory", "models", "small_model"}
+NO_PROGRAMS = {"common", "memory", "models", "process_status", "small_model"}
 NO_PROGRAMS |= {"peer_stream", "peer_systems"}
 
 
@@ -284,7 +284,14 @@ def test_all_joins_sections(load, monkeypatch, tmp_path, body, status, found):
 
 def test_names_are_benchmarks(load):
     """Every file that is one is in the list."""
-    shared = {"all", "common", "memory", "models", "small_model"}
+    shared = {
+        "all",
+        "common",
+        "memory",
+        "models",
+        "process_status",
+        "small_model",
+    }
     # need a trained model, or hours
     shared |= {"beam_search", "onnx_accuracy", "robustness"}
     shared |= {"server_soak", "soak", "word_times"}

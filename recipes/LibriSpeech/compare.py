@@ -23,12 +23,7 @@ import time
 from pathlib import Path
 
 from comparison.estimate import check_rows, estimate_plan
-from comparison.plan import (
-    as_arguments,
-    read_plan,
-    recipe_entries,
-    script,
-)
+from comparison.plan import as_arguments, read_plan
 from comparison.report import write_report
 from comparison.results import collect
 from comparison.stages import Stage, StageError, locked
@@ -136,7 +131,7 @@ class Comparison:
         if "device" in self.plan.measurement:
             settings["device"] = self.plan.measurement["device"]
         command = [
-            *(sys.executable, HERE / script(recipe, hparams)),
+            *(sys.executable, HERE / row.script(recipe)),
             hparams.resolve(),
             *("--data_folder", self.data_folder),
             *("--output_folder", folder / recipe),
@@ -152,8 +147,7 @@ class Comparison:
         were trained with different settings."""
         splits = set()
         for row in self.plan.rows:
-            for recipe, path in row.hparams.items():
-                entries = recipe_entries(path) | row.overrides[recipe]
+            for entries in row.entries.values():
                 splits |= {*entries["train_splits"], *entries["valid_splits"]}
             for seed in self.seeds(row):
                 self.stages(row, seed)

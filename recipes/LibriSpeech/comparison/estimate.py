@@ -9,7 +9,7 @@ import speechbrain as sb
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from comparison.plan import TRANSDUCER_SCRIPT, as_arguments, script
+from comparison.plan import TRANSDUCER_SCRIPT, as_arguments
 from finetune_ctc import FinetuneBrain
 from pretrain import PretrainBrain
 from speechbrain_llsa.training.arguments import load_hparams, parse_arguments
@@ -173,7 +173,7 @@ def check_rows(plan):
     """
     for row in plan.rows:
         for recipe, hparams in row.hparams.items():
-            if script(recipe, hparams) == TRANSDUCER_SCRIPT:
+            if row.script(recipe) == TRANSDUCER_SCRIPT:
                 raise ValueError(
                     must_be(
                         f"finetune of row {row.name!r}",

@@ -98,6 +98,9 @@ class Row:
     """Path of the YAML file of each recipe; a plan of fine-tunings alone has
     no "pretrain"."""
 
+    entries: dict = field(default_factory=dict, compare=False)
+    """Entries of those files, unresolved, with the overrides of the row."""
+
     overrides: dict = field(default_factory=dict)
     """Overridden YAML entries by recipe, "pretrain" and "finetune". A row with
     the weights of another has only "swaps": the attention, hop and look_ahead
@@ -108,6 +111,23 @@ class Row:
 
     note: str = ""
     """Remark for the reader."""
+
+    def script(self, recipe):
+        """Name of the script that runs a recipe of the row.
+
+        Arguments
+        ---------
+        recipe : str
+            "pretrain" or "finetune".
+
+        Returns
+        -------
+        str
+        """
+        if recipe == "pretrain":
+            return "pretrain.py"
+        is_transducer = "decoder" in self.entries[recipe]
+        return TRANSDUCER_SCRIPT if is_transducer else "finetune_ctc.py"
 
     @property
     def folder_name(self):
@@ -340,7 +360,14 @@ def _row(entries, plan_entries, folder):
     for recipe in hparams:
         _check_overrides(where, recipe, overrides[recipe], hparams[recipe])
     return Row(
-        seeds=tuple(seeds), hparams=hparams, overrides=overrides, **common
+        seeds=tuple(seeds),
+        hparams=hparams,
+        entries={
+            recipe: recipe_entries(file) | overrides[recipe]
+            for recipe, file in hparams.items()
+        },
+        overrides=overrides,
+        **common,
     )
 
 
@@ -400,8 +427,7 @@ def _check_together(plan):
 
 
 def _check_swaps(row, trained):
-    entries = recipe_entries(trained.hparams["finetune"])
-    entries |= trained.overrides["finetune"]
+    entries = trained.entries["finetune"]
     for name in ("hop", "look_ahead"):
         of_model = entries.get(name)
         allowed = of_model if isinstance(of_model, list) else [of_model]
@@ -429,26 +455,6 @@ def recipe_entries(path):
     dict
     """
     return dict(ruamel.yaml.YAML().load(read_text(path)))
-
-
-def script(recipe, hparams):
-    """Name of the script that runs a recipe's YAML file.
-
-    Arguments
-    ---------
-    recipe : str
-        "pretrain" or "finetune".
-    hparams : pathlib.Path
-        The YAML file.
-
-    Returns
-    -------
-    str
-    """
-    if recipe == "pretrain":
-        return "pretrain.py"
-    is_transducer = "decoder" in recipe_entries(hparams)
-    return TRANSDUCER_SCRIPT if is_transducer else "finetune_ctc.py"
 
 
 def as_arguments(overrides):

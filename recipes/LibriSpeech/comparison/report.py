@@ -84,8 +84,7 @@ def write_report(results, folder):
 
 
 def _start(plan):
-    pretrains = plan.pretrains
-    return "" if pretrains else " --pretrained_folder FOLDER"
+    return "" if plan.pretrains else " --pretrained_folder FOLDER"
 
 
 def _time(rows):

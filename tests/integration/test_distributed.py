@@ -17,6 +17,7 @@ import pytest
 import torch
 
 from joined_training import (
+    RANKS,
     run_ranks,
     start_ranks,
     train,
@@ -72,6 +73,30 @@ def run_alone(function, *arguments, log, timeout=240):
 def curves(output):
     lines = (output / "curves.jsonl").read_text().splitlines()
     return [json.loads(line) for line in lines]
+
+
+def train_both(recipe, corpus, folder, ranks=RANKS, timeout=240, **overrides):
+    """The output folders of a training of several ranks, and of one process on
+    their batches joined; and what the ranks printed."""
+    several, alone = folder / "ranks", folder / "alone"
+    status, logs = run_ranks(
+        train,
+        recipe,
+        line(recipe, corpus, several, **overrides),
+        log=folder / "log",
+        ranks=ranks,
+        timeout=timeout,
+    )
+    assert status == [0] * ranks, logs
+    run_alone(
+        train,
+        recipe,
+        line(recipe, corpus, alone, **overrides),
+        ranks,
+        log=folder / "log",
+        timeout=timeout,
+    )
+    return several, alone, logs
 
 
 def lines_of(path):
@@ -132,20 +157,7 @@ def test_the_curve_is_that_of_one_process_on_joined_batches(
         "ckpt_interval_steps": 2,
         "lr": 0.001,
     }
-    ranks, alone = tmp_path / "ranks", tmp_path / "alone"
-    status, logs = run_ranks(
-        train,
-        recipe,
-        line(recipe, digits_corpus, ranks, **options),
-        log=tmp_path / "log",
-    )
-    assert status == [0, 0], logs
-    run_alone(
-        train,
-        recipe,
-        line(recipe, digits_corpus, alone, **options),
-        log=tmp_path / "log",
-    )
+    ranks, alone, logs = train_both(recipe, digits_corpus, tmp_path, **options)
     given, wanted = curves(ranks), curves(alone)
     steps = [entry["step"] for entry in given if entry["split"] == "train"]
     assert steps == [1, 2, 3, 4, 5]
@@ -195,23 +207,8 @@ def test_200_steps_of_ranks_are_those_of_one_process(
         "log_interval": 1,
         "lr": 0.001,
     }
-    several, alone = tmp_path / "ranks", tmp_path / "alone"
-    status, logs = run_ranks(
-        train,
-        recipe,
-        line(recipe, digits_corpus, several, **options),
-        log=tmp_path / "log",
-        ranks=ranks,
-        timeout=1800,
-    )
-    assert status == [0] * ranks, logs
-    run_alone(
-        train,
-        recipe,
-        line(recipe, digits_corpus, alone, **options),
-        ranks,
-        log=tmp_path / "log",
-        timeout=1800,
+    several, alone, _ = train_both(
+        recipe, digits_corpus, tmp_path, ranks, timeout=1800, **options
     )
     given, wanted = (
         [entry["loss"] for entry in curves(output) if entry["split"] == "train"]

@@ -154,6 +154,7 @@ class _Recording:
     def __init__(self, model):
         self.geometries = model.geometries
         self.frame_seconds = model.frame_seconds
+        self.gives_labels = model.gives_labels
         self.greedy_search = model.greedy_search
         self.make_streaming_context = model.make_streaming_context
         self._model = model

@@ -98,6 +98,10 @@ class StreamingCTC(torch.nn.Module):
     True
     """
 
+    gives_labels = True
+    """Whether it gives log-probabilities of labels rather than projected
+    frames."""
+
     def __init__(self, extractor, encoder_wrapper, head):
         super().__init__()
         for name, module in (

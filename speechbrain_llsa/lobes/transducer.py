@@ -196,6 +196,8 @@ class StreamingTransducer(StreamingCTC):
     True
     """
 
+    gives_labels = False
+
     def __init__(self, extractor, encoder_wrapper, head, decoder):
         super().__init__(extractor, encoder_wrapper, head)
         check_type("decoder", decoder, TransducerDecoder)

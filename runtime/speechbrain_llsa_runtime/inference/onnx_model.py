@@ -90,6 +90,10 @@ class OnnxCTC:
     OUTPUTS: ClassVar = ("log_probs", "provisional_log_probs")
     """Names of the graph's outputs for committed and provisional frames."""
 
+    gives_labels = True
+    """Whether it gives log-probabilities of labels rather than projected
+    frames."""
+
     def __init__(
         self,
         path: str | Path,

@@ -49,6 +49,7 @@ class OnnxTransducer(OnnxCTC):
     """
 
     OUTPUTS: ClassVar = ("frames", "provisional_frames")
+    gives_labels = False
 
     def __init__(
         self,

@@ -27,6 +27,11 @@ class StreamingModel(Protocol):
         """The geometries that it is trained for."""
 
     @property
+    def gives_labels(self) -> bool:
+        """Whether it gives log-probabilities of labels, as for CTC, rather than
+        projected frames."""
+
+    @property
     def frame_seconds(self) -> float:
         """Seconds from one frame to the next."""
 
@@ -101,16 +106,16 @@ def make_transcriber(
     ValueError
         If the search is for models of another kind.
     """
-    own = model.greedy_search()
-    search = own if search is None else search
+    search = model.greedy_search() if search is None else search
     transcriber = Transcriber(
         text_decoder, search, endpointer, word_offsets, model.frame_seconds
     )
-    if takes_labels(search) != takes_labels(own):
+    if takes_labels(search) != model.gives_labels:
+        fitting = type(model.greedy_search()).__name__
         raise ValueError(
             must_be(
                 "search",
-                f"for models like this one, as {type(own).__name__} is",
+                f"for models like this one, as {fitting} is",
                 type(search).__name__,
             )
         )

@@ -70,17 +70,20 @@ def check_number(name, value, minimum, maximum=math.inf):
     -------
     >>> check_number("dropout", 0.1, 0, 1)
     """
-    allowed = f"a number of at least {minimum}"
+    bounds = f"of at least {minimum}"
     if maximum < math.inf:
-        allowed = f"a number from {minimum} to {maximum}"
+        bounds = f"from {minimum} to {maximum}"
     if not isinstance(value, Real) or isinstance(value, bool):
         raise TypeError(
-            must_be(name, allowed, f"{value!r} ({type(value).__name__})")
+            must_be(
+                name,
+                f"a number {bounds}",
+                f"{value!r} ({type(value).__name__})",
+            )
         )
     if not minimum <= value <= maximum or math.isinf(value):
-        if value == math.inf:
-            allowed = allowed.replace("a number", "a finite number")
-        raise ValueError(must_be(name, allowed, value))
+        kind = "a finite number" if value == math.inf else "a number"
+        raise ValueError(must_be(name, f"{kind} {bounds}", value))
 
 
 def check_type(name, value, kind):

@@ -32,6 +32,8 @@ __all__, __getattr__, __dir__ = lazy_names(
         "MaskedContrastiveLoss": f"{_PACKAGE}.lobes.contrastive",
         "RandomGain": f"{_PACKAGE}.lobes.augmentation",
         "SilencePadding": f"{_PACKAGE}.lobes.augmentation",
+        "GeneratedNoise": f"{_PACKAGE}.lobes.noise",
+        "Reverberation": f"{_PACKAGE}.lobes.reverberation",
         # from log-probabilities to transcripts
         "BeamSearchOptions": f"{_PACKAGE}.decoders.options",
         "CTCGreedyState": f"{_RUNTIME}.decoders.greedy",

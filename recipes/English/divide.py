@@ -8,11 +8,10 @@ The new tree, in LibriSpeech layout, has the splits ``adapt``, ``valid`` and
 ``test``; its audio links to that of the old one.
 """
 
-import os
 from pathlib import Path
 
 import soundfile
-from hold_out import check_new
+from linked_speech import check_new, write_split
 
 from speechbrain_llsa.evaluation.librispeech import (
     TRANSCRIPT_SUFFIX,
@@ -127,22 +126,13 @@ def divide(folder, out, test_minutes=20.0, valid_minutes=5.0):
             )
     with written_atomically(out) as new:
         for split, sentences in splits.items():
-            _write_split(new / split, sentences)
+            files = {
+                file: sentence
+                for sentence, group in sentences.items()
+                for file in group
+            }
+            write_split(new / split, files)
     return lengths
-
-
-def _write_split(folder, sentences):
-    chapters = {}
-    for sentence, files in sentences.items():
-        for file in files:
-            chapter = folder / Path(*file.parts[-3:-1])
-            chapter.mkdir(parents=True, exist_ok=True)
-            os.symlink(file, chapter / file.name)
-            chapters.setdefault(chapter, []).append(f"{file.stem} {sentence}\n")
-    for chapter, lines in chapters.items():
-        name = "-".join(chapter.parts[-2:]) + TRANSCRIPT_SUFFIX
-        text = "".join(sorted(lines))
-        (chapter / name).write_text(text, encoding="utf-8")
 
 
 def main(arguments=None):

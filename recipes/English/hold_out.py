@@ -12,33 +12,14 @@ split; where they have transcripts, they make up the split ``dev-held-out``.
 import os
 from pathlib import Path
 
+from linked_speech import check_new
+
 from speechbrain_llsa.evaluation.librispeech import TRANSCRIPT_SUFFIX
 from speechbrain_llsa_runtime.utils.atomic_files import written_atomically
 from speechbrain_llsa_runtime.utils.errors import must_be
 from speechbrain_llsa_runtime.utils.parser import OneLineParser
 
 HELD_OUT = "dev-held-out"
-
-
-def check_new(name, path):
-    """Checks that nothing lies where a tree is to be written.
-
-    Arguments
-    ---------
-    name : str
-        Name of the argument, for the error.
-    path : pathlib.Path
-        Its value.
-
-    Raises
-    ------
-    FileExistsError
-        If something does.
-    """
-    if path.exists():
-        raise FileExistsError(
-            must_be(name, "a path where nothing lies", repr(str(path)))
-        )
 
 
 def hold_out(source, out, speakers):

@@ -93,19 +93,24 @@ class Comparison:
         list of comparison.stages.Stage
         """
         folder = self.folder(row, seed)
-        trained = self.folder(self.plan.trained(row), seed)
         stages = []
         if row.weights_of is None:
             start = self.pretrained_folder
-            if start is None:
+            if row.starts_from:
+                start = self._model(row.starts_from, seed)
+            elif start is None:
                 stages.append(self._recipe("pretrain", row, seed))
                 start = folder / "pretrain" / "pretrained"
+            teacher = ()
+            if row.teacher:
+                teacher = ("--teacher", self._model(row.teacher, seed))
             stages.append(
                 self._recipe(
                     "finetune",
                     row,
                     seed,
                     *("--pretrained_folder", start),
+                    *teacher,
                     # measured by a stage of its own
                     *("--test_splits", "[]", "--streamed_count", "0"),
                 )
@@ -117,12 +122,17 @@ class Comparison:
         }
         command = [
             *(sys.executable, HERE / "comparison" / "measure.py"),
-            trained / "finetune" / "streaming",
+            self._model(self.plan.trained(row).name, seed),
             self.data_folder,
             folder / "measured.json",
             *as_arguments(settings),
         ]
         return [*stages, Stage("measure", folder, command, settings)]
+
+    def _model(self, name, seed):
+        """The model folder that the training of a row ends with."""
+        row = self.plan.row(name)
+        return self.folder(row, seed) / "finetune" / "streaming"
 
     def _recipe(self, recipe, row, seed, *arguments):
         folder = self.folder(row, seed)
@@ -139,7 +149,12 @@ class Comparison:
             *arguments,
             *as_arguments(settings),
         ]
-        settings = {"hparams": hparams.name, **settings}
+        others = {"starts_from": row.starts_from, "teacher": row.teacher}
+        settings = {
+            "hparams": hparams.name,
+            **settings,
+            **{entry: name for entry, name in others.items() if name},
+        }
         return Stage(recipe, folder, command, settings)
 
     def prepare(self):
@@ -196,7 +211,9 @@ class Comparison:
             later = [
                 (row, seed)
                 for row, seed in later
-                if f"{row.weights_of}, seed {seed}" not in failures
+                if not any(
+                    f"{name}, seed {seed}" in failures for name in row.needs
+                )
             ]
             if later == to_do:
                 # somebody else trains these
@@ -212,10 +229,11 @@ class Comparison:
             write_report(results, self.output_folder)
 
     def _may_begin(self, row, seed):
-        if row.weights_of is None:
-            return True
-        stages = self.stages(self.plan.trained(row), seed)
-        return all(stage.ended for stage in stages[:-1])
+        return all(
+            stage.ended
+            for name in row.needs
+            for stage in self.stages(self.plan.row(name), seed)[:-1]
+        )
 
     def _run_row(self, row, seed, lock, say):
         """Runs unfinished stages; returns whether there were any."""

@@ -50,3 +50,19 @@ def test_names_public_classes(path):
     assert names
     for name in names:
         assert not any(part.startswith("_") for part in name.split(".")), name
+
+
+@pytest.mark.parametrize(
+    "path", FILES, ids=lambda path: str(path.relative_to(ROOT))
+)
+def test_fractions_can_be_overridden(path):
+    """What can be a fraction is written as one: a whole number in the file
+    has the recipes refuse any other on the command line."""
+    text = path.read_text(encoding="utf-8")
+    whole = re.findall(
+        r"^(\w+(?:_prob|_db|_snr_low|_snr_high|_lr_factor|_lr_decay)"
+        r"|lr|dropout|layerdrop): -?\d+(?:\s|$)",
+        text,
+        re.MULTILINE,
+    )
+    assert not whole

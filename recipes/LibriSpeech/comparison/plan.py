@@ -18,7 +18,9 @@ A plan is a YAML file:
 
 A plan without ``pretrain`` compares fine-tunings of one model folder, which the
 command line names; rows differ in what is fine-tuned. A row can have a YAML
-file of its own as ``finetune``, for CTC or for a transducer.
+file of its own as ``finetune``, for CTC or for a transducer. In such a plan a
+row can start from the model of another row, as ``starts_from: NAME``, and learn
+from that of another as its ``teacher: NAME``, of the same seed.
 
 ``device`` is the device of PyTorch; ``push_seconds``, ``streamed_count`` and
 ``timing_seconds`` are arguments of ``speechbrain_llsa.evaluation``.
@@ -67,6 +69,8 @@ _ROW_ENTRIES = {
     "finetune": str,
     "seeds": list,
     "weights_of": str,
+    "starts_from": str,
+    "teacher": str,
     "overrides": dict,
     "pretrain_overrides": dict,
     "finetune_overrides": dict,
@@ -79,6 +83,7 @@ _SET_BY_ROW = (
     "output_folder",
     "manifest_folder",
     "pretrained_folder",
+    "teacher",
     "test_splits",
     "streamed_count",
 )
@@ -109,8 +114,20 @@ class Row:
     weights_of: str | None = None
     """The row whose training this one shares; ``None`` for its own."""
 
+    starts_from: str | None = None
+    """The row whose model it starts from; ``None`` for the start of all."""
+
+    teacher: str | None = None
+    """The row whose model it learns from as well; ``None`` for none."""
+
     note: str = ""
     """Remark for the reader."""
+
+    @property
+    def needs(self):
+        """Names of the rows whose trainings come first."""
+        names = (self.weights_of, self.starts_from, self.teacher)
+        return tuple(dict.fromkeys(filter(None, names)))
 
     def script(self, recipe):
         """Name of the script that runs a recipe of the row.
@@ -322,6 +339,8 @@ def _row(entries, plan_entries, folder):
         wrong = {*swaps} - {*_SWAPS} | entries.keys() & {
             "seeds",
             "finetune",
+            "starts_from",
+            "teacher",
             "pretrain_overrides",
             "finetune_overrides",
         }
@@ -367,6 +386,8 @@ def _row(entries, plan_entries, folder):
             for recipe, file in hparams.items()
         },
         overrides=overrides,
+        starts_from=entries.get("starts_from"),
+        teacher=entries.get("teacher"),
         **common,
     )
 
@@ -406,17 +427,10 @@ def _check_together(plan):
                 )
             )
         folders[row.folder_name] = row.name
-        if row.weights_of is None:
-            continue
-        if row.weights_of not in names or plan.trained(row).weights_of:
-            raise ValueError(
-                must_be(
-                    f"weights_of of row {row.name!r}",
-                    "the name of a row that is trained itself",
-                    repr(row.weights_of),
-                )
-            )
-        _check_swaps(row, plan.trained(row))
+        for entry in ("weights_of", "starts_from", "teacher"):
+            _check_other_row(plan, row, entry)
+        if row.weights_of:
+            _check_swaps(row, plan.trained(row))
     for pair in plan.comparisons:
         if len(pair) != 2 or not set(pair) <= set(names):
             raise ValueError(
@@ -424,6 +438,41 @@ def _check_together(plan):
                     "comparisons", f"pairs of {', '.join(names)}", list(pair)
                 )
             )
+
+
+def _check_other_row(plan, row, entry):
+    """Checks the name of the row whose model a row uses."""
+    name = getattr(row, entry)
+    if name is None:
+        return
+    others = {each.name: each for each in plan.rows}
+    other = others.get(name)
+    if other is None or other.needs:
+        raise ValueError(
+            must_be(
+                f"{entry} of row {row.name!r}",
+                "the name of a row that is trained itself, and needs no other",
+                repr(name),
+            )
+        )
+    if entry == "weights_of":
+        return
+    if plan.pretrains:
+        raise ValueError(
+            must_be(
+                f"{entry} of row {row.name!r}",
+                "left out of a plan that pre-trains",
+                repr(name),
+            )
+        )
+    if not set(row.seeds) <= set(other.seeds):
+        raise ValueError(
+            must_be(
+                f"seeds of row {row.name!r}",
+                f"among those of {name!r}, {list(other.seeds)}",
+                list(row.seeds),
+            )
+        )
 
 
 def _check_swaps(row, trained):

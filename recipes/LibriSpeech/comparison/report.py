@@ -200,6 +200,10 @@ def _notes(rows):
         remarks = []
         if row.weights_of:
             remarks.append(f"the training is that of *{row.weights_of}*")
+        if row.starts_from:
+            remarks.append(f"starts from the model of *{row.starts_from}*")
+        if row.teacher:
+            remarks.append(f"its teacher is the model of *{row.teacher}*")
         if row.note:
             remarks.append(row.note)
         if remarks:
@@ -246,6 +250,8 @@ def _plain(results):
             {
                 "name": row.name,
                 "weights_of": row.weights_of,
+                "starts_from": row.starts_from,
+                "teacher": row.teacher,
                 "note": row.note,
                 "error_rates": rates,
                 "word_error_rates_of_speakers": row.speakers(),

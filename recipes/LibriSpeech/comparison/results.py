@@ -59,6 +59,12 @@ class RowResult:
     weights_of: str | None
     """The row whose training it shares; ``None`` for its own."""
 
+    starts_from: str | None
+    """The row whose model it starts from; ``None`` for the start of all."""
+
+    teacher: str | None
+    """The row whose model it learns from as well; ``None`` for none."""
+
     note: str
     """What a reader must know."""
 
@@ -189,7 +195,14 @@ def collect(comparison):
     for row in plan.rows:
         trained = plan.trained(row)
         seeds = comparison.seeds(row)
-        result = RowResult(row.name, row.weights_of, row.note, seeds)
+        result = RowResult(
+            name=row.name,
+            weights_of=row.weights_of,
+            starts_from=row.starts_from,
+            teacher=row.teacher,
+            note=row.note,
+            seeds=seeds,
+        )
         for seed in seeds:
             *_, measure = comparison.stages(row, seed)
             if measure.ended:

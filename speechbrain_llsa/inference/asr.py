@@ -134,7 +134,8 @@ class StreamingASR(StreamingRecognizer, SpeechBrainStreamingASR):
     ) -> StreamingASR | Any:
         """Loads a model.
 
-        ``docs/model-format.md`` describes what is read: ``model.json``,
+        On a CPU its linear layers keep a second copy of their weights, packed
+        for it. ``docs/model-format.md`` describes what is read: ``model.json``,
         ``safetensors`` and the tokenizer, none of which can run code.
 
         Arguments

@@ -33,6 +33,7 @@ from speechbrain_llsa.decoders.tokenizers import (
     ctc_greedy_decode_streaming,
 )
 from speechbrain_llsa.nnet.frontend import FrontEndState
+from speechbrain_llsa.nnet.packed import pack_linears
 from speechbrain_llsa.state import EncoderState
 from speechbrain_llsa.utils.precision import full_float32
 from speechbrain_llsa_runtime.dataio.samples import ScaleCheck
@@ -372,11 +373,12 @@ class ChunkHead(torch.nn.Module):
     Arguments
     ---------
     model : StreamingCTC
-        The model whose head it is.
+        The model whose head it is. On a CPU it packs its weights from then on.
     """
 
     def __init__(self, model):
         super().__init__()
+        pack_linears(model)
         self.model = model
 
     @full_float32()

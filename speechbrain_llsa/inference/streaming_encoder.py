@@ -16,6 +16,7 @@ from speechbrain_llsa.lobes.layer_features import (
 )
 from speechbrain_llsa.lobes.padding import sample_counts
 from speechbrain_llsa.model_folder.load import load_model
+from speechbrain_llsa.nnet.packed import pack_linears
 from speechbrain_llsa_runtime.dataio.audio_files import read_signal
 from speechbrain_llsa_runtime.dataio.samples import ScaleCheck, check_scale
 from speechbrain_llsa_runtime.geometry import StreamGeometry
@@ -63,7 +64,8 @@ class StreamingEncoder(LayerFeatures):
         run_opts: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> StreamingEncoder | Any:
-        """Loads an encoder.
+        """Loads an encoder. On a CPU its linear layers keep a second copy of
+        their weights, packed for it.
 
         Arguments
         ---------
@@ -113,6 +115,7 @@ class StreamingEncoder(LayerFeatures):
         checked_layer(layer, len(layers))
         if isinstance(layer, int):
             wrapper.latent_encoder.layers = layers[: max(1, layer)]
+        pack_linears(wrapper)
         encoder = cls(extractor, wrapper, layer)
         return encoder.to((run_opts or {}).get("device", "cpu"))
 

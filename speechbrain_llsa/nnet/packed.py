@@ -1,62 +1,50 @@
 """Linear layers with weights packed for the CPU, which saves time and memory
-traffic for the few rows of a streaming step."""
+traffic, most of all for the few rows of a streaming step."""
 
 from __future__ import annotations
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 
 STEP_ROWS = 12
 """Number of rows that weights are packed for; any number is accepted."""
 
 
-class PackedLinear(nn.Module):
-    """A linear layer with an additional copy of its weight in oneDNN's packed
-    layout.
+class PackedLinear(nn.Linear):
+    """A linear layer that keeps a copy of its weight in oneDNN's packed layout
+    for inference in float32 on the CPU.
 
-    Parameters, and results up to rounding, are those of the original layer. The
-    packed weight is used for float32 inference on the CPU; it does not follow
-    later changes of the parameters.
+    The copy is made when it is first needed, and made anew when the weight has
+    changed, but for changes through ``.data``, which PyTorch keeps no account
+    of. Everywhere else, as in training, on other devices and under autocast,
+    the layer is a plain one.
 
     Arguments
     ---------
-    linear : torch.nn.Linear
-        The layer.
+    in_features : int
+        As for ``torch.nn.Linear``.
+    out_features : int
+        As for ``torch.nn.Linear``.
+    bias : bool
+        As for ``torch.nn.Linear``.
 
     Example
     -------
-    >>> linear = nn.Linear(8, 4)
+    >>> packed = PackedLinear(8, 4)
     >>> x = torch.rand(2, 3, 8)
     >>> with torch.no_grad():
-    ...     packed = PackedLinear(linear)(x)
-    >>> torch.allclose(packed, linear(x), atol=1e-6)
+    ...     y = packed(x)
+    >>> torch.allclose(y, packed(x), atol=1e-6)
     True
     """
 
-    def __init__(self, linear):
-        super().__init__()
-        self.in_features = linear.in_features
-        self.out_features = linear.out_features
-        self.weight = linear.weight
-        self.bias = linear.bias
-        self._pack()
-
-    def _pack(self):
-        self._packed = torch.ops.mkldnn._reorder_linear_weight(
-            self.weight.detach(), STEP_ROWS
-        )
+    _packed = (None, None)
 
     def __getstate__(self):
         """Omits the packed weight, which PyTorch can neither copy nor
         pickle."""
-        state = {**vars(self)}
-        del state["_packed"]
-        return state
-
-    def __setstate__(self, state):
-        super().__setstate__(state)
-        self._pack()
+        state = super().__getstate__()
+        return {name: state[name] for name in state if name != "_packed"}
 
     def forward(self, x):
         """
@@ -70,34 +58,52 @@ class PackedLinear(nn.Module):
         torch.Tensor
             (..., out_features).
         """
-        if (
-            torch.is_grad_enabled()
-            or x.device.type != "cpu"
-            or x.dtype != torch.float32
-            or self.weight.dtype != torch.float32
-        ):
-            return F.linear(x, self.weight, self.bias)
+        if not self._is_packable(x):
+            return super().forward(x)
+        weight = self.weight
+        version = (weight.data_ptr(), weight._version)
+        # read and replaced as one, for threads that share a model
+        packed_version, packed = self._packed
+        if version != packed_version:
+            packed = torch.ops.mkldnn._reorder_linear_weight(
+                weight.detach(), STEP_ROWS
+            )
+            self._packed = (version, packed)
         return torch.ops.mkldnn._linear_pointwise(
-            x, self._packed, self.bias, "none", [], ""
+            x, packed, self.bias, "none", [], ""
+        )
+
+    def _is_packable(self, x):
+        weight, bias = self.weight, self.bias
+        return (
+            not torch.is_grad_enabled()
+            and not torch.compiler.is_compiling()
+            and not torch.is_autocast_enabled("cpu")
+            and x.device.type == weight.device.type == "cpu"
+            and x.dtype == weight.dtype == torch.float32
+            and (bias is None or bias.dtype == torch.float32)
+            and not weight.is_inference()
+            and x.numel() > 0
+            and weight.numel() > 0
         )
 
 
 def pack_linears(module):
-    """Packs the weights of all linear layers in a module, in place, if PyTorch
-    supports it.
+    """Has the linear layers of a module keep packed weights, in place, if this
+    PyTorch has oneDNN.
 
-    Names and values of the parameters do not change. The packed weights take as
-    much memory again. Pack after loading, and again after any change.
+    Names and values of the parameters do not change, and results only by
+    rounding. The packed weights take as much memory again.
 
     Arguments
     ---------
     module : torch.nn.Module
-        A model in float32 on the CPU.
+        A model for inference.
 
     Returns
     -------
     int
-        Number of layers that were packed; 0 if this PyTorch has no oneDNN.
+        Number of layers that pack their weights now; 0 without oneDNN.
 
     Example
     -------
@@ -106,14 +112,8 @@ def pack_linears(module):
     """
     if not torch.backends.mkldnn.is_available():
         return 0
-    packed = 0
-    for parent in list(module.modules()):
-        for name, child in list(parent.named_children()):
-            if (
-                type(child) in (nn.Linear, PackedLinear)
-                and child.weight.dtype == torch.float32
-                and child.weight.device.type == "cpu"
-            ):
-                setattr(parent, name, PackedLinear(child))
-                packed += 1
-    return packed
+    layers = [each for each in module.modules() if type(each) is nn.Linear]
+    for layer in layers:
+        # whoever else holds the layer holds the packed one then
+        layer.__class__ = PackedLinear
+    return len(layers)

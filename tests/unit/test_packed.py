@@ -2,27 +2,40 @@
 
 import copy
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
+from speechbrain.inference.ASR import StreamingASR as SpeechBrainStreamingASR
 
+from speechbrain_llsa import StreamingASR, StreamingEncoder
+from speechbrain_llsa.model_folder.write import write_streaming_folder
 from speechbrain_llsa.nnet.packed import PackedLinear, pack_linears
-from tiny_model import make_model, make_signal
+from tiny_model import make_model, make_signal, make_tokenizer
 
 pytestmark = pytest.mark.skipif(
     not torch.backends.mkldnn.is_available(), reason="needs oneDNN"
 )
 
 
+def make_packed(*sizes, **options):
+    """A plain layer, and a packed one with the same parameters."""
+    linear = torch.nn.Linear(*sizes, **options)
+    packed = copy.deepcopy(linear)
+    pack_linears(packed)
+    assert type(packed) is PackedLinear
+    return linear, packed
+
+
 @pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize("rows", [1, 9, 12, 100])
+@pytest.mark.parametrize("rows", [0, 1, 9, 12, 100])
 def test_same_numbers(rows, bias):
     """For any number of rows, with and without bias, to rounding."""
-    linear = torch.nn.Linear(48, 80, bias=bias)
+    linear, packed = make_packed(48, 80, bias=bias)
     x = torch.randn(1, rows, 48)
     with torch.no_grad():
-        packed = PackedLinear(linear)(x)
-        assert (packed - linear(x)).abs().max() < 1e-5
+        assert packed(x).shape == (1, rows, 80)
+        assert torch.allclose(packed(x), linear(x), atol=1e-5)
 
 
 def test_a_packed_model_streams_the_same():
@@ -49,21 +62,123 @@ def test_a_packed_model_streams_the_same():
     )
 
 
-def test_packing_again_follows_changed_weights():
-    """Weights that changed are packed anew."""
-    model = torch.nn.Sequential(torch.nn.Linear(8, 8))
-    pack_linears(model)
+CHANGES = {
+    "in place": lambda layer: layer.weight.zero_(),
+    "a loaded state": lambda layer: layer.load_state_dict(
+        {"weight": torch.zeros(8, 8), "bias": layer.bias}
+    ),
+    "another parameter": lambda layer: setattr(
+        layer, "weight", torch.nn.Parameter(torch.zeros(8, 8))
+    ),
+    "other memory": lambda layer: setattr(
+        layer.weight, "data", torch.zeros(8, 8)
+    ),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_changed_weights_are_packed_anew(change):
+    """However they change."""
+    _, packed = make_packed(8, 8)
+    x = torch.rand(3, 8)
     with torch.no_grad():
-        model[0].weight.zero_()
-        pack_linears(model)
-        assert torch.equal(model(torch.rand(3, 8)), model[0].bias.expand(3, 8))
+        assert not torch.equal(packed(x), packed.bias.expand(3, 8))
+        change(packed)
+        assert torch.equal(packed(x), packed.bias.expand(3, 8))
 
 
-def test_other_types_are_left_alone():
-    """What oneDNN does not pack stays as it is."""
-    assert pack_linears(torch.nn.Linear(8, 8).double()) == 0
-    layer = torch.nn.Sequential(torch.nn.Linear(8, 8).double())
-    assert pack_linears(layer) == 0
+def test_a_training_goes_on():
+    """An optimiser's step shows in the next inference."""
+    linear, packed = make_packed(8, 8)
+    x = torch.rand(3, 8)
+    for layer in (linear, packed):
+        optimizer = torch.optim.SGD(layer.parameters(), lr=1.0)
+        with torch.no_grad():
+            layer(x)
+        layer(x).square().sum().backward()
+        optimizer.step()
+    with torch.no_grad():
+        assert torch.allclose(packed(x), linear(x), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "dtype", [torch.float64, torch.bfloat16, torch.float16]
+)
+def test_other_types_are_a_plain_layers(dtype):
+    """What oneDNN does not pack is computed as ever, to the bit."""
+    linear, packed = make_packed(8, 8)
+    x = torch.rand(3, 8)
+    with torch.no_grad():
+        packed(x)
+        linear.to(dtype), packed.to(dtype)
+        assert torch.equal(packed(x.to(dtype)), linear(x.to(dtype)))
+
+
+def test_autocast_is_a_plain_layers():
+    """Its results have its type."""
+    linear, packed = make_packed(8, 8)
+    x = torch.rand(3, 8)
+    with torch.no_grad():
+        packed(x)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            assert packed(x).dtype == torch.bfloat16
+            assert torch.equal(packed(x), linear(x))
+
+
+def test_weights_of_inference_mode_are_a_plain_layers():
+    """PyTorch keeps no account of their changes."""
+    with torch.inference_mode():
+        _, packed = make_packed(8, 8)
+        x = torch.rand(3, 8)
+        packed(x)
+        packed.weight.zero_()
+        assert torch.equal(packed(x), packed.bias.expand(3, 8))
+
+
+def test_an_exported_layer_is_a_plain_one():
+    """Its graph has no packed weights."""
+    _, packed = make_packed(8, 8)
+    x = torch.rand(3, 8)
+    with torch.no_grad():
+        expected = packed(x)
+        program = torch.export.export(packed, (x,))
+        assert "mkldnn" not in str(program.graph)
+        assert torch.allclose(program.module()(x), expected, atol=1e-6)
+
+
+def test_threads_share_a_layer():
+    """Whoever comes first packs."""
+    linear, packed = make_packed(64, 64)
+    x = torch.rand(3, 64)
+    with torch.no_grad():
+        expected = linear(x)
+
+    def run(_):
+        with torch.no_grad():
+            return packed(x)
+
+    with ThreadPoolExecutor(8) as pool:
+        for given in pool.map(run, range(64)):
+            assert torch.allclose(given, expected, atol=1e-5)
+
+
+def test_what_is_loaded_for_inference_packs(tmp_path):
+    """By any of the three ways, and with another device it would not."""
+    folder = write_streaming_folder(
+        tmp_path / "a", make_model(), make_tokenizer()
+    )
+    asr = StreamingASR.from_hparams(folder)
+    encoder = StreamingEncoder.from_hparams(folder)
+    host = SpeechBrainStreamingASR.from_hparams(str(folder))
+    for layer in (
+        asr.model.head,
+        encoder.encoder_wrapper.latent_encoder.layers[0].pos_ffn.ffn[0],
+        host.hparams.encoder_wrapper.latent_encoder.layers[0].pos_ffn.ffn[0],
+    ):
+        assert type(layer) is PackedLinear
+    assert "_packed" not in vars(asr.model.head)
+    asr.session().push(make_signal(8000))
+    assert "_packed" in vars(asr.model.head)
 
 
 def pickled(value):

@@ -14,6 +14,7 @@ import torch
 from speechbrain.lobes.models.wav2vec import W2VLatentExtractor
 from torch.nn import functional as F
 
+from speechbrain_llsa.nnet.packed import PreparedWeight, prepares_weights
 from speechbrain_llsa_runtime.geometry import SAMPLE_RATE
 from speechbrain_llsa_runtime.utils.checks import (
     check_integer,
@@ -473,8 +474,11 @@ def _convolve_by_products(conv, x):
     (taps,), (stride,) = conv.kernel_size, conv.stride
     rows, _, channels = x.shape
     frames = (x.shape[1] - taps) // stride + 1
-    # (out, in, taps) -> (taps * in, out)
-    weight = conv.weight.transpose(1, 2).flatten(1).t()
+    if prepares_weights():
+        prepared = vars(conv).setdefault("prepared", PreparedWeight())
+        weight = prepared.get(conv.weight, _by_taps)
+    else:
+        weight = _by_taps(conv.weight)
     if channels == 1 and taps < 2 * stride:
         # many products of one tap otherwise:
         # (batch, samples, 1) -> (batch, frames, taps)
@@ -498,6 +502,11 @@ def _convolve_by_products(conv, x):
             result = torch.baddbmm(result, piece, matrix)
         tap += width
     return result
+
+
+def _by_taps(weight):
+    """(out, in, taps) to (taps * in, out)."""
+    return weight.transpose(1, 2).flatten(1).t()
 
 
 def check_convolutions(out_channels, kernel_sizes, strides):

@@ -1,7 +1,9 @@
-"""Linear layers with weights packed for the CPU, which saves time and memory
-traffic, most of all for the few rows of a streaming step."""
+"""Weights in the layout that inference wants, kept as long as they stay the
+same."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 from torch import nn
@@ -10,43 +12,92 @@ STEP_ROWS = 12
 """Number of rows that weights are packed for; any number is accepted."""
 
 
+class PreparedWeight:
+    """What inference makes from a weight, which is made anew when the weight
+    has changed, but for changes through ``.data``, which PyTorch keeps no
+    account of. Copies of a module make their own.
+
+    Example
+    -------
+    >>> weight, prepared = torch.zeros(2), PreparedWeight()
+    >>> prepared.get(weight, torch.exp), prepared.get(weight, torch.cos)
+    (tensor([1., 1.]), tensor([1., 1.]))
+    >>> prepared.get(weight.add_(3), torch.neg)
+    tensor([-3., -3.])
+    """
+
+    def __init__(self) -> None:
+        self._made: tuple[torch.Tensor, int, torch.Tensor] | None = None
+
+    def get(
+        self,
+        weight: torch.Tensor,
+        make: Callable[[torch.Tensor], torch.Tensor],
+    ) -> torch.Tensor:
+        """Gives what is made from a weight.
+
+        Arguments
+        ---------
+        weight : torch.Tensor
+            The weight.
+        make : callable
+            Makes another tensor of it, always in the same way.
+
+        Returns
+        -------
+        torch.Tensor
+        """
+        if weight.is_inference():
+            # without account of its changes
+            return make(weight)
+        # read and replaced as one, for threads that share a model
+        made = self._made
+        if (
+            made is None
+            or made[0].data_ptr() != weight.data_ptr()
+            or made[1] != weight._version
+        ):
+            # kept alive, so that no other weight comes to lie at its place
+            source = weight.detach()
+            made = self._made = (source, weight._version, make(source))
+        return made[2]
+
+    def __reduce__(self):
+        return PreparedWeight, ()
+
+
+def prepares_weights() -> bool:
+    """Whether weights are used as they are, and neither learned nor traced.
+
+    Returns
+    -------
+    bool
+    """
+    return not torch.is_grad_enabled() and not torch.compiler.is_compiling()
+
+
 class PackedLinear(nn.Linear):
     """A linear layer that keeps a copy of its weight in oneDNN's packed layout
     for inference in float32 on the CPU.
 
-    The copy is made when it is first needed, and made anew when the weight has
-    changed, but for changes through ``.data``, which PyTorch keeps no account
-    of. Everywhere else, as in training, on other devices and under autocast,
-    the layer is a plain one.
-
-    Arguments
-    ---------
-    in_features : int
-        As for ``torch.nn.Linear``.
-    out_features : int
-        As for ``torch.nn.Linear``.
-    bias : bool
-        As for ``torch.nn.Linear``.
+    The copy is made when it is first needed. Everywhere else, as in training,
+    on other devices and under autocast, the layer is a plain one.
+    :func:`pack_linears` makes them.
 
     Example
     -------
-    >>> packed = PackedLinear(8, 4)
+    >>> packed = nn.Sequential(nn.Linear(8, 4))
     >>> x = torch.rand(2, 3, 8)
     >>> with torch.no_grad():
-    ...     y = packed(x)
-    >>> torch.allclose(y, packed(x), atol=1e-6)
+    ...     expected = packed(x)
+    ...     _ = pack_linears(packed)
+    ...     torch.allclose(packed(x), expected, atol=1e-6)
     True
     """
 
-    _packed = (None, None)
+    prepared: PreparedWeight
 
-    def __getstate__(self):
-        """Omits the packed weight, which PyTorch can neither copy nor
-        pickle."""
-        state = super().__getstate__()
-        return {name: state[name] for name in state if name != "_packed"}
-
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         """
         Arguments
         ---------
@@ -60,24 +111,14 @@ class PackedLinear(nn.Linear):
         """
         if not self._is_packable(x):
             return super().forward(x)
-        weight = self.weight
-        version = (weight.data_ptr(), weight._version)
-        # read and replaced as one, for threads that share a model
-        packed_version, packed = self._packed
-        if version != packed_version:
-            packed = torch.ops.mkldnn._reorder_linear_weight(
-                weight.detach(), STEP_ROWS
-            )
-            self._packed = (version, packed)
         return torch.ops.mkldnn._linear_pointwise(
-            x, packed, self.bias, "none", [], ""
+            x, self.prepared.get(self.weight, _pack), self.bias, "none", [], ""
         )
 
     def _is_packable(self, x):
         weight, bias = self.weight, self.bias
         return (
-            not torch.is_grad_enabled()
-            and not torch.compiler.is_compiling()
+            prepares_weights()
             and not torch.is_autocast_enabled("cpu")
             and x.device.type == weight.device.type == "cpu"
             and x.dtype == weight.dtype == torch.float32
@@ -88,7 +129,11 @@ class PackedLinear(nn.Linear):
         )
 
 
-def pack_linears(module):
+def _pack(weight):
+    return torch.ops.mkldnn._reorder_linear_weight(weight, STEP_ROWS)
+
+
+def pack_linears(module: nn.Module) -> int:
     """Has the linear layers of a module keep packed weights, in place, if this
     PyTorch has oneDNN.
 
@@ -103,7 +148,7 @@ def pack_linears(module):
     Returns
     -------
     int
-        Number of layers that pack their weights now; 0 without oneDNN.
+        Number of layers that pack their weights from now on; 0 without oneDNN.
 
     Example
     -------
@@ -114,6 +159,7 @@ def pack_linears(module):
         return 0
     layers = [each for each in module.modules() if type(each) is nn.Linear]
     for layer in layers:
+        layer.prepared = PreparedWeight()
         # whoever else holds the layer holds the packed one then
         layer.__class__ = PackedLinear
     return len(layers)

@@ -1,5 +1,7 @@
 """The front end: SpeechBrain's weights and frames, its state, bad input."""
 
+import copy
+
 import pytest
 import torch
 from speechbrain.lobes.models.wav2vec import W2VLatentExtractor
@@ -53,6 +55,22 @@ def test_products_are_the_convolution(taps, stride, more, rows, bias):
             found = torch.autograd.grad((frames * weights).sum(), wanted)
             for one, other in zip(found, gradients, strict=True):
                 assert (one - other).abs().max() < 1e-12
+
+
+def test_changed_weights_are_used():
+    """Inference keeps a convolution's weight in another layout, until it
+    changes; a copy keeps its own."""
+    front_end, x = make_extractor(), torch.randn(1, 3000)
+    with torch.no_grad():
+        before = front_end(x)
+        copied = copy.deepcopy(front_end)
+        for parameter in front_end.parameters():
+            parameter.mul_(-0.5)
+        assert torch.equal(copied(x), before)
+        changed = front_end(x)
+    expected = front_end(x)
+    assert not torch.equal(changed, before)
+    assert (changed - expected).abs().max() < 1e-6
 
 
 @pytest.mark.parametrize(

@@ -23,9 +23,14 @@ from speechbrain_llsa.visibility import (
 BLOCK_FRAMES = 64
 """Queries that share one window of keys in the banded paths."""
 
+DENSE_KEYS = 512
+DENSE_WIDTHS = 3
+"""sa is no faster by its band, and needs more memory for it, up to so many keys
+and so many times those that a block of it sees."""
+
 LONG_FRAMES = 1024
-"""Number of queries above which the band of sa saves memory rather than
-time."""
+"""Number of queries above which the band of sa saves memory rather than time
+where kernels wait for one another, as on CUDA."""
 
 SEGMENT_FRAMES = 128
 """Number of queries whose windows are then in memory at once."""
@@ -64,8 +69,8 @@ def attend_frames(
     """Attention of consecutive queries over consecutive keys: aa, maa and sa.
 
     aa and maa compute a score for every pair of query and key. sa computes only
-    the band, in time and memory linear in the queries; few queries form a
-    single block of the band, which has the same pairs.
+    the band, in time and memory linear in the queries, but for utterances that
+    are so short that all pairs cost no more.
 
     Arguments
     ---------
@@ -113,8 +118,9 @@ def attend_frames(
     if attention == "sa" and _uses_flex(query, whole_utterance, dropout):
         return flex.attend_frames(query, key, value, geometry, attention, end)
     path = _attend_dense
-    if attention == "sa" and query.shape[2] > BLOCK_FRAMES:
-        if query.shape[2] > LONG_FRAMES and dropout == 0.0:
+    if attention == "sa" and _pays_off(query, key, geometry):
+        is_long = not query.is_cuda or query.shape[2] > LONG_FRAMES
+        if is_long and dropout == 0.0:
             return _SegmentedBand.apply(
                 query,
                 key,
@@ -138,6 +144,13 @@ def attend_frames(
         dropout,
         {} if masks is None else masks,
     )
+
+
+def _pays_off(query, key, geometry):
+    """Whether the band of sa is worth its blocks."""
+    width = geometry.look_back + BLOCK_FRAMES + geometry.look_ahead
+    most = min(DENSE_KEYS, DENSE_WIDTHS * width)
+    return query.shape[2] > BLOCK_FRAMES and key.shape[2] > most
 
 
 def attend_tagged(

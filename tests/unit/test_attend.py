@@ -25,13 +25,14 @@ def short_blocks(monkeypatch):
     monkeypatch.setattr("speechbrain_llsa.ops.attend.BLOCK_FRAMES", 16)
 
 
-@pytest.fixture(params=[1024, 20], ids=["at once", "segments"], autouse=True)
-def segments(request, monkeypatch):
-    """A short utterance is one segment, or several."""
-    monkeypatch.setattr(
-        "speechbrain_llsa.ops.attend.LONG_FRAMES", request.param
-    )
-    monkeypatch.setattr("speechbrain_llsa.ops.attend.SEGMENT_FRAMES", 20)
+@pytest.fixture(params=["dense", "band", "segments"], autouse=True)
+def path_of_sa(request, monkeypatch):
+    """A short utterance is dense, one band, or a band of several segments."""
+    module = "speechbrain_llsa.ops.attend"
+    if request.param != "dense":
+        monkeypatch.setattr(f"{module}.DENSE_KEYS", 0)
+    frames = 20 if request.param == "segments" else 1024
+    monkeypatch.setattr(f"{module}.SEGMENT_FRAMES", frames)
 
 
 def tensors(frames, count=3, batch=2):

@@ -22,6 +22,7 @@ BENCHMARKS = {
     "streaming_step": None,
     "conformer_step": None,
     "int8_convolutions": None,
+    "int8_batch": None,
     "real_time_factor": None,
     "start": None,
     "many_streams": "Many live streams",

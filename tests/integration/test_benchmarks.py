@@ -22,6 +22,7 @@ SECTIONS = {
     "streaming_step": (7, []),
     "conformer_step": (7, []),
     "int8_convolutions": (6, []),
+    "int8_batch": (5, []),
     "real_time_factor": (2, []),
     "start": (3, []),
     "server_load": (3, []),

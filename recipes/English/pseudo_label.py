@@ -14,6 +14,7 @@ import re
 from pathlib import Path
 
 from linked_speech import check_new, write_split
+from tqdm import tqdm
 
 from speechbrain_llsa.evaluation.librispeech import list_split
 from speechbrain_llsa_runtime.dataio.audio_files import read_signal
@@ -21,8 +22,9 @@ from speechbrain_llsa_runtime.utils.atomic_files import written_atomically
 from speechbrain_llsa_runtime.utils.errors import must_be
 from speechbrain_llsa_runtime.utils.parser import OneLineParser
 
-_PUNCTUATION = re.compile(r"[.,?!;:\"“”…()-]|--|—|–")
-_WORDS = re.compile(r"[A-Z']+( [A-Z']+)*")
+_PUNCTUATION = re.compile(r"[.,?!;:\"“”…()—–-]")
+_WORD = r"[A-Z]+('[A-Z]+)*'?"
+_WORDS = re.compile(f"{_WORD}( {_WORD})*")
 
 
 def words_of(text):
@@ -36,8 +38,8 @@ def words_of(text):
     Returns
     -------
     str or None
-        Capital letters, apostrophes and spaces, ``None`` if there is anything
-        else than punctuation beside them, or nothing.
+        Capital letters, apostrophes behind them and spaces, ``None`` if there
+        is anything else than punctuation beside them, or nothing.
 
     Example
     -------
@@ -100,20 +102,31 @@ def pseudo_label(split, out, transcribe):
     FileExistsError
         If there is something at ``out``.
     ValueError
-        If there is no speech, or no words were heard.
+        If there are no files, or no words in them.
     """
     split, out = Path(split), Path(out)
     check_new("--out", out)
     files = list(map(Path, list_split(split.absolute())["audio"]))
-    heard = {file: words_of(transcribe(read_signal(file))) for file in files}
-    transcripts = {file: words for file, words in heard.items() if words}
-    if not transcripts:
+    if not files:
         raise ValueError(
             must_be(
                 "SPLIT",
                 "a folder of speech, SPEAKER/CHAPTER/UTTERANCE.flac",
                 repr(str(split)),
             )
+        )
+    transcripts = {}
+    for file in tqdm(files, unit="file", disable=None):
+        try:
+            words = words_of(transcribe(read_signal(file)))
+        except ValueError as error:  # audio that cannot be read
+            print(f"left out: {error}")
+            continue
+        if words is not None:
+            transcripts[file] = words
+    if not transcripts:
+        raise ValueError(
+            must_be("SPLIT", "speech with words", f"none in {len(files)} files")
         )
     with written_atomically(out) as new:
         write_split(new, transcripts)

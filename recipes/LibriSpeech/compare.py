@@ -149,12 +149,12 @@ class Comparison:
             *arguments,
             *as_arguments(settings),
         ]
-        others = {"starts_from": row.starts_from, "teacher": row.teacher}
-        settings = {
-            "hparams": hparams.name,
-            **settings,
-            **{entry: name for entry, name in others.items() if name},
-        }
+        settings = {"hparams": hparams.name, **settings}
+        for entry in ("starts_from", "teacher"):
+            if name := getattr(row, entry):
+                # if that row is trained anew, so must this one be
+                other = self.plan.row(name).overrides["finetune"]
+                settings[entry] = {"row": name, **other}
         return Stage(recipe, folder, command, settings)
 
     def prepare(self):
@@ -208,13 +208,16 @@ class Comparison:
                         changed = True
                 if changed:
                     self.report()
-            later = [
-                (row, seed)
-                for row, seed in later
-                if not any(
-                    f"{name}, seed {seed}" in failures for name in row.needs
-                )
-            ]
+            waiting = []
+            for row, seed in later:
+                needed = {f"{name}, seed {seed}" for name in row.needs}
+                lacks = needed & {*failures}
+                if lacks and not self._may_begin(row, seed):
+                    say(f"{row.name}, seed {seed}: left out")
+                    failures.append(f"{row.name}, seed {seed}")
+                else:
+                    waiting.append((row, seed))
+            later = waiting
             if later == to_do:
                 # somebody else trains these
                 time.sleep(_WAIT_SECONDS)

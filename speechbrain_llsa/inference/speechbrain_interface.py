@@ -373,7 +373,8 @@ class ChunkHead(torch.nn.Module):
     Arguments
     ---------
     model : StreamingCTC
-        The model whose head it is. On a CPU it packs its weights from then on.
+        The model whose head it is. All of its linear layers become ones that
+        pack their weights on a CPU.
     """
 
     def __init__(self, model):

@@ -6,6 +6,7 @@ import torch
 from speechbrain.augment.time_domain import pink_noise_like
 
 from speechbrain_llsa_runtime.geometry import SAMPLE_RATE
+from speechbrain_llsa_runtime.utils.checks import check_type
 from speechbrain_llsa_runtime.utils.errors import must_be
 
 _PINK = 0.5
@@ -18,7 +19,9 @@ _VOICES = 4
 
 class GeneratedNoise:
     """Noise for each waveform of a batch, of a kind that is drawn for it: the
-    ``noise_funct`` of SpeechBrain's ``AddNoise``, which sets its level.
+    ``noise_funct`` of SpeechBrain's ``AddNoise``, which sets its level. It
+    measures noise over the whole row, padding included, so that short rows of
+    a batch get less than is drawn.
 
     - ``white``, ``pink``: power even over frequency, or falling as 1/f;
     - ``hum``: the mains at 50 or 60 Hz and its harmonics;
@@ -35,6 +38,8 @@ class GeneratedNoise:
 
     Raises
     ------
+    TypeError
+        If the kinds are no list.
     ValueError
         If there is no kind, or an unknown one.
 
@@ -52,16 +57,17 @@ class GeneratedNoise:
             "hum": self._hum,
             "babble": _babble,
         }
-        names = [kinds] if isinstance(kinds, str) else list(kinds)
-        if not names or not set(names) <= set(self._makers):
+        check_type("noise_kinds", kinds, (list, tuple))
+        known = list(self._makers)
+        if not kinds or not all(kind in known for kind in kinds):
             raise ValueError(
                 must_be(
                     "noise_kinds",
-                    f"a list of {', '.join(self._makers)}",
+                    f"a list of {', '.join(known)}",
                     repr(kinds),
                 )
             )
-        self.kinds = names
+        self.kinds = list(kinds)
         self.sample_rate = sample_rate
 
     def __call__(self, waveforms):

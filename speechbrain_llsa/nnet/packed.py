@@ -13,9 +13,11 @@ STEP_ROWS = 12
 
 
 class PreparedWeight:
-    """What inference makes from a weight, which is made anew when the weight
-    has changed, but for changes through ``.data``, which PyTorch keeps no
-    account of. Copies of a module make their own.
+    """What inference makes from a frozen weight, which is made anew when the
+    weight has changed in a way that PyTorch keeps account of: not through
+    ``.data`` or NumPy. Fused optimisers change weights without account as
+    well, so what requires gradients is made each time. Copies of a module make
+    their own.
 
     Example
     -------
@@ -47,8 +49,7 @@ class PreparedWeight:
         -------
         torch.Tensor
         """
-        if weight.is_inference():
-            # without account of its changes
+        if weight.is_inference() or weight.requires_grad:
             return make(weight)
         # read and replaced as one, for threads that share a model
         made = self._made
@@ -73,20 +74,24 @@ def prepares_weights() -> bool:
     -------
     bool
     """
-    return not torch.is_grad_enabled() and not torch.compiler.is_compiling()
+    return not (
+        torch.is_grad_enabled()
+        or torch.compiler.is_compiling()
+        or torch.jit.is_tracing()
+    )
 
 
 class PackedLinear(nn.Linear):
     """A linear layer that keeps a copy of its weight in oneDNN's packed layout
     for inference in float32 on the CPU.
 
-    The copy is made when it is first needed. Everywhere else, as in training,
-    on other devices and under autocast, the layer is a plain one.
-    :func:`pack_linears` makes them.
+    The copy is made when it is first needed. Everywhere else, as on other
+    devices, under autocast and where the weight requires gradients, the layer
+    is a plain one. :func:`pack_linears` makes them.
 
     Example
     -------
-    >>> packed = nn.Sequential(nn.Linear(8, 4))
+    >>> packed = nn.Sequential(nn.Linear(8, 4)).requires_grad_(False)
     >>> x = torch.rand(2, 3, 8)
     >>> with torch.no_grad():
     ...     expected = packed(x)
@@ -115,6 +120,11 @@ class PackedLinear(nn.Linear):
             x, self.prepared.get(self.weight, _pack), self.bias, "none", [], ""
         )
 
+    def _apply(self, fn, recurse=True):
+        # of another type, or elsewhere, it holds no packed weight
+        self.prepared = PreparedWeight()
+        return super()._apply(fn, recurse)
+
     def _is_packable(self, x):
         weight, bias = self.weight, self.bias
         return (
@@ -124,6 +134,8 @@ class PackedLinear(nn.Linear):
             and x.dtype == weight.dtype == torch.float32
             and (bias is None or bias.dtype == torch.float32)
             and not weight.is_inference()
+            and not weight.requires_grad
+            and x.shape[-1] == weight.shape[1]
             and x.numel() > 0
             and weight.numel() > 0
         )
@@ -138,7 +150,8 @@ def pack_linears(module: nn.Module) -> int:
     PyTorch has oneDNN.
 
     Names and values of the parameters do not change, and results only by
-    rounding. The packed weights take as much memory again.
+    rounding. The packed weights take as much memory again, from the first
+    inference on. Only frozen weights are packed.
 
     Arguments
     ---------
@@ -148,7 +161,7 @@ def pack_linears(module: nn.Module) -> int:
     Returns
     -------
     int
-        Number of layers that pack their weights from now on; 0 without oneDNN.
+        Number of layers that have become packed ones; 0 without oneDNN.
 
     Example
     -------

@@ -24,9 +24,9 @@ BLOCK_FRAMES = 64
 """Queries that share one window of keys in the banded paths."""
 
 DENSE_KEYS = 512
-DENSE_WIDTHS = 3
-"""sa is no faster by its band, and needs more memory for it, up to so many keys
-and so many times those that a block of it sees."""
+DENSE_WIDTHS = (3, 1.5)
+"""Up to 3 times the keys that a block of the band sees, sa is about as fast
+with all of them, and needs less memory; beyond 512 keys, up to 1.5 times."""
 
 LONG_FRAMES = 1024
 """Number of queries above which the band of sa saves memory rather than time
@@ -149,7 +149,8 @@ def attend_frames(
 def _pays_off(query, key, geometry):
     """Whether the band of sa is worth its blocks."""
     width = geometry.look_back + BLOCK_FRAMES + geometry.look_ahead
-    most = min(DENSE_KEYS, DENSE_WIDTHS * width)
+    short, long = (factor * width for factor in DENSE_WIDTHS)
+    most = min(short, max(DENSE_KEYS, long))
     return query.shape[2] > BLOCK_FRAMES and key.shape[2] > most
 
 

@@ -193,7 +193,7 @@ def test_nothing_around_matters_to_any_attention(attention, around):
     model = make_model(attention)
     for packed in (False, True):
         if packed:
-            pack_linears(model)
+            pack_linears(model.requires_grad_(False))
 
         def run(model=model):
             session = Session(model, DECODER)
@@ -260,7 +260,7 @@ def test_inference_mode_may_change_between_calls(attention, inside, folder):
         encoder = StreamingEncoder(model.extractor, model.encoder_wrapper)
         wrapper = model.encoder_wrapper
         with next(modes):
-            pack_linears(model)
+            pack_linears(model.requires_grad_(False))
             asr = Session(model, DECODER)
             frames = encoder.session()
             context = wrapper.make_streaming_context()

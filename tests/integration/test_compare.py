@@ -304,6 +304,13 @@ BAD = {
         {"rows": [{"name": "a"}, {"name": "b", "starts_from": "a"}]},
         r"starts_from of row 'b' must be left out",
     ),
+    "a teacher for a recipe that has none": (
+        {
+            "pretrain": None,
+            "rows": [{"name": "a"}, {"name": "b", "teacher": "a"}],
+        },
+        r"finetune of row 'b' must be .*got finetune_small.yaml",
+    ),
     "a comparison with nobody": ({"comparisons": [["sa", "b"]]}, "'b'"),
     "nothing to stream": (
         {"streamed_count": 0},
@@ -326,6 +333,62 @@ def test_bad_plans(tmp_path, changes, message):
     with pytest.raises((ValueError, TypeError, FileNotFoundError)) as error:
         read_plan(plan)
     assert re.search(message, str(error.value)), error.value
+
+
+@pytest.fixture
+def chain(tmp_path):
+    """A comparison in which one row starts from another, which comes later, and
+    a third has the weights of the first."""
+    from compare import Comparison
+    from comparison.plan import read_plan
+
+    def make(lr=0.5):
+        rows = [
+            {"name": "b", "starts_from": "a"},
+            {"name": "a", "overrides": {"lr": lr}},
+            {"name": "c", "weights_of": "b", "overrides": {"attention": "maa"}},
+        ]
+        plan = write_plan(
+            tmp_path / "plan.yaml", pretrain=None, rows=rows, comparisons=[]
+        )
+        return Comparison(read_plan(plan), tmp_path, tmp_path / "out", "start")
+
+    return make
+
+
+def test_a_row_starts_from_the_model_of_another(chain):
+    """Its training is another one if that of the other row is."""
+    comparison = chain()
+    first, second, _ = comparison.plan.rows
+    starts = [
+        stages[0].command[stages[0].command.index("--pretrained_folder") + 1]
+        for stages in (comparison.stages(row, 1) for row in (first, second))
+    ]
+    assert starts == [
+        str(comparison.folder(second, 1) / "finetune" / "streaming"),
+        "start",
+    ]
+    (before, *_), (after, *_) = (
+        made.stages(made.plan.rows[0], 1) for made in (comparison, chain(0.25))
+    )
+    settings = [each.record["settings"] for each in (before, after)]
+    assert settings[0] != settings[1]
+
+
+def test_what_needs_a_row_that_failed_is_left_out(chain, monkeypatch):
+    """And named."""
+    from comparison.stages import StageError
+
+    comparison, said = chain(), []
+
+    def fail(row, *_):
+        raise StageError(f"{row.name} fails")
+
+    monkeypatch.setattr(comparison, "_run_row", fail)
+    monkeypatch.setattr(comparison, "report", lambda: None)
+    failures = comparison.run(said.append)
+    assert failures == ["a, seed 1", "b, seed 1", "c, seed 1"]
+    assert said[1:] == ["b, seed 1: left out", "c, seed 1: left out"]
 
 
 def test_a_plan_says_where_it_differs_from_its_base(tmp_path):

@@ -195,7 +195,7 @@ def test_a_model_in_training(tmp_path, decoder):
 @pytest.mark.slow
 def test_a_packed_model(tmp_path, decoder):
     """Its packed weights are no part of the graph."""
-    model = make_model()
+    model = make_model().requires_grad_(False)
     pack_linears(model)
     folder = export_model(tmp_path / "out", model, decoder)
     written = OnnxStreamingASR.from_folder(folder).model

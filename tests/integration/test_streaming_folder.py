@@ -89,7 +89,7 @@ def test_written_from(place, dtype, tmp_path):
 
 def test_a_packed_model_is_written(tmp_path):
     """Its encoder's packed weights are no part of the folder."""
-    model = make_model()
+    model = make_model().requires_grad_(False)
     pack_linears(model.encoder_wrapper)
     folder = write_streaming_folder(tmp_path / "a", model, make_tokenizer())
     wavs = make_signal(16000)[None]

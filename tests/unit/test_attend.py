@@ -30,7 +30,7 @@ def path_of_sa(request, monkeypatch):
     """A short utterance is dense, one band, or a band of several segments."""
     module = "speechbrain_llsa.ops.attend"
     if request.param != "dense":
-        monkeypatch.setattr(f"{module}.DENSE_KEYS", 0)
+        monkeypatch.setattr(f"{module}.DENSE_WIDTHS", (0, 0))
     frames = 20 if request.param == "segments" else 1024
     monkeypatch.setattr(f"{module}.SEGMENT_FRAMES", frames)
 

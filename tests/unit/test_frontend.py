@@ -61,6 +61,7 @@ def test_changed_weights_are_used():
     """Inference keeps a convolution's weight in another layout, until it
     changes; a copy keeps its own."""
     front_end, x = make_extractor(), torch.randn(1, 3000)
+    front_end.requires_grad_(False)
     with torch.no_grad():
         before = front_end(x)
         copied = copy.deepcopy(front_end)

@@ -87,8 +87,14 @@ def test_white_alone_is_what_speechbrain_draws():
     assert torch.equal(ours(*batch), expected)
 
 
-@pytest.mark.parametrize("kinds", [[], ["white", "brown"], "music"])
+@pytest.mark.parametrize("kinds", [[], ["white", "brown"], [["white"]]])
 def test_unknown_kinds_are_named(kinds):
     words = f"a list of white, pink, hum, babble, got {re.escape(repr(kinds))}"
     with pytest.raises(ValueError, match=words):
+        GeneratedNoise(kinds)
+
+
+@pytest.mark.parametrize("kinds", ["white", 5, None, {"white": 1}])
+def test_kinds_are_a_list(kinds):
+    with pytest.raises(TypeError, match="noise_kinds must be list or tuple"):
         GeneratedNoise(kinds)

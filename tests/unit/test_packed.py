@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -20,7 +21,7 @@ pytestmark = pytest.mark.skipif(
 
 def make_packed(*sizes, **options):
     """A plain layer, and a packed one with the same parameters."""
-    linear = torch.nn.Linear(*sizes, **options)
+    linear = torch.nn.Linear(*sizes, **options).requires_grad_(False)
     packed = copy.deepcopy(linear)
     pack_linears(packed)
     assert type(packed) is PackedLinear
@@ -41,6 +42,7 @@ def test_same_numbers(rows, bias):
 def test_a_packed_model_streams_the_same():
     """The names of the parameters, the numbers and the gradients stay."""
     model, signal = make_model(), make_signal(16000)[None]
+    model.requires_grad_(False)
     names = list(model.state_dict())
     with torch.no_grad():
         expected, _ = model(signal)
@@ -56,6 +58,7 @@ def test_a_packed_model_streams_the_same():
     streamed = torch.cat([*pushes, model.flush(context)], dim=1)
     assert (given - expected).abs().max() < 1e-4
     assert (streamed - expected).abs().max() < 1e-4
+    model.requires_grad_(True)
     model(signal)[0].sum().backward()
     assert all(
         parameter.grad is not None for parameter in model.head.parameters()
@@ -87,18 +90,25 @@ def test_changed_weights_are_packed_anew(change):
         assert torch.equal(packed(x), packed.bias.expand(3, 8))
 
 
-def test_a_training_goes_on():
-    """An optimiser's step shows in the next inference."""
+@pytest.mark.parametrize("fused", [False, True])
+def test_a_training_goes_on(fused):
+    """An optimiser's step shows in the next inference; PyTorch keeps no account
+    of a fused one's."""
     linear, packed = make_packed(8, 8)
     x = torch.rand(3, 8)
     for layer in (linear, packed):
-        optimizer = torch.optim.SGD(layer.parameters(), lr=1.0)
         with torch.no_grad():
             layer(x)
-        layer(x).square().sum().backward()
-        optimizer.step()
+        layer.requires_grad_(True)
+        optimizer = torch.optim.SGD(layer.parameters(), lr=1.0, fused=fused)
+        for _ in range(2):
+            with torch.no_grad():
+                layer(x)
+            optimizer.zero_grad()
+            layer(x).square().sum().backward()
+            optimizer.step()
     with torch.no_grad():
-        assert torch.allclose(packed(x), linear(x), atol=1e-5)
+        assert torch.equal(packed(x), linear(x))
 
 
 @pytest.mark.parametrize(
@@ -111,6 +121,7 @@ def test_other_types_are_a_plain_layers(dtype):
     with torch.no_grad():
         packed(x)
         linear.to(dtype), packed.to(dtype)
+        assert packed.prepared._made is None
         assert torch.equal(packed(x.to(dtype)), linear(x.to(dtype)))
 
 
@@ -144,6 +155,10 @@ def test_an_exported_layer_is_a_plain_one():
         program = torch.export.export(packed, (x,))
         assert "mkldnn" not in str(program.graph)
         assert torch.allclose(program.module()(x), expected, atol=1e-6)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # trace is deprecated
+            traced = torch.jit.trace(packed, (x,))
+    assert "mkldnn" not in str(traced.graph)
 
 
 def test_threads_share_a_layer():
@@ -188,7 +203,7 @@ def pickled(value):
 @pytest.mark.parametrize("copied", [copy.deepcopy, pickled])
 def test_copies_are_packed_too(copied):
     """With parameters of their own."""
-    model = make_model()
+    model = make_model().requires_grad_(False)
     pack_linears(model.encoder_wrapper)
     copied = copied(model)
     signal = make_signal(8000)[None]

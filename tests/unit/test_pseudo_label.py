@@ -50,10 +50,26 @@ def test_the_command_says_how_many(split, tmp_path, monkeypatch, capsys):
     assert capsys.readouterr().out == "2 utterances with words, 1 left out\n"
 
 
+def test_damaged_audio_is_left_out(split, tmp_path, capsys):
+    """And named, and nothing else is lost."""
+    damaged = split / "7/1/7-1-0001.flac"
+    damaged.write_bytes(b"fLaC")
+    found = pseudo_label.pseudo_label(
+        split, tmp_path / "out", moonshine(**HEARD)
+    )
+    assert found == (2, 1)
+    assert "7-1-0001.flac" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("text", ["'", "He said 'yes'.", "", "naïve", "1st"])
+def test_what_is_no_word_is_left_out(text):
+    assert pseudo_label.words_of(text) is None
+
+
 @pytest.mark.parametrize(
     "source, out, text, words",
     [
-        ("train", "out", "12", "SPLIT must be a folder of speech"),
+        ("train", "out", "12", "SPLIT must be speech with words, .* 3 files"),
         ("no", "out", "Yes.", "SPLIT must be a folder of speech"),
         ("train", ".", "Yes.", "--out must be a path where nothing lies"),
     ],

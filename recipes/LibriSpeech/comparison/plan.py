@@ -20,7 +20,8 @@ A plan without ``pretrain`` compares fine-tunings of one model folder, which the
 command line names; rows differ in what is fine-tuned. A row can have a YAML
 file of its own as ``finetune``, for CTC or for a transducer. In such a plan a
 row can start from the model of another row, as ``starts_from: NAME``, and learn
-from that of another as its ``teacher: NAME``, of the same seed.
+from that of another as its ``teacher: NAME``, of the same seed. The other row
+must not need one itself.
 
 ``device`` is the device of PyTorch; ``push_seconds``, ``streamed_count`` and
 ``timing_seconds`` are arguments of ``speechbrain_llsa.evaluation``.
@@ -447,7 +448,18 @@ def _check_other_row(plan, row, entry):
         return
     others = {each.name: each for each in plan.rows}
     other = others.get(name)
-    if other is None or other.needs:
+    is_fit = other is not None and not other.weights_of
+    if entry == "weights_of":
+        if not is_fit:
+            raise ValueError(
+                must_be(
+                    f"weights_of of row {row.name!r}",
+                    "the name of a row that is trained itself",
+                    repr(name),
+                )
+            )
+        return
+    if not is_fit or other.needs:
         raise ValueError(
             must_be(
                 f"{entry} of row {row.name!r}",
@@ -455,8 +467,14 @@ def _check_other_row(plan, row, entry):
                 repr(name),
             )
         )
-    if entry == "weights_of":
-        return
+    if entry == "teacher" and "teacher" not in row.entries["finetune"]:
+        raise ValueError(
+            must_be(
+                f"finetune of row {row.name!r}",
+                "a YAML file with the entry teacher",
+                row.hparams["finetune"].name,
+            )
+        )
     if plan.pretrains:
         raise ValueError(
             must_be(

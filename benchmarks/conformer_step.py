@@ -72,14 +72,14 @@ def main(arguments=None):
         ).encoder.requires_grad_(False)
         for look_ahead in (0, LOOK_AHEAD)
     )
+    packed = [copy.deepcopy(encoder) for encoder in (causal, ahead)]
+    for encoder in packed:
+        pack_linears(encoder)
     with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
         fp32, int8 = Path(folder) / "fp32.onnx", Path(folder) / "int8.onnx"
         with torch.inference_mode(False):
             export(ahead, fp32)
         quantise(fp32, int8)
-        packed = [copy.deepcopy(encoder) for encoder in (causal, ahead)]
-        for encoder in packed:
-            pack_linears(encoder)
         without = {
             "SpeechBrain": HostStream(source),
             "eager": EagerStream(causal),

@@ -87,10 +87,10 @@ def main(arguments=None):
 
 def add_step(report, precision, asr, streams):
     """The row of a precision. Exits if a text differs."""
-    rounds = 3 if report.options.tiny else 12
+    rounds = 2
     samples = HOP * FRAME_SAMPLES
     pushes = [
-        noise((8 + stream) * samples / SAMPLE_RATE).numpy()
+        noise((4 + stream % 8) * samples / SAMPLE_RATE).numpy()
         for stream in range(streams)
     ]
     batcher = asr.batcher(streams)

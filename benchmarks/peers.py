@@ -42,7 +42,7 @@ from speechbrain_llsa_runtime.utils.errors import must_be
 from word_alignment import WordAligner
 
 TRAINED_ON = {
-    "english": "Moonshine's encoder, then 8.4 h",
+    "english": "Moonshine's encoder, then 9.2 h",
     "whisper": "438,000 h",
     "moonshine": "about 200,000 h",
     "pocketsphinx": "not said",

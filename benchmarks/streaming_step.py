@@ -66,6 +66,8 @@ def main(arguments=None):
         HOP, layers, heads, width, hidden, LOOK_BACK, LOOK_AHEAD
     )
     encoder.requires_grad_(False)
+    packed = copy.deepcopy(encoder)
+    pack_linears(packed)
     with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
         fp32, int8 = Path(folder) / "fp32.onnx", Path(folder) / "int8.onnx"
         with torch.inference_mode(False):
@@ -76,10 +78,8 @@ def main(arguments=None):
             "eager": EagerStream(encoder),
             "ONNX fp32": OnnxStream(encoder, fp32, options.threads),
             "ONNX int8": OnnxStream(encoder, int8, options.threads),
+            "packed": EagerStream(packed),
         }
-        packed = copy.deepcopy(encoder)
-        pack_linears(packed)
-        steps["packed"] = EagerStream(packed)
         error = check(steps, width)
         src = torch.randn(1, HOP, width)
         functions = {

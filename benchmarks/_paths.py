@@ -10,6 +10,6 @@ sys.path[:0] = [
     str(ROOT / folder)
     for folder in (
         *(".", "runtime", "tests"),
-        *("recipes/LibriSpeech", "recipes/Synthetic"),
+        *("recipes/LibriSpeech", "recipes/Synthetic", "recipes/English"),
     )
 ]

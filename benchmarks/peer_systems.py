@@ -122,16 +122,9 @@ def whisper(compute_type, threads):
 def moonshine(threads):
     """Moonshine tiny-en, with its own library and its defaults, which has no
     option for threads."""
-    from moonshine_voice import ModelArch, Transcriber
-    from moonshine_voice.utils import get_model_path
+    from moonshine_transcriber import make_transcriber
 
-    folder = Path(get_model_path("tiny-en"))
-    model = Transcriber(str(folder), ModelArch.TINY)
-
-    def transcribe(samples):
-        transcript = model.transcribe_without_streaming(samples.tolist())
-        return " ".join(line.text for line in transcript.lines)
-
+    transcribe, folder = make_transcriber()
     return Windows(transcribe), _size(folder.iterdir())
 
 

@@ -14,6 +14,7 @@ import re
 from pathlib import Path
 
 from linked_speech import check_new, write_split
+from moonshine_transcriber import make_transcriber
 from tqdm import tqdm
 
 from speechbrain_llsa.evaluation.librispeech import list_split
@@ -51,31 +52,6 @@ def words_of(text):
     text = _PUNCTUATION.sub(" ", text.replace("’", "'")).upper()
     words = " ".join(text.split())
     return words if _WORDS.fullmatch(words) else None
-
-
-def make_transcriber():
-    """Loads Moonshine.
-
-    Returns
-    -------
-    callable
-        From samples, (samples,) in float32 at 16 kHz, to text.
-
-    Raises
-    ------
-    ModuleNotFoundError
-        If moonshine-voice is not installed.
-    """
-    from moonshine_voice import ModelArch, Transcriber
-    from moonshine_voice.utils import get_model_path
-
-    model = Transcriber(str(get_model_path("tiny-en")), ModelArch.TINY)
-
-    def transcribe(samples):
-        transcript = model.transcribe_without_streaming(samples.tolist())
-        return " ".join(line.text for line in transcript.lines)
-
-    return transcribe
 
 
 def pseudo_label(split, out, transcribe):
@@ -152,7 +128,8 @@ def main(arguments=None):
     )
     options = parser.parse_args(arguments)
     try:
-        counts = pseudo_label(options.split, options.out, make_transcriber())
+        transcribe, _ = make_transcriber()
+        counts = pseudo_label(options.split, options.out, transcribe)
     except (ModuleNotFoundError, OSError, ValueError) as error:
         parser.error(error)
     print("{} utterances with words, {} left out".format(*counts))

@@ -203,21 +203,17 @@ class Comparison:
                     try:
                         changed = self._run_row(row, seed, lock, say)
                     except StageError as error:
-                        say(f"{row.name}, seed {seed}: {error}")
-                        failures.append(f"{row.name}, seed {seed}")
+                        say(f"{_label(row.name, seed)}: {error}")
+                        failures.append(_label(row.name, seed))
                         changed = True
                 if changed:
                     self.report()
-            waiting = []
-            for row, seed in later:
-                needed = {f"{name}, seed {seed}" for name in row.needs}
-                lacks = needed & {*failures}
-                if lacks and not self._may_begin(row, seed):
-                    say(f"{row.name}, seed {seed}: left out")
-                    failures.append(f"{row.name}, seed {seed}")
-                else:
-                    waiting.append((row, seed))
-            later = waiting
+            for row, seed in list(later):
+                needed = {_label(name, seed) for name in row.needs}
+                if needed & {*failures} and not self._may_begin(row, seed):
+                    say(f"{_label(row.name, seed)}: left out")
+                    failures.append(_label(row.name, seed))
+                    later.remove((row, seed))
             if later == to_do:
                 # somebody else trains these
                 time.sleep(_WAIT_SECONDS)
@@ -242,14 +238,18 @@ class Comparison:
         """Runs unfinished stages; returns whether there were any."""
         to_run = [each for each in self.stages(row, seed) if not each.ended]
         for stage in to_run:
-            say(f"{row.name}, seed {seed}: {stage.name}")
+            say(f"{_label(row.name, seed)}: {stage.name}")
             stage.run(lock, self.plan.threads)
             cost = stage.cost
             say(
-                f"{row.name}, seed {seed}: {stage.name} took "
+                f"{_label(row.name, seed)}: {stage.name} took "
                 f"{cost.cpu_seconds / 60:.1f} minutes of a core"
             )
         return bool(to_run)
+
+
+def _label(name, seed):
+    return f"{name}, seed {seed}"
 
 
 def _check_start(plan, pretrained_folder):

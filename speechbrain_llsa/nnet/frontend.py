@@ -14,7 +14,7 @@ import torch
 from speechbrain.lobes.models.wav2vec import W2VLatentExtractor
 from torch.nn import functional as F
 
-from speechbrain_llsa.nnet.packed import PreparedWeight, prepares_weights
+from speechbrain_llsa.nnet.packed import PreparedWeight, may_prepare
 from speechbrain_llsa_runtime.geometry import SAMPLE_RATE
 from speechbrain_llsa_runtime.utils.checks import (
     check_integer,
@@ -474,7 +474,7 @@ def _convolve_by_products(conv, x):
     (taps,), (stride,) = conv.kernel_size, conv.stride
     rows, _, channels = x.shape
     frames = (x.shape[1] - taps) // stride + 1
-    if prepares_weights():
+    if may_prepare(conv.weight):
         prepared = vars(conv).setdefault("prepared", PreparedWeight())
         weight = prepared.get(conv.weight, _by_taps)
     else:

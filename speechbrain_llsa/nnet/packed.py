@@ -13,11 +13,9 @@ STEP_ROWS = 12
 
 
 class PreparedWeight:
-    """What inference makes from a frozen weight, which is made anew when the
-    weight has changed in a way that PyTorch keeps account of: not through
-    ``.data`` or NumPy. Fused optimisers change weights without account as
-    well, so what requires gradients is made each time. Copies of a module make
-    their own.
+    """What inference makes from a weight that :func:`may_prepare` allows. It is
+    made anew when the weight has changed in a way that PyTorch keeps account
+    of: not through ``.data`` or NumPy. Copies of a module make their own.
 
     Example
     -------
@@ -41,7 +39,7 @@ class PreparedWeight:
         Arguments
         ---------
         weight : torch.Tensor
-            The weight.
+            The weight, frozen.
         make : callable
             Makes another tensor of it, always in the same way.
 
@@ -49,8 +47,6 @@ class PreparedWeight:
         -------
         torch.Tensor
         """
-        if weight.is_inference() or weight.requires_grad:
-            return make(weight)
         # read and replaced as one, for threads that share a model
         made = self._made
         if (
@@ -67,8 +63,15 @@ class PreparedWeight:
         return PreparedWeight, ()
 
 
-def prepares_weights() -> bool:
-    """Whether weights are used as they are, and neither learned nor traced.
+def may_prepare(weight: torch.Tensor) -> bool:
+    """Whether a weight is used as it is: neither learned nor traced, and frozen
+    with an account of its changes. Fused optimisers change what they train
+    without one, and tensors of inference mode have none.
+
+    Arguments
+    ---------
+    weight : torch.Tensor
+        The weight.
 
     Returns
     -------
@@ -78,6 +81,8 @@ def prepares_weights() -> bool:
         torch.is_grad_enabled()
         or torch.compiler.is_compiling()
         or torch.jit.is_tracing()
+        or weight.requires_grad
+        or weight.is_inference()
     )
 
 
@@ -128,13 +133,11 @@ class PackedLinear(nn.Linear):
     def _is_packable(self, x):
         weight, bias = self.weight, self.bias
         return (
-            prepares_weights()
+            may_prepare(weight)
             and not torch.is_autocast_enabled("cpu")
             and x.device.type == weight.device.type == "cpu"
             and x.dtype == weight.dtype == torch.float32
             and (bias is None or bias.dtype == torch.float32)
-            and not weight.is_inference()
-            and not weight.requires_grad
             and x.shape[-1] == weight.shape[1]
             and x.numel() > 0
             and weight.numel() > 0

@@ -44,7 +44,7 @@ def test_the_new_split_has_audio_and_words(split, tmp_path):
 
 def test_the_command_says_how_many(split, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(
-        pseudo_label, "make_transcriber", lambda: moonshine(**HEARD)
+        pseudo_label, "make_transcriber", lambda: (moonshine(**HEARD), None)
     )
     pseudo_label.main([str(split), "--out", str(tmp_path / "out")])
     assert capsys.readouterr().out == "2 utterances with words, 1 left out\n"

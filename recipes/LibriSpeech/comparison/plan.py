@@ -449,24 +449,16 @@ def _check_other_row(plan, row, entry):
     others = {each.name: each for each in plan.rows}
     other = others.get(name)
     is_fit = other is not None and not other.weights_of
-    if entry == "weights_of":
-        if not is_fit:
-            raise ValueError(
-                must_be(
-                    f"weights_of of row {row.name!r}",
-                    "the name of a row that is trained itself",
-                    repr(name),
-                )
-            )
-        return
-    if not is_fit or other.needs:
+    allowed = "the name of a row that is trained itself"
+    if entry != "weights_of":
+        is_fit = is_fit and not other.needs
+        allowed += ", and needs no other"
+    if not is_fit:
         raise ValueError(
-            must_be(
-                f"{entry} of row {row.name!r}",
-                "the name of a row that is trained itself, and needs no other",
-                repr(name),
-            )
+            must_be(f"{entry} of row {row.name!r}", allowed, repr(name))
         )
+    if entry == "weights_of":
+        return
     if entry == "teacher" and "teacher" not in row.entries["finetune"]:
         raise ValueError(
             must_be(

@@ -174,7 +174,7 @@ def add_products(report, folder, shape, streams, options):
         medians[rows] = statistics.median(by_row["range"])
     one, many = medians.values()
     report.add(
-        "a row of one stream, against one of all", "", "", figure(one / many)
+        "a row of one stream, in rows of all streams", figure(one / many)
     )
 
 

@@ -264,7 +264,11 @@ def draw(path, title, points):
         axes.errorbar(
             delay.median_seconds,
             rate.percent,
-            yerr=[[rate.percent - rate.low], [rate.high - rate.percent]],
+            # of one utterance, ends and rate differ in the last bit
+            yerr=[
+                [max(rate.percent - rate.low, 0)],
+                [max(rate.high - rate.percent, 0)],
+            ],
             xerr=[[0], [delay.p90_seconds - delay.median_seconds]],
             marker=marker,
             linestyle="none",

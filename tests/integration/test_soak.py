@@ -110,10 +110,10 @@ def test_exit_status(monkeypatch, capsys):
 
 @pytest.mark.slow
 def test_a_long_stream_of_a_server(capsys):
-    """Three rounds on one connection: words of the last are those of the one
-    before, and words that are not would be counted."""
+    """Three rounds on one connection: the text of the last is that of the one
+    before, and characters that are not would be counted."""
     assert server_soak.main(["--hours", "0"]) == 0
     assert "MB" in capsys.readouterr().out
-    words = [("A", 0.1), ("A", 2.1), ("B", 2.5), ("A", 4.1), ("C", 4.5)]
-    different, count = server_soak.different_words(words, 2.0)
-    assert (different.tolist(), count) == ([1], 2)
+    words = [("A", 0.1), ("AB", 2.1), ("BC", 2.5), ("AB", 4.1), ("CC", 4.5)]
+    assert server_soak.different_characters(words, 2.0) == 1 / 5
+    assert server_soak.different_characters(words[:3], 2.0) == 0

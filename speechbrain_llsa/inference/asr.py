@@ -40,7 +40,10 @@ from speechbrain_llsa_runtime.dataio.samples import check_scale
 from speechbrain_llsa_runtime.decoders.tokens import Search
 from speechbrain_llsa_runtime.inference.recognizer import StreamingRecognizer
 from speechbrain_llsa_runtime.inference.session import Session
-from speechbrain_llsa_runtime.inference.streaming_model import make_transcriber
+from speechbrain_llsa_runtime.inference.streaming_model import (
+    check_outputs,
+    make_transcriber,
+)
 from speechbrain_llsa_runtime.transcripts.endpointer import (
     Endpointer,
     resolve_endpointer,
@@ -398,6 +401,8 @@ class StreamingASR(StreamingRecognizer, SpeechBrainStreamingASR):
         ValueError
             If an argument has another shape, samples are not finite, or the
             model is not trained for ``hop`` or ``look_ahead``.
+        FloatingPointError
+            If what the model gives is not finite.
         """
         geometry = self.model.geometries.choose(hop, look_ahead)
         _check_wavs(wavs)
@@ -413,8 +418,10 @@ class StreamingASR(StreamingRecognizer, SpeechBrainStreamingASR):
 
     def _text_of(self, log_probs):
         """The text of a whole utterance, (frames, labels)."""
+        log_probs = log_probs.cpu().numpy()
+        check_outputs(0, log_probs)
         state = self.search.make_streaming_context()
-        tokens = self.search.advance(log_probs.cpu(), state, final=True)
+        tokens = self.search.advance(log_probs, state, final=True)
         return self.text_decoder.decode(token.label for token in tokens)
 
     def transcribe_chunk(
@@ -522,6 +529,7 @@ class StreamingASR(StreamingRecognizer, SpeechBrainStreamingASR):
         check_scale(wavs)
         log_probs, _ = self.model(wavs, geometry=geometry)
         log_probs = log_probs[0].cpu().numpy()
+        check_outputs(0, log_probs)
         transcriber = self._transcriber(search, endpointer)
         state = transcriber.make_streaming_context()
         return transcriber.advance(log_probs, log_probs[:0], state, final=True)

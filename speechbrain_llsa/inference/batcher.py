@@ -133,7 +133,6 @@ class SessionBatcher(Batcher):
         if len(log_probs):
             # A step of several frames, where some may be committed before.
             try:
-                session._check_finite(np.isfinite(log_probs).all())
                 session._take(log_probs, ahead, final=False)
             except Exception as error:
                 session._fail(error)
@@ -168,9 +167,8 @@ class SessionBatcher(Batcher):
         if others:
             super()._advance(others)
         for session, context, cursor, log_probs, ahead in alone:
-            finite = np.isfinite(log_probs).all() and np.isfinite(ahead).all()
             slot = session._slot
-            session._commit(log_probs, ahead, finite, cursor)
+            session._commit(log_probs, ahead, cursor)
             if session._slot is not None:
                 self._fill(slot, self._step.state_of(context))
                 self._alone_for_now[slot] = None

@@ -39,6 +39,7 @@ from speechbrain_llsa.utils.precision import full_float32
 from speechbrain_llsa_runtime.dataio.samples import ScaleCheck
 from speechbrain_llsa_runtime.decoders.transducer import TransducerState
 from speechbrain_llsa_runtime.geometry import SAMPLE_RATE
+from speechbrain_llsa_runtime.inference.streaming_model import check_outputs
 from speechbrain_llsa_runtime.utils.errors import must_be
 from speechbrain_llsa_runtime.utils.processes import CallLock
 
@@ -395,8 +396,16 @@ class ChunkHead(torch.nn.Module):
         Returns
         -------
         FrameChunk
+
+        Raises
+        ------
+        FloatingPointError
+            If what the model gives is not finite.
         """
-        return replace(push, frames=self.model.classify(push.frames))
+        frames = self.model.classify(push.frames)
+        for row, length in zip(frames, push.lengths.tolist(), strict=True):
+            check_outputs(push.first, row[:length].detach().cpu().numpy())
+        return replace(push, frames=frames)
 
 
 def decode_chunk(push, context):

@@ -13,6 +13,9 @@ from speechbrain_llsa_runtime.dataio.audio_files import TruncatedAudio
 from speechbrain_llsa_runtime.utils.parser import OneLineParser
 from speechbrain_llsa_runtime.utils.printing import all_characters
 
+BAD_INPUT = (FloatingPointError, ImportError, OSError, TypeError, ValueError)
+"""Errors that a bad command line, file or model raises."""
+
 
 def run_program(package, commands, description, arguments=None):
     """Runs one command of a package.
@@ -63,7 +66,7 @@ def run_program(package, commands, description, arguments=None):
         devnull = os.open(os.devnull, os.O_WRONLY)
         os.dup2(devnull, sys.stdout.fileno())
         return 0
-    except (ImportError, OSError, TypeError, ValueError) as error:
+    except BAD_INPUT as error:
         for line in getattr(error, "lines", [str(error)]):
             message = " ".join(line.split())
             print(f"{parser.prog}: error: {message}", file=sys.stderr)

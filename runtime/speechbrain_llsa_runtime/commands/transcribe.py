@@ -80,7 +80,7 @@ def run(arguments):
             write_word_files(targets[path], words)
         except BrokenPipeError:
             raise
-        except (OSError, ValueError) as error:
+        except (FloatingPointError, OSError, ValueError) as error:
             errors[path] = error
     if errors:
         raise BadFiles(errors)

@@ -17,7 +17,10 @@ from speechbrain_llsa_runtime.geometry import SAMPLE_RATE, StreamGeometry
 from speechbrain_llsa_runtime.inference.audio_intake import AudioState
 from speechbrain_llsa_runtime.inference.sample_queue import SampleQueue
 from speechbrain_llsa_runtime.inference.session import Session, SessionState
-from speechbrain_llsa_runtime.inference.streaming_model import StreamingModel
+from speechbrain_llsa_runtime.inference.streaming_model import (
+    StreamingModel,
+    check_outputs,
+)
 from speechbrain_llsa_runtime.step_clock import StepClock, StepCursor
 from speechbrain_llsa_runtime.transcripts.endpointer import (
     Endpointer,
@@ -300,10 +303,7 @@ class Batcher(ABC):
             [cursor.position for cursor in cursors],
             [cursor.end for cursor in cursors],
         )
-        finite = _finite_rows(log_probs) & _finite_rows(ahead)
-        for session, *given in zip(
-            ready, log_probs, ahead, finite.tolist(), strict=True
-        ):
+        for session, *given in zip(ready, log_probs, ahead, strict=True):
             session._advance(*given)
 
     def _transcriber_with(self, search, endpointer):
@@ -559,21 +559,25 @@ class BatchedSession:
             self._clock, self._steps, self._queue.received, self._ended
         )
 
-    def _advance(self, log_probs, ahead, finite):
+    def _advance(self, log_probs, ahead):
         """Takes what a step gave: log-probabilities of the committed and the
-        provisional frames, (frames, labels), and whether they are finite."""
+        provisional frames, (frames, labels)."""
         cursor = self._cursor
+        try:
+            # frames that do not count yet would end it later
+            check_outputs(self._state.frames, log_probs, ahead)
+        except FloatingPointError as error:
+            self._fail(error)
+            return
         self._commit(
             log_probs[cursor.committed],
             ahead[cursor.provisional],
-            finite,
             cursor.next(),
         )
 
-    def _commit(self, log_probs, ahead, finite, cursor):
+    def _commit(self, log_probs, ahead, cursor):
         """Takes the frames that lead to a cursor, as :meth:`_advance`."""
         try:
-            self._check_finite(finite)
             self._take(log_probs, ahead, cursor.done)
         except Exception as error:
             self._fail(error)
@@ -584,20 +588,10 @@ class BatchedSession:
         self._steps = cursor.steps
         self._leave_at_end()
 
-    def _check_finite(self, finite):
-        if not finite:
-            raise FloatingPointError(
-                must_be(
-                    "log-probabilities",
-                    "finite",
-                    "NaN or infinite numbers in the step that commits frame "
-                    f"{self._cursor.first_committed}",
-                )
-            )
-
     def _take(self, log_probs, ahead, final):
         """Keeps what log-probabilities say, (frames, labels), until it is
         read."""
+        check_outputs(self._state.frames, log_probs, ahead)
         self._ahead = ahead
         transcript = self._transcriber.advance(
             log_probs, ahead, self._state, final
@@ -623,7 +617,3 @@ class BatchedSession:
             self._batcher._leave(self._slot)
         self._slot = None
         self._queue = SampleQueue()
-
-
-def _finite_rows(log_probs):
-    return np.isfinite(log_probs).all(axis=(1, 2))

@@ -22,6 +22,7 @@ from speechbrain_llsa_runtime.inference.audio_intake import (
 )
 from speechbrain_llsa_runtime.inference.streaming_model import (
     StreamingModel,
+    check_outputs,
     make_transcriber,
 )
 from speechbrain_llsa_runtime.snapshot import (
@@ -237,6 +238,8 @@ class Session(StreamSession):
             If samples are not finite, not scaled as their type says or of
             another shape, if the rate is not positive or not that of the
             session, or if it has been finished.
+        FloatingPointError
+            If what the model gives is not finite.
         """
         return self._push(samples, sample_rate)
 
@@ -252,6 +255,8 @@ class Session(StreamSession):
         ------
         ValueError
             If the session has been finished.
+        FloatingPointError
+            If what the model gives is not finite.
         """
         return self._finish()
 
@@ -328,6 +333,7 @@ class Session(StreamSession):
 
     def _advance(self, state, samples, final):
         log_probs, ahead = self._model.stream(samples, state.model, final)
+        check_outputs(state.transcriber.frames, log_probs, ahead)
         transcript = self._transcriber.advance(
             log_probs, ahead, state.transcriber, final
         )

@@ -72,6 +72,41 @@ class StreamingModel(Protocol):
         """The form of a context after so many samples, as it is exported."""
 
 
+def check_outputs(first: int, *outputs: NDArray[Any]) -> None:
+    """Refuses what a model with broken weights gives, or any model for samples
+    that are far too loud.
+
+    Arguments
+    ---------
+    first : int
+        Number of the first frame, counted from 0.
+    *outputs : numpy.ndarray
+        What the model gives for this frame and those after it, in one array or
+        several, (frames, features).
+
+    Raises
+    ------
+    FloatingPointError
+        If a number is not finite.
+
+    Example
+    -------
+    >>> try:
+    ...     check_outputs(7, np.zeros((1, 2)), np.full((1, 2), np.nan))
+    ... except FloatingPointError as error:
+    ...     print(str(error)[:40])
+    outputs of the model must be finite, got
+    """
+    if not all(np.isfinite(each).all() for each in outputs):
+        raise FloatingPointError(
+            must_be(
+                "outputs of the model",
+                "finite",
+                f"NaN or infinite numbers from frame {first} on",
+            )
+        )
+
+
 def make_transcriber(
     model: StreamingModel,
     text_decoder: PieceDecoder,

@@ -4,7 +4,6 @@
 # make bench: measure against peers, and write benchmarks/RESULTS.md
 # make docs: build the documentation as a site, in build/docs
 # make test-long, make soak: the long forms of some tests, up to hours
-# make test-transformers: the tests that need transformers, which it installs
 # make bench-peers DATA=FOLDER: the English model beside other recognisers,
 #     which it installs, on splits in LibriSpeech layout
 # make newest, make oldest: the fast tests with the newest and the oldest
@@ -35,7 +34,7 @@ say make PYTHON=/path/to/python" >&2; exit 1; }
 endef
 
 .PHONY: help install lock newest oldest test test-fast test-long \
-	test-transformers bench bench-peers soak lint format demo serve docs \
+	bench bench-peers soak lint format demo serve docs \
 	picture clean
 
 help:
@@ -91,6 +90,7 @@ format: install
 	$(BIN)/ruff format .
 
 test: lint
+	$(PIP) --require-hashes --requirement requirements/transformers.txt
 	$(BIN)/python -m pytest -n auto
 
 test-fast: install
@@ -98,12 +98,6 @@ test-fast: install
 
 test-long: install
 	$(BIN)/python -m pytest -n auto -m long
-
-test-transformers: install
-	$(PIP) --require-hashes --requirement requirements/transformers.txt
-	$(BIN)/python -m pytest -n auto tests/unit/test_pretrained.py \
-		tests/unit/test_import_sources.py \
-		tests/integration/test_import_command.py
 
 bench: install
 	$(BIN)/python benchmarks/all.py

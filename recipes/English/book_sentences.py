@@ -94,7 +94,7 @@ def main(arguments=None):
         write_atomically(
             options.out, "".join(f"{each}\n" for each in sentences)
         )
-    except (LookupError, OSError, ValueError) as error:
+    except (OSError, ValueError) as error:
         parser.error(error)
 
 

@@ -418,10 +418,8 @@ class StreamingASR(StreamingRecognizer, SpeechBrainStreamingASR):
 
     def _text_of(self, log_probs):
         """The text of a whole utterance, (frames, labels)."""
-        log_probs = log_probs.cpu().numpy()
-        check_outputs(0, log_probs)
         state = self.search.make_streaming_context()
-        tokens = self.search.advance(log_probs, state, final=True)
+        tokens = self.search.advance(_checked(log_probs), state, final=True)
         return self.text_decoder.decode(token.label for token in tokens)
 
     def transcribe_chunk(
@@ -528,8 +526,7 @@ class StreamingASR(StreamingRecognizer, SpeechBrainStreamingASR):
         wavs = self._signal(path, channel)[None].to(self.device)
         check_scale(wavs)
         log_probs, _ = self.model(wavs, geometry=geometry)
-        log_probs = log_probs[0].cpu().numpy()
-        check_outputs(0, log_probs)
+        log_probs = _checked(log_probs[0])
         transcriber = self._transcriber(search, endpointer)
         state = transcriber.make_streaming_context()
         return transcriber.advance(log_probs, log_probs[:0], state, final=True)
@@ -673,6 +670,14 @@ class StreamingASR(StreamingRecognizer, SpeechBrainStreamingASR):
         if Path(path).is_file() or Path(source).is_dir():
             return str(path)
         return str(fetch(name, source=source, savedir=savedir))
+
+
+def _checked(outputs):
+    """What the model gives for a whole utterance, (frames, features), as an
+    array of finite numbers."""
+    outputs = outputs.cpu().numpy()
+    check_outputs(0, outputs)
+    return outputs
 
 
 def _check_wavs(wavs):

@@ -14,7 +14,10 @@ from speechbrain_llsa.utils.precision import full_float32
 from speechbrain_llsa_runtime.decoders.tokens import Search
 from speechbrain_llsa_runtime.inference.batcher import Batcher
 from speechbrain_llsa_runtime.inference.sample_queue import SampleQueue
-from speechbrain_llsa_runtime.inference.streaming_model import make_transcriber
+from speechbrain_llsa_runtime.inference.streaming_model import (
+    check_outputs,
+    make_transcriber,
+)
 from speechbrain_llsa_runtime.transcripts.endpointer import Endpointer
 from speechbrain_llsa_runtime.transcripts.words import WordOffsets
 from speechbrain_llsa_runtime.utils.checks import check_type
@@ -133,6 +136,7 @@ class SessionBatcher(Batcher):
         if len(log_probs):
             # A step of several frames, where some may be committed before.
             try:
+                check_outputs(session._state.frames, log_probs, ahead)
                 session._take(log_probs, ahead, final=False)
             except Exception as error:
                 session._fail(error)

@@ -403,8 +403,9 @@ class ChunkHead(torch.nn.Module):
             If what the model gives is not finite.
         """
         frames = self.model.classify(push.frames)
-        for row, length in zip(frames, push.lengths.tolist(), strict=True):
-            check_outputs(push.first, row[:length].detach().cpu().numpy())
+        outputs = frames.detach().cpu().numpy()
+        for row, length in zip(outputs, push.lengths.tolist(), strict=True):
+            check_outputs(push.first, row[:length])
         return replace(push, frames=frames)
 
 

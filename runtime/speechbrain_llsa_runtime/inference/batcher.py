@@ -563,22 +563,28 @@ class BatchedSession:
         """Takes what a step gave: log-probabilities of the committed and the
         provisional frames, (frames, labels)."""
         cursor = self._cursor
+        self._commit(
+            log_probs,
+            ahead,
+            cursor.next(),
+            cursor.committed,
+            cursor.provisional,
+        )
+
+    def _commit(
+        self,
+        log_probs,
+        ahead,
+        cursor,
+        committed=slice(None),
+        provisional=slice(None),
+    ):
+        """Takes the frames that lead to a cursor, as :meth:`_advance`, and of
+        them those that count."""
         try:
             # frames that do not count yet would end it later
             check_outputs(self._state.frames, log_probs, ahead)
-        except FloatingPointError as error:
-            self._fail(error)
-            return
-        self._commit(
-            log_probs[cursor.committed],
-            ahead[cursor.provisional],
-            cursor.next(),
-        )
-
-    def _commit(self, log_probs, ahead, cursor):
-        """Takes the frames that lead to a cursor, as :meth:`_advance`."""
-        try:
-            self._take(log_probs, ahead, cursor.done)
+            self._take(log_probs[committed], ahead[provisional], cursor.done)
         except Exception as error:
             self._fail(error)
             return
@@ -591,7 +597,6 @@ class BatchedSession:
     def _take(self, log_probs, ahead, final):
         """Keeps what log-probabilities say, (frames, labels), until it is
         read."""
-        check_outputs(self._state.frames, log_probs, ahead)
         self._ahead = ahead
         transcript = self._transcriber.advance(
             log_probs, ahead, self._state, final

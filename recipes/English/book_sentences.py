@@ -15,7 +15,6 @@ import re
 from pathlib import Path
 
 from speechbrain_llsa_runtime.utils.atomic_files import write_atomically
-from speechbrain_llsa_runtime.utils.errors import must_be
 from speechbrain_llsa_runtime.utils.parser import OneLineParser
 from speechbrain_llsa_runtime.utils.printing import all_characters
 from speechbrain_llsa_runtime.utils.text_files import read_text
@@ -60,7 +59,7 @@ def _encoding(name):
         return codecs.lookup(name).name
     except LookupError:
         raise argparse.ArgumentTypeError(
-            must_be("--encoding", "the name of an encoding", repr(name))
+            f"must be the name of an encoding, got {name!r}"
         ) from None
 
 

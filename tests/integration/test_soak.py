@@ -110,10 +110,12 @@ def test_exit_status(monkeypatch, capsys):
 
 @pytest.mark.slow
 def test_a_long_stream_of_a_server(capsys):
-    """Three rounds on one connection: the text of the last is that of the one
-    before, and characters that are not would be counted."""
+    """Three rounds on one connection: text and times of the last are those of
+    the one before, and characters or words that are not would be counted."""
     assert server_soak.main(["--hours", "0"]) == 0
     assert "MB" in capsys.readouterr().out
     words = [("A", 0.1), ("AB", 2.1), ("BC", 2.5), ("AB", 4.1), ("CC", 4.5)]
-    assert server_soak.different_characters(words, 2.0) == 1 / 5
-    assert server_soak.different_characters(words[:3], 2.0) == 0
+    assert server_soak.compare_rounds(words, 2.0) == (1 / 5, 0)
+    assert server_soak.compare_rounds(words[:3], 2.0) == (0, 0)
+    words[3] = ("AB", 4.2)
+    assert server_soak.compare_rounds(words, 2.0) == (1 / 5, 1)

@@ -17,6 +17,16 @@ def pytest_generate_tests(metafunc):
         metafunc.parametrize("device", [metafunc.config.getoption("device")])
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Puts the tests of a file that share one of its fixtures on one worker of
+    --dist loadgroup, which then makes the fixture once."""
+    for item in items:
+        definitions = item._fixtureinfo.name2fixturedefs.values()
+        if any(each[-1].scope == "module" for each in definitions if each):
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+
+
 @pytest.fixture(autouse=True)
 def _seed():
     torch.manual_seed(1234)

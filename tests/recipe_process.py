@@ -27,6 +27,7 @@ _CONTEXT.set_forkserver_preload(
         "finetune_ctc",
         "finetune_transducer",
         "pretrain",
+        "comparison.measure",
         # imported late, by optimisers and pictures
         "torch._dynamo",
         "torch.nn.parallel",

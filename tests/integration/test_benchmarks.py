@@ -50,28 +50,29 @@ def load(monkeypatch):
 
 
 @pytest.mark.slow
-def test_tiny(load, tmp_path):
+@pytest.mark.parametrize("name", SECTIONS)
+def test_tiny(name, load, tmp_path):
     """Every benchmark writes a section with the machine, a table whose rows
     have figures, and its plots."""
-    for name, (least, plots) in SECTIONS.items():
-        out = tmp_path / "new" / f"{name}.md"
-        load(name).main(["--tiny", "--threads", "1", "--out", str(out)])
-        text = out.read_text(encoding="utf-8")
-        assert text.startswith("## ")
-        assert f"1 threads; PyTorch {torch.__version__}" in text
-        _, _, *rows = (
-            [cell.strip() for cell in line.split("|")[1:-1]]
-            for line in text.splitlines()
-            if line.startswith("|")
-        )
-        assert len(rows) >= least
-        for row in rows:
-            assert len(row) == 6 and row[0]
-            assert any(digit in row[1] for digit in "0123456789")
-            assert bool(row[4]) == (row[5] in ("met", "**missed**"))
-        for plot in plots:
-            assert f"({plot})" in text
-            assert (out.parent / plot).stat().st_size > 1000
+    least, plots = SECTIONS[name]
+    out = tmp_path / "new" / f"{name}.md"
+    load(name).main(["--tiny", "--threads", "1", "--out", str(out)])
+    text = out.read_text(encoding="utf-8")
+    assert text.startswith("## ")
+    assert f"1 threads; PyTorch {torch.__version__}" in text
+    _, _, *rows = (
+        [cell.strip() for cell in line.split("|")[1:-1]]
+        for line in text.splitlines()
+        if line.startswith("|")
+    )
+    assert len(rows) >= least
+    for row in rows:
+        assert len(row) == 6 and row[0]
+        assert any(digit in row[1] for digit in "0123456789")
+        assert bool(row[4]) == (row[5] in ("met", "**missed**"))
+    for plot in plots:
+        assert f"({plot})" in text
+        assert (out.parent / plot).stat().st_size > 1000
 
 
 def test_refuses_a_wrong_path(load, tmp_path, monkeypatch):

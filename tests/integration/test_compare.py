@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 import ruamel.yaml
 
+from recipe_process import RECIPES, Process, run_recipe
 from source_files import PYTHON_PATH
 
 ROOT = Path(__file__).parents[2]
-SCRIPT = ROOT / "recipes" / "LibriSpeech" / "compare.py"
+SCRIPT = RECIPES / "compare.py"
 PLANS = sorted((ROOT / "hparams").glob("compare_*.yaml"))
 MODEL = {
     "num_layers": 1,
@@ -41,6 +42,7 @@ TOY = {
     "pretrain": str(ROOT / "hparams" / "pretrain_small.yaml"),
     "finetune": str(ROOT / "hparams" / "finetune_small.yaml"),
     "test_split": "test",
+    "timing_seconds": 4.0,
     "seeds": [1],
     "overrides": SIZE,
     "pretrain_overrides": {**PRETRAIN, "optimizer_step_limit": 2},
@@ -602,6 +604,28 @@ def test_shipped_plans_are_read(path):
     assert plan.comparisons
 
 
+@pytest.fixture
+def forked_stages(monkeypatch):
+    """Stages run in processes that have imported everything at their start."""
+    from comparison.stages import Stage, write_atomically
+
+    def run(stage, lock, threads):
+        if stage.ended:
+            return
+        _, script, *arguments = stage.command
+        module = Path(script).relative_to(RECIPES).with_suffix("")
+        process = Process(
+            run_recipe, ".".join(module.parts), arguments, log=stage.log_path
+        )
+        ended = process.wait()
+        assert ended == 0, stage.log_path.read_text()[-3000:]
+        cost = {"seconds": 1.0, "cpu_seconds": 1.0, "peak_memory_bytes": 1}
+        stage.record["attempts"].append({"ended": ended, **cost})
+        write_atomically(stage.record_path, json.dumps(stage.record))
+
+    monkeypatch.setattr(Stage, "run", run)
+
+
 def others(row):
     """The rows that a row of a plan needs."""
     entries = {"weights_of", "starts_from", "teacher"} & row.keys()
@@ -610,11 +634,12 @@ def others(row):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("path", PLANS, ids=lambda path: path.stem)
-def test_shipped_plans_run(path, done, digits_corpus, tmp_path):
+def test_shipped_plans_run(path, done, digits_corpus, tmp_path, forked_stages):
     """The row of each that needs most others, for their weights or as its
     teacher, and those, at toy size on the CPU; where none needs any, the last
     row of each recipe. Only two of four utterances are streamed. A plan that
     pre-trains none starts from a folder, whose sizes and units it has."""
+    from compare import main
     from comparison.plan import read_entries
 
     entries = read_entries(path)
@@ -657,11 +682,15 @@ def test_shipped_plans_run(path, done, digits_corpus, tmp_path):
             row["finetune_overrides"] = {"optimizer_step_limit": 2}
     entries["rows"] = rows
     entries.update(
-        comparisons=[], test_split="test", device="cpu", streamed_count=2
+        comparisons=[],
+        test_split="test",
+        device="cpu",
+        streamed_count=2,
+        timing_seconds=1.0,
     )
     plan = write_plan(tmp_path / "plan.yaml", **{"pretrain": None, **entries})
-    status, said = compare(plan, digits_corpus, tmp_path, *map(str, start))
-    assert status == 0, said
+    arguments = command(plan, digits_corpus, tmp_path, *map(str, start))[2:]
+    assert main(arguments) == 0
     rows = table(tmp_path)
     assert list(rows) == [row["name"] for row in entries["rows"]]
     for cells in rows.values():

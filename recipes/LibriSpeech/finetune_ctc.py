@@ -104,6 +104,9 @@ class FinetuneBrain(StreamingBrain):
     ``teacher``, a model that the trained one follows, or ``None``.
     """
 
+    learns_decoder = False
+    """Whether the model is a transducer."""
+
     tokenizer = None
     teacher = None
 
@@ -838,6 +841,40 @@ def evaluate(hparams, tokenizer, datasets, device):
     print(f"The model to stream with is in {folder}")
 
 
+def check_model(hparams, brain_class):
+    """Checks that the model is one that a Brain can train.
+
+    Arguments
+    ---------
+    hparams : dict
+        The resolved YAML file.
+    brain_class : type
+        Class of the Brain.
+
+    Raises
+    ------
+    ValueError
+        If a CTC model is to be trained as a transducer, or the reverse, or a
+        transducer is given a teacher.
+    """
+    model = hparams["model"]
+    if brain_class.learns_decoder == model.gives_labels:
+        raise ValueError(
+            must_be(
+                "model",
+                "a StreamingCTC for finetune_ctc.py, a StreamingTransducer for "
+                "finetune_transducer.py",
+                f"a {type(model).__name__}",
+            )
+        )
+    if brain_class.learns_decoder and hparams.get("teacher") is not None:
+        raise ValueError(
+            must_be(
+                "teacher", "null for a transducer", repr(hparams["teacher"])
+            )
+        )
+
+
 def prepare(arguments, brain_class=FinetuneBrain):
     """Prepares the training, and validates all input.
 
@@ -861,10 +898,15 @@ def prepare(arguments, brain_class=FinetuneBrain):
         prepare_librispeech,
         record_finetuning,
     )
+    check_model(hparams, brain_class)
     transcript_case(hparams)
     check_epoch_chosen_by(hparams["epoch_chosen_by"])
     check_streamed_count(hparams["streamed_count"])
     read_endpointer(hparams)
+    if "statistics_utterances" in hparams:
+        check_integer(
+            "statistics_utterances", hparams["statistics_utterances"], 1
+        )
     datasets, tokenizer = prepare_datasets(
         hparams, hparams["save_folder"], brain_class.alignment_fault
     )

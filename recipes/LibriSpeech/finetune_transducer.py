@@ -5,8 +5,8 @@
       --data_folder FOLDER --pretrained_folder results/.../pretrained
 
 Everything but the loss is as in ``finetune_ctc.py``: its command line, its
-YAML files but for ``decoder`` and ``fast_emit``, its output folder, and
-``streaming/``, which the same classes and commands load.
+YAML files but for ``decoder``, ``fast_emit`` and ``teacher``, its output
+folder, and ``streaming/``, which the same classes and commands load.
 """
 
 import sys
@@ -24,6 +24,8 @@ class TransducerBrain(finetune_ctc.FinetuneBrain):
     In addition to the hyperparameters of ``FinetuneBrain``, it reads
     ``decoder``, and ``fast_emit``: how much more emissions count in gradients.
     """
+
+    learns_decoder = True
 
     def apply_model(self, batch, wavs, wav_lens, masker, geometry):
         """Computes what :meth:`losses` and :meth:`labels` take.

@@ -4,6 +4,7 @@ normalised."""
 from speechbrain.utils.logger import get_logger
 
 from speechbrain_llsa.nnet.log_mel_front_end import LogMelFrontEnd
+from speechbrain_llsa.training.shard_batches import ShardedDataset
 from speechbrain_llsa_runtime.utils.checks import check_integer
 
 logger = get_logger(__name__)
@@ -23,7 +24,7 @@ def measure_statistics(front_end, dataset, utterances=UTTERANCES):
     ---------
     front_end : torch.nn.Module
         The front end. One that normalises by no statistics is left alone.
-    dataset : speechbrain.dataio.dataset.DynamicItemDataset
+    dataset : speechbrain.dataio.dataset.DynamicItemDataset or ShardedDataset
         The training utterances, with ``sig`` and ``fault``, which is empty for
         those that can be read.
     utterances : int
@@ -52,9 +53,15 @@ def measure_statistics(front_end, dataset, utterances=UTTERANCES):
     check_integer("statistics_utterances", utterances, 1)
     if not isinstance(front_end, LogMelFrontEnd) or front_end.is_measured:
         return
-    count = min(utterances, len(dataset))
+    numbers = range(len(dataset))
+    if isinstance(dataset, ShardedDataset):
+        numbers = dataset.index.used
+    count = min(utterances, len(numbers))
     with dataset.output_keys_as(["sig", "fault"]):
-        items = (dataset[i * len(dataset) // count] for i in range(count))
+        items = (
+            dataset[int(numbers[i * len(numbers) // count])]
+            for i in range(count)
+        )
         front_end.measure(item["sig"] for item in items if not item["fault"])
     logger.info(
         f"Log-mel energies: statistics of {int(front_end.log_mel.measured)} "

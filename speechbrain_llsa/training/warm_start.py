@@ -10,6 +10,7 @@ from speechbrain_llsa.model_folder.load import (
     load_pretrained_weights,
     read_pretrained,
 )
+from speechbrain_llsa.model_folder.parts import describe_part
 from speechbrain_llsa.training.units import (
     TOKENIZER_FILES,
     kind_of_tokenizer,
@@ -107,7 +108,8 @@ def load_pretrained(
     decoder=None,
 ):
     """Loads the weights of a model folder; those of its head too, where its
-    units are the same, and it is a transducer's if that is learned.
+    units are the same. Those of a transducer's head, predictor and joiner are
+    left out where their sizes differ.
 
     Arguments
     ---------
@@ -122,8 +124,7 @@ def load_pretrained(
     tokenizer : CTCTextEncoder or SentencePieceProcessor
         The units to learn.
     decoder : TransducerDecoder, optional
-        Predictor and joiner, with the folder's sizes, if a transducer is
-        learned.
+        Predictor and joiner, if a transducer is learned.
 
     Raises
     ------
@@ -138,7 +139,9 @@ def load_pretrained(
     modules = {"extractor": extractor, "encoder_wrapper": encoder_wrapper}
     known = load_pretrained_tokenizer(pretrained_folder)
     _, description = read_pretrained(pretrained_folder)
-    is_same_kind = ("decoder" in description) == (decoder is not None)
+    is_same_kind = _sizes(description.get("decoder")) == _sizes(
+        decoder and describe_part("decoder", decoder)
+    )
     if known is not None and is_same_kind and _are_same(known, tokenizer):
         modules["head"] = head
         if decoder is not None:
@@ -146,6 +149,11 @@ def load_pretrained(
     load_pretrained_weights(pretrained_folder, **modules)
     names = "encoder and head" if "head" in modules else "encoder"
     logger.info(f"Loaded weights of {pretrained_folder}: {names}")
+
+
+def _sizes(decoder):
+    """The description of a decoder without what is no size, None for none."""
+    return decoder and {**decoder, "max_symbols": None}
 
 
 def _are_same(one, other):

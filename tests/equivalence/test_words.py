@@ -1,6 +1,8 @@
 """Words, times and segments of sessions: those of offline, for any split, in
 batches, across snapshots, and in exported graphs."""
 
+import itertools
+
 import numpy as np
 import pytest
 import soundfile
@@ -11,12 +13,17 @@ from hypothesis import strategies as st
 from speechbrain_llsa.decoders.tokenizers import TextDecoder
 from speechbrain_llsa.inference.asr import StreamingASR
 from speechbrain_llsa.model_folder.write import write_streaming_folder
+from speechbrain_llsa_runtime.decoders.tokens import Token
 from speechbrain_llsa_runtime.inference.session import Session
 from speechbrain_llsa_runtime.transcripts.endpointer import (
     Endpointer,
     EndpointRule,
 )
-from speechbrain_llsa_runtime.transcripts.words import WordOffsets
+from speechbrain_llsa_runtime.transcripts.words import (
+    WordAssembler,
+    WordOffsets,
+    WordState,
+)
 from tiny_model import make_model, make_signal, make_tokenizer, split
 from tiny_transducer import make_transducer
 from transcripts import (
@@ -107,6 +114,27 @@ def test_any_split_says_what_offline_says(asr, tmp_path, samples, lengths):
     assert committed(said) == expected.committed
     assert said[-1].segment == expected.segment
     assert all(word.final for word in said[-1].words)
+
+
+def test_no_word_ends_after_the_next_begins(asr):
+    words = final_words(push_all(asr.session(), make_signal(60000).split(3000)))
+    for word, following in itertools.pairwise(words):
+        assert word.end <= following.start
+
+
+def test_words_that_meet_within_a_frame():
+    """Several tokens of a transducer may lie in one: a space there is not
+    behind the text of its own token."""
+    assembler, state = WordAssembler(WordOffsets()), WordState()
+    tokens = [Token(label, 2, 3, 1.0) for label in (1, 2, 3)]
+    words = []
+    for piece, text, token in zip("A B", ("", "A", "A "), tokens, strict=True):
+        words += assembler.add(piece, text, token, state, segment=0)
+    words += assembler.end("A B", 0.06, state, segment=0)
+    assert [(word.text, word.start, word.end) for word in words] == [
+        ("A", 0.04, 0.04),
+        ("B", 0.04, 0.06),
+    ]
 
 
 def test_there_is_something_to_say(asr, tmp_path):

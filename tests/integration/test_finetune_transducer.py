@@ -9,6 +9,7 @@ import torch
 from speechbrain.inference.ASR import StreamingASR as SpeechBrainStreamingASR
 from speechbrain.utils.dynamic_chunk_training import DynChunkTrainConfig
 
+import finetune_ctc
 import finetune_transducer
 from model_data import model_folder
 from speechbrain_llsa.decoders.transducer_beam_search import (
@@ -194,6 +195,50 @@ def test_an_encoder_trained_elsewhere(attention, digits_corpus, tmp_path):
     assert asr.model.frame_seconds == 0.024
     if attention == "llsa":
         assert all(rate["different_texts"] == 0 for rate in rates.values())
+
+
+def test_a_transducer_of_other_sizes_gives_its_encoder(
+    trained, digits_corpus, tmp_path
+):
+    """Head, predictor and joiner begin anew."""
+    folder = trained[0] / "streaming"
+    finetune_pretrained(
+        digits_corpus,
+        tmp_path / "out",
+        pretrained_folder=folder,
+        units="pretrained",
+        output_units=29,
+        context_size=3,
+        streamed_count=0,
+        optimizer_step_limit=1,
+        precision="fp32",
+    )
+    log = (tmp_path / "out" / "log.txt").read_text()
+    assert f"Loaded weights of {folder}: encoder\n" in log
+
+
+@pytest.mark.parametrize("recipe", [finetune_ctc, finetune_transducer])
+def test_the_script_of_another_model_is_refused(
+    recipe, digits_corpus, tmp_path
+):
+    """By a sentence that names both, before any training."""
+    yaml = "finetune_small.yaml"
+    if recipe is finetune_ctc:
+        yaml = "finetune_transducer_small.yaml"
+    line = [
+        *(str(ROOT / "hparams" / yaml), "--data_folder", str(digits_corpus)),
+        *("--output_folder", str(tmp_path), "--device", "cpu"),
+    ]
+    with pytest.raises(ValueError, match=r"model must be a StreamingCTC for"):
+        recipe.prepare(line)
+
+
+def test_a_transducer_has_no_teacher(digits_corpus, tmp_path):
+    yaml = tmp_path / "taught.yaml"
+    source = ROOT / "hparams" / "finetune_transducer_small.yaml"
+    yaml.write_text(source.read_text() + "\nteacher: somewhere\n")
+    with pytest.raises(ValueError, match=r"teacher must be null for a tr"):
+        run(yaml, digits_corpus, tmp_path / "out", **TOY)
 
 
 @pytest.mark.parametrize("kind", ["transducer", "ctc"])

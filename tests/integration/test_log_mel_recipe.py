@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from speechbrain.dataio import audio_io
 from speechbrain.inference.ASR import StreamingASR as SpeechBrainStreamingASR
 from speechbrain.utils.dynamic_chunk_training import DynChunkTrainConfig
 
@@ -19,6 +20,8 @@ from speechbrain_llsa.inference.asr import StreamingASR
 from speechbrain_llsa.model_folder.write import write_streaming_folder
 from speechbrain_llsa.training.data import load_manifests, read_waveform
 from speechbrain_llsa.training.log_mel_statistics import measure_statistics
+from speechbrain_llsa.training.shard_batches import load_shards
+from speechbrain_llsa.training.shards import write_shards
 from tiny_model import (
     make_log_mel,
     make_model,
@@ -210,6 +213,28 @@ def test_pre_training_runs(digits_corpus, tmp_path):
     assert losses and np.isfinite([loss for loss in losses if loss]).all()
     model = json.loads((tmp_path / "out/pretrained/model.json").read_text())
     assert model["extractor"]["kind"] == "log_mel"
+
+
+def test_utterances_that_are_not_trained_on_do_not_count(tmp_path):
+    """Of shards those that are too long, though they lie there."""
+    rows, signals = [], {}
+    for name, seconds in (("a", 1.0), ("b", 1.2), ("c", 5.0)):
+        samples = torch.randn(1, int(16000 * seconds)) / 9
+        audio_io.save(tmp_path / f"{name}.wav", samples, 16000)
+        signals[name] = audio_io.load(tmp_path / f"{name}.wav")[0][0]
+        row = {"ID": name, "wav": tmp_path / f"{name}.wav", "wrd": "HELLO"}
+        rows.append(row | {"duration": seconds, "spk_id": "1"})
+    write_shards(rows, tmp_path / "shards", "train")
+    dataset = load_shards(
+        *(tmp_path / "shards", ["train"], "skip"), longest_seconds=2.0
+    )
+    assert len(dataset) == 3 and len(dataset.index.used) == 2
+    front_end = make_log_mel()
+    front_end.log_mel.measured.zero_()
+    measure_statistics(front_end, dataset)
+    expected = make_log_mel().measure([signals["a"], signals["b"]]).log_mel
+    assert front_end.log_mel.measured == expected.measured
+    assert torch.allclose(front_end.log_mel.mean, expected.mean, atol=1e-5)
 
 
 def test_utterances_that_cannot_be_read_do_not_count():

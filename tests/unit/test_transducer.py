@@ -241,6 +241,9 @@ def test_bad_numbers_are_named():
         transducer_loss(logits, TARGETS, LENGTHS, TARGET_LENGTHS, math.inf)
     weights = TransducerWeights.random(5, 4)
     search = TransducerGreedySearch(weights)
+    half = torch.zeros(3, 4, dtype=torch.bfloat16)
+    for frames in (half, half.tolist()):
+        search.advance(frames, search.make_streaming_context())
     for shape in ((3, 5), (1, 3, 4)):
         with pytest.raises(ValueError, match="frames must be of shape"):
             search.advance(np.zeros(shape), search.make_streaming_context())
@@ -256,12 +259,12 @@ def test_damaged_weights_are_named(name):
         for name, tensor in make_decoder().state_dict().items()
     }
     TransducerWeights.from_tensors(tensors)
-    for changed in (
-        tensors[name][:-1],
-        tensors[name][0],
-        tensors[name] * np.nan,
+    for changed, words in (
+        (tensors[name][:-1], "must be"),
+        (tensors[name][0], "must be of 2 axes"),
+        (tensors[name] * np.nan, "must be finite"),
     ):
-        with pytest.raises(ValueError, match="must be"):
+        with pytest.raises(ValueError, match=words):
             TransducerWeights.from_tensors({**tensors, name: changed})
     with pytest.raises(ValueError, match="tensors must be"):
         TransducerWeights.from_tensors({**tensors, "more": tensors[name]})

@@ -127,10 +127,10 @@ class TransducerWeights:
             sizes = {"embedding": 2, "convolution": 3, "projection": 2}
             part, kind = name.split(".")
             size = 1 if kind == "bias" else sizes.get(part, 2)
-            if tensor.ndim != size or not np.isfinite(tensor).all():
-                raise ValueError(
-                    must_be(name, f"of {size} axes, and finite", tensor.shape)
-                )
+            if tensor.ndim != size:
+                raise ValueError(must_be(name, f"of {size} axes", tensor.shape))
+            if not np.isfinite(tensor).all():
+                raise ValueError(must_be(name, "finite", "nan or infinity"))
         kinds = sorted({str(tensor.dtype) for tensor in tensors.values()})
         if kinds not in (["float32"], ["float64"]):
             raise ValueError(
@@ -265,17 +265,20 @@ def checked_frames(frames: Array, features: int) -> NDArray[Any]:
     ValueError
         If they have another shape.
     """
+    if hasattr(frames, "detach"):
+        tensor = frames.detach().cpu()
+        # NumPy has no bfloat16
+        frames = tensor.float() if tensor.element_size() < 4 else tensor
+    frames = np.asarray(frames)
     if frames.ndim != 2 or frames.shape[1] != features:
         raise ValueError(
             must_be(
                 "frames",
                 f"of shape (frames, features), here of {features} features",
-                tuple(frames.shape),
+                frames.shape,
             )
         )
-    if hasattr(frames, "detach"):
-        frames = frames.detach().cpu()
-    return np.asarray(frames)
+    return frames
 
 
 @dataclass

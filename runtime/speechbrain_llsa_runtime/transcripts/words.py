@@ -154,13 +154,15 @@ class WordAssembler:
         part, *others = piece.split(" ")
         self._extend(part, token, state)
         text += part
+        spoken = bool(part)
         for index, part in enumerate(others):
             # A space behind all text of its token, or before some of it.
-            behind = state.end == token.end and not any(others[index:])
+            behind = spoken and not any(others[index:])
             limit = self.earliest_start(token.end if behind else token.start)
             words += self.end(text, limit, state, segment, final)
             self._extend(part, token, state)
             text += " " + part
+            spoken = spoken or bool(part)
         return words
 
     def earliest_start(self, frame: int) -> float:

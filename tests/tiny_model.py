@@ -16,10 +16,10 @@ CHARACTERS = "ABCDEFG "
 LABELS = len(CHARACTERS) + 1
 
 
-def make_tokenizer():
+def make_tokenizer(characters=CHARACTERS):
     """Characters, with the blank at 0."""
     tokenizer = CTCTextEncoder()
-    tokenizer.update_from_iterable(CHARACTERS)
+    tokenizer.update_from_iterable(characters)
     tokenizer.insert_blank(index=0)
     return tokenizer
 

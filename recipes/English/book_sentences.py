@@ -56,8 +56,9 @@ def sentences_of(text):
 
 def _encoding(name):
     try:
+        name.encode(name)
         return codecs.lookup(name).name
-    except LookupError:
+    except (LookupError, UnicodeError):
         raise argparse.ArgumentTypeError(
             f"must be the name of an encoding, got {name!r}"
         ) from None

@@ -10,13 +10,13 @@ The new tree, in LibriSpeech layout, has the splits ``adapt``, ``valid`` and
 
 from pathlib import Path
 
-import soundfile
 from linked_speech import check_new, write_split
 
 from speechbrain_llsa.evaluation.librispeech import (
     TRANSCRIPT_SUFFIX,
     read_transcripts,
 )
+from speechbrain_llsa_runtime.dataio.audio_files import audio_info
 from speechbrain_llsa_runtime.utils.atomic_files import written_atomically
 from speechbrain_llsa_runtime.utils.checks import check_number
 from speechbrain_llsa_runtime.utils.errors import must_be
@@ -37,8 +37,9 @@ def read_speaker(folder):
 
     Returns
     -------
-    dict of str to list of pathlib.Path
-        Audio files by sentence, in the order of the recordings.
+    dict of str to dict
+        Audio files and their sentences, by the sentence in lower case, in the
+        order of the recordings.
 
     Raises
     ------
@@ -57,7 +58,8 @@ def read_speaker(folder):
                         str(transcripts), "of recordings beside it", repr(name)
                     )
                 )
-            sentences.setdefault(sentence, []).append(audio)
+            spoken = " ".join(sentence.casefold().split())
+            sentences.setdefault(spoken, {})[audio] = sentence
     if not sentences:
         raise ValueError(
             must_be(
@@ -109,7 +111,7 @@ def divide(folder, out, test_minutes=20.0, valid_minutes=5.0):
     lengths = dict.fromkeys(SPLITS, 0.0)
     remaining = list(zip(SPLITS, limits, strict=True))
     for sentence, files in reversed(read_speaker(folder).items()):
-        length = sum(soundfile.info(file).duration for file in files) / 60
+        length = sum(audio_info(file).duration_seconds for file in files) / 60
         while lengths[remaining[0][0]] + length > remaining[0][1]:
             del remaining[0]
         split, _ = remaining[0]
@@ -126,11 +128,9 @@ def divide(folder, out, test_minutes=20.0, valid_minutes=5.0):
             )
     with written_atomically(out) as new:
         for split, sentences in splits.items():
-            files = {
-                file: sentence
-                for sentence, group in sentences.items()
-                for file in group
-            }
+            files = {}
+            for group in sentences.values():
+                files |= group
             write_split(new / split, files)
     return lengths
 

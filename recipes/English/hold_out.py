@@ -2,7 +2,7 @@
 """Divides speech in LibriSpeech layout into speakers to learn from and speakers
 to measure on.
 
-> python recipes/English/hold_out.py LibriSpeech --out english
+> python recipes/English/hold_out.py LibriSpeech --out data/english
       --speakers 1867 1898
 
 The new tree links to the chapters of the old one. The speakers leave every

@@ -29,6 +29,7 @@ from comparison.results import collect
 from comparison.stages import Stage, StageError, locked
 from librispeech_prepare import prepare_librispeech
 from speechbrain_llsa.training.recipe import exit_on_bad_input
+from speechbrain_llsa.training.warm_start import describe_start
 from speechbrain_llsa_runtime.utils.checks import check_number
 from speechbrain_llsa_runtime.utils.errors import must_be
 from speechbrain_llsa_runtime.utils.parser import OneLineParser
@@ -150,6 +151,10 @@ class Comparison:
             *as_arguments(settings),
         ]
         settings = {"hparams": hparams.name, **settings}
+        if row.starts_from is None and self.pretrained_folder is not None:
+            settings["pretrained_folder"] = describe_start(
+                self.pretrained_folder
+            )
         for entry in ("starts_from", "teacher"):
             if name := getattr(row, entry):
                 # if that row is trained anew, so must this one be
@@ -157,15 +162,18 @@ class Comparison:
                 settings[entry] = {"row": name, **other}
         return Stage(recipe, folder, command, settings)
 
+    def check(self):
+        """Rejects rows that were trained with different settings."""
+        for row in self.plan.rows:
+            for seed in self.seeds(row):
+                self.stages(row, seed)
+
     def prepare(self):
-        """Writes the manifests that all trainings use, and rejects rows that
-        were trained with different settings."""
+        """Writes the manifests that all trainings use."""
         splits = set()
         for row in self.plan.rows:
             for entries in row.entries.values():
                 splits |= {*entries["train_splits"], *entries["valid_splits"]}
-            for seed in self.seeds(row):
-                self.stages(row, seed)
         with locked(self.output_folder / "manifests", wait=True):
             prepare_librispeech(
                 self.data_folder,
@@ -320,6 +328,7 @@ def prepare(arguments):
             "--operations_per_second", options.operations_per_second, 1
         )
         _check_start(plan, options.pretrained_folder)
+        describe_start(options.pretrained_folder)
         check_rows(plan)
         return plan, options
     if options.data_folder is None:
@@ -331,6 +340,7 @@ def prepare(arguments):
         output_folder.resolve(),
         options.pretrained_folder,
     )
+    comparison.check()
     if not options.report:
         comparison.prepare()
     return comparison, options

@@ -33,7 +33,6 @@ from speechbrain_llsa.decoders.tokenizers import (
 )
 from speechbrain_llsa.evaluation.word_events import estimate_offsets, find_words
 from speechbrain_llsa.inference.asr import StreamingASR
-from speechbrain_llsa.model_folder.load import weights_checksums
 from speechbrain_llsa.model_folder.write import write_streaming_folder
 from speechbrain_llsa.training.bad_utterances import BadUtterances
 from speechbrain_llsa.training.brain import StreamingBrain
@@ -47,6 +46,7 @@ from speechbrain_llsa.training.error_rates import (
     format_error_rates,
 )
 from speechbrain_llsa.training.learning_rates import (
+    check_factors,
     parameter_groups,
     scale_learning_rates,
 )
@@ -57,7 +57,7 @@ from speechbrain_llsa.training.recipe import (
     exit_on_bad_input,
     train,
 )
-from speechbrain_llsa.training.run_record import digest, record_training
+from speechbrain_llsa.training.run_record import record_training
 from speechbrain_llsa.training.shard_batches import load_shards
 from speechbrain_llsa.training.teacher import Teacher
 from speechbrain_llsa.training.units import (
@@ -71,6 +71,7 @@ from speechbrain_llsa.training.unknown_characters import (
 )
 from speechbrain_llsa.training.warm_start import (
     adopt_tokenizer,
+    describe_start,
     kind_of_units,
     load_pretrained,
 )
@@ -624,14 +625,12 @@ def record_finetuning(hparams):
         units=kind_of_units(hparams["units"], hparams["pretrained_folder"]),
         output_units=hparams["output_units"],
     )
-    weights = None
-    if hparams["pretrained_folder"] is not None:
-        checksums = weights_checksums(hparams["pretrained_folder"])
-        weights = f"weights {digest(*map(str.encode, checksums))}"
-    record_training(hparams, pretrained_folder=weights)
+    record_training(
+        hparams, pretrained_folder=describe_start(hparams["pretrained_folder"])
+    )
 
 
-def load_teacher(hparams, device):
+def load_teacher(hparams, tokenizer, device):
     """Loads the model that the trained one follows.
 
     Arguments
@@ -640,20 +639,29 @@ def load_teacher(hparams, device):
         With ``teacher``, a model folder or ``None``, and the weights
         ``teacher_embedding_weight`` and ``teacher_label_weight``; without
         ``teacher`` as with ``None``.
+    tokenizer : CTCTextEncoder or SentencePieceProcessor
+        The units of the trained model.
     device : str or torch.device
         Device of the training.
 
     Returns
     -------
     Teacher or None
+
+    Raises
+    ------
+    ValueError
+        If the trained model cannot follow it.
     """
     if hparams.get("teacher") is None:
         return None
-    return Teacher(
+    teacher = Teacher(
         hparams["teacher"],
         hparams["teacher_embedding_weight"],
         hparams["teacher_label_weight"],
-    ).to(device)
+    )
+    teacher.check_student(hparams["model"], tokenizer)
+    return teacher.to(device)
 
 
 def check_epoch_chosen_by(epoch_chosen_by):
@@ -902,6 +910,9 @@ def prepare(arguments, brain_class=FinetuneBrain):
     transcript_case(hparams)
     check_epoch_chosen_by(hparams["epoch_chosen_by"])
     check_streamed_count(hparams["streamed_count"])
+    check_factors(
+        hparams.get("head_lr_factor", 1), hparams.get("layer_lr_decay", 1)
+    )
     read_endpointer(hparams)
     if "statistics_utterances" in hparams:
         check_integer(
@@ -923,7 +934,7 @@ def prepare(arguments, brain_class=FinetuneBrain):
         checkpointer=hparams["checkpointer"],
     )
     brain.tokenizer = tokenizer
-    brain.teacher = load_teacher(hparams, brain.device)
+    brain.teacher = load_teacher(hparams, tokenizer, brain.device)
     return brain, datasets
 
 

@@ -48,7 +48,7 @@ def choose_search(source, search):
     """
     if search is None or search.language_model is None:
         return search
-    if Path(source).parent != MODELS or _has_kenlm():
+    if Path(source).resolve().parent != MODELS.resolve() or _has_kenlm():
         return search
     logger.warning(
         f"{Path(source).name} makes more errors without its n-grams: "

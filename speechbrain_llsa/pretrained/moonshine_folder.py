@@ -14,7 +14,11 @@ from speechbrain_llsa.pretrained.moonshine import (
     MoonshineSizes,
     from_moonshine,
 )
-from speechbrain_llsa_runtime.utils.checks import check_integer
+from speechbrain_llsa_runtime.utils.checks import (
+    check_integer,
+    check_number,
+    check_type,
+)
 from speechbrain_llsa_runtime.utils.errors import must_be, reason
 
 WEIGHTS_FILE = "model.safetensors"
@@ -109,6 +113,7 @@ def read_sizes(config: dict[str, Any]) -> MoonshineSizes:
         sizes[name] = config.get(key, getattr(MoonshineSizes, name))
         check_integer(key, sizes[name], 1)
     positions = config.get("rope_parameters") or config
+    check_type("rope_parameters", positions, dict)
     for name, expected, section in (
         ("encoder_hidden_act", "gelu", config),
         ("attention_bias", False, config),
@@ -120,5 +125,6 @@ def read_sizes(config: dict[str, Any]) -> MoonshineSizes:
         if value is not None and value != expected:
             raise ValueError(must_be(name, repr(expected), repr(value)))
     part = positions.get("partial_rotary_factor", 0.9)
+    check_number("partial_rotary_factor", part, 0, 1)
     head = sizes["features"] // sizes["heads"]
     return MoonshineSizes(**sizes, rotary_features=int(head * part))

@@ -103,7 +103,7 @@ def _import_bundle(name: str, bundle: Any) -> ImportedModel:
         )
     try:
         source = bundle.get_model()
-    except (OSError, RuntimeError) as error:
+    except Exception as error:
         raise OSError(
             must_be(
                 "SOURCE",

@@ -194,11 +194,10 @@ def from_transformers(model_or_folder):
 got 'missing'
     """
     labels, notes, model = None, [], model_or_folder
-    normalizes = None
+    folder = normalizes = None
     if isinstance(model, (str, os.PathLike)):
         folder = Path(model)
         model, notes = _load_transformers(folder)
-        labels = _read_labels(folder / "vocab.json")
         normalizes = _read_json(folder / "preprocessor_config.json").get(
             "do_normalize"
         )
@@ -223,11 +222,17 @@ got 'missing'
             notes.append(f"weight {name} is left out")
         else:
             weights[name] = weight
+    if folder is not None and head:
+        labels = _read_labels(folder, len(head["weight"]))
     if normalizes is None:
         normalizes = config.feat_extract_norm == "layer"
     if normalizes:
         notes.append(NORMALIZES)
     blank = config.pad_token_id if head else None
+    if head and blank is None:
+        raise ValueError(
+            must_be("pad_token_id", "the number of the blank", None)
+        )
     imported = _build(layout, weights, head, labels, notes)
     if blank:
         _move_blank(imported, blank)
@@ -353,12 +358,16 @@ def _read_json(path):
     return content
 
 
-def _read_labels(path):
+def _read_labels(folder, count):
     """Labels of a vocabulary in the order of their numbers; ``None`` if there
-    is no such file."""
+    is none. What a tokenizer adds to it, such as ``<s>``, lies beside, and may
+    be among the ``count`` labels of the head."""
+    path = folder / "vocab.json"
     numbers = _read_json(path)
     if not numbers:
         return None
+    if len(numbers) < count:
+        numbers = _read_json(folder / "added_tokens.json") | numbers
     by_number = {str(number): label for label, number in numbers.items()}
     try:
         labels = [by_number[str(index)] for index in range(len(numbers))]
@@ -370,7 +379,12 @@ def _read_labels(path):
                 f"none with {error}",
             )
         ) from error
-    return [" " if label == "|" else label for label in labels]
+    labels = [" " if label == "|" else label for label in labels]
+    if labels.count(" ") > 1:
+        raise ValueError(
+            must_be(path.name, "of one label for spaces", "'|' and ' '")
+        )
+    return labels
 
 
 def _move_blank(imported, blank):

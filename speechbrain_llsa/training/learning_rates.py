@@ -6,6 +6,27 @@ NAME = "lr_factor"
 """Entry of an optimiser's parameter group that holds its factor."""
 
 
+def check_factors(head_factor, layer_decay):
+    """Checks the factors of :func:`parameter_groups`.
+
+    Arguments
+    ---------
+    head_factor : float
+        At least 0.
+    layer_decay : float
+        From 0 to 1.
+
+    Raises
+    ------
+    TypeError
+        If one is not a number.
+    ValueError
+        If one is out of range.
+    """
+    check_number("head_lr_factor", head_factor, 0)
+    check_number("layer_lr_decay", layer_decay, 0, 1)
+
+
 def parameter_groups(model, head_factor=1.0, layer_decay=1.0):
     """Divides the parameters of a CTC model into groups whose learning rates
     differ: the head learns faster than an encoder that knows much already, and
@@ -45,8 +66,7 @@ def parameter_groups(model, head_factor=1.0, layer_decay=1.0):
     >>> [group["lr_factor"] for group in groups]
     [1.0, 1.0, 0.5, 0.25, 0.25, 5]
     """
-    check_number("head_lr_factor", head_factor, 0)
-    check_number("layer_lr_decay", layer_decay, 0, 1)
+    check_factors(head_factor, layer_decay)
     if head_factor == layer_decay == 1:
         return [{"params": list(model.parameters()), NAME: 1.0}]
     encoder = model.encoder_wrapper.latent_encoder

@@ -35,6 +35,8 @@ _FIXED_SETTINGS = (
     "conv_look_ahead",
     "final_dim",
     "num_vars",
+    "head_lr_factor",
+    "layer_lr_decay",
 )
 """Entries of YAML files that cannot change in the course of a training."""
 

@@ -8,7 +8,12 @@ from torch.nn import functional as F
 
 from speechbrain_llsa.lobes.ctc import StreamingCTC
 from speechbrain_llsa.lobes.padding import padding_mask
-from speechbrain_llsa.model_folder.load import load_parts, read_pretrained
+from speechbrain_llsa.model_folder.labels import describe_tokenizer
+from speechbrain_llsa.model_folder.load import (
+    load_parts,
+    load_pretrained_tokenizer,
+    read_pretrained,
+)
 from speechbrain_llsa_runtime.utils.checks import check_number
 from speechbrain_llsa_runtime.utils.errors import must_be
 
@@ -69,9 +74,47 @@ class Teacher(nn.Module):
             parts["encoder_wrapper"],
             parts.get("head", nn.Identity()),
         )
-        self.has_labels = "head" in parts
+        self.has_labels = "head" in parts and label_weight > 0
+        self.tokenizer = load_pretrained_tokenizer(folder)
         self.requires_grad_(False)
         self.eval()
+
+    def check_student(self, model, tokenizer):
+        """Rejects a student that cannot follow.
+
+        Arguments
+        ---------
+        model : StreamingCTC
+            The student.
+        tokenizer : CTCTextEncoder or SentencePieceProcessor
+            Its units.
+
+        Raises
+        ------
+        ValueError
+            If it has other frames or features, or other units than the labels
+            that it is to follow.
+        """
+        for name, described in (
+            ("samples from frame to frame", _stride),
+            ("samples that a frame depends on", _receptive_field),
+            ("features", _features),
+        ):
+            expected, found = described(model), described(self.model)
+            if expected != found:
+                raise ValueError(
+                    must_be("teacher", f"of {expected} {name}", found)
+                )
+        if self.has_labels and describe_tokenizer(
+            self.tokenizer
+        ) != describe_tokenizer(tokenizer):
+            raise ValueError(
+                must_be(
+                    "teacher",
+                    "of the student's units, or teacher_label_weight 0",
+                    "one of others",
+                )
+            )
 
     def train(self, mode=True):
         """Stays in evaluation mode."""
@@ -184,6 +227,18 @@ def label_divergence(student, teacher, lengths):
     real = ~padding_mask(lengths, student.shape[1])
     divergence = F.kl_div(student, teacher, reduction="none", log_target=True)
     return _mean_over_frames(divergence.sum(dim=2), real)
+
+
+def _stride(model):
+    return model.extractor.stride_samples
+
+
+def _receptive_field(model):
+    return model.extractor.receptive_field_samples
+
+
+def _features(model):
+    return model.encoder_wrapper.input_projector.out_features
 
 
 def _check_shapes(name, student, teacher):

@@ -9,8 +9,10 @@ from speechbrain_llsa.model_folder.load import (
     load_pretrained_tokenizer,
     load_pretrained_weights,
     read_pretrained,
+    weights_checksums,
 )
 from speechbrain_llsa.model_folder.parts import describe_part
+from speechbrain_llsa.training.run_record import digest
 from speechbrain_llsa.training.units import (
     TOKENIZER_FILES,
     kind_of_tokenizer,
@@ -97,6 +99,32 @@ def _pretrained_tokenizer(pretrained_folder):
             )
         )
     return tokenizer
+
+
+def describe_start(pretrained_folder):
+    """Says which weights a training starts from, wherever they lie.
+
+    Arguments
+    ---------
+    pretrained_folder : str or pathlib.Path or None
+        A model folder of any kind; ``None`` for none.
+
+    Returns
+    -------
+    str or None
+        A digest of the weights of its front end and encoder.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder, or its ``model.json``, does not exist.
+    ValueError
+        If that file is damaged.
+    """
+    if pretrained_folder is None:
+        return None
+    checksums = weights_checksums(pretrained_folder)
+    return f"weights {digest(*map(str.encode, checksums))}"
 
 
 def load_pretrained(

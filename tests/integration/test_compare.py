@@ -14,8 +14,11 @@ import numpy as np
 import pytest
 import ruamel.yaml
 
+from model_data import model_folder
 from recipe_process import RECIPES, Process, run_recipe
 from source_files import PYTHON_PATH
+from speechbrain_llsa.model_folder.write import write_streaming_folder
+from tiny_model import make_model, make_tokenizer
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = RECIPES / "compare.py"
@@ -345,6 +348,8 @@ def chain(tmp_path):
     from comparison.plan import read_plan
 
     def make(lr=0.5):
+        if not (tmp_path / "start").exists():
+            model_folder(1, "ctc", tmp_path / "start")
         rows = [
             {"name": "b", "starts_from": "a"},
             {"name": "a", "overrides": {"lr": lr}},
@@ -353,9 +358,39 @@ def chain(tmp_path):
         plan = write_plan(
             tmp_path / "plan.yaml", pretrain=None, rows=rows, comparisons=[]
         )
-        return Comparison(read_plan(plan), tmp_path, tmp_path / "out", "start")
+        return Comparison(
+            read_plan(plan), tmp_path, tmp_path / "out", tmp_path / "start"
+        )
 
     return make
+
+
+def test_a_start_belongs_to_the_settings(chain, tmp_path):
+    """Its weights do: what began with others is not mixed in."""
+    comparison = chain()
+    row = comparison.plan.row("a")
+    train, _ = comparison.stages(row, 1)
+    train.folder.mkdir(parents=True)
+    train.record_path.write_text(json.dumps(train.record))
+    comparison.check()
+    (tmp_path / "start").rename(tmp_path / "moved")
+    comparison.pretrained_folder = tmp_path / "moved"
+    comparison.check()
+    comparison.pretrained_folder = write_streaming_folder(
+        tmp_path / "other", make_model("aa"), make_tokenizer()
+    )
+    with pytest.raises(ValueError, match="pretrained_folder 'weights "):
+        comparison.check()
+
+
+@pytest.mark.parametrize("content", ["{", "{}", '{"settings": 1}', "[]"])
+def test_a_damaged_record_is_named(content, chain):
+    comparison = chain()
+    train, _ = comparison.stages(comparison.plan.row("a"), 1)
+    train.folder.mkdir(parents=True)
+    train.record_path.write_text(content)
+    with pytest.raises(ValueError, match=r"finetune\.json must be as compare"):
+        comparison.check()
 
 
 def test_a_row_starts_from_the_model_of_another(chain):
@@ -368,7 +403,7 @@ def test_a_row_starts_from_the_model_of_another(chain):
     ]
     assert starts == [
         str(comparison.folder(second, 1) / "finetune" / "streaming"),
-        "start",
+        str(comparison.pretrained_folder),
     ]
     (before, *_), (after, *_) = (
         made.stages(made.plan.rows[0], 1) for made in (comparison, chain(0.25))
@@ -429,6 +464,10 @@ def test_bad_command_line(tmp_path, capsys):
             "pretrained_folder .*got 'here'",
         ),
         (["none.yaml", "--data_folder", "x"], "none.yaml"),
+        (
+            [str(warm), "--estimate", "--pretrained_folder", "nowhere"],
+            "pretrained_folder must be an existing .* got 'nowhere'",
+        ),
         ([str(plan)], "--data_folder"),
         (
             [

@@ -517,6 +517,8 @@ def test_what_chooses_the_epoch(
             r"beam_size must .*got 0",
         ),
         ({"attention": "full"}, ValueError, r"attention must .*got 'full'"),
+        ({"layer_lr_decay": 2}, ValueError, "layer_lr_decay must .*got 2"),
+        ({"head_lr_factor": -1}, ValueError, "head_lr_factor must .*got -1"),
         (
             {"epoch_chosen_by": "loss"},
             ValueError,

@@ -38,6 +38,7 @@ def test_sentences(tmp_path, capsys):
         ("missing.txt", [], "missing.txt"),
         ("book.txt", [], "must be UTF-8"),
         ("book.txt", ["--encoding", "morse"], "got 'morse'"),
+        ("book.txt", ["--encoding", "hex"], "got 'hex'"),
     ],
 )
 def test_bad_books(tmp_path, capsys, name, options, words):

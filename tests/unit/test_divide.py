@@ -6,7 +6,7 @@ import soundfile
 
 from tiny_model import make_signal
 
-SENTENCES = ["ONE", "TWO", "ONE", "THREE", "FOUR", "FOUR"]
+SENTENCES = ["ONE", "TWO", "ONE", "THREE", "four", "FOUR"]
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def test_no_sentence_is_in_two(speaker, tmp_path, capsys):
         "valid: 0.1 minutes",
         "adapt: 0.3 minutes",
     ]
-    assert [sentence for _, sentence in read(out / "test")] == ["FOUR", "FOUR"]
+    assert [sentence for _, sentence in read(out / "test")] == ["four", "FOUR"]
     assert read(out / "valid") == [["9-1-0003", "THREE"]]
     assert read(out / "adapt") == [
         ["9-0-0000", "ONE"],
@@ -70,6 +70,9 @@ def test_bad_input(speaker, tmp_path):
         divide.divide(tmp_path / "no", tmp_path / "own", 0.2, 0.1)
     with pytest.raises(FileExistsError, match="--out must be"):
         divide.divide(speaker, tmp_path)
+    (speaker / "0" / "9-0-0001.flac").write_bytes(b"no audio")
+    with pytest.raises(ValueError, match=r"9-0-0001\.flac"):
+        divide.divide(speaker, tmp_path / "own", 0.2, 0.1)
     (speaker / "0" / "9-0-0001.flac").unlink()
     with pytest.raises(FileNotFoundError, match=r"must be of recordings.*0001"):
         divide.divide(speaker, tmp_path / "own", 0.2, 0.1)

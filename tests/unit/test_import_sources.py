@@ -62,14 +62,18 @@ def test_labels_of_a_bundle(monkeypatch, labels, expected):
 
 
 def test_bundles_that_cannot_be_imported(monkeypatch):
-    """No network; WavLM, before it is downloaded; other kinds of bundles."""
+    """No network; what was downloaded is damaged; WavLM, before it is
+    downloaded; other kinds of bundles."""
 
     def fail(self):
-        raise URLError("no network")
+        raise errors.pop()
 
+    errors = [EOFError("Ran out of input"), URLError("no network")]
     bundle = type(torchaudio.pipelines.WAV2VEC2_BASE)
     monkeypatch.setattr(bundle, "get_model", fail)
     with pytest.raises(OSError, match=r"can download, got 'HUBERT_BASE': .*no"):
+        import_source("HUBERT_BASE")
+    with pytest.raises(OSError, match=r"got 'HUBERT_BASE': .*Ran out of in"):
         import_source("HUBERT_BASE")
     with pytest.raises(ValueError, match=r"HuBERT, got WavLM, 'WAVLM_BASE'$"):
         import_source("WAVLM_BASE")
@@ -136,6 +140,8 @@ def test_a_folder_of_moonshine(tmp_path, part):
         {"rope_theta": 500.0},
         {"rope_parameters": {"rope_theta": 1.0}},
         {"rope_parameters": {"rope_type": "yarn"}},
+        {"partial_rotary_factor": float("inf")},
+        {"partial_rotary_factor": 1.5},
     ],
     ids=str,
 )
@@ -152,8 +158,13 @@ def test_sizes_of_moonshine():
     section = {"rope_theta": 10000.0, "partial_rotary_factor": 0.62}
     assert read_sizes({**config, "rope_parameters": section}) == older
     assert (older.features, older.layers, older.rotary_features) == (416, 8, 32)
-    with pytest.raises(TypeError, match=r"^hidden_size must be an integer"):
-        read_sizes({"hidden_size": "288"})
+    for entry, words in (
+        ({"hidden_size": "288"}, "hidden_size must be an integer"),
+        ({"rope_parameters": [1]}, "rope_parameters must be"),
+        ({"partial_rotary_factor": "0.9"}, "partial_rotary_factor must be"),
+    ):
+        with pytest.raises(TypeError, match=f"^{words}"):
+            read_sizes(entry)
 
 
 CONFIGURATIONS = {

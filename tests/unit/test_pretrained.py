@@ -545,6 +545,30 @@ def test_bad_folders(tmp_path):
         from_transformers(tmp_path)
 
 
+def test_labels_that_a_tokenizer_adds(tmp_path):
+    """As transformers' guide to fine-tuning has them: the head counts them,
+    vocab.json does not."""
+    source = make_transformers("Wav2Vec2ForCTC", large=False, pad_token_id=2)
+    write_folder(tmp_path, source, ["A", "|", "[PAD]"])
+    added = tmp_path / "added_tokens.json"
+    added.write_text('{"<s>": 3, "</s>": 4}')
+    labels = from_transformers(tmp_path).labels
+    assert labels == ["<blank>", "A", " ", "<s>", "</s>"]
+    write_folder(tmp_path, source, ["A", "|", "[PAD]", "B", "C"])
+    labels = from_transformers(tmp_path).labels
+    assert labels == ["<blank>", "A", " ", "B", "C"]
+
+
+def test_labels_without_a_blank_or_with_two_spaces(tmp_path):
+    source = make_transformers("Wav2Vec2ForCTC", large=False)
+    write_folder(tmp_path, source, ["<pad>", "|", " ", "B", "C"])
+    with pytest.raises(ValueError, match=r"\.json must be of one label fo"):
+        from_transformers(tmp_path)
+    source.config.pad_token_id = None
+    with pytest.raises(ValueError, match="pad_token_id must be the number"):
+        from_transformers(source)
+
+
 def test_weights_that_a_folder_lacks_are_named(tmp_path):
     source = make_transformers("Wav2Vec2ForCTC", large=True)
     weights = source.state_dict()

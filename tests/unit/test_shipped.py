@@ -28,10 +28,13 @@ def test_other_sources_stay_as_they_are(source, models):
     assert find_model(source, models) is source
 
 
-def test_a_folder_takes_precedence(models, tmp_path, monkeypatch):
-    """What lies in the working directory is somebody's own."""
+def test_a_model_folder_takes_precedence(models, tmp_path, monkeypatch):
+    """One in the working directory is somebody's own; any other folder, of
+    data for instance, is not meant."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "welsh").mkdir()
+    assert find_model("welsh", models) == models / "welsh"
+    (tmp_path / "welsh" / "model.json").touch()
     assert find_model("welsh", models) == "welsh"
 
 
@@ -54,6 +57,8 @@ def test_n_grams_need_kenlm(has_kenlm, monkeypatch, caplog):
     assert chosen is (search if has_kenlm else None)
     warned = "english makes more errors without its n-grams" in caplog.text
     assert warned is not has_kenlm
+    monkeypatch.chdir(shipped.MODELS)
+    assert shipped.choose_search("english", search) is chosen
     assert shipped.choose_search("results/streaming", search) is search
     for other in (None, BeamSearchOptions(beam_size=4)):
         place = shipped.MODELS / "english"

@@ -13,7 +13,12 @@ from speechbrain_llsa.training.teacher import (
     embedding_distance,
     label_divergence,
 )
-from tiny_model import make_model, make_tokenizer
+from tiny_model import (
+    CHARACTERS,
+    make_front_end,
+    make_model,
+    make_tokenizer,
+)
 
 
 @pytest.fixture
@@ -111,6 +116,33 @@ def test_a_model_that_ships_teaches_by_its_name(acausal, monkeypatch):
     waveforms = torch.randn(1, 8000)
     distances = Teacher(folder.name)(waveforms, None, *hear(model, waveforms))
     assert distances.abs().max() < 1e-5
+
+
+def test_a_student_of_other_labels(acausal):
+    """As many, but in another order: followed in its embeddings alone."""
+    model, folder = acausal
+    Teacher(folder).check_student(model, make_tokenizer())
+    other = make_tokenizer(CHARACTERS[::-1])
+    with pytest.raises(ValueError, match="be of the student's units"):
+        Teacher(folder).check_student(model, other)
+    teacher = Teacher(folder, label_weight=0)
+    teacher.check_student(model, other)
+    waveforms = torch.randn(1, 8000)
+    log_probs, *rest = hear(model, waveforms)
+    distance = teacher(waveforms, None, log_probs[..., :3], *rest)
+    assert distance.abs().max() < 1e-5
+
+
+def test_a_student_of_other_frames_or_features(acausal):
+    """Is told before training begins."""
+    teacher = Teacher(acausal[1])
+    student = make_model("llsa", extractor=make_front_end())
+    with pytest.raises(ValueError, match="be of 384 samples from frame to fr"):
+        teacher.check_student(student, make_tokenizer())
+    student = make_model("llsa")
+    student.encoder_wrapper.input_projector = torch.nn.Linear(8, 24)
+    with pytest.raises(ValueError, match="must be of 24 features, got 16"):
+        teacher.check_student(student, make_tokenizer())
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from speechbrain_llsa_runtime.utils.atomic_files import write_atomically
+from speechbrain_llsa_runtime.utils.errors import must_be
 
 _BEAT_SECONDS = 5.0
 _LAST_LINES = 4
@@ -107,9 +108,8 @@ class Stage:
         settings = json.loads(json.dumps(settings, default=str))
         self.record = {"settings": settings, "attempts": []}
         if self.record_path.exists():
-            found = json.loads(self.record_path.read_text(encoding="utf-8"))
-            self._check_same(found["settings"], settings)
-            self.record = found
+            self.record = _read_record(self.record_path)
+            self._check_same(self.record["settings"], settings)
 
     def _check_same(self, found, wanted):
         different = [
@@ -217,6 +217,19 @@ class Stage:
         write_atomically(
             self.record_path, json.dumps(self.record, indent=1) + "\n"
         )
+
+
+def _read_record(path):
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        kinds = type(record["settings"]), type(record["attempts"])
+        if kinds == (dict, list):
+            return record
+    except (ValueError, LookupError, TypeError):
+        pass
+    raise ValueError(
+        must_be(str(path), "as compare.py wrote it, or removed", "another")
+    )
 
 
 @contextlib.contextmanager

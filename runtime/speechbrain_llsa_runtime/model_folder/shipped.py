@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from speechbrain_llsa_runtime.model_folder.description import MODEL_FILE
+
 DEFAULT_MODEL = "english"
 """The model that commands take if none is named."""
 
@@ -10,8 +12,8 @@ MODELS = Path(__file__).parents[1] / "models"
 
 
 def find_model(source, models=MODELS):
-    """Finds a model by the name that it ships under. A folder of that name in
-    the working directory takes precedence.
+    """Finds a model by the name that it ships under. A model folder of that
+    name in the working directory takes precedence.
 
     Arguments
     ---------
@@ -30,7 +32,8 @@ def find_model(source, models=MODELS):
     >>> find_model("results/streaming")
     'results/streaming'
     """
-    is_name = isinstance(source, str) and source == Path(source).name
-    if is_name and not Path(source).exists() and (models / source).is_dir():
-        return models / source
-    return source
+    names = [each.name for each in models.glob("*") if each.is_dir()]
+    if not isinstance(source, str) or source not in names:
+        return source
+    is_own = (Path(source) / MODEL_FILE).exists()
+    return source if is_own else models / source

@@ -16,6 +16,7 @@ from speechbrain_llsa.evaluation.librispeech import (
     TRANSCRIPT_SUFFIX,
     read_transcripts,
 )
+from speechbrain_llsa.utils.normalization import fold_transcript
 from speechbrain_llsa_runtime.dataio.audio_files import audio_info
 from speechbrain_llsa_runtime.utils.atomic_files import written_atomically
 from speechbrain_llsa_runtime.utils.checks import check_number
@@ -58,7 +59,7 @@ def read_speaker(folder):
                         str(transcripts), "of recordings beside it", repr(name)
                     )
                 )
-            spoken = " ".join(sentence.casefold().split())
+            spoken = fold_transcript(sentence, "lower")
             sentences.setdefault(spoken, {})[audio] = sentence
     if not sentences:
         raise ValueError(

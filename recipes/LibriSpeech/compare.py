@@ -69,6 +69,7 @@ class Comparison:
         self.data_folder = data_folder
         self.output_folder = output_folder
         self.pretrained_folder = pretrained_folder
+        self._start = describe_start(pretrained_folder)
 
     def folder(self, row, seed):
         """Folder of a row and seed."""
@@ -151,10 +152,8 @@ class Comparison:
             *as_arguments(settings),
         ]
         settings = {"hparams": hparams.name, **settings}
-        if row.starts_from is None and self.pretrained_folder is not None:
-            settings["pretrained_folder"] = describe_start(
-                self.pretrained_folder
-            )
+        if row.starts_from is None and self._start is not None:
+            settings["pretrained_folder"] = self._start
         for entry in ("starts_from", "teacher"):
             if name := getattr(row, entry):
                 # if that row is trained anew, so must this one be

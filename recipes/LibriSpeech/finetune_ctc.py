@@ -914,10 +914,6 @@ def prepare(arguments, brain_class=FinetuneBrain):
         hparams.get("head_lr_factor", 1), hparams.get("layer_lr_decay", 1)
     )
     read_endpointer(hparams)
-    if "statistics_utterances" in hparams:
-        check_integer(
-            "statistics_utterances", hparams["statistics_utterances"], 1
-        )
     datasets, tokenizer = prepare_datasets(
         hparams, hparams["save_folder"], brain_class.alignment_fault
     )

@@ -353,30 +353,6 @@ def load_pretrained_tokenizer(pretrained_folder):
     return tokenizer
 
 
-def weights_checksums(pretrained_folder):
-    """Reads the checksums of a model folder's front end and encoder weights.
-
-    Arguments
-    ---------
-    pretrained_folder : str or pathlib.Path
-        A folder of any kind.
-
-    Returns
-    -------
-    list of str
-        The SHA-256 of each of their files.
-
-    Raises
-    ------
-    FileNotFoundError
-        If the folder, or its ``model.json``, does not exist.
-    ValueError
-        If that file is damaged.
-    """
-    _, description = read_pretrained(pretrained_folder)
-    return [description["weights"][part]["sha256"] for part in ENCODER_PARTS]
-
-
 def read_pretrained(pretrained_folder):
     """Reads the description of a pre-trained folder.
 

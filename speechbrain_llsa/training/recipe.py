@@ -27,6 +27,7 @@ from speechbrain_llsa.training.shard_batches import (
 )
 from speechbrain_llsa.utils.distributed import rank_count
 from speechbrain_llsa_runtime.utils.atomic_files import naming_write_errors
+from speechbrain_llsa_runtime.utils.checks import check_integer
 from speechbrain_llsa_runtime.utils.errors import must_be, reason
 
 BAD_INPUT = (
@@ -99,6 +100,8 @@ def begin_recipe(arguments, split_entries, prepare, record=record_training):
             each for each in split_entries if each != "train_splits"
         ]
     splits = [split for entry in split_entries for split in hparams[entry]]
+    count = hparams.get("statistics_utterances", UTTERANCES)
+    check_integer("statistics_utterances", count, 1)
 
     def write():
         record(hparams)

@@ -8,12 +8,12 @@ from torch.nn import functional as F
 
 from speechbrain_llsa.lobes.ctc import StreamingCTC
 from speechbrain_llsa.lobes.padding import padding_mask
-from speechbrain_llsa.model_folder.labels import describe_tokenizer
 from speechbrain_llsa.model_folder.load import (
     load_parts,
     load_pretrained_tokenizer,
     read_pretrained,
 )
+from speechbrain_llsa.training.warm_start import same_units
 from speechbrain_llsa_runtime.utils.checks import check_number
 from speechbrain_llsa_runtime.utils.errors import must_be
 
@@ -95,19 +95,13 @@ class Teacher(nn.Module):
             If it has other frames or features, or other units than the labels
             that it is to follow.
         """
-        for name, described in (
-            ("samples from frame to frame", _stride),
-            ("samples that a frame depends on", _receptive_field),
-            ("features", _features),
-        ):
-            expected, found = described(model), described(self.model)
-            if expected != found:
+        own = _sizes(self.model)
+        for name, size in _sizes(model).items():
+            if own[name] != size:
                 raise ValueError(
-                    must_be("teacher", f"of {expected} {name}", found)
+                    must_be("teacher", f"of {size} {name}", own[name])
                 )
-        if self.has_labels and describe_tokenizer(
-            self.tokenizer
-        ) != describe_tokenizer(tokenizer):
+        if self.has_labels and not same_units(self.tokenizer, tokenizer):
             raise ValueError(
                 must_be(
                     "teacher",
@@ -229,16 +223,14 @@ def label_divergence(student, teacher, lengths):
     return _mean_over_frames(divergence.sum(dim=2), real)
 
 
-def _stride(model):
-    return model.extractor.stride_samples
-
-
-def _receptive_field(model):
-    return model.extractor.receptive_field_samples
-
-
-def _features(model):
-    return model.encoder_wrapper.input_projector.out_features
+def _sizes(model):
+    """What teacher and student must have in common."""
+    extractor, wrapper = model.extractor, model.encoder_wrapper
+    return {
+        "samples from frame to frame": extractor.stride_samples,
+        "samples that a frame depends on": extractor.receptive_field_samples,
+        "features": wrapper.input_projector.out_features,
+    }
 
 
 def _check_shapes(name, student, teacher):

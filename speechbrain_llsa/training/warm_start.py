@@ -9,7 +9,6 @@ from speechbrain_llsa.model_folder.load import (
     load_pretrained_tokenizer,
     load_pretrained_weights,
     read_pretrained,
-    weights_checksums,
 )
 from speechbrain_llsa.model_folder.parts import describe_part
 from speechbrain_llsa.training.run_record import digest
@@ -18,6 +17,7 @@ from speechbrain_llsa.training.units import (
     kind_of_tokenizer,
     save_tokenizer,
 )
+from speechbrain_llsa_runtime.model_folder.description import ENCODER_PARTS
 from speechbrain_llsa_runtime.utils.errors import must_be
 
 logger = get_logger(__name__)
@@ -123,8 +123,9 @@ def describe_start(pretrained_folder):
     """
     if pretrained_folder is None:
         return None
-    checksums = weights_checksums(pretrained_folder)
-    return f"weights {digest(*map(str.encode, checksums))}"
+    _, description = read_pretrained(pretrained_folder)
+    files = (description["weights"][part] for part in ENCODER_PARTS)
+    return f"weights {digest(*(file['sha256'].encode() for file in files))}"
 
 
 def load_pretrained(
@@ -170,7 +171,7 @@ def load_pretrained(
     is_same_kind = _sizes(description.get("decoder")) == _sizes(
         decoder and describe_part("decoder", decoder)
     )
-    if known is not None and is_same_kind and _are_same(known, tokenizer):
+    if known is not None and is_same_kind and same_units(known, tokenizer):
         modules["head"] = head
         if decoder is not None:
             modules["decoder"] = decoder
@@ -184,5 +185,18 @@ def _sizes(decoder):
     return decoder and {**decoder, "max_symbols": None}
 
 
-def _are_same(one, other):
+def same_units(one, other):
+    """Whether two tokenizers have the same units, in the same order.
+
+    Arguments
+    ---------
+    one : CTCTextEncoder or SentencePieceProcessor
+        A tokenizer.
+    other : CTCTextEncoder or SentencePieceProcessor
+        Another.
+
+    Returns
+    -------
+    bool
+    """
     return describe_tokenizer(one) == describe_tokenizer(other)

@@ -18,6 +18,7 @@ from model_data import model_folder
 from recipe_process import RECIPES, Process, run_recipe
 from source_files import PYTHON_PATH
 from speechbrain_llsa.model_folder.write import write_streaming_folder
+from speechbrain_llsa_runtime.utils.atomic_files import write_atomically
 from tiny_model import make_model, make_tokenizer
 
 ROOT = Path(__file__).parents[2]
@@ -347,9 +348,9 @@ def chain(tmp_path):
     from compare import Comparison
     from comparison.plan import read_plan
 
-    def make(lr=0.5):
-        if not (tmp_path / "start").exists():
-            model_folder(1, "ctc", tmp_path / "start")
+    model_folder(1, "ctc", tmp_path / "start")
+
+    def make(lr=0.5, start=tmp_path / "start"):
         rows = [
             {"name": "b", "starts_from": "a"},
             {"name": "a", "overrides": {"lr": lr}},
@@ -358,9 +359,7 @@ def chain(tmp_path):
         plan = write_plan(
             tmp_path / "plan.yaml", pretrain=None, rows=rows, comparisons=[]
         )
-        return Comparison(
-            read_plan(plan), tmp_path, tmp_path / "out", tmp_path / "start"
-        )
+        return Comparison(read_plan(plan), tmp_path, tmp_path / "out", start)
 
     return make
 
@@ -373,14 +372,13 @@ def test_a_start_belongs_to_the_settings(chain, tmp_path):
     train.folder.mkdir(parents=True)
     train.record_path.write_text(json.dumps(train.record))
     comparison.check()
-    (tmp_path / "start").rename(tmp_path / "moved")
-    comparison.pretrained_folder = tmp_path / "moved"
-    comparison.check()
-    comparison.pretrained_folder = write_streaming_folder(
+    moved = (tmp_path / "start").rename(tmp_path / "moved")
+    chain(start=moved).check()
+    other = write_streaming_folder(
         tmp_path / "other", make_model("aa"), make_tokenizer()
     )
     with pytest.raises(ValueError, match="pretrained_folder 'weights "):
-        comparison.check()
+        chain(start=other).check()
 
 
 @pytest.mark.parametrize("content", ["{", "{}", '{"settings": 1}', "[]"])
@@ -646,7 +644,7 @@ def test_shipped_plans_are_read(path):
 @pytest.fixture
 def forked_stages(monkeypatch):
     """Stages run in processes that have imported everything at their start."""
-    from comparison.stages import Stage, write_atomically
+    from comparison.stages import Stage
 
     def run(stage, lock, threads):
         if stage.ended:

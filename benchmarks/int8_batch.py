@@ -56,9 +56,10 @@ for all rows, so its batcher runs the streams one after the other.
 
 Below, what a batch could win at most: a product of 512 x 2048 weights in 8
 bits, for the 16 rows of one stream and the {16 * STREAMS} rows of all, by row.
-Ours is ONNX Runtime's `MatMulIntegerToFloat` as export writes it, the peer its
-`MatMulNBits` with 8 bits and blocks of 32, which rounds each row by itself, so
-that a batch would change no text.
+Ours is ONNX Runtime's `MatMulIntegerToFloat` as export writes it. The peers
+round each row by itself, so that a batch would change no text: `blocks` is
+`MatMulNBits` with 8 bits and blocks of 32, `rows` is `MatMulInteger` behind
+operators that find the range of each row.
 """
 
 
@@ -137,7 +138,8 @@ def add_products(report, folder, shape, streams, options):
     runs = {}
     session_options = onnxruntime.SessionOptions()
     session_options.intra_op_num_threads = options.threads
-    for name, write in {"range": write_range, "blocks": write_blocks}.items():
+    writers = {"range": write_range, "blocks": write_blocks, "rows": write_rows}
+    for name, write in writers.items():
         path = folder / f"{name}.onnx"
         write(path, weight)
         runs[name] = onnxruntime.InferenceSession(
@@ -166,29 +168,34 @@ def add_products(report, folder, shape, streams, options):
             name: [seconds / rows for seconds in values]
             for name, values in times.items()
         }
-        report.compare(
-            f"a row of a product, {rows} rows",
-            by_row["range"],
-            by_row["blocks"],
-        )
-        medians[rows] = statistics.median(by_row["range"])
+        for name in ("blocks", "rows"):
+            report.compare(
+                f"a row of a product, {rows} rows, against {name}",
+                by_row["range"],
+                by_row[name],
+            )
+        medians[rows] = {
+            name: statistics.median(seconds) for name, seconds in by_row.items()
+        }
     one, many = medians.values()
-    report.add(
-        "a row of one stream, in rows of all streams", figure(one / many)
-    )
+    for name in runs:
+        report.add(
+            f"a row of one stream, in rows of all streams, {name}",
+            figure(one["range"] / many[name]),
+        )
 
 
-def _save(path, node, shape, constants):
+def _save(path, nodes, shape, constants):
     kind = onnx.TensorProto.FLOAT
     graph = helper.make_graph(
-        [node],
+        nodes,
         "product",
         [helper.make_tensor_value_info("x", kind, ["rows", shape[0]])],
         [helper.make_tensor_value_info("y", kind, ["rows", shape[1]])],
         [numpy_helper.from_array(each, name) for name, each in constants],
     )
     opsets = [
-        helper.make_opsetid("", 17),
+        helper.make_opsetid("", 18),
         helper.make_opsetid("com.microsoft", 1),
     ]
     onnx.save(
@@ -200,7 +207,7 @@ def write_range(path, weight):
     """A product that rounds all rows by one range."""
     plain = path.with_suffix(".fp32.onnx")
     node = helper.make_node("MatMul", ["x", "weight"], ["y"])
-    _save(plain, node, weight.shape, [("weight", weight)])
+    _save(plain, [node], weight.shape, [("weight", weight)])
     quantize_dynamic(plain, path, per_channel=True, weight_type=QuantType.QInt8)
 
 
@@ -226,7 +233,37 @@ def write_blocks(path, weight, block=32):
         ("integers", integers.astype(np.uint8)),
         ("scales", scales.astype(np.float32).reshape(-1)),
     ]
-    _save(path, node, weight.shape, constants)
+    _save(path, [node], weight.shape, constants)
+
+
+def write_rows(path, weight):
+    """A product that rounds each row by itself, with a range for all of it."""
+    column_scale = np.abs(weight).max(axis=0) / 127
+    constants = [
+        ("integers", np.rint(weight / column_scale).astype(np.int8)),
+        ("column_scale", column_scale),
+        ("zero", np.array(128, np.uint8)),
+        ("middle", np.array(128, np.float32)),
+        ("most", np.array(127, np.float32)),
+        ("features", np.array([1])),
+    ]
+    nodes = [
+        helper.make_node(operator, inputs.split(), [output], **attributes)
+        for operator, inputs, output, attributes in (
+            ("Abs", "x", "size", {}),
+            ("ReduceMax", "size features", "range", {}),
+            ("Div", "range most", "scale", {}),
+            ("Div", "x scale", "scaled", {}),
+            ("Round", "scaled", "rounded", {}),
+            ("Add", "rounded middle", "shifted", {}),
+            ("Cast", "shifted", "bytes", {"to": onnx.TensorProto.UINT8}),
+            ("MatMulInteger", "bytes integers zero", "sums", {}),
+            ("Cast", "sums", "floats", {"to": onnx.TensorProto.FLOAT}),
+            ("Mul", "scale column_scale", "scales", {}),
+            ("Mul", "floats scales", "y", {}),
+        )
+    ]
+    _save(path, nodes, weight.shape, constants)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 > python benchmarks/llsa_forward.py --out llsa_forward.md
 """
 
+import copy
 import statistics
 
 import torch
@@ -18,6 +19,7 @@ from common import (
     take_turns,
 )
 from emformer import make_pair
+from speechbrain_llsa.nnet.packed import pack_linears
 
 LOOK_BACK, LOOK_AHEAD, HOP = 64, 8, 1
 
@@ -26,7 +28,9 @@ Forward of whole utterances, batch 1, two layers of 768 (8 heads, d_ffn 3072),
 hop {HOP}, look_back {LOOK_BACK}, look_ahead {LOOK_AHEAD}, without gradients.
 The peer is `torchaudio.models.Emformer` with the same weights (ours without
 positions, and with Emformer's closing layer norms); the outputs are checked
-against each other at every length.
+against each other at every length. packed is PyTorch as a user gets it, whose
+weights a loaded model packs for the CPU; eager is without. The products alone
+are the linear layers of a packed forward, as PyTorch's profiler counts them.
 """
 
 
@@ -43,9 +47,12 @@ def main(arguments=None):
     encoder, oracle = make_pair(
         HOP, 2, heads, width, hidden, LOOK_BACK, LOOK_AHEAD
     )
+    encoder.requires_grad_(False)
+    models = {"eager": encoder, "packed": copy.deepcopy(encoder)}
+    pack_linears(models["packed"])
     with torch.inference_mode():
         for frames in lengths:
-            compare(report, encoder, oracle, frames, turns, turn_seconds)
+            compare(report, models, oracle, frames, turns, turn_seconds)
         seconds = []
         for frames in fitted:
             src = torch.randn(1, frames, width)
@@ -63,27 +70,42 @@ def main(arguments=None):
     report.write()
 
 
-def compare(report, encoder, oracle, frames, turns, turn_seconds):
-    """A row. Emformer takes its look-ahead as frames appended to the input,
-    and does not commit them; so do we not."""
-    src = torch.randn(1, frames + LOOK_AHEAD, encoder.d_model)
+def compare(report, models, oracle, frames, turns, turn_seconds):
+    """The rows of a length. Emformer takes its look-ahead as frames appended to
+    the input, and does not commit them; so do we not."""
+    src = torch.randn(1, frames + LOOK_AHEAD, models["eager"].d_model)
     lengths = torch.tensor([frames])
-    check_equal(
-        f"llsa against Emformer, {frames} frames",
-        encoder(src)[0][:, :frames],
-        oracle(src, lengths)[0],
-    )
-    times = take_turns(
-        {"ours": lambda: encoder(src), "peer": lambda: oracle(src, lengths)},
-        turns,
-        turn_seconds,
-    )
-    report.compare(
-        f"{frames} frames",
-        times["ours"],
-        times["peer"],
-        Bar(12, least=True) if frames == 1000 else None,
-    )
+    functions = {
+        name: lambda model=model: model(src) for name, model in models.items()
+    }
+    functions["peer"] = lambda: oracle(src, lengths)
+    expected, *_ = functions["peer"]()
+    for name in models:
+        given, *_ = functions[name]()
+        check_equal(f"{name}, {frames} frames", given[:, :frames], expected)
+    times = take_turns(functions, turns, turn_seconds)
+    bars = {("packed", 1000): Bar(15, least=True)}
+    for name in models:
+        work, bar = f"{frames} frames, {name}", bars.get((name, frames))
+        report.compare(work, times[name], times["peer"], bar)
+    products = seconds_of_products(functions["packed"], turns)
+    report.compare(f"{frames} frames, products alone", products, times["peer"])
+
+
+def seconds_of_products(function, turns):
+    """Seconds that the linear layers of a call take, for each of some calls."""
+    seconds = []
+    for _ in range(turns):
+        with torch.profiler.profile() as profiler:
+            function()
+        seconds.append(
+            sum(
+                each.self_cpu_time_total / 1e6
+                for each in profiler.key_averages()
+                if "linear" in each.key or each.key == "aten::addmm"
+            )
+        )
+    return seconds
 
 
 if __name__ == "__main__":

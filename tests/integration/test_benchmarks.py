@@ -17,12 +17,12 @@ FOLDER = Path(__file__).parents[2] / "benchmarks"
 
 SECTIONS = {
     "attention": (8, ["attention_time.png", "attention_memory.png"]),
-    "llsa_forward": (3, []),
+    "llsa_forward": (7, []),
     "llsa_training": (5, []),
     "streaming_step": (7, []),
     "conformer_step": (7, []),
     "int8_convolutions": (6, []),
-    "int8_batch": (5, []),
+    "int8_batch": (9, []),
     "real_time_factor": (2, []),
     "start": (3, []),
     "server_load": (3, []),

@@ -14,7 +14,7 @@ import torch
 from speechbrain.lobes.models.wav2vec import W2VLatentExtractor
 from torch.nn import functional as F
 
-from speechbrain_llsa.nnet.packed import PreparedWeight, may_prepare
+from speechbrain_llsa.nnet.packed import PreparedWeight
 from speechbrain_llsa_runtime.geometry import SAMPLE_RATE
 from speechbrain_llsa_runtime.utils.checks import (
     check_integer,
@@ -445,10 +445,16 @@ def _convolve(conv, x):
     # another algorithm, or TF32, for other lengths: so outside of training it
     # is not asked. In an exported graph, a convolution is for the runtime to
     # choose how.
+    prepared = vars(conv).setdefault("prepared", PreparedWeight())
+    is_frozen = prepared.allows(conv.weight)
     by_products = x.device.type == "cpu" or not torch.is_grad_enabled()
-    if by_products and not torch.compiler.is_exporting():
-        return _convolve_by_products(conv, x)
-    return _convolve_by_backend(conv, x)
+    if torch.compiler.is_exporting() or not by_products:
+        return _convolve_by_backend(conv, x)
+    if is_frozen:
+        weight = prepared.get(conv.weight, _by_taps)
+    else:
+        weight = _by_taps(conv.weight)
+    return _convolve_by_products(conv, weight, x)
 
 
 def _convolve_by_backend(conv, x):
@@ -463,9 +469,9 @@ def _convolve_by_backend(conv, x):
     return x.permute(0, 2, 3, 1).squeeze(1)
 
 
-def _convolve_by_products(conv, x):
+def _convolve_by_products(conv, weight, x):
     """Computes a convolution as a sum of matrix products, none of which copies
-    x.
+    x; its weight is laid out as :func:`_by_taps` does.
 
     On the CPU, the backend prepares a convolution for every new shape, which in
     training, where every shape is new, takes longer than the convolution
@@ -474,11 +480,6 @@ def _convolve_by_products(conv, x):
     (taps,), (stride,) = conv.kernel_size, conv.stride
     rows, _, channels = x.shape
     frames = (x.shape[1] - taps) // stride + 1
-    if may_prepare(conv.weight):
-        prepared = vars(conv).setdefault("prepared", PreparedWeight())
-        weight = prepared.get(conv.weight, _by_taps)
-    else:
-        weight = _by_taps(conv.weight)
     if channels == 1 and taps < 2 * stride:
         # many products of one tap otherwise:
         # (batch, samples, 1) -> (batch, frames, taps)

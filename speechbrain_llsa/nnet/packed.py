@@ -8,14 +8,20 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
+from speechbrain_llsa.utils.transforms import is_transforming
+
 STEP_ROWS = 12
 """Number of rows that weights are packed for; any number is accepted."""
 
 
 class PreparedWeight:
-    """What inference makes from a weight that :func:`may_prepare` allows. It is
-    made anew when the weight has changed in a way that PyTorch keeps account
-    of: not through ``.data`` or NumPy. Copies of a module make their own.
+    """What inference makes from a weight that it uses as it is: one that is
+    neither learned nor traced nor transformed, and frozen.
+
+    It is made anew when the weight has changed in a way that PyTorch keeps
+    account of: not through ``.data``, NumPy, the memory of another process, or
+    a fused optimiser that steps on frozen weights. Copies of a module make
+    their own.
 
     Example
     -------
@@ -29,6 +35,33 @@ class PreparedWeight:
     def __init__(self) -> None:
         self._made: tuple[torch.Tensor, int, torch.Tensor] | None = None
 
+    def allows(self, weight: torch.Tensor) -> bool:
+        """Whether a weight is used as it is. To be asked before each use of the
+        weight, also where :meth:`get` is not called then: what was made from a
+        weight that is now learned is forgotten.
+
+        Arguments
+        ---------
+        weight : torch.Tensor
+            The weight.
+
+        Returns
+        -------
+        bool
+        """
+        if weight.requires_grad:
+            # of what fused optimisers do to it PyTorch keeps no account
+            self._made = None
+        return not (
+            torch.is_grad_enabled()
+            or torch.compiler.is_compiling()
+            or torch.jit.is_tracing()
+            or is_transforming()
+            or weight.requires_grad
+            or weight.is_inference()
+            or type(weight) not in (torch.Tensor, nn.Parameter)
+        )
+
     def get(
         self,
         weight: torch.Tensor,
@@ -39,7 +72,7 @@ class PreparedWeight:
         Arguments
         ---------
         weight : torch.Tensor
-            The weight, frozen.
+            One that :meth:`allows` says yes to.
         make : callable
             Makes another tensor of it, always in the same way.
 
@@ -51,7 +84,7 @@ class PreparedWeight:
         made = self._made
         if (
             made is None
-            or made[0].data_ptr() != weight.data_ptr()
+            or _place(made[0]) != _place(weight)
             or made[1] != weight._version
         ):
             # kept alive, so that no other weight comes to lie at its place
@@ -63,27 +96,8 @@ class PreparedWeight:
         return PreparedWeight, ()
 
 
-def may_prepare(weight: torch.Tensor) -> bool:
-    """Whether a weight is used as it is: neither learned nor traced, and frozen
-    with an account of its changes. Fused optimisers change what they train
-    without one, and tensors of inference mode have none.
-
-    Arguments
-    ---------
-    weight : torch.Tensor
-        The weight.
-
-    Returns
-    -------
-    bool
-    """
-    return not (
-        torch.is_grad_enabled()
-        or torch.compiler.is_compiling()
-        or torch.jit.is_tracing()
-        or weight.requires_grad
-        or weight.is_inference()
-    )
+def _place(weight):
+    return weight.data_ptr(), weight.shape, weight.stride()
 
 
 class PackedLinear(nn.Linear):
@@ -133,7 +147,7 @@ class PackedLinear(nn.Linear):
     def _is_packable(self, x):
         weight, bias = self.weight, self.bias
         return (
-            may_prepare(weight)
+            self.prepared.allows(weight)
             and not torch.is_autocast_enabled("cpu")
             and x.device.type == weight.device.type == "cpu"
             and x.dtype == weight.dtype == torch.float32

@@ -11,6 +11,7 @@ import torch
 from torch.nn import functional as F
 
 from speechbrain_llsa.ops import flex
+from speechbrain_llsa.utils.transforms import is_transforming
 from speechbrain_llsa.visibility import (
     exists,
     frame_tags,
@@ -120,11 +121,9 @@ def attend_frames(
     path = _attend_dense
     if attention == "sa" and _pays_off(query, key, geometry):
         is_long = not query.is_cuda or query.shape[2] > LONG_FRAMES
-        if is_long and dropout == 0.0:
+        if is_long and dropout == 0.0 and not is_transforming():
             return _SegmentedBand.apply(
-                query,
-                key,
-                value,
+                *_cast_as_autocast(query, key, value),
                 first_query,
                 first_key,
                 geometry,
@@ -144,6 +143,19 @@ def attend_frames(
         dropout,
         {} if masks is None else masks,
     )
+
+
+def _cast_as_autocast(*tensors):
+    """What autocast casts the inputs of an attention to: the backward pass of
+    ``_SegmentedBand`` computes it again, outside of autocast."""
+    device = tensors[0].device.type
+    if not torch.is_autocast_enabled(device):
+        return tensors
+    dtype = torch.get_autocast_dtype(device)
+    return [
+        each if each.dtype == torch.float64 else each.to(dtype)
+        for each in tensors
+    ]
 
 
 def _pays_off(query, key, geometry):

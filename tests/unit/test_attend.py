@@ -134,3 +134,43 @@ def test_hops_behind_a_state(geometry, hops, past):
     )
     inputs = (query, key, value)
     assert_agree(expected, actual, inputs, torch.randn_like(expected))
+
+
+def attend_sa(query, key, value):
+    return attend_frames(query, key, value, 0, 0, GEOMETRIES[1], "sa")
+
+
+def test_transforms_of_functions():
+    """Gradients and batches by torch.func."""
+    query, key, value = inputs = tensors(45)
+    weight = torch.randn_like(query)
+
+    def loss(*inputs):
+        return (attend_sa(*inputs) * weight).sum()
+
+    expected = torch.autograd.grad(loss(*inputs), inputs)
+    for one, other in zip(
+        torch.func.grad(loss, (0, 1, 2))(*inputs), expected, strict=True
+    ):
+        assert (one - other).abs().max() < 1e-11
+    batches = torch.func.vmap(attend_sa, (0, None, None))(
+        torch.stack([query, 2 * query]), key, value
+    )
+    for one, other in zip(batches, (query, 2 * query), strict=True):
+        assert (one - attend_sa(other, key, value)).abs().max() < 1e-12
+
+
+def test_autocast_casts_what_is_attended_with():
+    """Outputs and gradients of each path are those of inputs in its type."""
+    inputs = [each.detach().float().requires_grad_() for each in tensors(45)]
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        given = attend_sa(*inputs)
+    expected = attend_sa(*(each.bfloat16() for each in inputs))
+    assert given.dtype == torch.bfloat16
+    assert torch.equal(given, expected)
+    for one, other in zip(
+        torch.autograd.grad(given.float().square().sum(), inputs),
+        torch.autograd.grad(expected.float().square().sum(), inputs),
+        strict=True,
+    ):
+        assert torch.equal(one, other)

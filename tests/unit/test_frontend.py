@@ -8,8 +8,8 @@ from speechbrain.lobes.models.wav2vec import W2VLatentExtractor
 
 from speechbrain_llsa.nnet.frontend import (
     StreamingLatentExtractor,
+    _convolve,
     _convolve_by_backend,
-    _convolve_by_products,
 )
 from speechbrain_llsa.utils.precision import full_float32
 
@@ -48,7 +48,7 @@ def test_products_are_the_convolution(taps, stride, more, rows, bias):
         weights = torch.randn_like(expected)
         wanted = [x, *conv.parameters()]
         gradients = torch.autograd.grad((expected * weights).sum(), wanted)
-        for convolve in (_convolve_by_products, _convolve_by_backend):
+        for convolve in (_convolve, _convolve_by_backend):
             frames = convolve(conv, x)
             assert frames.shape == expected.shape
             assert (frames - expected).abs().max() < 1e-12

@@ -109,6 +109,77 @@ def test_a_training_goes_on(fused):
             optimizer.step()
     with torch.no_grad():
         assert torch.equal(packed(x), linear(x))
+        for layer in (linear, packed):
+            layer.requires_grad_(False)
+        # frozen again, it is packed again
+        assert torch.allclose(packed(x), linear(x), atol=1e-5)
+        assert packed.prepared._made is not None
+
+
+@pytest.mark.parametrize("autocast", [False, True])
+def test_a_trained_model_is_frozen_again(autocast):
+    """All of a model that was used, trained by a fused optimiser and frozen."""
+    model = make_model().requires_grad_(False)
+    pack_linears(model)
+    signal = make_signal(8000)[None]
+    with torch.no_grad():
+        before, _ = model(signal)
+    model.requires_grad_(True)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.01, fused=True)
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
+        loss = model(signal)[0].square().sum()
+    loss.backward()
+    optimizer.step()
+    model.requires_grad_(False)
+    with torch.no_grad():
+        given, _ = model(signal)
+        expected, _ = copy.deepcopy(model)(signal)
+        assert (given - before).abs().max() > 0.1
+        assert (given - expected).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize(
+    "view", [lambda x: x.t(), lambda x: x[:4], lambda x: x[:, :4]]
+)
+def test_another_view_of_the_same_memory_is_packed_anew(view):
+    _, packed = make_packed(8, 8, bias=False)
+    with torch.no_grad():
+        packed(torch.rand(3, 8))
+        packed.weight = torch.nn.Parameter(view(packed.weight), False)
+        x = torch.rand(3, packed.weight.shape[1])
+        assert torch.allclose(packed(x), x @ packed.weight.t(), atol=1e-6)
+
+
+def test_transforms_of_functions_see_a_plain_layer():
+    """An ensemble by vmap, and forward-mode derivatives, with what was packed
+    before; the layer is as before then."""
+    model = make_model().requires_grad_(False)
+    pack_linears(model)
+    signal = make_signal(4000)[None]
+    others = [make_model().requires_grad_(False) for _ in range(2)]
+    with torch.no_grad():
+        for parameter in others[1].parameters():
+            parameter.mul_(1.1)
+    weights, _ = torch.func.stack_module_state(others)
+
+    def call(weights):
+        return torch.func.functional_call(model, weights, (signal,))[0]
+
+    with torch.no_grad():
+        expected, _ = model(signal)
+        given = torch.func.vmap(call)(
+            {name: each.detach() for name, each in weights.items()}
+        )
+        for one, other in zip(given, others, strict=True):
+            assert (one - other(signal)[0]).abs().max() < 1e-4
+        assert torch.equal(model(signal)[0], expected)
+    linear, packed = make_packed(8, 8)
+    x, tangent = torch.rand(2, 3, 8)
+    with torch.no_grad():
+        packed(x)
+        for layer in (linear, packed):
+            _, slope = torch.func.jvp(layer, (x,), (tangent,))
+            assert torch.allclose(slope, tangent @ linear.weight.t(), atol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -55,6 +55,7 @@ from speechbrain_llsa.training.recipe import (
     begin_recipe,
     end_recipe,
     exit_on_bad_input,
+    plan_batches,
     train,
 )
 from speechbrain_llsa.training.run_record import record_training
@@ -88,8 +89,7 @@ from speechbrain_llsa_runtime.utils.printing import all_characters
 logger = get_logger(__name__)
 
 _LEARNED_TRANSCRIPTS = 200_000
-"""Transcripts of shards that SentencePiece learns its pieces from: a random
-sample, since shards are in a random order."""
+"""Transcripts of shards that SentencePiece learns its pieces from."""
 
 
 class FinetuneBrain(StreamingBrain):
@@ -113,10 +113,13 @@ class FinetuneBrain(StreamingBrain):
 
     def __init__(self, *args, opt_class, **kwargs):
         def make_optimizer(parameters):
+            heads = dict(self.modules)
+            heads.pop("model")
             groups = parameter_groups(
                 self.hparams.model,
                 getattr(self.hparams, "head_lr_factor", 1),
                 getattr(self.hparams, "layer_lr_decay", 1),
+                heads.values(),
             )
             optimizer = opt_class(groups)
             scale_learning_rates(optimizer)
@@ -929,6 +932,7 @@ def prepare(arguments, brain_class=FinetuneBrain):
         run_opts=run_options,
         checkpointer=hparams["checkpointer"],
     )
+    plan_batches(brain, hparams, datasets["train"])
     brain.tokenizer = tokenizer
     brain.teacher = load_teacher(hparams, tokenizer, brain.device)
     return brain, datasets

@@ -35,6 +35,7 @@ from speechbrain_llsa.training.recipe import (
     begin_recipe,
     end_recipe,
     exit_on_bad_input,
+    plan_batches,
     train,
 )
 from speechbrain_llsa.training.shard_batches import load_shards
@@ -244,6 +245,7 @@ def prepare(arguments):
         run_opts=run_options,
         checkpointer=hparams["checkpointer"],
     )
+    plan_batches(brain, hparams, datasets[0])
     return brain, datasets
 
 

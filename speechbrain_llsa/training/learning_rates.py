@@ -1,5 +1,7 @@
 """Learning rates of the parts of a model, relative to that of a step."""
 
+import torch
+
 from speechbrain_llsa_runtime.utils.checks import check_number
 
 NAME = "lr_factor"
@@ -27,7 +29,7 @@ def check_factors(head_factor, layer_decay):
     check_number("layer_lr_decay", layer_decay, 0, 1)
 
 
-def parameter_groups(model, head_factor=1.0, layer_decay=1.0):
+def parameter_groups(model, head_factor=1.0, layer_decay=1.0, heads=()):
     """Divides the parameters of a CTC model into groups whose learning rates
     differ: the head learns faster than an encoder that knows much already, and
     deep layers faster than those that they build on.
@@ -45,6 +47,8 @@ def parameter_groups(model, head_factor=1.0, layer_decay=1.0):
     layer_decay : float
         Learning rate of a layer, relative to that of the layer after it; front
         end, projection and positions come before the first layer.
+    heads : iterable of torch.nn.Module
+        Heads beside the model, which learn as its own does.
 
     Returns
     -------
@@ -68,16 +72,18 @@ def parameter_groups(model, head_factor=1.0, layer_decay=1.0):
     """
     check_factors(head_factor, layer_decay)
     if head_factor == layer_decay == 1:
-        return [{"params": list(model.parameters()), NAME: 1.0}]
+        modules = torch.nn.ModuleList([model, *heads])
+        return [{"params": list(modules.parameters()), NAME: 1.0}]
     encoder = model.encoder_wrapper.latent_encoder
     parts = [(encoder.norm, 1.0)]
     for depth, layer in enumerate(reversed(encoder.layers)):
         parts.append((layer, layer_decay**depth))
     first = layer_decay ** len(encoder.layers)
     parts += [(model.encoder_wrapper, first), (model.extractor, first)]
-    parts.append((model.head, head_factor))
+    heads = [model.head, *heads]
     if hasattr(model, "decoder"):
-        parts.append((model.decoder, head_factor))
+        heads.append(model.decoder)
+    parts += [(head, head_factor) for head in heads]
     groups, taken = [], set()
     for module, factor in parts:
         parameters = [

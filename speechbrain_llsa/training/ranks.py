@@ -9,6 +9,7 @@ from speechbrain.utils.distributed import run_on_main
 from torch import distributed
 
 from speechbrain_llsa.utils.distributed import rank_count, sum_over_ranks
+from speechbrain_llsa_runtime.utils.errors import must_be
 
 
 def on_main(function, *arguments, **options):
@@ -55,12 +56,12 @@ def join_faults(faults):
 
     Arguments
     ---------
-    faults : dict of str to str
-        Faults found on this rank, by name of the utterance.
+    faults : dict
+        Faults found on this rank, by name of the utterance or shard.
 
     Returns
     -------
-    dict of str to str
+    dict
         The faults of all ranks, identical on each.
 
     Example
@@ -75,3 +76,33 @@ def join_faults(faults):
     found = [None] * rank_count()
     distributed.all_gather_object(found, faults)
     return {name: fault for rank in found for name, fault in rank.items()}
+
+
+def check_same_on_ranks(name, value):
+    """Rejects a value that differs between ranks, on all of them. Every rank
+    must call this.
+
+    Arguments
+    ---------
+    name : str
+        What it is, for the message.
+    value : str
+        Its value on this rank.
+
+    Raises
+    ------
+    ValueError
+        If it differs.
+
+    Example
+    -------
+    >>> check_same_on_ranks("shards", "0123")
+    """
+    if rank_count() == 1:
+        return
+    found = [None] * rank_count()
+    distributed.all_gather_object(found, value)
+    if len(set(found)) > 1:
+        raise ValueError(
+            must_be(name, "the same on all ranks", f"{len(set(found))} kinds")
+        )

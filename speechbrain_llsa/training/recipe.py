@@ -157,7 +157,8 @@ def _raise_on_lost_log_lines():
 
 
 def train(brain, hparams, train_data, valid_data):
-    """Trains as the YAML file says. Progress bars appear only on a terminal,
+    """Trains as the YAML file says, in the batches of :func:`plan_batches`,
+    which comes before. Progress bars appear only on a terminal,
     and not there either with ``--noprogressbar``. A front end that normalises
     by statistics of the data measures them first.
 
@@ -182,35 +183,65 @@ def train(brain, hparams, train_data, valid_data):
         train_data,
         valid_data,
         progressbar=None if sys.stderr.isatty() else False,
-        train_loader_kwargs=_train_loader_options(train_data, hparams),
+        train_loader_kwargs=brain.train_loader_options,
         valid_loader_kwargs=valid_loader_options(
             hparams["valid_batch_size"], hparams["num_workers"]
         ),
     )
 
 
-def _train_loader_options(train_data, hparams):
+def plan_batches(brain, hparams, train_data):
+    """Plans the batches of the training, and gives them to the Brain.
+
+    Arguments
+    ---------
+    brain : training.StreamingBrain
+        The Brain of the recipe.
+    hparams : dict
+        The hyperparameters, as loaded from the YAML file.
+    train_data : DynamicItemDataset or ShardedDataset
+        Training utterances.
+
+    Raises
+    ------
+    TypeError
+        If an entry has the wrong type.
+    ValueError
+        If one is out of range, or an epoch has no step.
+    """
     options = {
         "seed": hparams["seed"],
         "num_workers": hparams["num_workers"],
         "max_batch_length": hparams["seconds_per_batch"],
         "num_buckets": hparams["num_buckets"],
     }
-    if not isinstance(train_data, ShardedDataset):
-        return train_loader_options(
+    check_integer("num_buckets", hparams["num_buckets"], 1)
+    if isinstance(train_data, ShardedDataset):
+        if hparams["sorted_epochs"]:
+            raise ValueError(
+                must_be(
+                    "sorted_epochs",
+                    "0 for shards, which are read in sequence",
+                    hparams["sorted_epochs"],
+                )
+            )
+        loader = shard_loader_options(
+            train_data,
+            ranks=rank_count(),
+            shuffle_buffer=hparams["shuffle_buffer"],
+            **options,
+        )
+    else:
+        loader = train_loader_options(
             train_data, sorted_epochs=hparams["sorted_epochs"], **options
         )
-    if hparams["sorted_epochs"]:
+    batches = -(-len(loader["batch_sampler"]) // rank_count())
+    if batches < brain.grad_accumulation_factor:
         raise ValueError(
             must_be(
-                "sorted_epochs",
-                "0 for shards, which are read in sequence",
-                hparams["sorted_epochs"],
+                "grad_accumulation_factor",
+                f"at most {batches}, the batches of an epoch",
+                brain.grad_accumulation_factor,
             )
         )
-    return shard_loader_options(
-        train_data,
-        ranks=rank_count(),
-        shuffle_buffer=hparams["shuffle_buffer"],
-        **options,
-    )
+    brain.train_loader_options = loader

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from contextlib import contextmanager
 
 import numpy as np
@@ -25,8 +26,13 @@ from speechbrain.utils.logger import get_logger
 
 from speechbrain_llsa.training.bad_utterances import UtteranceBatch
 from speechbrain_llsa.training.data import even_boundaries, read_or_fault
+from speechbrain_llsa.training.ranks import check_same_on_ranks, join_faults
 from speechbrain_llsa.training.run_record import digest
-from speechbrain_llsa.training.shards import parse_utterance, read_index
+from speechbrain_llsa.training.shards import (
+    digest_of_key,
+    parse_utterance,
+    read_index,
+)
 from speechbrain_llsa_runtime.geometry import SAMPLE_RATE
 from speechbrain_llsa_runtime.utils.checks import check_integer, check_number
 from speechbrain_llsa_runtime.utils.errors import must_be, reason
@@ -72,6 +78,7 @@ class ShardBatchSampler(torch.utils.data.Sampler):
     ...     durations=np.ones(6),
     ...     offsets=np.zeros(6),
     ...     sizes=np.zeros(6),
+    ...     keys=np.arange(6),
     ... )
     >>> sampler = ShardBatchSampler(index, 0, 2.0, 1, 1, streams=2)
     >>> sampler.set_epoch(1)
@@ -229,6 +236,16 @@ class ShardBatchSampler(torch.utils.data.Sampler):
         return np.array(taken + held, dtype=np.int64)
 
 
+def _spread_runs(numbers, most, run=100):
+    """At most so many of a list, as runs that begin at even distances."""
+    if len(numbers) <= most:
+        return numbers
+    runs = -(-most // run)
+    starts = np.linspace(0, len(numbers) - run, runs).astype(np.int64)
+    chosen = np.unique(starts[:, None] + np.arange(run))
+    return numbers[chosen[:most]]
+
+
 class ShardedDataset(torch.utils.data.Dataset):
     """Utterances in shards.
 
@@ -324,8 +341,8 @@ class ShardedDataset(torch.utils.data.Dataset):
         yield self
 
     def transcripts(self, most):
-        """Reads transcripts: of the first utterances that are used, which are
-        in a random order.
+        """Reads transcripts: of all utterances that are used, or of runs of
+        them from everywhere.
 
         Arguments
         ---------
@@ -338,9 +355,9 @@ class ShardedDataset(torch.utils.data.Dataset):
             Those that can be read.
         """
         found = []
-        for number in self.index.used[:most].tolist():
+        for number in _spread_runs(self.index.used, most).tolist():
             try:
-                found.append(parse_utterance(self._read(number))["wrd"])
+                found.append(self._parse(number, self._read(number))["wrd"])
             except (OSError, ValueError):
                 continue  # named when its batch is read
         return found
@@ -362,8 +379,7 @@ class ShardedDataset(torch.utils.data.Dataset):
             "wrd": "",
         }
         try:
-            chunk = self._take(number)
-            parsed = parse_utterance(chunk)
+            parsed = self._parse(number, self._take(number))
         except (OSError, ValueError) as error:
             text = " ".join(reason(error).split())[:200]
             return {**item, "fault": f"lies in a damaged shard: {text}"}
@@ -418,15 +434,24 @@ class ShardedDataset(torch.utils.data.Dataset):
         self._held_bytes -= len(chunk)
         return chunk
 
+    def _parse(self, number, chunk):
+        parsed = parse_utterance(chunk)
+        if digest_of_key(parsed["id"]) != self.index.keys[number]:
+            raise ValueError(
+                f"{parsed['id']} lies there, its index says another"
+            )
+        return parsed
+
     def _read(self, number):
-        shard = int(self.index.shards[number])
+        # a forked process shares the file's position: it opens its own
+        wanted = os.getpid(), int(self.index.shards[number])
         opened, stream = self._open
-        if opened != shard:
+        if opened != wanted:
             if stream is not None:
                 stream.close()
             self._open = None, None
-            stream = open(self.index.files[shard], "rb")  # noqa: SIM115
-            self._open = shard, stream
+            stream = open(self.index.files[wanted[1]], "rb")  # noqa: SIM115
+            self._open = wanted, stream
         stream.seek(int(self.index.offsets[number]))
         return stream.read(int(self.index.sizes[number]))
 
@@ -522,7 +547,9 @@ def load_shards(
         or no utterance remains.
     """
     index = read_index(folder, splits)
-    damaged = index.damage()
+    check_same_on_ranks("shards", index.fingerprint)
+    # a shard that one rank has not is left out on all
+    damaged = join_faults(index.damage())
     for fault in damaged.values():
         if on_bad_utterance == "error":
             raise ValueError(

@@ -4,17 +4,21 @@ A folder of small files is slow on a network disk. A shard is a tar file in
 WebDataset's layout: for each utterance KEY.json with ``duration``, ``spk_id``
 and ``wrd``, and behind it the audio as it was, such as KEY.flac. Beside the
 shards SPLIT.shards.json lists them, and SPLIT.index.npz holds where each
-utterance lies and how long it is: 24 bytes of memory for each, so that
-batches of 60,000 hours can be planned before any audio is read.
+utterance lies, how long it is and a digest of its key: 32 bytes of memory for
+each, so that batches of 60,000 hours can be planned before any audio is read.
 """
 
 from __future__ import annotations
 
+import glob
+import hashlib
 import io
 import json
+import math
 import random
 import tarfile
 import zipfile
+import zlib
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -27,15 +31,35 @@ from speechbrain_llsa_runtime.utils.atomic_files import (
     write_atomically,
     written_atomically,
 )
-from speechbrain_llsa_runtime.utils.checks import check_integer
+from speechbrain_llsa_runtime.utils.checks import check_integer, check_type
 from speechbrain_llsa_runtime.utils.errors import must_be, reason
 
 logger = get_logger(__name__)
 
-FORMAT = 1
+FORMAT = 2
 """Version of shards and index."""
 
-_ARRAYS = {"durations": np.float64, "offsets": np.int64, "sizes": np.int64}
+_ARRAYS = {
+    "durations": np.float64,
+    "offsets": np.int64,
+    "sizes": np.int64,
+    "keys": np.uint64,
+}
+
+_DAMAGE = (
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    EOFError,
+    OverflowError,
+    RecursionError,
+    MemoryError,
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+"""What reading damaged JSON, arrays and archives raises."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +75,7 @@ class ShardIndex:
     ...     durations=np.array([1.0, 2.5, 0.5]),
     ...     offsets=np.array([0, 2048, 0]),
     ...     sizes=np.array([2048, 2048, 2048]),
+    ...     keys=np.array([3, 1, 2]),
     ... )
     >>> len(index), index.shards.tolist(), index.kept(0.6).used.tolist()
     (3, [0, 0, 1], [0, 1])
@@ -73,6 +98,9 @@ class ShardIndex:
 
     sizes: np.ndarray
     """Bytes that it takes there, (utterances,)."""
+
+    keys: np.ndarray
+    """What :func:`digest_of_key` gives for it, (utterances,)."""
 
     chosen: np.ndarray | None = None
     """True for utterances that are used, (utterances,); ``None`` for all."""
@@ -206,7 +234,7 @@ def read_index(folder, splits):
     FileNotFoundError
         If the folder does not have a split.
     ValueError
-        If a file of the index is damaged.
+        If a file of the index is damaged, or an utterance is in there twice.
     """
     folder = Path(folder)
     files, file_bytes, counts = [], [], []
@@ -238,8 +266,13 @@ def read_index(folder, splits):
                     )
                 )
             arrays[name].append(array)
+        _check_places(split, shards, found)
     if not sum(counts):
         raise ValueError(must_be("splits", "some with utterances", splits))
+    if len(np.unique(np.concatenate(arrays["keys"]))) < sum(counts):
+        raise ValueError(
+            must_be("splits", "of different utterances", f"{splits}, one twice")
+        )
     return ShardIndex(
         files=tuple(files),
         file_bytes=tuple(file_bytes),
@@ -248,18 +281,42 @@ def read_index(folder, splits):
     )
 
 
+def _check_places(split, shards, arrays):
+    """Rejects durations that no utterance has, and places outside of their
+    shards."""
+    ends = np.repeat(
+        [shard["bytes"] for shard in shards],
+        [shard["utterances"] for shard in shards],
+    )
+    durations, offsets, sizes = (
+        arrays[name] for name in ("durations", "offsets", "sizes")
+    )
+    good = np.isfinite(durations) & (durations > 0)
+    good &= (offsets >= 0) & (sizes > 0) & (sizes <= ends - offsets)
+    if not good.all():
+        raise ValueError(
+            must_be(
+                f"{split}.index.npz",
+                "of durations above 0 and of places in the shards",
+                f"another for utterance {int(np.argmin(good))}",
+            )
+        )
+
+
 def _read_list(path):
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         if content["format"] != FORMAT:
-            raise ValueError(f"its format is {content['format']!r}")
+            raise ValueError(
+                f"format {content['format']!r}, and shard.py writes {FORMAT}"
+            )
         shards = content["shards"]
         for shard in shards:
-            if Path(shard["file"]).name != shard["file"]:
+            if not _is_file_name(shard["file"]):
                 raise ValueError(f"it names the file {shard['file']!r}")
             check_integer("bytes", shard["bytes"], 0)
             check_integer("utterances", shard["utterances"], 0)
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
+    except _DAMAGE as error:
         raise ValueError(
             must_be(path.name, "a list of shards", reason(error))
         ) from error
@@ -270,7 +327,7 @@ def _read_arrays(path):
     try:
         with np.load(path, allow_pickle=False) as saved:
             arrays = {name: saved[name] for name in _ARRAYS}
-    except (OSError, ValueError, LookupError, zipfile.BadZipFile) as error:
+    except (*_DAMAGE, OSError, NotImplementedError) as error:
         raise ValueError(
             must_be(str(path), "an index of shards", reason(error))
         ) from error
@@ -342,7 +399,7 @@ def write_shards(rows, folder, split, shard_bytes=1 << 30, seed=0):
             }
         )
         entries += [
-            (float(row["duration"]), *place)
+            (float(row["duration"]), *place, digest_of_key(row["ID"]))
             for row, place in zip(of_shard, places, strict=True)
         ]
         first += len(places)
@@ -360,6 +417,9 @@ def write_shards(rows, folder, split, shard_bytes=1 << 30, seed=0):
         folder / f"{split}.shards.json",
         json.dumps(listed, indent=1).encode() + b"\n",
     )
+    for path in sorted(folder.glob(f"{glob.escape(split)}-??????.tar")):
+        if path.name not in {shard["file"] for shard in shards}:
+            logger.warning(f"{path} is of an earlier call, and in no index")
     return read_index(folder, [split])
 
 
@@ -374,6 +434,28 @@ def _check_keys(keys):
             raise ValueError(
                 must_be("ID", "a file name without a dot", repr(key))
             )
+
+
+def digest_of_key(key):
+    """A number that stands for the key of an utterance.
+
+    Arguments
+    ---------
+    key : str
+        The key.
+
+    Returns
+    -------
+    int
+        Of 64 bits.
+
+    Example
+    -------
+    >>> digest_of_key("1-2-0003") == digest_of_key("1-2-0004")
+    False
+    """
+    found = hashlib.blake2b(key.encode(), digest_size=8).digest()
+    return int.from_bytes(found, "big")
 
 
 def _is_file_name(name):
@@ -398,52 +480,84 @@ def _write_shard(path, rows, shard_bytes):
 
 
 def _members(row):
+    """The two files of an utterance: their names and contents."""
+    try:
+        audio = Path(row["wav"]).read_bytes()
+    except OSError as error:
+        raise _bad_audio(row, reason(error)) from error
+    yield f"{row['ID']}.json", _description(row)
+    yield _audio_name(row), audio
+
+
+def _description(row):
     described = {name: row[name] for name in ("spk_id", "wrd")}
     described["duration"] = float(row["duration"])
-    path = Path(row["wav"])
-    try:
-        audio = path.read_bytes()
-        if not path.suffix:
-            raise ValueError("its name has no suffix")
-    except (OSError, ValueError) as error:
-        raise ValueError(
-            must_be(
-                f"audio of {row['ID']}",
-                "a file that can be read, with a suffix",
-                f"{str(path)!r}: {reason(error)}",
-            )
-        ) from error
-    yield f"{row['ID']}.json", json.dumps(described).encode()
-    yield f"{row['ID']}{path.suffix.lower()}", audio
+    return json.dumps(described).encode()
+
+
+def _audio_name(row):
+    suffix = Path(row["wav"]).suffix
+    if not suffix:
+        raise _bad_audio(row, "its name has no suffix")
+    return f"{row['ID']}{suffix.lower()}"
+
+
+def _bad_audio(row, fault):
+    return ValueError(
+        must_be(
+            f"audio of {row['ID']}",
+            "a file that can be read, with a suffix",
+            f"{str(row['wav'])!r}: {fault}",
+        )
+    )
 
 
 def _find_entries(path, rows):
-    """The places of the utterances of a shard that an earlier call wrote."""
+    """The places of the utterances of a shard that an earlier call wrote, of
+    which each has a description and audio."""
+    places = []
     try:
         with tarfile.open(path, "r:") as archive:
             members = archive.getmembers()
+            for row, first in zip(
+                rows, range(0, len(members), 2), strict=False
+            ):
+                pair = members[first : first + 2]
+                if not _holds(archive, pair, row):
+                    break
+                end = pair[1].offset_data + -(-pair[1].size // 512) * 512
+                places.append((pair[0].offset, end - pair[0].offset))
     except tarfile.TarError as error:
         raise ValueError(
             must_be(str(path), "a whole shard, or absent", reason(error))
         ) from error
-    places, key, offset = [], None, 0
-    for member in members:
-        name = member.name.split(".")[0]
-        end = member.offset_data + -(-member.size // 512) * 512
-        if name == key:
-            places.append((offset, end - offset))
-        else:
-            key, offset = name, member.offset
-            number = len(places)
-            if number >= len(rows) or rows[number]["ID"] != name:
-                raise ValueError(
-                    must_be(
-                        "folder",
-                        "an empty one, or one with the same shards",
-                        f"{path} with another utterance {name}",
-                    )
-                )
+    if len(members) != 2 * len(places):
+        raise ValueError(
+            must_be(
+                "folder",
+                "an empty one, or one with the same shards",
+                f"{path}, which has other content from "
+                f"{members[2 * len(places)].name} on",
+            )
+        )
     return places
+
+
+def _holds(archive, members, row):
+    """Whether members of a shard are an utterance, by its description and the
+    size of its audio."""
+    if [member.name for member in members] != [
+        f"{row['ID']}.json",
+        _audio_name(row),
+    ]:
+        return False
+    description, audio = members
+    try:
+        size = Path(row["wav"]).stat().st_size
+    except OSError as error:
+        raise _bad_audio(row, reason(error)) from error
+    content = archive.extractfile(description).read()
+    return content == _description(row) and audio.size == size
 
 
 def parse_utterance(chunk):
@@ -476,21 +590,18 @@ def parse_utterance(chunk):
         if not audio.name.startswith(f"{key}."):
             raise ValueError("the names differ")
         described = json.loads(content[0])
+        duration = float(described["duration"])
+        if not (math.isfinite(duration) and duration > 0):
+            raise ValueError(f"its duration is {duration} s")
+        for name in ("spk_id", "wrd"):
+            check_type(name, described[name], str)
         return {
             "id": key,
             "name": audio.name,
             "audio": content[1],
-            "duration": float(described["duration"]),
-            "spk_id": str(described["spk_id"]),
-            "wrd": str(described["wrd"]),
+            "duration": duration,
+            "spk_id": described["spk_id"],
+            "wrd": described["wrd"],
         }
-    except (
-        tarfile.TarError,
-        EOFError,
-        ValueError,
-        LookupError,
-        TypeError,
-        AttributeError,
-        OSError,
-    ) as error:
+    except (*_DAMAGE, OSError) as error:
         raise ValueError(reason(error)) from error

@@ -244,7 +244,20 @@ def test_fine_tuning(digits_corpus, shards, tmp_path, monkeypatch):
     assert len(learned) == 12
 
 
-def test_short_first_is_refused(digits_corpus, shards, tmp_path):
-    """Shards are read in sequence."""
-    with pytest.raises(ValueError, match=r"^sorted_epochs must be 0"):
-        run(digits_corpus, shards, tmp_path, sorted_epochs=1)
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"sorted_epochs": 1}, "sorted_epochs must be 0"),
+        ({"shuffle_buffer": 0}, "shuffle_buffer must be"),
+        ({"num_buckets": 0}, "num_buckets must be"),
+        ({"num_workers": 100}, "shards must be of at least 100"),
+        ({"grad_accumulation_factor": 99}, "grad_accumulation_factor must be"),
+    ],
+)
+def test_what_cannot_be_planned_is_refused(
+    overrides, message, digits_corpus, shards, tmp_path
+):
+    """Before the training."""
+    with pytest.raises(ValueError, match=f"^{message}"):
+        run(digits_corpus, shards, tmp_path, **overrides)
+    assert not (tmp_path / "curves.jsonl").exists()

@@ -3,6 +3,8 @@ batches, in one stretch for each reader, and by the names of what is damaged."""
 
 import io
 import json
+import shutil
+import tarfile
 from collections import Counter
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from speechbrain_llsa.training.log_mel_statistics import measure_statistics
 from speechbrain_llsa.training.shard_batches import (
     ShardBatchSampler,
     ShardedDataset,
+    _spread_runs,
     load_shards,
     shard_loader_options,
 )
@@ -286,6 +289,7 @@ def test_streams_are_of_equal_length():
         durations=draw.uniform(1, 20, counts.sum()),
         offsets=np.zeros(counts.sum(), np.int64),
         sizes=np.zeros(counts.sum(), np.int64),
+        keys=np.arange(counts.sum()),
     )
     for streams in (1, 2, 7, 16):
         sampler = ShardBatchSampler(index, 0, 100.0, 10, 50, streams)
@@ -320,6 +324,51 @@ def test_damaged_shards_are_named(shards, caplog):
     assert set(whole.shards[numbers]) == set(range(len(whole.files))) - {1, 4}
     items = dataset.__getitems__(numbers)
     assert not any(item["fault"] for item in items)
+
+
+def test_workers_open_shards_themselves(corpus, tmp_path):
+    """Also one that the main process has read before them."""
+    index = write_shards(rows_of(corpus), tmp_path, "train")
+    sampler = ShardBatchSampler(index, **OPTIONS, streams=2)
+    dataset = ShardedDataset(index)
+    assert len(dataset.transcripts(5)) == 5
+    for _ in range(3):
+        batches = list(load(dataset, sampler, workers=2))
+        assert {item["fault"] for batch in batches for item in batch} == {""}
+
+
+def test_transcripts_are_of_all_shards(written):
+    """Of all splits, where not all are read."""
+    index = read_index(written, ["train"])
+    dataset = ShardedDataset(index)
+    assert len(dataset.transcripts(COUNT)) == COUNT
+    many = np.arange(0, 20000, 2)
+    numbers = _spread_runs(many, 450)
+    assert len(numbers) == len(set(numbers)) == 450
+    assert set(numbers) <= set(many)
+    assert numbers[0] == 0 and numbers[-1] > 19000
+    assert (np.diff(numbers) == 2).mean() > 0.98
+
+
+def test_a_shard_that_one_rank_lacks_is_left_out_on_all(shards, monkeypatch):
+    module = "speechbrain_llsa.training.shard_batches"
+    monkeypatch.setattr(
+        f"{module}.join_faults", lambda faults: faults | {2: "it is not there"}
+    )
+    dataset = load_shards(shards, ["train"])
+    assert 2 not in dataset.index.shards[dataset.index.used]
+
+
+def test_ranks_need_the_same_index(shards, monkeypatch):
+    module = "speechbrain_llsa.training.ranks"
+    monkeypatch.setattr(f"{module}.rank_count", lambda: 2)
+
+    def gather(found, value):
+        found[:] = [value, "another"]
+
+    monkeypatch.setattr(f"{module}.distributed.all_gather_object", gather)
+    with pytest.raises(ValueError, match="shards must be the same on all ra"):
+        load_shards(shards, ["train"])
 
 
 @pytest.mark.parametrize("part", ["header", "description", "audio"])
@@ -391,7 +440,7 @@ def test_written_again_and_interrupted(corpus, tmp_path, monkeypatch):
     assert again.fingerprint == first.fingerprint
     for path in (tmp_path / "b").glob("*.tar"):
         assert path.read_bytes() == written[path.name]
-    with pytest.raises(ValueError, match=r"with another utterance"):
+    with pytest.raises(ValueError, match=r"which has other content from"):
         write_shards(rows[:-5], tmp_path / "b", "train", 150_000)
 
 
@@ -403,6 +452,133 @@ def test_a_damaged_shard_is_not_kept(corpus, shards, content):
     path.write_bytes(whole[: len(whole) // 2] if content is None else content)
     with pytest.raises(ValueError, match=r"000000.tar must be a whole shard"):
         write_shards(rows_of(corpus), shards, "train")
+
+
+def corrected(rows, corpus):
+    return [row | {"wrd": f"{row['wrd']} MORE"} for row in rows]
+
+
+def lengthened(rows, corpus):
+    signal = make_signal(30000).numpy()
+    for row in rows:
+        soundfile.write(row["wav"], signal, 16000)
+    return [row | {"duration": "1.875"} for row in rows]
+
+
+def recorded_anew(rows, corpus):
+    for number, row in enumerate(rows):
+        samples = soundfile.info(row["wav"]).frames
+        signal = make_signal(samples, 100 + number).numpy()
+        soundfile.write(row["wav"], 0.5 * signal, 16000)
+    return rows
+
+
+@pytest.mark.parametrize("change", [corrected, lengthened, recorded_anew])
+def test_shards_of_what_has_changed_are_not_kept(change, corpus, tmp_path):
+    """Transcripts or audio: the first shard is named."""
+    copied = tmp_path / "corpus"
+    shutil.copytree(corpus, copied)
+    folder = tmp_path / "shards"
+    write_shards(rows_of(copied), folder, "train", 150_000)
+    with pytest.raises(ValueError, match=r"^folder must be .*-000000.tar, w"):
+        write_shards(change(rows_of(copied), copied), folder, "train", 150_000)
+
+
+def test_a_shard_with_more_than_utterances_is_not_kept(corpus, tmp_path):
+    """One file behind the last utterance."""
+    write_shards(rows_of(corpus), tmp_path, "train", 150_000)
+    first, *others = sorted(tmp_path.glob("*.tar"))
+    for path in others:
+        path.unlink()
+    with tarfile.open(first, "a") as archive:
+        last = archive.getnames()[-1].split(".")[0]
+        archive.addfile(tarfile.TarInfo(f"{last}.txt"))
+    with pytest.raises(ValueError, match=rf"000000.tar, which .* {last}.txt"):
+        write_shards(rows_of(corpus), tmp_path, "train", 150_000)
+
+
+def test_shards_that_are_left_over_are_named(corpus, tmp_path, caplog):
+    """Smaller ones of before: they are in no index, but in ``train-*.tar``."""
+    write_shards(rows_of(corpus), tmp_path, "train", 150_000)
+    first, *others = sorted(tmp_path.glob("*.tar"))
+    first.unlink()
+    with caplog.at_level("WARNING"):
+        write_shards(rows_of(corpus), tmp_path, "train")
+    for path in others:
+        assert f"{path} is of an earlier call, and in no index" in caplog.text
+
+
+def test_a_shard_in_the_place_of_another_is_named(shards):
+    """Of the same size, and so whole."""
+    index = read_index(shards, ["train"])
+    sizes = Counter(index.file_bytes)
+    size, _ = sizes.most_common(1)[0]
+    one, other, *_ = (
+        file
+        for file, found in zip(index.files, index.file_bytes, strict=True)
+        if found == size
+    )
+    other.write_bytes(one.read_bytes())
+    faults, _ = shard.check_shards(shards, ["train"])
+    assert len(faults) >= index.counts[index.files.index(other)] - 1
+    assert all(other.name in fault for fault in faults)
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        {"wrd": None},
+        {"wrd": ["A"]},
+        {"spk_id": 1},
+        {"duration": "nan"},
+        {"duration": 0},
+        {"duration": 10**400},
+        {"duration": None},
+        "[" * 100_000,
+    ],
+    ids=lambda entries: str(entries)[:20],
+)
+def test_a_bad_description_is_named(entries):
+    """Never taken for what it could be turned into."""
+    content = entries
+    if isinstance(entries, dict):
+        described = {"duration": 1.0, "spk_id": "1", "wrd": "A"} | entries
+        content = json.dumps(described)
+    chunk = io.BytesIO()
+    with tarfile.open(fileobj=chunk, mode="w") as archive:
+        for name, data in (("a.json", content.encode()), ("a.flac", b"")):
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
+    with pytest.raises(ValueError, match=r"."):
+        parse_utterance(chunk.getvalue())
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("durations", 0.0),
+        ("durations", np.nan),
+        ("durations", -1.0),
+        ("offsets", -512),
+        ("sizes", 10**15),
+        ("sizes", 0),
+    ],
+)
+def test_bad_numbers_in_an_index(name, value, shards):
+    path = shards / "train.index.npz"
+    with np.load(path) as saved:
+        arrays = dict(saved)
+    arrays[name][7] = value
+    np.savez(path, **arrays)
+    with pytest.raises(ValueError, match=r"places in the shards, .*ance 7$"):
+        read_index(shards, ["train"])
+
+
+def test_no_utterance_comes_twice(shards):
+    """By a split that is named twice, or two that share utterances."""
+    with pytest.raises(ValueError, match=r"^splits must be of different utt"):
+        read_index(shards, ["train", "train"])
 
 
 def test_the_layout_is_that_of_webdataset(written, corpus):
@@ -479,9 +655,10 @@ def test_bad_indexes(shards):
         read_index(shards, ["other"])
     arrays = shards / "train.index.npz"
     content = arrays.read_bytes()
-    arrays.write_bytes(content[:100])
-    with pytest.raises(ValueError, match=r"train.index.npz must be an index"):
-        read_index(shards, ["train"])
+    for damaged in (b"", content[:100], content[:-100]):
+        arrays.write_bytes(damaged)
+        with pytest.raises(ValueError, match=r"train.index.npz must be an in"):
+            read_index(shards, ["train"])
     kept = io.BytesIO()
     np.savez(
         kept, **{n: a[1:] for n, a in np.load(io.BytesIO(content)).items()}
@@ -491,7 +668,11 @@ def test_bad_indexes(shards):
         read_index(shards, ["train"])
     arrays.write_bytes(content)
     listed = shards / "train.shards.json"
-    for old, new in (('"format": 1', '"format": 2'), ("train-", "../train-")):
+    for old, new in (
+        ('"format": 2', '"format": 1'),
+        ("train-", "../train-"),
+        ("train-", r"\u0000train-"),
+    ):
         text = listed.read_text()
         listed.write_text(text.replace(old, new))
         with pytest.raises(ValueError, match=r"^train.shards.json must be a"):

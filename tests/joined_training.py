@@ -102,15 +102,9 @@ def train(recipe, arguments, ranks=RANKS):
     that so many ranks would have at the same time, joined."""
     brain, datasets = _prepare(recipe, arguments)
     if "RANK" not in os.environ:
-        recipes = importlib.import_module("speechbrain_llsa.training.recipe")
-        options_of = recipes.train_loader_options
-
-        def joined_options(*args, **kwargs):
-            options = options_of(*args, **kwargs)
-            sampler = JoinedBatchSampler(options["batch_sampler"], ranks)
-            return {**options, "batch_sampler": sampler}
-
-        recipes.train_loader_options = joined_options
+        options = brain.train_loader_options
+        sampler = JoinedBatchSampler(options["batch_sampler"], ranks)
+        brain.train_loader_options = {**options, "batch_sampler": sampler}
     importlib.import_module(recipe).run(brain, datasets)
 
 

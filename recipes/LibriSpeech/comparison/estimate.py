@@ -1,6 +1,7 @@
 """What the trainings of a plan cost: floating-point operations, counted while
 one utterance goes forward and backward through each model, on the CPU."""
 
+import math
 import tempfile
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -22,7 +23,18 @@ UTTERANCE_SECONDS = 15.0
 _DAY_SECONDS = 86400
 
 
-class CountedPretraining(PretrainBrain):
+class _Counted:
+    """A training, of which single steps are counted, each with the geometry
+    ``counted``."""
+
+    counted = None
+
+    def geometry(self, stage):
+        """The geometry of every batch."""
+        return self.counted
+
+
+class CountedPretraining(_Counted, PretrainBrain):
     """A pre-training, of which single steps are counted."""
 
     def loss(self, batch):
@@ -31,7 +43,7 @@ class CountedPretraining(PretrainBrain):
         return self.compute_objectives(outputs, batch, sb.Stage.TRAIN)
 
 
-class CountedFinetuning(FinetuneBrain):
+class CountedFinetuning(_Counted, FinetuneBrain):
     """A fine-tuning, of which single steps are counted. CTC itself has no
     products of matrices."""
 
@@ -75,7 +87,9 @@ def estimate_training(
     matrices, convolutions and attention alone count, as they are computed on
     the CPU: a band by blocks. A model for several latencies costs the mean of
     them. Dropped layers are counted as if they were computed, and so is what a
-    training freezes in the beginning.
+    training freezes in the beginning. Augmentation, which makes utterances
+    shorter and longer, and a teacher are left out. Masks are those of one seed,
+    whatever the seed of the training.
 
     Arguments
     ---------
@@ -98,11 +112,13 @@ def estimate_training(
             "output_folder": folder,
             **overrides,
             "device": "cpu",
+            "seed": 0,
         }
         path, run_options, overrides = parse_arguments(
             [str(hparams_file), *as_arguments(overrides)]
         )
         hparams = load_hparams(path, overrides)
+        hparams["augmentation"] = None
         brain = _BRAINS[recipe](
             modules=hparams["modules"],
             opt_class=hparams["optimizer"],
@@ -118,15 +134,16 @@ def estimate_training(
             sig=(torch.randn(1, samples), torch.ones(1)), is_empty=False
         )
         batch.to = lambda device: batch
+        # the last step: nothing is frozen for a while any more
+        brain.optimizer_step = hparams["optimizer_step_limit"] - 1
         forward = step = 0
-        geometries = len(encoder.geometries.all(encoder.attention))
-        # the last steps: nothing is frozen for a while any more
-        rounds = hparams["optimizer_step_limit"] // geometries
-        last = range((rounds - 1) * geometries, rounds * geometries)
-        for brain.optimizer_step in last:
+        geometries = encoder.geometries.all(encoder.attention)
+        for brain.counted in geometries:
             brain.on_fit_batch_start(batch, True)
             with (
-                FlopCounterMode(display=False) as counter,
+                FlopCounterMode(
+                    display=False, custom_mapping=_FORMULAS
+                ) as counter,
                 torch.autograd.graph.saved_tensors_hooks(_forget, _remake),
             ):
                 loss = brain.loss(batch)
@@ -135,12 +152,25 @@ def estimate_training(
                 step += counter.get_total_flops()
     return Estimate(
         sum(each.numel() for each in brain.modules.parameters()),
-        forward / geometries / seconds,
-        step / geometries / seconds,
+        forward / len(geometries) / seconds,
+        step / len(geometries) / seconds,
         hparams["optimizer_step_limit"]
         * hparams["seconds_per_batch"]
         * hparams["grad_accumulation_factor"],
     )
+
+
+def _convolution_backward(gradient_shape, _, weight_shape, *others, **outputs):
+    """Operations of the backward pass of a convolution: as many for each
+    gradient, of input and weight, as for the forward pass. PyTorch's formula
+    leaves out that a channel sees those of its group alone."""
+    *_, wanted = others
+    batch, _, *positions = gradient_shape
+    forward = 2 * batch * math.prod(positions) * math.prod(weight_shape)
+    return forward * sum(wanted[:2])
+
+
+_FORMULAS = {torch.ops.aten.convolution_backward: _convolution_backward}
 
 
 def _forget(saved):
@@ -200,7 +230,8 @@ def estimate_plan(plan, operations_per_second, pretrained_folder=None):
     -------
     str
         A table in Markdown, with a row for each training of a seed. A row with
-        the weights of another costs what its own training would.
+        the weights of another costs what its own training would. Where a
+        teacher is left out, the table says so.
     """
     rows = []
     for row in plan.rows:
@@ -214,10 +245,13 @@ def estimate_plan(plan, operations_per_second, pretrained_folder=None):
                 overrides["pretrained_folder"] = str(pretrained_folder)
             found = estimate_training(recipe, hparams, overrides)
             days = found.total / operations_per_second / _DAY_SECONDS
+            stage = recipe
+            if trained.teacher or trained.entries[recipe].get("teacher"):
+                stage += ", without its teacher"
             rows.append(
                 [
                     row.name,
-                    recipe,
+                    stage,
                     f"{found.parameters / 1e6:.3g}",
                     f"{found.forward / 1e9:.3g}",
                     f"{found.step / 1e9:.3g}",

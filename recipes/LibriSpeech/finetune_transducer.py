@@ -5,27 +5,41 @@
       --data_folder FOLDER --pretrained_folder results/.../pretrained
 
 Everything but the loss is as in ``finetune_ctc.py``: its command line, its
-YAML files but for ``decoder``, ``fast_emit`` and ``teacher``, its output
-folder, and ``streaming/``, which the same classes and commands load.
+YAML files but for ``decoder``, ``fast_emit``, ``ctc_head``, ``ctc_weight`` and
+``teacher``, its output folder, and ``streaming/``, which the same classes and
+commands load.
 """
 
 import sys
+
+import torch
 
 import finetune_ctc
 from finetune_ctc import run
 from speechbrain_llsa.lobes.transducer_loss import transducer_loss
 from speechbrain_llsa.training.recipe import end_recipe, exit_on_bad_input
 from speechbrain_llsa_runtime.utils.checks import check_number
+from speechbrain_llsa_runtime.utils.errors import must_be
 
 
 class TransducerBrain(finetune_ctc.FinetuneBrain):
-    """Learns transcripts with the loss of a transducer.
+    """Learns transcripts with the loss of a transducer, and that of CTC beside
+    it (Watanabe et al., "Hybrid CTC/attention architecture for end-to-end
+    speech recognition", 2017, where the other loss is that of attention).
 
     In addition to the hyperparameters of ``FinetuneBrain``, it reads
-    ``decoder``, and ``fast_emit``: how much more emissions count in gradients.
+    ``decoder``; ``fast_emit``, how much more emissions count in gradients; and
+    ``ctc_weight`` (optional), the part of CTC in the loss, from 0 to 1. Unless
+    it is 0, ``modules`` hold ``ctc_head``, from embeddings to units, which no
+    model folder keeps.
     """
 
     learns_decoder = True
+
+    @property
+    def ctc_weight(self):
+        """The part of CTC in the loss."""
+        return getattr(self.hparams, "ctc_weight", 0)
 
     def apply_model(self, batch, wavs, wav_lens, masker, geometry):
         """Computes what :meth:`losses` and :meth:`labels` take.
@@ -45,9 +59,10 @@ class TransducerBrain(finetune_ctc.FinetuneBrain):
 
         Returns
         -------
-        tuple of torch.Tensor
-            Frames for the joiner, (batch, frames, features), and its logits,
-            (batch, frames, units + 1, labels).
+        tuple
+            Frames for the joiner, (batch, frames, features); its logits,
+            (batch, frames, units + 1, labels); log-probabilities of CTC,
+            (batch, frames, units), ``None`` where it has no part in the loss.
         torch.Tensor
             Frames of each row, (batch,).
         torch.Tensor
@@ -63,14 +78,18 @@ class TransducerBrain(finetune_ctc.FinetuneBrain):
             with_embeddings=True,
             targets=tokens,
         )
-        return (frames, logits), lengths, embeddings
+        log_probs = None
+        if self.ctc_weight:
+            ctc_logits = self.modules.ctc_head(embeddings)
+            log_probs = ctc_logits.log_softmax(-1, torch.float32)
+        return (frames, logits, log_probs), lengths, embeddings
 
     def losses(self, outputs, lengths, tokens, token_lengths):
         """Computes the loss of each utterance.
 
         Arguments
         ---------
-        outputs : tuple of torch.Tensor
+        outputs : tuple
             What :meth:`apply_model` gives.
         lengths : torch.Tensor
             Frames of each row, (batch,).
@@ -85,18 +104,21 @@ class TransducerBrain(finetune_ctc.FinetuneBrain):
             Divided by the number of units, in nats, (batch,).
         """
         counts = (token_lengths * tokens.shape[1]).round().int()
-        _, logits = outputs
+        _, logits, log_probs = outputs
         losses = transducer_loss(
             logits, tokens, lengths, counts, self.hparams.fast_emit
-        )
-        return losses / counts.clamp(min=1)
+        ) / counts.clamp(min=1)
+        if log_probs is None:
+            return losses
+        ctc_losses = super().losses(log_probs, lengths, tokens, token_lengths)
+        return torch.lerp(losses, ctc_losses, self.ctc_weight)
 
     def labels(self, outputs, lengths):
         """Finds the units of each utterance greedily.
 
         Arguments
         ---------
-        outputs : tuple of torch.Tensor
+        outputs : tuple
             What :meth:`apply_model` gives.
         lengths : torch.Tensor
             Frames of each row, (batch,).
@@ -105,7 +127,7 @@ class TransducerBrain(finetune_ctc.FinetuneBrain):
         -------
         list of list of int
         """
-        frames, _ = outputs
+        frames, *_ = outputs
         search = self.hparams.model.greedy_search()
         return [
             [
@@ -155,6 +177,13 @@ def prepare(arguments):
     """
     brain, datasets = finetune_ctc.prepare(arguments, TransducerBrain)
     check_number("fast_emit", brain.hparams.fast_emit, 0)
+    check_number("ctc_weight", brain.ctc_weight, 0, 1)
+    if brain.ctc_weight and "ctc_head" not in brain.modules:
+        raise ValueError(
+            must_be(
+                "modules", "with a ctc_head where ctc_weight is not 0", "none"
+            )
+        )
     return brain, datasets
 
 

@@ -118,6 +118,34 @@ def test_everything_trained_is_in_the_streaming_folder(trained):
         assert brain.optimizer.state[parameter]["exp_avg"].any(), name
 
 
+def test_a_head_for_ctc_learns_beside_it(trained):
+    """It goes with checkpoints, and into no model folder."""
+    output, brain = trained
+    head = brain.hparams.ctc_head
+    for name, parameter in head.named_parameters():
+        assert brain.optimizer.state[parameter]["exp_avg"].any(), name
+    assert list((output / "save").glob("CKPT*/ctc_head.ckpt"))
+    assert not list((output / "streaming").glob("*ctc*"))
+
+
+@pytest.mark.parametrize("weight", [0.3, 1.0])
+def test_both_losses_have_their_part(weight, trained, monkeypatch):
+    _, brain = trained
+    monkeypatch.setattr(brain.hparams, "ctc_weight", weight)
+    torch.manual_seed(0)
+    lengths, shares = torch.tensor([9, 6]), torch.tensor([1.0, 0.5])
+    tokens = torch.tensor([[1, 2, 2, 3], [4, 5, 0, 0]])
+    logits = torch.randn(2, 9, 5, 29)
+    log_probs = torch.randn(2, 9, 29).log_softmax(-1)
+    arguments = lengths, tokens, shares
+    loss = brain.losses((None, logits, log_probs), *arguments)
+    alone = brain.losses((None, logits, None), *arguments)
+    ctc = finetune_ctc.FinetuneBrain.losses(brain, log_probs, *arguments)
+    expected = (1 - weight) * alone + weight * ctc
+    assert (loss - expected).abs().max() < 1e-5
+    assert (alone - ctc).abs().min() > 0.1
+
+
 def test_the_host_streams_the_folder(trained, digits_corpus):
     """SpeechBrain's own class, unmodified, gives the text of the session."""
     output, _ = trained
@@ -233,6 +261,15 @@ def test_the_script_of_another_model_is_refused(
         recipe.prepare(line)
 
 
+def test_a_part_of_ctc_needs_a_head(digits_corpus, tmp_path):
+    yaml = tmp_path / "headless.yaml"
+    source = ROOT / "hparams" / "finetune_transducer_small.yaml"
+    text = source.read_text().replace("    ctc_head: !ref <ctc_head>\n", "", 1)
+    yaml.write_text(text)
+    with pytest.raises(ValueError, match=r"modules must be with a ctc_head"):
+        run(yaml, digits_corpus, tmp_path / "out", **TOY)
+
+
 def test_a_transducer_has_no_teacher(digits_corpus, tmp_path):
     yaml = tmp_path / "taught.yaml"
     source = ROOT / "hparams" / "finetune_transducer_small.yaml"
@@ -273,6 +310,7 @@ def test_it_begins_with_what_fits(kind, trained, digits_corpus, tmp_path):
     ("overrides", "error", "words"),
     [
         ({"fast_emit": -1}, ValueError, "fast_emit must be .*got -1"),
+        ({"ctc_weight": 2}, ValueError, "ctc_weight must be .*got 2"),
         ({"context_size": 0}, ValueError, "context_size must be .*got 0"),
         ({"max_symbols": 0}, ValueError, "max_symbols must be .*got 0"),
     ],

@@ -1,7 +1,7 @@
 # make demo: pre-train, fine-tune and stream a small model, on synthetic speech
 # make test: run all tests
 # make serve: a live server of the English model, with a page, at port 8000
-# make bench: measure against peers, and write benchmarks/RESULTS.md
+# make bench: measure against peers, and write results/benchmarks/measured.md
 # make docs: build the documentation as a site, in build/docs
 # make test-long, make soak: the long forms of some tests, up to hours
 # make bench-peers DATA=FOLDER: the English model beside other recognisers,

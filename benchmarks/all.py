@@ -1,11 +1,13 @@
-"""Runs every benchmark, and joins their sections into RESULTS.md.
+"""Runs the benchmarks that need no data and take no hours, and joins their
+sections into measured.md.
 
 > python benchmarks/all.py
 
 Each runs in a process of its own. If the machine cannot run a benchmark, its
 section says so. If a benchmark fails, its section holds the reason, and the
 exit status is 1. Sections are kept in --folder, so that --only can repeat some
-of them.
+of them. benchmarks/RESULTS.md is put together from them by hand, and is never
+written.
 """
 
 import argparse
@@ -14,6 +16,7 @@ import sys
 from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parent
+OUT = FOLDER.parent / "results" / "benchmarks"
 
 BENCHMARKS = {
     "attention": None,
@@ -35,12 +38,20 @@ BENCHMARKS = {
 }
 """By name, the title of those whose section has none."""
 
+ARGUMENTS = {
+    "conformer_step": ["--threads", "1"],
+    "many_streams": ["--threads", "2"],
+    "import_exactness": ["--double"],
+}
+"""Those of the commands in docs/benchmarks.md."""
+
 HEAD = """# Results of the benchmarks
 
 Written by `python benchmarks/all.py`. Times are medians of turns that peers
 take within one process, with the interquartile range; ratios are those of the
-medians, with the range over the turns. Nothing is timed before its results
-agree with those of the reference or the peer.
+medians, with the range over the turns. Results are compared with those of the
+reference or the peer before they are timed, but for rows that say "time only",
+streams in real time and training steps of the recipes.
 """
 
 
@@ -65,7 +76,7 @@ def main(arguments=None):
         path = section_path(options.folder, name)
         if path.exists():
             sections.append(path.read_text(encoding="utf-8"))
-    results = options.folder / "RESULTS.md"
+    results = options.folder / "measured.md"
     results.write_text("\n".join(sections), encoding="utf-8")
     print(f"{results}: {len(sections) - 1} sections")
     if failed:
@@ -82,8 +93,9 @@ def parser():
     parser.add_argument(
         "--folder",
         type=Path,
-        default=FOLDER,
-        help="for RESULTS.md, sections and plots (default: benchmarks/)",
+        default=OUT,
+        help="for measured.md, sections and plots "
+        "(default: results/benchmarks/)",
     )
     parser.add_argument(
         "--only",
@@ -122,6 +134,7 @@ def run(name, options):
     path.unlink(missing_ok=True)
     script = FOLDER / f"{name}.py"
     command = [sys.executable, str(script), "--out", str(path)]
+    command += ARGUMENTS.get(name, [])
     if options.tiny:
         command.append("--tiny")
     print(f"{name} ...", flush=True)

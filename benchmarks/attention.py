@@ -168,7 +168,7 @@ def measure_memory(report, lengths, alone, options):
                 mebibytes(memory["sa"][frames]),
                 mebibytes(memory["maa"][frames]),
                 figure(ratio),
-                Bar(0.098) if frames == 8000 else None,
+                {500: Bar(1), 8000: Bar(0.098)}.get(frames),
                 ratio,
             )
     return memory

@@ -13,11 +13,13 @@ import torch
 from torch.utils.benchmark import Timer
 
 import _paths  # noqa: F401
+from speechbrain_llsa.evaluation.corpus import read_split
 from speechbrain_llsa.evaluation.machine import processor
 from speechbrain_llsa.ops import reference
 from speechbrain_llsa.ops.attend import attend_frames, attend_hops
 from speechbrain_llsa.utils.markdown import markdown_table
 from speechbrain_llsa.visibility import frame_tags, hop_tags
+from speechbrain_llsa_runtime.utils.checks import check_number
 from speechbrain_llsa_runtime.utils.errors import must_be
 from speechbrain_llsa_runtime.utils.processes import available_cpus
 
@@ -75,12 +77,60 @@ def parse(parser, arguments):
     argparse.Namespace
     """
     options = parser.parse_args(arguments)
-    if options.threads < 1:
-        parser.error(must_be("--threads", "at least 1", options.threads))
+    check_at_least_one(parser, options, "--threads")
     options.threads = min(options.threads, available_cpus())
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
     return options
+
+
+def check_at_least_one(parser, options, *names):
+    """Exits with an error of the command line if a number is below 1.
+
+    Arguments
+    ---------
+    parser : argparse.ArgumentParser
+        The parser.
+    options : argparse.Namespace
+        What it has read.
+    *names : str
+        Arguments that are numbers, such as --threads; ``None`` passes.
+
+    Example
+    -------
+    >>> parser = make_parser("Sums of numbers.")
+    >>> check_at_least_one(parser, parser.parse_args([]), "--threads")
+    """
+    for name in names:
+        value = getattr(options, name.lstrip("-"))
+        try:
+            if value is not None:
+                check_number(name, value, 1)
+        except ValueError as error:
+            parser.error(str(error))
+
+
+def read_splits(parser, options):
+    """Reads the splits of the command line.
+
+    Arguments
+    ---------
+    parser : argparse.ArgumentParser
+        The parser, which exits with an error if one cannot be read.
+    options : argparse.Namespace
+        With ``data`` and ``splits``.
+
+    Returns
+    -------
+    dict of str to list of Utterance
+        By split.
+    """
+    try:
+        return {
+            split: read_split(options.data, split) for split in options.splits
+        }
+    except (OSError, ValueError) as error:
+        parser.error(str(error))
 
 
 def machine():

@@ -6,15 +6,30 @@ prints the bytes by which the resident memory grew at most. Linux with glibc
 only: the kernel counts the peak, /proc/self/clear_refs sets it back.
 """
 
+import argparse
 import ctypes
 import gc
 import subprocess
 import sys
 from pathlib import Path
 
-from common import attend, random_inputs, with_gradients
+from common import (
+    attend,
+    check_at_least_one,
+    random_inputs,
+    with_gradients,
+)
 from process_status import status
 from speechbrain_llsa_runtime.geometry import StreamGeometry
+
+SIZES = {
+    "heads": 8,
+    "head_dim": 64,
+    "look_back": 64,
+    "look_ahead": 8,
+    "threads": 2,
+}
+"""Further arguments, and what they are by default."""
 
 
 def main(arguments=None):
@@ -22,17 +37,28 @@ def main(arguments=None):
     and then on the whole."""
     import torch
 
-    attention, *sizes = sys.argv[1:] if arguments is None else arguments
-    frames, heads, head_dim, look_back, look_ahead, threads = map(int, sizes)
-    torch.set_num_threads(threads)
-    geometry = StreamGeometry(look_back, look_ahead)
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("attention", choices=("aa", "maa", "sa"))
+    parser.add_argument("frames", type=int)
+    for name, default in SIZES.items():
+        parser.add_argument(name, type=int, nargs="?", default=default)
+    options = parser.parse_args(arguments)
+    check_at_least_one(parser, options, "frames", *SIZES)
+    torch.set_num_threads(options.threads)
+    geometry = StreamGeometry(options.look_back, options.look_ahead)
 
     def work(inputs, weight):
-        with_gradients(lambda x: attend(x, geometry, attention), inputs, weight)
+        with_gradients(
+            lambda x: attend(x, geometry, options.attention), inputs, weight
+        )
 
-    inputs = random_inputs(heads, 4 * look_back, head_dim)
+    heads, head_dim = options.heads, options.head_dim
+    inputs = random_inputs(heads, 4 * options.look_back, head_dim)
     work(inputs, torch.randn_like(inputs[0]))
-    inputs = random_inputs(heads, frames, head_dim)
+    inputs = random_inputs(heads, options.frames, head_dim)
     weight = torch.randn_like(inputs[0])
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)  # what was freed is no part of before

@@ -9,6 +9,7 @@ from speechbrain.dataio.encoder import CTCTextEncoder
 
 from _paths import ROOT
 from common import check_equal
+from speechbrain_llsa.nnet.packed import pack_linears
 from speechbrain_llsa_runtime.geometry import SAMPLE_RATE
 
 SMALL = {
@@ -35,7 +36,7 @@ def make_model(name, changes):
     Returns
     -------
     StreamingCTC
-        In evaluation mode, its parameters frozen.
+        In evaluation mode, frozen and packed, as a loaded model is.
     CTCTextEncoder
         The tokenizer of its labels.
     """
@@ -51,7 +52,9 @@ def make_model(name, changes):
     tokenizer = CTCTextEncoder()
     tokenizer.update_from_iterable(hparams["characters"])
     tokenizer.insert_blank(index=0)
-    return hparams["model"].eval().requires_grad_(False), tokenizer
+    model = hparams["model"].eval().requires_grad_(False)
+    pack_linears(model)
+    return model, tokenizer
 
 
 @torch.inference_mode()

@@ -71,7 +71,7 @@ def stream(recognizer, samples, clock=time.perf_counter):
     while shown == [] or not shown[-1].at_end:
         arrived = position + step
         if recognizer.skips:
-            arrived = max(arrived, int(free * SAMPLE_RATE) // step * step)
+            arrived = max(arrived, int(free * SAMPLE_RATE))
         at_end = arrived >= len(samples)
         call = recognizer.finish if at_end else recognizer.push
         began = clock()

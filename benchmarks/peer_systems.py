@@ -6,10 +6,10 @@ runs one of them in a process of its own, which loads nothing that it does not
 need.
 """
 
+import argparse
 import dataclasses
 import json
 import os
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -232,9 +232,15 @@ def run(job):
 
 def main():
     """Reads a job, and writes its result."""
-    job, result = map(Path, sys.argv[1:])
-    values = run(json.loads(job.read_text(encoding="utf-8")))
-    result.write_text(json.dumps(values), encoding="utf-8")
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("job", type=Path)
+    parser.add_argument("result", type=Path)
+    options = parser.parse_args()
+    values = run(json.loads(options.job.read_text(encoding="utf-8")))
+    options.result.write_text(json.dumps(values), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -31,8 +31,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import _paths
+from common import check_at_least_one, read_splits
 from peer_stream import Shown, final_times
-from speechbrain_llsa.evaluation.corpus import read_split
 from speechbrain_llsa.evaluation.delays import Delay, Delays
 from speechbrain_llsa.evaluation.error_rates import ErrorRates
 from speechbrain_llsa.evaluation.machine import processor
@@ -286,13 +286,15 @@ def draw(path, title, points):
     figure.savefig(path, dpi=100)
 
 
-def measure(split, options, exported):
+def measure(split, utterances, options, exported):
     """Measures all recognisers on a split.
 
     Arguments
     ---------
     split : str
         Its name.
+    utterances : list of Utterance
+        Those that are streamed.
     options : argparse.Namespace
         The command line.
     exported : pathlib.Path
@@ -303,7 +305,6 @@ def measure(split, options, exported):
     str
         A section in Markdown.
     """
-    utterances = read_split(options.data, split)[: options.utterances]
     aligner = WordAligner()
     times = [aligner.words(each.read(), each.transcript) for each in utterances]
     aligned = sum(each is not None for each in times)
@@ -356,9 +357,11 @@ def main(arguments=None):
     )
     parser.add_argument("--out", type=Path, default=Path("results/peers.md"))
     options = parser.parse_args(arguments)
+    check_at_least_one(parser, options, "--utterances", "--threads")
     for each in options.models:
-        if "=" not in each:
+        if not all(each.partition("=")):
             parser.error(must_be("--models", "NAME=FOLDER", repr(each)))
+    splits = read_splits(parser, options)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
         exported = Path(scratch) / "english_fp32"
@@ -368,7 +371,10 @@ def main(arguments=None):
             check=True,
             cwd=_paths.ROOT,
         )
-        sections = [measure(each, options, exported) for each in options.splits]
+        sections = [
+            measure(split, every[: options.utterances], options, exported)
+            for split, every in splits.items()
+        ]
     options.out.write_text("\n".join(sections), encoding="utf-8")
 
 

@@ -45,7 +45,8 @@ TEXT = """
 `serve` with the English model in 8 bits, and clients of /v1/listen on the same
 machine that send speech in real time {how}: the delay of committed text at the
 client, from the moment when its last sample was sent. The bar is the declared
-latency and a hop. The peer columns are CPU time and memory of the server.
+latency and a hop. The peer columns are CPU time and memory of the server. Texts
+are not compared.
 """
 
 SESSIONS = 8

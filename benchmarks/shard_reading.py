@@ -24,6 +24,7 @@ from speechbrain_llsa.training.shard_batches import (
     shard_loader_options,
 )
 from speechbrain_llsa.training.shards import write_shards
+from speechbrain_llsa_runtime.utils.errors import must_be
 
 TEXT = """
 Hours of audio that PyTorch's loader gives in a second, in batches of 200
@@ -43,11 +44,21 @@ def main(arguments=None):
         "--data_folder", type=Path, help="FLAC files, at any depth"
     )
     options = parse(parser, arguments)
+    paths = []
+    if options.data_folder:
+        paths = sorted(options.data_folder.rglob("*.flac"))
+        if not paths:
+            parser.error(
+                must_be(
+                    "--data_folder",
+                    "a folder with FLAC files",
+                    repr(str(options.data_folder)),
+                )
+            )
     report = Report("Reading from shards", TEXT, options)
     with tempfile.TemporaryDirectory() as scratch:
         scratch = Path(scratch)
-        paths = sorted((options.data_folder or scratch).rglob("*.flac"))
-        if not options.data_folder:
+        if not paths:
             count, seconds = (
                 (12, 1.0) if options.tiny else (UTTERANCES, SECONDS)
             )

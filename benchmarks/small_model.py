@@ -1,18 +1,10 @@
 """The model of hparams/finetune_small.yaml with random weights, for benchmarks
 that need no training."""
 
-from pathlib import Path
-
 import torch
-from hyperpyyaml import load_hyperpyyaml
-from speechbrain.dataio.encoder import CTCTextEncoder
 
-import _paths  # noqa: F401
+from models import make_model
 from speechbrain_llsa.decoders.tokenizers import TextDecoder
-
-ROOT = Path(__file__).resolve().parents[1]
-
-YAML = ROOT / "hparams" / "finetune_small.yaml"
 
 
 def make_small_model(**overrides):
@@ -26,15 +18,11 @@ def make_small_model(**overrides):
     Returns
     -------
     StreamingCTC
-        In evaluation mode. The head is such that noise makes all labels about
-        equally likely: the text shows every error.
+        As :func:`models.make_model` builds it. The head is such that noise
+        makes all labels about equally likely: the text shows every error.
     TextDecoder
     """
-    overrides = {"data_folder": "none", **overrides}
-    with open(YAML, encoding="utf-8") as file:
-        hparams = load_hyperpyyaml(file, overrides)
-    model = hparams["model"].eval()
-    characters = hparams["characters"]
+    model, tokenizer = make_model("finetune_small", overrides)
     with torch.no_grad():
         latents = model.extractor(make_noise(0, 32000)[None])
         embeddings = model.encoder_wrapper(latents)["embeddings"][0]
@@ -42,9 +30,6 @@ def make_small_model(**overrides):
         rows = 2 * torch.nn.functional.normalize(rows)
         model.head.weight.copy_(rows / embeddings.std(dim=0))
         model.head.bias.copy_(-model.head.weight @ embeddings.mean(dim=0))
-    tokenizer = CTCTextEncoder()
-    tokenizer.update_from_iterable(characters)
-    tokenizer.insert_blank(index=0)
     return model, TextDecoder(tokenizer)
 
 

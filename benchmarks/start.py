@@ -27,8 +27,8 @@ TURNS = 7
 TEXT = """
 `transcribe` with the English model on a file of 2 s of synthetic speech, from
 the start of the process to the first letter of its output. Files are in the
-memory of the machine, and the commands take turns. All print the same text but
-for that of the weights, which must not be empty.
+memory of the machine, and the commands take turns. Before they are timed, all
+print the same text but for that of the weights, which must not be empty.
 """
 
 
@@ -122,20 +122,20 @@ def main(arguments=None):
         audio = Path(folder, "speech.wav")
         samples = read_signal(whole)[: round(SECONDS * SAMPLE_RATE)]
         soundfile.write(audio, samples, SAMPLE_RATE)
-        times, texts = {}, {}
-        # the first turn brings the files into memory
-        for turn in range(-1, turns):
-            for name, (command, _) in commands(audio).items():
-                seconds, texts[name] = time_to_first_letter(
-                    command, environment
-                )
-                if turn >= 0:
-                    times.setdefault(name, []).append(seconds)
-        graph, same, _ = texts.values()
+        # brings the files into memory as well
+        graph, same, _ = (
+            time_to_first_letter(command, environment)[1]
+            for command, _ in commands(audio).values()
+        )
         if graph != same:
             raise SystemExit(
                 must_be("texts of the graph", repr(graph), repr(same))
             )
+        times = {name: [] for name in commands(audio)}
+        for _ in range(turns):
+            for name, (command, _) in commands(audio).items():
+                seconds, _ = time_to_first_letter(command, environment)
+                times[name].append(seconds)
         for name, (_, bar) in commands(audio).items():
             median = statistics.median(times[name])
             report.add(name, duration(times[name]), bar=bar, value=median)

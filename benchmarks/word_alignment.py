@@ -12,9 +12,9 @@ in the dictionary are left out.
 import argparse
 from collections import defaultdict
 
-import _paths  # noqa: F401
+from common import read_splits
 from peer_systems import pcm16
-from speechbrain_llsa.evaluation.corpus import read_split, word_times_path
+from speechbrain_llsa.evaluation.corpus import word_times_path
 from speechbrain_llsa.evaluation.utterance import SpokenWord
 from speechbrain_llsa_runtime.utils.atomic_files import write_atomically
 
@@ -78,15 +78,13 @@ class WordAligner:
         ]
 
 
-def write_word_times(data, split, aligner):
+def write_word_times(utterances, aligner):
     """Writes the CTM files of a split.
 
     Arguments
     ---------
-    data : str
-        Folder in LibriSpeech layout.
-    split : str
-        Name of the split.
+    utterances : list of Utterance
+        Those of the split.
     aligner : WordAligner
         Finds the words.
 
@@ -94,11 +92,8 @@ def write_word_times(data, split, aligner):
     -------
     int
         Number of utterances that have word times now.
-    int
-        Number of all.
     """
-    lines, utterances = defaultdict(list), read_split(data, split)
-    aligned = 0
+    lines, aligned = defaultdict(list), 0
     for utterance in utterances:
         words = aligner.words(utterance.read(), utterance.transcript)
         chapter = word_times_path(utterance.path)
@@ -110,7 +105,7 @@ def write_word_times(data, split, aligner):
         ]
     for path, of_chapter in lines.items():
         write_atomically(path, "\n".join([*of_chapter, ""]))
-    return aligned, len(utterances)
+    return aligned
 
 
 def main(arguments=None):
@@ -124,10 +119,10 @@ def main(arguments=None):
     )
     parser.add_argument("--splits", nargs="+", required=True)
     options = parser.parse_args(arguments)
-    aligner = WordAligner()
-    for split in options.splits:
-        aligned, count = write_word_times(options.data, split, aligner)
-        print(f"{split}: {aligned} of {count} utterances are aligned")
+    splits, aligner = read_splits(parser, options), WordAligner()
+    for split, utterances in splits.items():
+        aligned = write_word_times(utterances, aligner)
+        print(f"{split}: {aligned} of {len(utterances)} utterances are aligned")
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import doctest
 import importlib
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from speechbrain_llsa.nnet.packed import PackedLinear
 from speechbrain_llsa.training.data import read_or_fault
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
@@ -33,8 +35,8 @@ SECTIONS = {
 
 NEEDED = ("local_attention", "onnxruntime", "onnxscript", "psutil")
 
-NO_PROGRAMS = {"common", "memory", "models", "process_status", "small_model"}
-NO_PROGRAMS |= {"peer_stream", "peer_systems"}
+NO_PROGRAMS = {"common", "models", "process_status", "small_model"}
+NO_PROGRAMS |= {"peer_stream"}
 
 
 @pytest.fixture
@@ -90,6 +92,61 @@ def test_refuses_a_wrong_path(load, tmp_path, monkeypatch):
     with pytest.raises(SystemExit, match=r"^sa, hop 1, against the ref.*\d;"):
         attention.main(["--tiny", "--threads", "1", "--out", str(out)])
     assert not out.exists()
+
+
+def test_texts_are_compared_before_they_are_timed(load, monkeypatch, tmp_path):
+    """No time of a command, or of many streams, where a text differs."""
+    start, many = load("start"), load("many_streams")
+    monkeypatch.setattr(
+        start, "time_to_first_letter", lambda command, _: (0.0, str(command))
+    )
+    monkeypatch.setattr(start, "duration", None)
+    out = tmp_path / "start.md"
+    with pytest.raises(SystemExit, match=r"^texts of the graph must be"):
+        start.main(["--tiny", "--threads", "1", "--out", str(out)])
+    monkeypatch.setattr(many, "run_batcher", lambda *arguments: ["?"] * 3)
+    monkeypatch.setattr(many, "measure_throughput", None)
+    with pytest.raises(ValueError, match=r"^text of stream 0 must be"):
+        many.main(["--tiny"])
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "line", "message"),
+    [
+        ("many_streams", "--streams 0", "--streams must be a number of at"),
+        ("many_streams", "--seconds 0", "--seconds must be a number of at"),
+        ("many_streams", "--seconds nan", "--seconds must be a number of at"),
+        ("many_streams", "--repeats 0", "--repeats must be a number of at"),
+        ("many_streams", "--most 0", "--most must be a number of at"),
+        ("many_streams", "--threads 0", "--threads must be a number of at"),
+        ("many_streams", "--threads -1", "--threads must be a number of at"),
+        ("real_time_factor", "--seconds inf", "must be a finite number of at"),
+        ("one_hour", "--minutes 0", "--minutes must be a number of at"),
+        ("memory", "", "required: attention, frames"),
+        ("memory", "sa", "required: frames"),
+        ("memory", "llsa 8", "invalid choice: 'llsa'"),
+        ("memory", "sa 8 1 4 8 2 0", "threads must be a number of at"),
+        ("shard_reading", "--data_folder {}", "must be a folder with FLAC"),
+    ],
+)
+def test_refuses_bad_input(load, tmp_path, capsys, name, line, message):
+    """In one sentence, before any work."""
+    with pytest.raises(SystemExit, match="2"):
+        load(name).main(line.format(tmp_path).split())
+    assert message in capsys.readouterr().err
+
+
+def test_models_are_as_users_have_them(load):
+    """Frozen and packed."""
+    models, small = load("models"), load("small_model")
+    for model, _ in (
+        models.make_model("finetune_small", models.SMALL),
+        small.make_small_model(**models.SMALL),
+    ):
+        assert not any(each.requires_grad for each in model.parameters())
+        layers = {type(each) for each in model.modules()}
+        assert PackedLinear in layers and torch.nn.Linear not in layers
 
 
 def test_reading_from_shards(load, tmp_path, monkeypatch):
@@ -270,18 +327,30 @@ def test_peers_take_turns(load):
 )
 def test_all_joins_sections(load, monkeypatch, tmp_path, body, status, found):
     """Sections that were there, and those that were measured now; a benchmark
-    that fails leaves its reason."""
+    that fails leaves its reason. What is written by hand stays."""
     script = "import pathlib, sys\nout = pathlib.Path(sys.argv[2])\n" + body
     (tmp_path / "gpu.py").write_text(script, encoding="utf-8")
     every = load("all")
     monkeypatch.setattr(every, "FOLDER", tmp_path)
     (tmp_path / "attention.section.md").write_text("## Attention\n")
     (tmp_path / "gpu.section.md").write_text("of an earlier run")
+    (tmp_path / "RESULTS.md").write_text("by hand")
     assert every.main(["--folder", str(tmp_path), "--only", "gpu"]) == status
-    results = (tmp_path / "RESULTS.md").read_text(encoding="utf-8")
+    results = (tmp_path / "measured.md").read_text(encoding="utf-8")
     assert results.startswith(every.HEAD)
     assert results.index("## Attention") < results.index(found)
     assert "earlier" not in results
+    assert (tmp_path / "RESULTS.md").read_text() == "by hand"
+
+
+def test_arguments_are_those_of_the_docs(load):
+    """``make bench`` runs the commands that docs/benchmarks.md shows."""
+    every = load("all")
+    page = (FOLDER.parent / "docs" / "benchmarks.md").read_text("utf-8")
+    shown = re.findall(r"`python benchmarks/(\w+)\.py(.*?)`", page)
+    shown = {name: options.split() for name, options in shown}
+    for name in every.BENCHMARKS.keys() & shown:
+        assert every.ARGUMENTS.get(name, []) == shown[name]
 
 
 def test_names_are_benchmarks(load):

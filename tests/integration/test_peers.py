@@ -69,14 +69,15 @@ def test_a_late_stream_catches_up(load):
 
 
 def test_a_late_window_takes_all_that_has_come(load):
-    """Windows that were missed are left out."""
+    """Not whole steps alone; the next step begins where it ended."""
     stream = load("peer_stream").stream
     recognizer = Lengths(skips=True)
     shown, work = stream(
         recognizer, np.zeros(5 * 16000), Clock([2.5, 0.5, 0.25, 0.5])
     )
-    assert recognizer.given == [16000, 32000, 16000, 16000]
-    assert [each.seconds for each in shown] == [3.5, 4.0, 4.25, 5.5]
+    assert recognizer.given == [16000, 40000, 16000, 8000]
+    assert [each.seconds for each in shown] == [3.5, 4.0, 4.75, 5.5]
+    assert [each.at_end for each in shown] == [False, False, False, True]
     assert work == 3.75
 
 
@@ -115,15 +116,20 @@ def test_score(load):
     assert delay.median_seconds == pytest.approx((2.5 + 1.0) / 2)
 
 
-def test_word_times_are_written(load, tmp_path, monkeypatch, capsys):
-    """Beside the transcripts, for evaluations; of an utterance that cannot be
-    aligned there are none."""
-    alignment = load("word_alignment")
-    chapter = tmp_path / "dev" / "7" / "1"
+def write_split(folder):
+    """Two utterances of dev, in silence."""
+    chapter = folder / "dev" / "7" / "1"
     chapter.mkdir(parents=True)
     for number in range(2):
         soundfile.write(chapter / f"7-1-{number}.flac", np.zeros(16000), 16000)
     (chapter / "7-1.trans.txt").write_text("7-1-0 ONE TWO\n7-1-1 KRONK\n")
+
+
+def test_word_times_are_written(load, tmp_path, monkeypatch, capsys):
+    """Beside the transcripts, for evaluations; of an utterance that cannot be
+    aligned there are none."""
+    alignment = load("word_alignment")
+    write_split(tmp_path)
     words = (SpokenWord("ONE", 0.25, 0.5), SpokenWord("TWO", 0.5, 0.75))
     aligner = SimpleNamespace(
         words=lambda _, text: words if text == "ONE TWO" else None
@@ -135,9 +141,52 @@ def test_word_times_are_written(load, tmp_path, monkeypatch, capsys):
     assert one.words == words and other.words is None
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--utterances", "0"], "--utterances must be a number of at least 1"),
+        (["--utterances", "-1"], "--utterances must be a number of at least 1"),
+        (["--threads", "0"], "--threads must be a number of at least 1"),
+        (["--threads", "-1"], "--threads must be a number of at least 1"),
+        (["--models", "nameless"], "--models must be NAME=FOLDER"),
+        (["--models", "=x"], "--models must be NAME=FOLDER, got '=x'"),
+        (["--models", "x="], "--models must be NAME=FOLDER, got 'x='"),
+        (["--splits", "dev", "nope"], "nope not found"),
+        (["--data", "/nope"], "must be an existing folder, got /nope"),
+    ],
+)
+def test_peers_refuses_bad_input(load, tmp_path, capsys, options, message):
+    """In one sentence, before any work."""
+    write_split(tmp_path)
+    peers, out = load("peers"), tmp_path / "new" / "peers.md"
+    line = ["--data", str(tmp_path), "--splits", "dev", "--out", str(out)]
+    with pytest.raises(SystemExit, match="2"):
+        peers.main([*line, *options])
+    assert message in capsys.readouterr().err
+    assert not out.parent.exists()
+
+
+def test_word_alignment_refuses_a_split_that_is_missing(load, tmp_path, capsys):
+    """Before any other is aligned."""
+    write_split(tmp_path)
+    alignment = load("word_alignment")
+    with pytest.raises(SystemExit, match="2"):
+        alignment.main(["--data", str(tmp_path), "--splits", "dev", "nope"])
+    assert "nope not found" in capsys.readouterr().err
+    assert not list(tmp_path.rglob("*.ctm"))
+
+
+def test_a_recogniser_needs_its_files(load, monkeypatch, capsys):
+    """The program of one recogniser says what it takes."""
+    monkeypatch.setattr("sys.argv", ["peer_systems.py"])
+    with pytest.raises(SystemExit, match="2"):
+        load("peer_systems").main()
+    assert "required: job, result" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_the_english_model_takes_part(
-    load, digits_corpus, tmp_path, monkeypatch, capfd
+    load, digits_corpus, tmp_path, monkeypatch
 ):
     """From the command line to a table and a picture, without the peers."""
     peers = load("peers")
@@ -173,6 +222,3 @@ def test_the_english_model_takes_part(
         assert cells[2] == "0.19 s ahead, hop 0.19 s"
         assert float(cells[7]) > 0 and float(cells[8]) > 50
     assert (out.parent / "peers_test.png").stat().st_size > 1000
-    with pytest.raises(SystemExit):
-        peers.main([*line, "--models", "nameless"])
-    assert "--models must be NAME=FOLDER" in capfd.readouterr().err

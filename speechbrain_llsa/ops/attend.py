@@ -29,6 +29,10 @@ DENSE_WIDTHS = (3, 1.5)
 """Up to 3 times the keys that a block of the band sees, sa is about as fast
 with all of them, and needs less memory; beyond 512 keys, up to 1.5 times."""
 
+SHORT_ON_CUDA = 512
+"""Number of queries up to which sa takes all pairs on CUDA, in training too: at
+500 a mask was 1.2 times as fast as the band (benchmarks/gpu.py, an H200)."""
+
 LONG_FRAMES = 1024
 """Number of queries above which the band of sa saves memory rather than time
 where kernels wait for one another, as on CUDA."""
@@ -116,10 +120,12 @@ def attend_frames(
     whole_utterance = (
         first_query == first_key == 0 and query.shape[2] == key.shape[2]
     )
-    if attention == "sa" and _uses_flex(query, whole_utterance, dropout):
-        return flex.attend_frames(query, key, value, geometry, attention, end)
     path = _attend_dense
     if attention == "sa" and _pays_off(query, key, geometry):
+        if _uses_flex(query, whole_utterance, dropout):
+            return flex.attend_frames(
+                query, key, value, geometry, attention, end
+            )
         is_long = not query.is_cuda or query.shape[2] > LONG_FRAMES
         if is_long and dropout == 0.0 and not is_transforming():
             return _SegmentedBand.apply(
@@ -160,6 +166,8 @@ def _cast_as_autocast(*tensors):
 
 def _pays_off(query, key, geometry):
     """Whether the band of sa is worth its blocks."""
+    if query.is_cuda and query.shape[2] <= SHORT_ON_CUDA:
+        return False
     width = geometry.look_back + BLOCK_FRAMES + geometry.look_ahead
     short, long = (factor * width for factor in DENSE_WIDTHS)
     most = min(short, max(DENSE_KEYS, long))

@@ -43,6 +43,7 @@ def eager(monkeypatch):
     monkeypatch.setattr(
         torch_flex, "_FLEX_ATTENTION_DISABLE_COMPILE_DEBUG", True
     )
+    monkeypatch.setattr(attend, "_pays_off", lambda *args: True)
     flex._layout.cache_clear()
     yield
     flex._layout.cache_clear()
@@ -199,6 +200,22 @@ def test_dispatch_rule():
         assert not goes()
 
 
+@pytest.mark.parametrize(
+    ("frames", "is_cuda", "pays_off"),
+    [
+        (500, True, False),
+        (600, True, True),
+        (400, False, False),
+        (500, False, True),
+    ],
+)
+def test_short_utterances_take_all_pairs(frames, is_cuda, pays_off):
+    """Up to where that was measured to be as fast: longer on CUDA."""
+    query = SimpleNamespace(is_cuda=is_cuda, shape=(2, 8, frames, 96))
+    geometry = StreamGeometry(64, 8)
+    assert attend._pays_off(query, query, geometry) == pays_off
+
+
 def batches(attention, geometry, sizes):
     """Inputs and ends without gradients: batch size and frames of each."""
     for batch, frames in sizes:
@@ -326,9 +343,12 @@ def test_geometry_is_compiled_as_constants(monkeypatch):
 @pytest.mark.parametrize("ends", [None, (45, 38)])
 @pytest.mark.parametrize("geometry", GEOMETRIES, ids=str)
 @pytest.mark.parametrize("attention", ["sa", "llsa"])
-def test_compiled_on_cuda(attention, geometry, ends, dtype, tolerance):
+def test_compiled_on_cuda(
+    attention, geometry, ends, dtype, tolerance, monkeypatch
+):
     """The compiled kernel against the reference in double precision on the
     same, rounded, inputs; outputs and gradients."""
+    monkeypatch.setattr(attend, "_pays_off", lambda *args: True)
     inputs, end, _ = case(
         attention, geometry, ends, dtype=dtype, requires_grad=False
     )

@@ -99,14 +99,7 @@ def run_batcher(model, text_decoder, streams):
 def check_texts(model, text_decoder, streams):
     """Raises an error if the batcher gives another text than the sessions.
 
-    Arguments
-    ---------
-    model : StreamingCTC
-        The model.
-    text_decoder : TextDecoder
-        Of its labels.
-    streams : list of list of torch.Tensor
-        The pushes of each stream, equally many.
+    Arguments are those of :func:`run_sessions`.
 
     Raises
     ------

@@ -78,7 +78,7 @@ def join_faults(faults):
     return {name: fault for rank in found for name, fault in rank.items()}
 
 
-def check_same_on_ranks(name, value):
+def check_same_on_ranks(name, read):
     """Rejects a value that differs between ranks, on all of them. Every rank
     must call this.
 
@@ -86,8 +86,8 @@ def check_same_on_ranks(name, value):
     ---------
     name : str
         What it is, for the message.
-    value : str
-        Its value on this rank.
+    read : callable
+        Gives its value on this rank, a string; called where there are several.
 
     Raises
     ------
@@ -96,12 +96,12 @@ def check_same_on_ranks(name, value):
 
     Example
     -------
-    >>> check_same_on_ranks("shards", "0123")
+    >>> check_same_on_ranks("shards", lambda: "0123")
     """
     if rank_count() == 1:
         return
     found = [None] * rank_count()
-    distributed.all_gather_object(found, value)
+    distributed.all_gather_object(found, read())
     if len(set(found)) > 1:
         raise ValueError(
             must_be(name, "the same on all ranks", f"{len(set(found))} kinds")

@@ -158,9 +158,9 @@ def _raise_on_lost_log_lines():
 
 def train(brain, hparams, train_data, valid_data):
     """Trains as the YAML file says, in the batches of :func:`plan_batches`,
-    which comes before. Progress bars appear only on a terminal,
-    and not there either with ``--noprogressbar``. A front end that normalises
-    by statistics of the data measures them first.
+    which comes before. Progress bars appear only on a terminal, and not there
+    either with ``--noprogressbar``. A front end that normalises by statistics
+    of the data measures them first.
 
     Arguments
     ---------

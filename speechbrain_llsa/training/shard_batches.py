@@ -547,7 +547,7 @@ def load_shards(
         or no utterance remains.
     """
     index = read_index(folder, splits)
-    check_same_on_ranks("shards", index.fingerprint)
+    check_same_on_ranks("shards", lambda: index.fingerprint)
     # a shard that one rank has not is left out on all
     damaged = join_faults(index.damage())
     for fault in damaged.values():

@@ -269,7 +269,8 @@ def read_index(folder, splits):
         _check_places(split, shards, found)
     if not sum(counts):
         raise ValueError(must_be("splits", "some with utterances", splits))
-    if len(np.unique(np.concatenate(arrays["keys"]))) < sum(counts):
+    arrays = {name: np.concatenate(parts) for name, parts in arrays.items()}
+    if len(np.unique(arrays["keys"])) < sum(counts):
         raise ValueError(
             must_be("splits", "of different utterances", f"{splits}, one twice")
         )
@@ -277,7 +278,7 @@ def read_index(folder, splits):
         files=tuple(files),
         file_bytes=tuple(file_bytes),
         counts=np.array(counts),
-        **{name: np.concatenate(parts) for name, parts in arrays.items()},
+        **arrays,
     )
 
 
@@ -519,10 +520,8 @@ def _find_entries(path, rows):
     try:
         with tarfile.open(path, "r:") as archive:
             members = archive.getmembers()
-            for row, first in zip(
-                rows, range(0, len(members), 2), strict=False
-            ):
-                pair = members[first : first + 2]
+            pairs = zip(members[::2], members[1::2], strict=False)
+            for row, pair in zip(rows, pairs, strict=False):
                 if not _holds(archive, pair, row):
                     break
                 end = pair[1].offset_data + -(-pair[1].size // 512) * 512
